@@ -1,0 +1,66 @@
+# Every command of the project. The first target lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+
+CONFIG ?= configs/tutorial.yaml
+SET    ?=
+
+help: ## list the commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## prepare .venv (every other command does so by itself)
+
+# What pyproject.toml asks for, at the versions of the lock. The lock serves as constraints and is
+# not installed whole, so that torch's own metadata decides about CUDA packages.
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@echo "Preparing $(VENV) (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["project"]["dependencies"], *p["dependency-groups"]["dev"], sep="\n")' > $(VENV)/wanted.txt
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements.lock -r $(VENV)/wanted.txt
+	@touch $@
+
+run-pipeline: $(STAMP) ## run one experiment: CONFIG=configs/tutorial.yaml SET="training.epochs=500"
+	@$(RUN) -m flows.pipeline $(CONFIG) $(SET)
+
+predict: $(STAMP) ## predict rows of a file: INPUT=rows.csv OUTPUT=out.csv [MODEL=runs:/ID/model]
+	@$(RUN) -m flows.prediction "$(INPUT)" "$(OUTPUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(KEEP),--keep "$(KEEP)")
+
+ui: $(STAMP) ## open the MLflow and the Prefect UI on 127.0.0.1, until Ctrl-C
+	@$(RUN) -m flows.ui
+
+test: $(STAMP) ## run the test suite
+	@$(RUN) -m pytest -q -m "not slow"
+
+test-slow: $(STAMP) ## run the checks of the whole system: fresh clone, kills, memory
+	@$(RUN) -m pytest -q -m slow
+
+lint: $(STAMP) ## check style, and that the generated reference is up to date
+	@$(RUN) -m ruff check .
+	@$(RUN) -m regression.reference | diff -u docs/configuration.md - || \
+	  { echo "docs/configuration.md is out of date: make docs"; exit 1; }
+
+docs: $(STAMP) ## write docs/configuration.md from the schema
+	@$(RUN) -m regression.reference > docs/configuration.md
+
+bench: $(STAMP) ## print the figures of the README: SIZE=small | full
+	@$(RUN) -m benchmarks $(or $(SIZE),small)
+
+lock: $(STAMP) ## renew requirements.lock for all systems and Python versions
+	@$(RUN) -m uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-header \
+	  --no-annotate --no-emit-index-url --group dev pyproject.toml -o requirements.lock
+
+clean: ## remove .venv and caches; runs, models and Prefect's history stay
+	@rm -rf $(VENV) .pytest_cache .ruff_cache benchmarks/data
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-history: ## remove everything recorded here: mlflow.db, mlruns, .prefect
+	@rm -rf mlflow.db* mlruns .prefect
+
+.PHONY: help install run-pipeline predict ui test test-slow lint docs bench lock clean clean-history

@@ -1,0 +1,55 @@
+"""What all commands share: exit statuses, signals, one line for what went wrong."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from regression.errors import InputError, TrainingDivergedError
+
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def run_command(main: Callable[[], int | None]) -> int:
+    """Run a command's body and turn how it ended into an exit status.
+
+    Returns:
+        0 done; 2 the configuration or the data is wrong; 1 it failed; 130 interrupted. What went
+        wrong is one line on standard error; a defect of ours adds its traceback.
+    """
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return main() or DONE
+    except InputError as error:
+        return _say(str(error), WRONG_INPUT)
+    except (TrainingDivergedError, OSError) as error:
+        return _say(f"Failed: {error}", FAILED)
+    except Exception as error:
+        traceback.print_exc()
+        return _say(f"Failed: {type(error).__name__}: {error}", FAILED)
+    except SystemExit:
+        raise
+    except BaseException:  # KeyboardInterrupt, or Prefect's own exception for SIGTERM
+        return _say("Interrupted.", INTERRUPTED)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process at once: everything is sent and written, and taking apart an interpreter
+    that holds torch, mlflow and prefect takes seconds."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(message: str, status: int) -> int:
+    sys.stdout.flush()
+    print(message, file=sys.stderr, flush=True)
+    return status

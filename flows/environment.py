@@ -1,0 +1,36 @@
+"""Where things are kept, and the settings that make Prefect and MLflow quiet and local.
+
+Everything here is a default: what is set in the environment wins.
+"""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PREFECT_HOME = ROOT / ".prefect"
+
+DEFAULTS = {
+    "PREFECT_HOME": str(PREFECT_HOME),
+    # Prefect: its log goes to its server, the screen is ours; no caching where none is asked for
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "true",
+    # MLflow: the store of a bare `mlflow ui` started here
+    "MLFLOW_TRACKING_URI": f"sqlite:///{ROOT / 'mlflow.db'}",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    # each of these would start a subprocess to find out what is written down already
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
+    # the worst that a model file may do is fail to load
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MPLBACKEND": "agg",
+}
+
+
+def prepare_environment() -> None:
+    """Set the defaults. Call it before prefect or mlflow is imported."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)

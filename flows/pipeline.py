@@ -1,0 +1,75 @@
+"""make run-pipeline: run one experiment. `python -m flows.pipeline CONFIG [key=value ...]`
+
+This file is the command; the flow is in flows/pipeline_flow.py. What the configuration alone shows
+to be wrong is said before anything slow is imported or started.
+"""
+
+import argparse
+import gc
+import threading
+from collections.abc import Sequence
+
+from flows.command import leave, run_command
+from flows.environment import prepare_environment
+from flows.server import prefect_server
+from regression.config import Config
+from regression.config_file import load
+from regression.reference import as_text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    return run_command(lambda: run_pipeline(*read_arguments(arguments)))
+
+
+def read_arguments(arguments: Sequence[str] | None) -> tuple[str, list[str]]:
+    """The configuration's path and the overrides."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.pipeline",
+        description="Run one experiment.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Keys, each with what it may hold, its default and its meaning:\n\n"
+        + as_text(Config),
+    )
+    parser.add_argument("config", help="a YAML file, such as configs/tutorial.yaml")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="replaces a key of the file, such as training.epochs=500",
+    )
+    given = parser.parse_args(arguments)
+    return given.config, given.overrides
+
+
+def run_pipeline(path: str, overrides: Sequence[str]) -> None:
+    """Check the input, then run the flow against a Prefect server."""
+    from regression.preflight import check_inputs
+
+    prepare_environment()
+    config = load(path, overrides)
+    check_inputs(config)
+    with prefect_server(meanwhile=_import_the_slow_parts):
+        from flows.pipeline_flow import run
+
+        run(config)
+
+
+def _import_the_slow_parts() -> None:
+    """While the server starts on another core; what is needed last is imported beside the flow."""
+    gc.disable()  # the collector would look through a million new objects again and again
+    import flows.pipeline_flow  # noqa: F401
+
+    threading.Thread(target=_import_what_is_needed_later, daemon=True).start()
+
+
+def _import_what_is_needed_later() -> None:
+    """torch and mlflow import these on first use: a second each, in the middle of the run."""
+    import torch._dynamo  # noqa: F401
+
+    gc.freeze()
+    gc.enable()
+
+
+if __name__ == "__main__":
+    leave(main())

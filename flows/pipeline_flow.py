@@ -1,0 +1,43 @@
+"""The flow: what happens in a run, in order."""
+
+from prefect import flow, tags
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from regression.config import Config
+from regression.device import resolve_device
+from tasks.compression import compress_all
+from tasks.lease import lease, settle
+from tasks.modelling import evaluate, predict, train
+from tasks.reading import source_of
+from tasks.recording import record
+from tasks.tracking.run import tracked_run
+
+WORKERS = 2
+
+
+@flow(
+    name="pipeline", flow_run_name="{config.experiment}", task_runner=ThreadPoolTaskRunner(WORKERS)
+)
+def pipeline(config: Config, lease_name: str) -> str:
+    """Train one experiment and record it. Returns the MLflow run's name."""
+    device = resolve_device(config.training.device, config.training.dtype)
+    with tracked_run(config, device, flow_run.get_id(), lease_name) as run:
+        source = source_of(config.data)
+        data = compress_all(source, config.data, device)
+        trained = train(data, config, device, run.losses.add)
+        metrics = evaluate(trained, data, config)
+        predictions = predict(trained, data, config.prediction.inputs)
+        record(run, config, data, trained, metrics, predictions)
+    return run.name
+
+
+def run(config: Config) -> None:
+    """Run the flow here and say where to look."""
+    settle()
+    with lease() as name, tags(name), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        recorded = pipeline(config, name)
+    print(
+        f"Recorded as run '{recorded}' of experiment '{config.experiment}'. To look at it: make ui"
+    )

@@ -1,0 +1,143 @@
+"""A Prefect server for the length of one command.
+
+`python -m flows.server PORT` is the server's process. It lives as long as its standard input is
+open: when the command that started it ends, in whatever way, the server sets right what the
+command left behind and ends, too. So nothing stays in the background, not even after kill -9.
+"""
+
+import contextlib
+import gc
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from urllib.request import urlopen
+
+from flows.environment import ROOT
+
+START_SECONDS = 120  # a new database takes ten; a loaded machine several times that
+
+
+@contextlib.contextmanager
+def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """A server to run flows against: the one PREFECT_API_URL names, else one of our own.
+
+    Args:
+        meanwhile: work to do while the server starts, such as slow imports.
+
+    Raises:
+        OSError: the server did not start, or the one named does not answer.
+    """
+    if os.environ.get("PREFECT_API_URL"):
+        meanwhile()
+        _wait_healthy(os.environ["PREFECT_API_URL"], seconds=10)
+        yield
+        return
+    port = free_port()
+    process = _spawn(port)
+    try:
+        meanwhile()
+        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+        _wait_healthy(os.environ["PREFECT_API_URL"], START_SECONDS, process)
+        yield
+    finally:
+        _send_what_waits()
+        os.environ.pop("PREFECT_API_URL", None)
+        process.stdin.close()  # the server's sign to end
+        process.wait()
+
+
+def _send_what_waits() -> None:
+    """Prefect sends logs and events from threads, and at exit would wait long for a server gone."""
+    if "prefect" in sys.modules:
+        from prefect.events.worker import EventsWorker
+        from prefect.logging.handlers import APILogWorker
+
+        for worker in (APILogWorker, EventsWorker):
+            worker.drain_all(timeout=5)
+
+
+def free_port(wanted: int = 0) -> int:
+    """A port of 127.0.0.1 that nothing listens on: the wanted one where it is free."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _spawn(port: int) -> subprocess.Popen:
+    # A session of its own: Ctrl-C ends the command first, then the server by its closed input.
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.server", str(port)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def _wait_healthy(api: str, seconds: float, process: subprocess.Popen | None = None) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), urlopen(f"{api}/health", timeout=5) as answer:
+            if answer.status == 200:
+                return
+        if process and process.poll() is not None:
+            said = process.stderr.read().decode(errors="replace").strip().splitlines()
+            raise OSError(
+                f"the Prefect server ended while it started: {said[-1] if said else ''}. "
+                "Is .prefect/prefect.db damaged or of a newer Prefect? make clean-history "
+                "removes it."
+            )
+        time.sleep(0.02)
+    raise OSError(
+        f"the Prefect server at {api} does not answer. Start it, or unset PREFECT_API_URL "
+        "to let this command start its own."
+    )
+
+
+def serve(port: int) -> None:
+    """Be the server until standard input closes."""
+    gc.disable()  # while a million objects are made that stay
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield  # only the closed input ends it: the command's last states are still to come
+
+    config = uvicorn.Config(
+        create_app(ephemeral=True, final=True),
+        host="127.0.0.1",
+        port=port,
+        log_level="error",
+        timeout_graceful_shutdown=5,
+    )
+    server = Server(config)
+
+    def end_with_the_command() -> None:
+        sys.stdin.buffer.read()
+        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+        try:
+            from tasks.lease import settle
+
+            settle()
+        finally:
+            server.should_exit = True
+
+    threading.Thread(target=end_with_the_command, daemon=True).start()
+    gc.freeze()
+    gc.enable()
+    server.run()
+    os._exit(0)  # taking the interpreter apart would only keep the command waiting
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

@@ -1,0 +1,267 @@
+"""One pass over one part of the data: rows in, R factors out."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from regression.config import Split
+from regression.errors import InputError
+from regression.factor import MERGED_AT_ONCE, Factor, fold, merge, union_of
+from regression.rows import Block, Source
+from regression.sample import SAMPLE_ROWS, Sample, merge_samples
+from regression.split import row_hashes
+from regression.table import Table
+
+# Part of every cache key. Raise it whenever the same rows would give other numbers.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What one pass keeps of the rows: enough for training, evaluation and the pictures.
+
+    Attributes:
+        factors: the R factor of each share of the rows: "train" and "test", or "fold 0" ... and
+            "test" where the training rows are cross-validated.
+        sample: a uniform sample of the held-out rows, of all rows where none are held out.
+        digest: SHA-256 over all the data read, in hexadecimal.
+        dropped: rows left out because a value was missing.
+    """
+
+    factors: dict[str, Factor]
+    sample: Sample
+    digest: str
+    dropped: int = 0
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the features, then of the target."""
+        return self.sample.columns
+
+    @property
+    def folds(self) -> list[Factor]:
+        """The factors of the folds, in order; empty without cross-validation."""
+        return [self.factors[name] for name in sorted(self.factors) if name.startswith("fold")]
+
+    @property
+    def train(self) -> Factor:
+        """The factor of the training rows."""
+        return merge(self.folds) if self.folds else self.factors["train"]
+
+    @property
+    def test(self) -> Factor:
+        """The factor of the held-out rows; possibly of none."""
+        return self.factors.get("test", Factor.empty(self.columns))
+
+    @property
+    def rows(self) -> int:
+        """How many rows were kept."""
+        return sum(factor.rows for factor in self.factors.values())
+
+    def select(self, columns: Sequence[str]) -> "Compressed":
+        """The same rows with these columns only, in this order; the target stays the last."""
+        factors = {name: factor.select(columns) for name, factor in self.factors.items()}
+        return replace(self, factors=factors, sample=self.sample.select(columns))
+
+    def to_dict(self) -> dict:
+        """Plain values for JSON."""
+        factors = {name: factor.to_dict() for name, factor in self.factors.items()}
+        return {
+            "factors": factors,
+            "sample": self.sample.to_dict(),
+            "digest": self.digest,
+            "dropped": self.dropped,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Compressed":
+        """The inverse of to_dict."""
+        factors = {name: Factor.from_dict(each) for name, each in values["factors"].items()}
+        return cls(factors, Sample.from_dict(values["sample"]), values["digest"], values["dropped"])
+
+
+def compress(
+    source: Source,
+    part: str,
+    split: Split,
+    device: str = "cpu",
+    on_rows: Callable[[int], None] = lambda rows: None,
+) -> Compressed:
+    """Read one part once.
+
+    Args:
+        source: where the rows come from.
+        part: one of its parts.
+        split: which rows are held out, and the folds.
+        device: where blocks are folded; one that lacks float64 (mps) folds on the CPU.
+        on_rows: told the number of rows of each block that is done; what it raises ends the pass.
+
+    Raises:
+        InputError: the data is wrong.
+        OSError: the file cannot be read just now, or changed while it was read.
+    """
+    digest = source.file(part).digest() if isinstance(source, Table) else sha256()
+    name = source.file(part).name if isinstance(source, Table) else part
+    shares = _Shares(name, split, "cpu" if device == "mps" else device, source.names)
+    with one_thread():
+        for block in source.blocks(part):
+            if not isinstance(digest, str):
+                digest.update(block.rows.numpy().tobytes())
+            shares.add(block)  # shifts the block in place
+            on_rows(block.span)
+    if isinstance(source, Table):
+        source.file(part).check_unchanged()
+    return shares.finish(digest if isinstance(digest, str) else digest.hexdigest())
+
+
+def combine(parts: Iterable[Compressed]) -> Compressed:
+    """The whole of several parts, merged in their order; bit for bit the same wherever they ran.
+
+    Holds 64 parts at a time, so memory does not grow with their number.
+
+    Raises:
+        InputError: there is not one row to train on.
+    """
+    digests: list[str] = []
+    level: list[Compressed] = []
+    parts = iter(parts)
+    while group := list(islice(parts, MERGED_AT_ONCE)):
+        digests += [part.digest for part in group]
+        level.append(_together(group))
+    while len(level) > 1:
+        level = [
+            _together(level[i : i + MERGED_AT_ONCE]) for i in range(0, len(level), MERGED_AT_ONCE)
+        ]
+    whole = replace(level[0], digest=_digest(digests))
+    if not whole.train.rows:
+        raise InputError(
+            f"data must have at least one row to train on. Got {whole.rows} rows, "
+            f"{whole.dropped} dropped, {whole.test.rows} held out."
+        )
+    return whole
+
+
+def _together(group: Sequence[Compressed]) -> Compressed:
+    """Up to 64 parts as one; the digest is the caller's."""
+    names = sorted({name for part in group for name in part.factors})
+    columns = union_of([factor for part in group for factor in part.factors.values()])
+    with one_thread():
+        factors = {n: merge([p.factors[n] for p in group if n in p.factors]) for n in names}
+        factors = {name: factor.select(columns) for name, factor in factors.items()}
+    sample = merge_samples([part.sample for part in group], columns)
+    return Compressed(factors, sample, "", sum(part.dropped for part in group))
+
+
+def _digest(digests: Sequence[str]) -> str:
+    """One file's own digest, or the digest of all digests in order."""
+    return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of arithmetic here: parts run side by side, and the last bit stays the same."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass
+class _Shares:
+    """The state of a pass: a growing R for each share of the rows."""
+
+    name: str
+    split: Split
+    device: str
+    columns: tuple[str, ...]
+    shift: dict[str, float] = field(default_factory=dict)
+    factors: dict[str, Factor] = field(default_factory=dict)
+    sample: Sample = field(init=False)
+    dropped: int = 0
+
+    def __post_init__(self) -> None:
+        self.sample = Sample.empty(self.columns)
+
+    def add(self, block: Block) -> None:
+        """Fold one block in."""
+        if not self.shift or block.columns != self.columns:
+            self._widen(block)
+        held_out = None
+        if self.split.test_fraction:
+            held_out = self._uniform(block, "test") < self.split.test_fraction
+        self._draw(block, held_out)
+        shift = self._shift_vector(self.columns)
+        block.rows[1:] -= shift[:, None]
+        for name, chosen in self._shares(block, held_out):
+            rows = block.rows if chosen is None else block.rows[:, chosen]
+            self._fold(name, rows.mT, shift)
+        self.dropped += block.span - block.rows.shape[1]
+
+    def finish(self, digest: str) -> Compressed:
+        """What the pass leaves."""
+        sample = self.sample.select(self.columns)
+        factors = {
+            n: Factor(f.columns, f.r.cpu(), f.rows, f.shift) for n, f in self.factors.items()
+        }
+        return Compressed(
+            factors or {"train": Factor.empty(self.columns)}, sample, digest, self.dropped
+        )
+
+    def _fold(self, name: str, rows: Tensor, shift: Tensor) -> None:
+        before = self.factors.get(name)
+        if not len(rows):
+            return
+        r = fold(before.r if before else None, rows.to(self.device))
+        self.factors[name] = Factor(
+            self.columns, r, len(rows) + (before.rows if before else 0), shift
+        )
+
+    def _shares(self, block: Block, held_out: Tensor | None) -> Iterator[tuple[str, Tensor | None]]:
+        """The shares that a block's rows fall into; None stands for all of them."""
+        trained = None
+        if held_out is not None:
+            yield "test", held_out
+            trained = ~held_out
+        if not self.split.folds:
+            yield "train", trained
+            return
+        fold_of = (self._uniform(block, "fold") * self.split.folds).floor()
+        for number in range(self.split.folds):
+            chosen = fold_of == number
+            yield f"fold {number:02}", chosen if trained is None else chosen & trained
+
+    def _draw(self, block: Block, held_out: Tensor | None) -> None:
+        """Let the block's rows compete for places in the sample."""
+        keys = self._uniform(block, "sample")
+        chosen = (keys if held_out is None else keys.where(held_out, 1.0)) < self.sample.bound
+        if chosen.any():
+            places = chosen.nonzero().flatten()
+            places = places[keys[places].argsort()[:SAMPLE_ROWS]]
+            drawn = Sample(self.columns, keys[places], block.rows[1:, places].mT)
+            self.sample = merge_samples([self.sample, drawn], self.columns)
+
+    def _uniform(self, block: Block, use: str) -> Tensor:
+        """One uniform number for each row of the block."""
+        numbers = row_hashes(self.split.seed, self.name, block.first_row, block.span, use)
+        return numbers if block.kept is None else numbers[block.kept]
+
+    def _widen(self, block: Block) -> None:
+        """Take in the first row as the shift, or levels that a later block brings."""
+        self.columns = block.columns
+        if not self.shift and block.rows.shape[1]:
+            row = block.rows[1:, 0].tolist()
+            self.shift = dict(zip(block.columns, row, strict=True))
+        shift = self._shift_vector(self.columns)
+        for name, factor in self.factors.items():
+            wider = factor.select(self.columns)
+            self.factors[name] = wider.shifted_to(shift)
+
+    def _shift_vector(self, columns: Sequence[str]) -> Tensor:
+        return torch.tensor([self.shift.get(n, 0.0) for n in columns], dtype=torch.float64)

@@ -1,0 +1,223 @@
+"""The configuration: one YAML file is one experiment.
+
+This schema is the only list of keys. `--help`, docs/configuration.md, the error messages and the
+parameters in MLflow are all made from it. It imports neither torch nor a file reader, so a wrong
+key is reported at once.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Name = Annotated[str, Field(min_length=1)]
+
+Optimizer = Literal[
+    "sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "lbfgs"
+]
+WITH_MOMENTUM = ("sgd", "rmsprop")
+WITHOUT_WEIGHT_DECAY = ("lbfgs",)
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys refused, types strict, values finite."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Split(Section):
+    """What both kinds of data share: which rows are held out."""
+
+    test_fraction: Fraction = Field(
+        0.0,
+        description="share of the rows held out for testing; a row's place follows from "
+        "(seed, file name, row number) alone, so adding files moves no row",
+    )
+    folds: Literal[0] | Annotated[int, Field(ge=2, le=100)] = Field(
+        0, description="folds of the training rows for cross-validation; 0: none"
+    )
+    seed: Seed = Field(42, description="seed of the split, and of generated data")
+
+
+class SyntheticData(Split):
+    """Rows made here: y = x · weights + bias + noise."""
+
+    kind: Literal["synthetic"] = Field(description="generated rows")
+    x: Annotated[list[float] | list[list[float]], Field(min_length=1)] | None = Field(
+        None, description="the inputs: a list of numbers, or of rows of numbers; or give rows"
+    )
+    rows: Count | None = Field(None, description="number of rows to draw; or give x")
+    features: Count | None = Field(
+        None, description="number of features to draw; default: as many as weights, or 1"
+    )
+    x_range: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
+        [-1.0, 1.0], description="drawn inputs are uniform in [low, high)"
+    )
+    weights: Annotated[list[float], Field(min_length=1)] | None = Field(
+        None, description="true weights; default: drawn from seed, standard normal"
+    )
+    bias: float = Field(0.0, description="true bias, in units of y")
+    noise: NotNegative = Field(0.0, description="standard deviation of the noise on y")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "SyntheticData":
+        if (self.x is None) == (self.rows is None):
+            raise ValueError("data.x|data.rows|exactly one of the two|" + self._given())
+        if self.x_range[0] >= self.x_range[1]:
+            raise ValueError(f"data.x_range|[low, high] with low < high|{self.x_range}")
+        widths = {len(row) if isinstance(row, list) else 1 for row in self.x or ()}
+        if len(widths) > 1 or 0 in widths:
+            raise ValueError(f"data.x|rows of one width, at least 1|widths {sorted(widths)}")
+        for key, width in (("data.features", self.features), ("data.weights", self._weighted())):
+            if width not in (None, self.width):
+                raise ValueError(f"{key}|of width {self.width}, as the other keys say|{width}")
+        return self
+
+    def _given(self) -> str:
+        return "both" if self.x is not None else "neither"
+
+    def _weighted(self) -> int | None:
+        return None if self.weights is None else len(self.weights)
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        if self.x is not None:
+            return len(self.x[0]) if isinstance(self.x[0], list) else 1
+        return self.features or self._weighted() or 1
+
+
+class TableData(Split):
+    """Rows read from CSV or Parquet files."""
+
+    kind: Literal["table"] = Field(description="rows of files")
+    path: Name = Field(
+        description="a file, a folder or a glob of CSV or Parquet files; local (relative to the "
+        "working folder) or a URI such as s3://bucket/prefix"
+    )
+    target: Name = Field(description="the column to predict")
+    features: Annotated[list[Name], Field(min_length=1)] | None = Field(
+        None, description="the columns to predict from; default: every other numeric column"
+    )
+    categorical: list[Name] | dict[Name, Annotated[list[Name], Field(min_length=2)]] = Field(
+        [],
+        description="columns of names, encoded one-hot against a reference level (the first in "
+        "sorted order, or the first given); a list finds the levels in the data, a mapping of "
+        "column to levels gives them",
+    )
+    missing: Literal["error", "drop"] = Field(
+        "error", description="rows with a missing value: stop there, or drop, count and say so"
+    )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "TableData":
+        named = [*(self.features or ()), *self.categorical]
+        for key, names in (("features", self.features or ()), ("categorical", self.categorical)):
+            if self.target in names:
+                raise ValueError(f"data.{key}|free of the target '{self.target}'|{list(names)}")
+        twice = sorted({name for name in named if named.count(name) > 1})
+        if twice:
+            raise ValueError(f"data.features|named once, here or in data.categorical|{twice}")
+        return self
+
+
+class Training(Section):
+    """The loop: what PyTorch is told."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$")] = Field(
+        "auto",
+        description="auto | cpu | cuda | cuda:N | mps | xpu; auto takes the machine's "
+        "accelerator where there is one",
+    )
+    dtype: Literal["float32", "float64"] = Field("float64", description="precision of the loop")
+    loss: Literal["mse", "huber", "l1"] = Field(
+        "mse", description="mse trains on the R factor; huber and l1 read the rows every epoch"
+    )
+    optimizer: Optimizer = Field("sgd", description="torch.optim's class of that name")
+    learning_rate: Positive | Literal["auto"] = Field(
+        0.01, description="step size; auto: the best fixed rate for sgd, from the eigenvalues"
+    )
+    momentum: Fraction = Field(0.0, description="for sgd and rmsprop")
+    weight_decay: NotNegative = Field(0.0, description="on the weights, never on the bias")
+    epochs: Count = Field(1000, description="passes over the training rows, at most")
+    batch_size: Count | None = Field(
+        None, description="rows a step; null: all of them, as in the tutorial"
+    )
+    standardize: bool = Field(
+        False,
+        description="train on features of mean 0 and deviation 1 (default: true for tables, "
+        "false for synthetic data); the saved model always takes raw units",
+    )
+    tolerance: Positive | None = Field(
+        None, description="stop as soon as the loss is within this of the exact optimum"
+    )
+    bias: bool = Field(True, description="fit an intercept")
+    seed: Seed = Field(42, description="seed of the initial weights and of shuffling")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "Training":
+        if self.momentum and self.optimizer not in WITH_MOMENTUM:
+            raise ValueError(f"training.momentum|0 with {self.optimizer}|{self.momentum}")
+        if self.weight_decay and self.optimizer in WITHOUT_WEIGHT_DECAY:
+            raise ValueError(f"training.weight_decay|0 with {self.optimizer}|{self.weight_decay}")
+        if self.learning_rate == "auto" and (self.optimizer != "sgd" or not self.compressible):
+            raise ValueError(
+                "training.learning_rate|a number unless optimizer is sgd, loss is mse and "
+                "batch_size is null (only there is the best rate known)|auto"
+            )
+        if self.tolerance is not None and (self.loss != "mse" or self.weight_decay):
+            raise ValueError(
+                "training.tolerance|null unless loss is mse and weight_decay is 0 (only there "
+                f"does training approach the least-squares optimum)|{self.tolerance}"
+            )
+        return self
+
+    @property
+    def compressible(self) -> bool:
+        """Whether the R factor has the same loss as the rows for every step of this training."""
+        return self.loss == "mse" and self.batch_size is None
+
+
+class Prediction(Section):
+    """What to predict once trained."""
+
+    inputs: list[float | list[float | str] | dict[str, float | str]] = Field(
+        [], description="one entry a row: a number, a list, or a mapping of column to value"
+    )
+
+
+class Config(Section):
+    """One experiment."""
+
+    experiment: Name = Field(description="the MLflow experiment that the run belongs to")
+    data: Annotated[SyntheticData | TableData, Field(discriminator="kind")]
+    training: Training = Training()
+    prediction: Prediction = Prediction()
+    runner: Literal["threads"] = Field("threads", description="what per-file work runs on")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _standardize_tables(cls, raw: Any) -> Any:
+        """Fill in the one default that depends on another section."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("data"), dict):
+            return raw
+        training = raw.get("training", {})
+        if not isinstance(training, dict) or training.get("standardize") is not None:
+            return raw
+        table = raw["data"].get("kind") == "table"
+        return {**raw, "training": {**training, "standardize": table}}
+
+    @model_validator(mode="after")
+    def _inputs_fit(self) -> "Config":
+        width = self.data.width if isinstance(self.data, SyntheticData) else None
+        for number, row in enumerate(self.prediction.inputs):
+            found = len(row) if isinstance(row, list | dict) else 1
+            if width not in (None, found):
+                raise ValueError(
+                    f"prediction.inputs[{number}]|{width} number(s), one a feature|{row}"
+                )
+        return self

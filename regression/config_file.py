@@ -1,0 +1,152 @@
+"""Reading a configuration: YAML, overrides, and errors that name the key."""
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from regression.config import Config
+from regression.errors import InputError, refuse
+from regression.reference import allowed, field_at, known_keys
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with two traps closed: a key given twice is refused, and 1e-3 is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {str(key) for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key '{min(twice)}' stands twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 wants a dot and a sign in an exponent; people write 1e-3.
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+
+
+def load(path: str | Path, overrides: Sequence[str] = (), schema: type[Schema] = Config) -> Schema:
+    """Read one experiment.
+
+    Args:
+        path: the YAML file.
+        overrides: `section.key=value` strings, applied in order; values are read as YAML.
+        schema: what to read it as.
+
+    Raises:
+        InputError: the file is not readable or not YAML, or a key is unknown, missing, of the
+            wrong type or out of range.
+    """
+    raw = read_yaml(path)
+    for override in overrides:
+        _apply(raw, override)
+    return validated(raw, str(path), schema)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises InputError where there is none."""
+    try:
+        raw = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}). Give a YAML file.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not valid YAML: {_where(error)}") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: must hold keys and values. Got {type(raw).__name__} instead.")
+    return raw
+
+
+def validated(raw: Any, source: str, schema: type[Schema] = Config) -> Schema:
+    """Check a mapping against the schema; the first thing wrong is the InputError's line."""
+    try:
+        return schema.model_validate(raw)
+    except ValidationError as error:
+        lines = list(_lines(error, schema))
+        more = f" ({len(lines) - 1} more to mend)" if len(lines) > 1 else ""
+        raise InputError(f"{source}: {lines[0]}{more}") from None
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise refuse("an override", "written key=value", override)
+    try:
+        value = yaml.load(text, Loader)
+    except yaml.YAMLError as error:
+        raise InputError(f"{key}: is not valid YAML: {_where(error)}") from None
+    *sections, last = key.split(".")
+    for name in sections:
+        if raw.get(name) is None:
+            raw[name] = {}
+        raw = raw[name]
+        if not isinstance(raw, dict):
+            raise refuse(key, "a key inside a section", override)
+    raw[last] = value
+
+
+def _where(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return place + (getattr(error, "problem", None) or str(error))
+
+
+def _lines(error: ValidationError, schema: type[BaseModel]) -> Iterator[str]:
+    """One line for each key that is wrong, unknown keys first."""
+    seen = set()
+    found = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    for item in found:
+        key, field = field_at(schema, item["loc"])
+        if item["type"] == "value_error":
+            key, constraint, got = _agreement(item)
+            yield f"{key} must be {constraint}. Got {got} instead."
+        elif key not in seen:
+            seen.add(key)
+            yield _line(key, field, item, schema)
+
+
+def _agreement(item: dict) -> tuple[str, str, str]:
+    """The parts of an error between keys, which the schema writes as place|...|allowed|found."""
+    *keys, constraint, got = str(item["ctx"]["error"]).split("|")
+    return " and ".join(keys), constraint, got
+
+
+def _line(key: str, field: Any, item: dict, schema: type[BaseModel]) -> str:
+    if item["type"] == "extra_forbidden":
+        return f"{key} is not a known key.{_nearest(key, schema)}"
+    if item["type"] == "missing":
+        return f"{key} is missing. It must be {allowed(field)}."
+    if item["type"] == "union_tag_not_found":
+        return f"{key}.kind is missing. It must be {_kinds(key, schema)}."
+    if item["type"] == "union_tag_invalid":
+        return str(refuse(f"{key}.kind", _kinds(key, schema), item["ctx"]["tag"]))
+    return str(refuse(key, allowed(field), item["input"]))
+
+
+def _kinds(section: str, schema: type[BaseModel]) -> str:
+    return " or ".join(allowed(field) for field in known_keys(schema)[f"{section}.kind"])
+
+
+def _nearest(key: str, schema: type[BaseModel]) -> str:
+    known = list(known_keys(schema))
+    if key in known:
+        return " It belongs to another kind of " + key.rpartition(".")[0] + "."
+    last = key.rsplit(".", 1)[-1]
+    same = [name for name in known if name.rsplit(".", 1)[-1] == last]
+    close = same or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    if close:
+        return f" Did you mean {close[0]}?"
+    section = key.rpartition(".")[0]
+    siblings = [name for name in known if name.rpartition(".")[0] == section]
+    return f" Known here: {', '.join(siblings or known)}."

@@ -1,0 +1,27 @@
+"""The errors a user can meet: each message says symptom, likely cause and next step."""
+
+
+class InputError(ValueError):
+    """The configuration or the data is wrong: one line with place, what is allowed, what was found.
+
+    Never retried, and the command that meets it ends with exit status 2.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class TrainingDivergedError(ArithmeticError):
+    """The loss became infinite or NaN; training stopped at that epoch."""
+
+
+def refuse(where: str, allowed: str, found: object) -> InputError:
+    """An InputError in the house's form: the place, what it must be, and what stood there.
+
+    Example:
+        >>> str(refuse("training.epochs", "an integer >= 1", 0))
+        'training.epochs must be an integer >= 1. Got 0 instead.'
+    """
+    shown = repr(found)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    return InputError(f"{where} must be {allowed}. Got {shown} instead.")

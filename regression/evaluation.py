@@ -1,0 +1,74 @@
+"""How good a model is: exact from the R factors, and what needs rows from the sample."""
+
+import math
+
+import torch
+
+from regression.compress import Compressed
+from regression.factor import Factor, merge
+from regression.least_squares import excess, least_squares, squared_error, total_squares
+from regression.training import Trained
+
+
+def evaluate(trained: Trained, data: Compressed, bias: bool = True) -> dict[str, float]:
+    """The metrics of a trained model; those that the data cannot give are left out.
+
+    Units: mse in the target's squared, rmse and mae in the target's.
+
+    Returns:
+        train_mse, train_rmse, train_r2, and with held-out rows test_mse, test_rmse, test_r2;
+        optimal_mse (the exact least-squares loss on the training rows), optimality_gap (train_mse
+        above it), condition_number, largest_stable_learning_rate; mae on the sample of held-out
+        rows (of all rows where none are held out); cv_rmse_mean and cv_rmse_std with folds.
+    """
+    best = trained.plan.optimum
+    metrics = {
+        **_scores("train", trained, data.train),
+        **_scores("test", trained, data.test),
+        "optimal_mse": best.mse,
+        "optimality_gap": excess(data.train, trained.intercept, trained.weights, best),
+        "condition_number": best.condition,
+        "mae": mean_absolute_error(trained, data),
+        **cross_validation(data, trained.names, bias),
+    }
+    if trained.plan.stable_rate is not None:
+        metrics["largest_stable_learning_rate"] = trained.plan.stable_rate
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def mean_absolute_error(trained: Trained, data: Compressed) -> float:
+    """Mean |y - ŷ| over the sample; R does not know it."""
+    rows = data.sample.rows
+    if not len(rows):
+        return math.nan
+    predicted = trained.intercept + rows[:, :-1] @ trained.weights
+    return float((rows[:, -1] - predicted).abs().mean())
+
+
+def cross_validation(data: Compressed, names: tuple[str, ...], bias: bool) -> dict[str, float]:
+    """Root mean squared error of the exact fit to all folds but one, on that one: mean, deviation.
+
+    Folds without rows, or whose complement is empty, count for nothing.
+    """
+    errors = []
+    columns = (*names, data.columns[-1])
+    for number, held in enumerate(data.folds):
+        others = [factor for i, factor in enumerate(data.folds) if i != number and factor.rows]
+        if held.rows and others:
+            fit = least_squares(merge(others).select(columns), bias)
+            error = squared_error(held.select(columns), fit.intercept, fit.weights) / held.rows
+            errors.append(math.sqrt(error))
+    if not errors:
+        return {}
+    found = torch.tensor(errors, dtype=torch.float64)
+    return {"cv_rmse_mean": float(found.mean()), "cv_rmse_std": float(found.std(correction=0))}
+
+
+def _scores(share: str, trained: Trained, factor: Factor) -> dict[str, float]:
+    if not factor.rows:
+        return {}
+    sse = squared_error(factor, trained.intercept, trained.weights)
+    total = total_squares(factor)
+    mse = sse / factor.rows
+    r2 = 1 - sse / total if total > 0 else math.nan
+    return {f"{share}_mse": mse, f"{share}_rmse": math.sqrt(mse), f"{share}_r2": r2}

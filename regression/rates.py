@@ -1,0 +1,143 @@
+"""What the curvature says about gradient descent before it starts: which rates are stable, which
+is best, and how many epochs a tolerance takes.
+
+For a quadratic with Hessian eigenvalues λ, SGD with momentum m (torch's convention, no dampening)
+multiplies the error along an eigenvector by the roots of z² - (1 + m - rate·λ) z + m = 0 each step
+(Polyak 1964). It diverges where a root leaves the unit circle: rate > 2 (1 + m) / λ.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from regression.config import Training
+from regression.errors import InputError
+from regression.problem import Problem
+
+MOST_EPOCHS = 10**12
+SCANNED_EPOCHS = 10_000
+
+
+def largest_stable_rate(curvature: Tensor, momentum: float) -> float:
+    """2 (1 + m) / L: above it SGD must diverge. Infinite where the loss is flat.
+
+    Args:
+        curvature: (p,) eigenvalues of the Hessian, ascending, weight decay included.
+        momentum: m in [0, 1).
+    """
+    steepest = float(curvature[-1])
+    return 2 * (1 + momentum) / steepest if steepest > 0 else math.inf
+
+
+def best_rate(curvature: Tensor, momentum: float) -> float:
+    """The fixed rate whose slowest eigenvector shrinks fastest: 2 / (L + μ) without momentum.
+
+    Directions without curvature (collinear columns) do not count: descent never moves in them.
+    With momentum every rate with (1-√m)² <= rate·λ <= (1+√m)² for all λ does equally well, √m a
+    step, and the geometric middle is taken; where there is none, the ends are balanced.
+    """
+    curved = _curved(curvature)
+    if not len(curved):
+        return 1.0
+    mu, steepest = float(curved[0]), float(curved[-1])
+    if not momentum:
+        return 2 / (steepest + mu)
+    low = (1 - math.sqrt(momentum)) ** 2 / mu
+    high = (1 + math.sqrt(momentum)) ** 2 / steepest
+    if low <= high:
+        return math.sqrt(low * high)
+    # The slowest factor falls with the rate at μ and rises at L: bisect where they cross.
+    low, high = high, largest_stable_rate(curved, momentum)
+    for _ in range(100):
+        middle = (low + high) / 2
+        slow, fast = _factor(middle * mu, momentum), _factor(middle * steepest, momentum)
+        low, high = (middle, high) if slow > fast else (low, middle)
+    return low
+
+
+def epochs_to(
+    problem: Problem, start: Tensor, best: Tensor, rate: float, momentum: float, tolerance: float
+) -> int | None:
+    """Epochs of full-batch SGD until the loss is within tolerance of the optimum.
+
+    Args:
+        problem: what is minimised, without weight decay.
+        start: (p,) the initial parameters in its units.
+        best: (p,) the optimum.
+        rate: learning rate; momentum: m.
+        tolerance: in units of the loss.
+
+    Returns:
+        The number of epochs; None where that takes more than 10^12 or never ends.
+    """
+    _, sigma, vt = torch.linalg.svd(problem.matrix, full_matrices=False)
+    curvature = 2 / problem.rows * sigma.square()
+    offset = vt @ (start - best)
+
+    def reached(epochs: int) -> bool:
+        left = torch.tensor([_decay(rate * float(c), momentum, epochs) for c in curvature])
+        return float(0.5 * (curvature * (left.double() * offset).square()).sum()) <= tolerance
+
+    most = 1
+    while not reached(most):
+        most *= 2
+        if most > MOST_EPOCHS:
+            return None
+    least = most // 2
+    while most - least > 1:
+        middle = (least + most) // 2
+        least, most = (least, middle) if reached(middle) else (middle, most)
+    if momentum and most <= SCANNED_EPOCHS:  # the loss may dip below and rise again
+        return next(k for k in range(most + 1) if reached(k))
+    return 0 if reached(0) else most
+
+
+def choose_rate(training: Training, curvature: Tensor) -> float:
+    """The configured learning rate, or the best one for "auto".
+
+    Raises:
+        InputError: the rate must diverge on this data.
+    """
+    if training.learning_rate == "auto":
+        return best_rate(curvature, training.momentum)
+    limit = stable_limit(training, curvature)
+    if limit is not None and training.learning_rate > limit:
+        raise InputError(
+            f"training.learning_rate must be at most {limit:.6g} on this data, or training must "
+            f"diverge. Got {training.learning_rate} instead; auto takes the best, "
+            f"{best_rate(curvature, training.momentum):.6g}."
+        )
+    return training.learning_rate
+
+
+def stable_limit(training: Training, curvature: Tensor) -> float | None:
+    """The largest stable rate where it is known: full-batch SGD on the squared error."""
+    if training.optimizer != "sgd" or not training.compressible:
+        return None
+    return largest_stable_rate(curvature, training.momentum)
+
+
+def _curved(curvature: Tensor) -> Tensor:
+    return curvature[curvature > len(curvature) * torch.finfo(torch.float64).eps * curvature[-1]]
+
+
+def _factor(step: float, momentum: float) -> float:
+    """The larger |root| of z² - (1 + m - step) z + m: the error's factor a step in the long run."""
+    b = 1 + momentum - step
+    gap = b * b - 4 * momentum
+    return math.sqrt(momentum) if gap <= 0 else (abs(b) + math.sqrt(gap)) / 2
+
+
+def _decay(step: float, momentum: float, epochs: int) -> float:
+    """The error's exact factor after some epochs, starting at rest: the recurrence's power."""
+    if not momentum:
+        return abs(1 - step) ** epochs
+    power, base = (
+        torch.eye(2, dtype=torch.float64),
+        torch.tensor([[1 + momentum - step, -momentum], [1.0, 0.0]], dtype=torch.float64),
+    )
+    while epochs:
+        power = power @ base if epochs & 1 else power
+        base, epochs = base @ base, epochs >> 1
+    return float(power.sum(dim=1)[0])

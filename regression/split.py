@@ -1,0 +1,37 @@
+"""Which row is held out: a hash of (seed, file name, row number), never of the run's order."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+_GAMMA, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+def row_hashes(seed: int, name: str, first_row: int, rows: int, use: str) -> Tensor:
+    """Uniform numbers in [0, 1), one a row: (rows,) float64.
+
+    SplitMix64 (Steele, Lea and Flood 2014) of the row number, keyed by a SHA-256 of the rest.
+
+    Args:
+        seed: the configuration's data.seed.
+        name: the file's name, without its folder, so that moving a folder moves no row.
+        first_row: the number of the first row, from 0.
+        rows: how many.
+        use: what the numbers decide ("test", "fold", "sample"); uses are independent.
+    """
+    key = hashlib.sha256(f"{seed}\0{name}\0{use}".encode()).digest()
+    z = torch.arange(first_row + 1, first_row + rows + 1, dtype=torch.int64)
+    z = z * _signed(_GAMMA) + int.from_bytes(key[:8], "little", signed=True)
+    z = (z ^ _shift(z, 30)) * _signed(_MIX1)
+    z = (z ^ _shift(z, 27)) * _signed(_MIX2)
+    return _shift(z ^ _shift(z, 31), 11).double() * 2.0**-53
+
+
+def _signed(value: int) -> int:
+    return value - 2**64 if value >= 2**63 else value
+
+
+def _shift(z: Tensor, bits: int) -> Tensor:
+    """A logical shift to the right: torch's own keeps the sign."""
+    return (z >> bits) & ((1 << (64 - bits)) - 1)

@@ -1,0 +1,127 @@
+"""Training on the rows themselves: for mini-batches and for losses that R does not know.
+
+The rows are streamed every epoch through a bounded buffer, or kept where they fit into it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from regression.config import Split, Training
+from regression.problem import Units
+from regression.rows import Block, Source
+from regression.split import row_hashes
+from regression.training import Batch
+
+# Rows that are kept or shuffled together take at most this much memory.
+BUFFER_BYTES = 256 * 2**20
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "mse": functional.mse_loss,
+    "huber": functional.huber_loss,
+    "l1": functional.l1_loss,
+}
+
+
+@dataclass
+class RowStream:
+    """The training rows, in training units.
+
+    Attributes:
+        source: where the rows come from.
+        split: which of them are held out.
+        columns: names of the features, then of the target, in the model's order.
+        units: from raw to training units.
+        training: the configuration's section.
+        rows: n, how many training rows there are.
+        device: where training runs.
+    """
+
+    source: Source
+    split: Split
+    columns: tuple[str, ...]
+    units: Units
+    training: Training
+    rows: int
+    device: str
+    kept: list[Tensor] | None = field(default=None, init=False)
+
+    @property
+    def capacity(self) -> int:
+        """How many rows the buffer holds."""
+        return max(1, BUFFER_BYTES // (8 * len(self.columns)))
+
+    def batches(self, model: nn.Linear, epoch: int) -> Iterable[Batch]:
+        """The steps of one epoch: one on all rows, or one on each mini-batch of shuffled rows."""
+        if self.training.batch_size is None:
+            yield 1.0, lambda: self._all_rows(model)
+            return
+        random = torch.Generator().manual_seed((self.training.seed * 1_000_003 + epoch) % 2**63)
+        for pool in self._pools(random):
+            shuffled = pool[torch.randperm(len(pool), generator=random)]
+            for rows in shuffled.split(self.training.batch_size):
+                yield len(rows) / self.rows, lambda rows=rows: self._mean(model, rows)
+
+    def _all_rows(self, model: nn.Linear) -> Tensor:
+        """The mean loss over every row, its gradients added up block by block."""
+        total = torch.zeros((), device=self.device)
+        for block in self._blocks(self.source.parts):
+            share = self._loss(model, block) * (len(block) / self.rows)
+            share.backward()
+            total = total + share.detach()
+        return total
+
+    def _mean(self, model: nn.Linear, rows: Tensor) -> Tensor:
+        loss = self._loss(model, rows)
+        loss.backward()
+        return loss
+
+    def _loss(self, model: nn.Linear, rows: Tensor) -> Tensor:
+        rows = rows.to(self.device)
+        return LOSSES[self.training.loss](model(rows[:, :-1]), rows[:, -1:])
+
+    def _pools(self, random: torch.Generator) -> Iterator[Tensor]:
+        """The rows in pools of bounded size, made of files in random order."""
+        order = torch.randperm(len(self.source.parts), generator=random).tolist()
+        held: list[Tensor] = []
+        for block in self._blocks([self.source.parts[i] for i in order]):
+            held.append(block)
+            if sum(map(len, held)) >= self.capacity:
+                yield torch.cat(held)
+                held = []
+        if held:
+            yield torch.cat(held)
+
+    def _blocks(self, parts: Iterable[str]) -> Iterator[Tensor]:
+        """Training rows as (k, d + 1) in training units and dtype, from memory where they fit."""
+        if self.rows > self.capacity:
+            yield from (rows for part in parts for rows in self._read(part))
+            return
+        if self.kept is None:
+            read = [rows for part in self.source.parts for rows in self._read(part)]
+            self.kept = [torch.cat(read)]
+        yield from self.kept
+
+    def _read(self, part: str) -> Iterator[Tensor]:
+        name = part.rsplit("/", 1)[-1]
+        for block in self.source.blocks(part):
+            rows = self._aligned(block)
+            if self.split.test_fraction:
+                uniform = row_hashes(self.split.seed, name, block.first_row, block.span, "test")
+                uniform = uniform if block.kept is None else uniform[block.kept]
+                rows = rows[uniform >= self.split.test_fraction]
+            rows[:, :-1] = (rows[:, :-1] - self.units.mean) / self.units.scale
+            if len(rows):
+                yield rows.to(getattr(torch, self.training.dtype))
+
+    def _aligned(self, block: Block) -> Tensor:
+        """The block's rows as (k, d + 1), a copy; levels it has not met are zeros."""
+        place = {name: i + 1 for i, name in enumerate(block.columns)}
+        rows = torch.zeros(block.rows.shape[1], len(self.columns), dtype=torch.float64)
+        for i, name in enumerate(self.columns):
+            if name in place:
+                rows[:, i] = block.rows[place[name]]
+        return rows

@@ -1,0 +1,202 @@
+"""The training loop, and what it is given."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn, optim
+
+from regression.compress import Compressed
+from regression.config import Training
+from regression.errors import TrainingDivergedError
+from regression.least_squares import LeastSquares, least_squares
+from regression.model import initial_model, make_optimizer
+from regression.problem import Problem, Units
+from regression.rates import choose_rate, epochs_to, stable_limit
+
+# One step's work: its share of the epoch's rows, and a function that computes the loss on them,
+# leaves its gradients on the model and returns it.
+Batch = tuple[float, Callable[[], Tensor]]
+OnEpoch = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is known before the first epoch.
+
+    Attributes:
+        problem: what full-batch squared-error training minimises, in training units.
+        units: from training units to raw ones.
+        optimum: the exact least-squares fit.
+        rate: the learning rate that will be used.
+        stable_rate: the largest stable one, where it is known.
+        epochs_expected: epochs to the tolerance, where both are known.
+    """
+
+    problem: Problem
+    units: Units
+    optimum: LeastSquares
+    rate: float
+    stable_rate: float | None
+    epochs_expected: int | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model in raw units: y = intercept + x · weights.
+
+    Attributes:
+        names: the features, d.
+        intercept: in units of y; 0 where the model has none.
+        weights: (d,) float64.
+        losses: the loss before each epoch's step.
+        reached: whether it stopped because the tolerance was reached.
+        plan: what was known before.
+    """
+
+    names: tuple[str, ...]
+    intercept: float
+    weights: Tensor
+    losses: list[float]
+    reached: bool
+    plan: Plan
+
+
+def make_plan(data: Compressed, training: Training) -> Plan:
+    """Look before leaping: the optimum, the stable rates and the epochs they promise.
+
+    Raises:
+        InputError: the learning rate must diverge on this data.
+    """
+    factor = data.train
+    units = Units.of(factor, training.bias, training.standardize)
+    problem = Problem.of(factor, units, training.bias)
+    optimum = least_squares(factor, training.bias)
+    curvature = problem.curvature(training.weight_decay)
+    rate = choose_rate(training, curvature)
+    expected = None
+    if training.tolerance and training.optimizer == "sgd" and training.compressible:
+        start = parameters(initial_model(len(optimum.names), training, "cpu")).detach().double()
+        best = units.trained(optimum.intercept, optimum.weights)[0 if training.bias else 1 :]
+        expected = epochs_to(problem, start, best, rate, training.momentum, training.tolerance)
+    return Plan(problem, units, optimum, rate, stable_limit(training, curvature), expected)
+
+
+def train(
+    plan: Plan,
+    training: Training,
+    device: str,
+    on_epoch: OnEpoch,
+    batches: Callable[[nn.Linear, int], Iterable[Batch]] | None = None,
+) -> Trained:
+    """Train nn.Linear with torch.optim.
+
+    Args:
+        plan: from make_plan.
+        training: the configuration's section.
+        device: a device of this machine.
+        on_epoch: told (epoch from 1, the loss before its step) after every step.
+        batches: (model, epoch) to the steps of an epoch; default: one on the R factor.
+
+    Raises:
+        TrainingDivergedError: the loss became infinite or NaN.
+    """
+    model = initial_model(len(plan.optimum.names), training, device)
+    optimizer = make_optimizer(model, training, plan.rate)
+    batches = batches or on_factor(plan.problem, model)
+    losses: list[float] = []
+
+    def told(epoch: int, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise diverged(epoch, loss, plan)
+        losses.append(loss)
+        on_epoch(epoch, loss)
+
+    reached = loop(model, optimizer, batches, training.epochs, told, _near_optimum(plan, training))
+    bias = model.bias if model.bias is not None else torch.zeros(1)
+    intercept, weights = plan.units.raw(bias, model.weight)
+    if not (math.isfinite(intercept) and weights.isfinite().all()):
+        raise diverged(len(losses), math.inf, plan)
+    return Trained(plan.optimum.names, intercept, weights, losses, reached, plan)
+
+
+def loop(
+    model: nn.Linear,
+    optimizer: optim.Optimizer,
+    batches: Callable[[nn.Linear, int], Iterable[Batch]],
+    epochs: int,
+    on_epoch: OnEpoch,
+    enough: Callable[[nn.Linear], bool],
+) -> bool:
+    """The loop: for every epoch, for every batch, zero the gradients, go backward, step.
+
+    Returns:
+        Whether it stopped because `enough` said so.
+    """
+    for epoch in range(1, epochs + 1):
+        loss = 0.0
+        for share, backward in batches(model, epoch):
+
+            def closure(backward: Callable[[], Tensor] = backward) -> Tensor:
+                optimizer.zero_grad()
+                return backward()
+
+            loss += share * optimizer.step(closure).item()
+        on_epoch(epoch, loss)
+        if enough(model):
+            return True
+    return False
+
+
+def parameters(model: nn.Linear) -> Tensor:
+    """Bias (where there is one) and weights as one vector: (p,)."""
+    weight = model.weight[0]
+    return weight if model.bias is None else torch.cat([model.bias, weight])
+
+
+def on_factor(problem: Problem, model: nn.Linear) -> Callable[[nn.Linear, int], Iterable[Batch]]:
+    """One step an epoch on R: its loss is the mean squared error over all the rows.
+
+    A sum over R's few rows divided by n, not their mean; and the bias multiplies R's own first
+    column, not ones.
+    """
+    like = {"device": model.weight.device, "dtype": model.weight.dtype}
+    matrix, target = problem.matrix.to(**like), problem.target.to(**like)
+
+    def backward() -> Tensor:
+        residual = matrix @ parameters(model) - target
+        loss = residual @ residual / problem.rows
+        loss.backward()
+        return loss
+
+    step = [(1.0, backward)]
+    return lambda model, epoch: step
+
+
+def diverged(epoch: int, loss: float, plan: Plan) -> TrainingDivergedError:
+    """The error for a loss that is no number any more."""
+    known = (
+        f"the largest stable one for sgd here is {plan.stable_rate:.6g}"
+        if plan.stable_rate
+        else "the largest stable one is not known for this optimizer"
+    )
+    return TrainingDivergedError(
+        f"the loss became {loss} at epoch {epoch}. The learning rate {plan.rate:.6g} is probably "
+        f"too large ({known}). Lower training.learning_rate, or set training.standardize: true."
+    )
+
+
+def _near_optimum(plan: Plan, training: Training) -> Callable[[nn.Linear], bool]:
+    """Whether the loss is within the tolerance of the least-squares optimum's."""
+    if training.tolerance is None:
+        return lambda model: False
+    best = plan.units.trained(plan.optimum.intercept, plan.optimum.weights)
+    best = best if training.bias else best[1:]
+
+    def enough(model: nn.Linear) -> bool:
+        step = parameters(model).detach().cpu().double() - best
+        gap = (plan.problem.matrix @ step).square().sum() / plan.problem.rows
+        return float(gap) <= training.tolerance
+
+    return enough

@@ -1,0 +1,94 @@
+"""Prefect tasks: train, evaluate, predict."""
+
+from collections.abc import Sequence
+
+from prefect import task
+
+from regression import evaluation, prediction, training
+from regression.config import Config
+from regression.inputs import Row
+from regression.prediction import Predicted
+from regression.stream import RowStream
+from regression.training import OnEpoch, Trained
+from tasks.compression import Prepared
+from tasks.screen import bar, note, print_epoch
+
+
+@task
+def train(data: Prepared, config: Config, device: str, record: OnEpoch) -> Trained:
+    """Train on the selected device, telling the record every epoch's loss.
+
+    Raises:
+        InputError: the learning rate must diverge. TrainingDivergedError: the loss did.
+    """
+    plan = training.make_plan(data.rows, config.training)
+    _say(plan, config)
+    epochs = config.training.epochs
+    with bar("Training", epochs) as shown:
+
+        def on_epoch(epoch: int, loss: float) -> None:
+            record(epoch, loss)
+            print_epoch(epoch, epochs, loss)
+            shown.show(epoch)
+
+        trained = training.train(
+            plan, config.training, device, on_epoch, _row_batches(data, config, plan, device)
+        )
+    if trained.reached:
+        last = len(trained.losses)
+        note(
+            f"stopped after epoch {last}: the loss is within {config.training.tolerance} of the "
+            "exact optimum"
+        )
+    return trained
+
+
+@task
+def evaluate(trained: Trained, data: Prepared, config: Config) -> dict[str, float]:
+    """The metrics of the model on the training rows and the held-out ones."""
+    counts = data.counts if config.data.kind == "table" else {}
+    return evaluation.evaluate(trained, data.rows, config.training.bias) | counts
+
+
+@task
+def predict(trained: Trained, data: Prepared, inputs: Sequence[Row]) -> list[Predicted]:
+    """The predictions that the configuration asks for."""
+    predicted = prediction.predict(trained, data.encoding, inputs)
+    for each in predicted:
+        print(f"Predicted value for input {each.input}: {each.value:.4f}", flush=True)
+    return predicted
+
+
+def _row_batches(data: Prepared, config: Config, plan: training.Plan, device: str):
+    """Steps on the rows themselves, where R does not have the loss of every step."""
+    if config.training.compressible:
+        return None
+    return RowStream(
+        data.source,
+        config.data,
+        data.rows.columns,
+        plan.units,
+        config.training,
+        data.rows.train.rows,
+        device,
+    ).batches
+
+
+def _say(plan: training.Plan, config: Config) -> None:
+    """What is unusual about the data, and what is known before training."""
+    best = plan.optimum
+    if best.rows <= len(best.names):
+        note(
+            f"{best.rows} training rows for {len(best.names)} features: many models fit them alike"
+        )
+    if best.collinear:
+        note(
+            "columns that others determine (a constant one, or a combination of others): "
+            + ", ".join(best.collinear)
+        )
+    if config.training.learning_rate == "auto":
+        note(f"learning rate {plan.rate:.6g}; the largest stable one is {plan.stable_rate:.6g}")
+    if config.training.tolerance is not None:
+        expected = plan.epochs_expected
+        told = "not known for this optimizer" if expected is None else f"expected after {expected}"
+        note(f"epochs to the tolerance: {told}, at most {config.training.epochs}")

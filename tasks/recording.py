@@ -1,0 +1,125 @@
+"""Prefect task: everything about a run that MLflow keeps, once the model is there."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from prefect import task
+from torch import nn
+
+from regression.config import Config
+from regression.least_squares import LeastSquares
+from regression.model import raw_model
+from regression.prediction import Predicted
+from regression.training import Trained
+from tasks.compression import Prepared
+from tasks.plots import draw
+from tasks.tracking.artifact import load_back, log_model
+from tasks.tracking.run import Run
+
+AGREEMENT = {"float32": 1e-5, "float64": 1e-12}  # relative, of the stored model and the trained one
+
+
+@task
+def record(
+    run: Run,
+    config: Config,
+    data: Prepared,
+    trained: Trained,
+    metrics: dict[str, float],
+    predictions: list[Predicted],
+) -> None:
+    """Log metrics, tags, data set, model and files; load the model back and compare.
+
+    Raises:
+        RuntimeError: the stored model does not predict what the trained one does.
+    """
+    run.set_tags({"data_digest": data.rows.digest, "epochs_run": len(trained.losses)})
+    run.log_dataset(
+        config.experiment,
+        data.rows.digest,
+        _where(config),
+        list(data.encoding.columns),
+        data.rows.rows,
+    )
+    run.log_metrics(metrics | {f"prediction_{p.label}": p.value for p in predictions})
+    with tempfile.TemporaryDirectory() as scratch:
+        _write_files(Path(scratch), config, data, trained, predictions)
+        run.log_folder(Path(scratch))
+    _store_model(run, config, data, trained)
+
+
+def _store_model(run: Run, config: Config, data: Prepared, trained: Trained) -> None:
+    """Log the model, load it back, and hold both against the trained one."""
+    module = raw_model(trained.intercept, trained.weights, config.training)
+    named = config.data.kind == "table"
+    example = _example(data)
+    uri = log_model(run, module, data.encoding, named, example)
+    stored = load_back(uri, example, data.encoding, named)
+    expected = _direct(module, example, data)
+    scale = max(1e-300, float(np.abs(expected).max()))
+    if np.abs(stored - expected).max() > AGREEMENT[config.training.dtype] * scale:
+        raise RuntimeError(f"the stored model {uri} does not predict what the trained one does")
+
+
+def _direct(module: nn.Linear, example: pd.DataFrame, data: Prepared) -> np.ndarray:
+    rows = [data.encoding.encode(row) for row in example.to_dict("records")]
+    with torch.no_grad():
+        return module(torch.tensor(rows, dtype=module.weight.dtype)).numpy().ravel()
+
+
+def _example(data: Prepared) -> pd.DataFrame:
+    """Up to three raw rows of the sample, at least two (one is repeated)."""
+    rows = data.rows.sample.rows[:3, :-1]
+    rows = rows if len(rows) > 1 else rows.repeat(2, 1)
+    frame = pd.DataFrame(rows.numpy(), columns=list(data.encoding.features))
+    raw = frame[list(data.encoding.numeric)].copy()
+    for column, levels in data.encoding.levels.items():
+        indicators = frame[[f"{column}={level}" for level in levels[1:]]].to_numpy()
+        places = np.where(indicators.any(axis=1), indicators.argmax(axis=1) + 1, 0)
+        raw[column] = [levels[place] for place in places]
+    return raw
+
+
+def _write_files(
+    folder: Path, config: Config, data: Prepared, trained: Trained, predictions: list[Predicted]
+) -> None:
+    best = trained.plan.optimum
+    text = yaml.safe_dump(config.model_dump(), sort_keys=False)
+    (folder / "config.yaml").write_text(text)
+    (folder / "coefficients.json").write_text(json.dumps(_coefficients(trained, best), indent=2))
+    told = [{"input": p.input, "prediction": p.value} for p in predictions]
+    (folder / "predictions.json").write_text(json.dumps(told, indent=2))
+    (folder / "plots").mkdir()
+    held_out = bool(config.data.test_fraction)
+    if len(data.rows.sample.rows):
+        draw(
+            trained,
+            data.rows.sample,
+            "held-out rows" if held_out else "training rows",
+            folder / "plots",
+        )
+
+
+def _coefficients(trained: Trained, best: LeastSquares) -> dict:
+    def line(value: float, exact: float, error: float | None) -> dict:
+        t_value = exact / error if error else None
+        return {
+            "trained": value,
+            "least_squares": exact,
+            "standard_error": error,
+            "t_value": t_value,
+        }
+
+    table = {"intercept": line(trained.intercept, best.intercept, best.intercept_error)}
+    for i, name in enumerate(trained.names):
+        table[name] = line(float(trained.weights[i]), float(best.weights[i]), best.errors[i])
+    return table
+
+
+def _where(config: Config) -> str:
+    return config.data.path if config.data.kind == "table" else "synthetic"

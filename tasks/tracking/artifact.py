@@ -1,0 +1,133 @@
+"""The model artifact: one folder that loads with mlflow.pyfunc and with mlflow.pytorch.
+
+This module is a flavor in MLflow's sense (Model.log calls its save_model): models-from-code for the
+raw columns, and the weights in PyTorch's pt2 format. Nothing on the way is a pickle.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import mlflow.pyfunc
+import mlflow.pytorch
+import numpy as np
+import pandas as pd
+import torch
+from mlflow.models import Model, ModelSignature
+from mlflow.types.schema import AnyType, ColSpec, DataType, Schema, TensorSpec
+from torch import nn
+
+from regression.encoding import Encoding
+from tasks.tracking.run import Run
+
+SERVED = Path(__file__).with_name("served_model.py")
+MODULE_FOLDER = "module"
+REQUIREMENTS = ("torch", "mlflow", "numpy", "pandas")
+
+
+def log_model(
+    run: Run, module: nn.Linear, encoding: Encoding, named: bool, example: pd.DataFrame
+) -> str:
+    """Log a model as the artifact `model` of a run; returns its URI.
+
+    Args:
+        run: the run it belongs to.
+        module: features in raw units, (n, d), to predictions (n, 1).
+        encoding: from raw columns to features.
+        named: whether rows are columns by name (tables) or arrays (synthetic data).
+        example: two or more raw rows; one would fix the number of rows for good.
+    """
+    # Created here because Model.log would put it into the process's current experiment.
+    created = run.client.create_logged_model(run.experiment_id, "model", source_run_id=run.id)
+    info = Model.log(
+        None,
+        sys.modules[__name__],
+        run_id=run.id,
+        model_id=created.model_id,
+        module=module,
+        encoding=encoding,
+        named=named,
+        example=example,
+    )
+    run.client.finalize_logged_model(created.model_id, "READY")
+    return info.model_uri
+
+
+def save_model(
+    path: str,
+    mlflow_model: Model,
+    module: nn.Linear,
+    encoding: Encoding,
+    named: bool,
+    example: pd.DataFrame,
+) -> None:
+    """Write the artifact's folder; called by Model.log."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / MODULE_FOLDER
+        folder.mkdir()
+        _export(module, folder / "model.pt2")
+        (folder / "encoding.json").write_text(
+            json.dumps(
+                {
+                    "named": named,
+                    "numeric": encoding.numeric,
+                    "levels": encoding.levels,
+                    "dtype": str(module.weight.dtype).removeprefix("torch."),
+                }
+            )
+        )
+        mlflow.pyfunc.save_model(
+            path,
+            python_model=str(SERVED),
+            artifacts={"module": str(folder)},
+            signature=_signature(encoding, named),
+            mlflow_model=mlflow_model,
+            input_example=example if named else example.to_numpy(),
+            pip_requirements=_requirements(),
+        )
+    mlflow_model.add_flavor(
+        "pytorch",
+        model_data=f"artifacts/{MODULE_FOLDER}",
+        pytorch_version=torch.__version__.split("+")[0],
+        code=None,
+    )
+    mlflow_model.save(str(Path(path) / "MLmodel"))
+
+
+def load_back(uri: str, example: pd.DataFrame, encoding: Encoding, named: bool) -> np.ndarray:
+    """What the stored model predicts for raw rows: (n,), by pyfunc and as a torch module.
+
+    Raises:
+        RuntimeError: the two disagree.
+    """
+    raw = example if named else example.to_numpy()
+    served = np.ravel(mlflow.pyfunc.load_model(uri).predict(raw))
+    module = mlflow.pytorch.load_model(uri, device="cpu")
+    rows = np.array([encoding.encode(row) for row in example.to_dict("records")])
+    with torch.no_grad():
+        direct = module(torch.from_numpy(rows).to(next(module.parameters()).dtype)).numpy().ravel()
+    if not np.array_equal(served, direct):
+        raise RuntimeError("the stored model's pyfunc and torch module disagree")
+    return served
+
+
+def _export(module: nn.Linear, path: Path) -> None:
+    rows = torch.zeros(2, module.in_features, dtype=module.weight.dtype)
+    batch = {0: torch.export.Dim.AUTO}
+    torch.export.save(torch.export.export(module, (rows,), dynamic_shapes=[batch]), path)
+
+
+def _signature(encoding: Encoding, named: bool) -> ModelSignature:
+    """Any number will do: MLflow's `double` would refuse a column of integers."""
+    text = [ColSpec(DataType.string, name) for name in encoding.levels]
+    numbers = [ColSpec(AnyType(), name if named else None) for name in encoding.numeric]
+    output = TensorSpec(np.dtype(np.float64), (-1, 1))
+    return ModelSignature(inputs=Schema([*numbers, *text]), outputs=Schema([output]))
+
+
+def _requirements() -> list[str]:
+    """Exact versions of what the model needs, written down rather than inferred."""
+    from importlib.metadata import version
+
+    return [f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS]
