@@ -38,6 +38,11 @@ class Columns:
     left_out: tuple[str, ...] = ()
     whole: frozenset[str] = frozenset()
 
+    @property
+    def reading(self) -> dict[str, Kind]:
+        """The columns to read and as what: categorical ones as text, whatever they hold."""
+        return {n: "text" if n in self.categorical else kind for n, kind in self.kinds.items()}
+
 
 def choose_columns(data: TableData, file: DataFile) -> Columns:
     """Which columns of a table to read, from the head of its first file.

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterator
 
-from regression.columns import MISSING, Columns, csv_kind
+from regression.columns import MISSING, Kind, csv_kind
 from regression.errors import InputError
 from regression.files import DataFile
 
@@ -20,13 +20,12 @@ def first_bad_row(file: DataFile) -> InputError | None:
     return None
 
 
-def first_bad_cell(file: DataFile, columns: Columns) -> InputError | None:
+def first_bad_cell(file: DataFile, kinds: dict[str, Kind]) -> InputError | None:
     """The first value that is not of its column's kind."""
-    kinds = {n: k for n, k in columns.kinds.items() if n not in columns.categorical}
     for number, names, row in _rows(file):
         for name, value in zip(names, row, strict=False):
             kind = kinds.get(name)
-            if kind and value not in MISSING and csv_kind(value) != kind:
+            if kind not in (None, "text") and value not in MISSING and csv_kind(value) != kind:
                 return InputError(
                     f"{file.uri}: column '{name}', row {number} must be a {kind}. "
                     f"Got '{value[:60]}' instead."

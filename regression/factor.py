@@ -13,6 +13,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -155,4 +156,5 @@ def encode(values: Tensor) -> str:
 
 def decode(text: str) -> Tensor:
     """The inverse of encode, as a flat float64 tensor."""
-    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.float64)
+    values = np.frombuffer(base64.b64decode(text), dtype="<f8")
+    return torch.from_numpy(values.astype(np.float64))

@@ -60,7 +60,7 @@ class DataFile:
             )
 
 
-def find_files(path: str) -> tuple[DataFile, ...]:
+def find_files(path: str, key: str = "data.path") -> tuple[DataFile, ...]:
     """The CSV or Parquet files that a file, folder, glob or URI names, sorted by path.
 
     Folders are searched to any depth; names that begin with "." or "_" are left out.
@@ -71,15 +71,15 @@ def find_files(path: str) -> tuple[DataFile, ...]:
     try:
         found = sorted(_listed(path), key=lambda file: file.uri)
     except (OSError, ValueError) as error:
-        raise InputError(f"data.path: {path} cannot be listed ({error}).") from None
+        raise InputError(f"{key}: {path} cannot be listed ({error}).") from None
     if not found:
         raise InputError(
-            f"data.path: no CSV or Parquet file at '{path}'. It must name a file, a folder or a "
+            f"{key}: no CSV or Parquet file at '{path}'. It must name a file, a folder or a "
             "glob of files that end in .csv or .parquet."
         )
     if len({file.is_csv for file in found}) > 1:
         raise InputError(
-            f"data.path: '{path}' holds both CSV and Parquet files. Name one format, "
+            f"{key}: '{path}' holds both CSV and Parquet files. Name one format, "
             f"for example {path.rstrip('/')}/*.parquet."
         )
     return tuple(found)

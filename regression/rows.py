@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from regression.config import SyntheticData
+from regression.errors import InputError
 
 # Rows a block. Enough that matrix products dominate (32 rows a column), few enough that a block
 # stays in the cache.
@@ -99,6 +100,11 @@ class Synthetic:
         y = x @ self.weights + self.data.bias
         if self.data.noise:
             y += self.data.noise * torch.randn(rows, generator=random, dtype=torch.float64)
+        if not y.isfinite().all():
+            raise InputError(
+                "data must give finite rows. Got y beyond 1e308: lower data.weights, "
+                "data.x or data.noise."
+            )
         columns = torch.cat([torch.ones(rows, 1, dtype=torch.float64), x, y[:, None]], dim=1)
         return Block(self.names, columns.mT.contiguous(), first)
 

@@ -8,18 +8,14 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 import torch
 
-from regression.columns import MISSING, Columns, check_columns, names_of
-from regression.diagnose import first_bad_cell, first_bad_row
+from regression.batches import read_batches
+from regression.columns import Columns, check_columns, names_of
 from regression.errors import InputError
 from regression.files import DataFile
 from regression.rows import Block, block_rows
 
-CSV_BLOCK_BYTES = 1 << 22
-CSV_TYPES = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string()}
 MAX_LEVELS = 1_000
 
 
@@ -61,7 +57,7 @@ class Table:
         file = self.file(part)
         check_columns(self.columns, file)
         buffer = _Buffer(self.columns, file)
-        for batch in _batches(file, self.columns):
+        for batch in read_batches(file, self.columns.reading):
             for start, rows in buffer.fill(batch):
                 yield _finite(buffer, start, rows, self.missing)
         if buffer.filled:
@@ -187,46 +183,3 @@ def _floats(values: pa.Array) -> np.ndarray:
 def _text(values: pa.Array) -> pa.Array:
     """A categorical column as text; numbers and booleans are written out."""
     return values if values.type == pa.string() else pc.cast(values, pa.string())
-
-
-def _batches(file: DataFile, columns: Columns) -> Iterator[pa.RecordBatch]:
-    """A file's batches with the table's columns; what is damaged is refused with its place."""
-    names = list(columns.kinds)
-    try:
-        if file.is_csv:
-            yield from _csv_batches(file, columns)
-        else:
-            with file.open() as stream:
-                reader = pq.ParquetFile(stream)
-                yield from reader.iter_batches(block_rows(0), columns=names, use_threads=False)
-    except pa.ArrowInvalid as error:
-        place = (first_bad_row(file) or first_bad_cell(file, columns)) if file.is_csv else None
-        raise place or InputError(f"{file.uri}: is damaged or cut off ({_first(error)}).") from None
-    except OSError as error:
-        if file.is_csv or error.errno:
-            raise
-        # pyarrow reports damaged Parquet pages as an OSError without a number
-        raise InputError(f"{file.uri}: is damaged or cut off ({_first(error)}).") from None
-
-
-def _csv_batches(file: DataFile, columns: Columns) -> Iterator[pa.RecordBatch]:
-    types = {
-        n: CSV_TYPES["text" if n in columns.categorical else k] for n, k in columns.kinds.items()
-    }
-    convert = pacsv.ConvertOptions(
-        include_columns=list(types),
-        column_types=types,
-        null_values=list(MISSING),
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=True,
-    )
-    read = pacsv.ReadOptions(block_size=CSV_BLOCK_BYTES, use_threads=False)
-    parse = pacsv.ParseOptions(newlines_in_values=True)
-    with file.open() as stream:
-        yield from pacsv.open_csv(
-            stream, read_options=read, parse_options=parse, convert_options=convert
-        )
-
-
-def _first(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".")
