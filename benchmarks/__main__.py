@@ -1,0 +1,55 @@
+"""make bench: `python -m benchmarks small | full [SECTION ...]`.
+
+Every figure is a whole process's or a ratio of two things run in turn; nothing is asserted. The
+tables also go to benchmarks/data/report-SIZE.md.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping
+
+from benchmarks import growth, memory, one_pass, report, retraining, start_up
+from benchmarks.measure import DATA
+from benchmarks.report import Table
+
+Section = Callable[[], list[Table]]
+
+SIZES: Mapping[str, Mapping[str, Section]] = {
+    "small": {
+        "start-up": lambda: start_up.measure(rounds=5),
+        "one-pass": lambda: one_pass.measure(1_000_000, rounds=5, loop_epochs=1000),
+        "retraining": lambda: retraining.measure(1_000_000, rounds=5),
+        "memory": lambda: memory.measure(times=5, rounds=3),
+        "growth": lambda: growth.measure(rounds=3),
+    },
+    "full": {
+        "start-up": lambda: start_up.measure(rounds=9),
+        "one-pass": lambda: one_pass.measure(10_000_000, rounds=5, loop_epochs=50),
+        "retraining": lambda: retraining.measure(10_000_000, rounds=5),
+        "memory": lambda: memory.measure(times=100, rounds=1),
+        "growth": lambda: growth.measure(rounds=5),
+    },
+}
+
+
+def main() -> None:
+    """Run the sections, print each table as it is done, write them all as Markdown."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("size", choices=SIZES)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SIZES["small"]))
+    given = parser.parse_args()
+    sections = SIZES[given.size]
+    unknown = set(given.sections) - set(sections)
+    if unknown:
+        parser.error(f"SECTION must be one of {', '.join(sections)}. Got {unknown.pop()} instead.")
+    tables = []
+    for name in given.sections or sections:
+        for table in sections[name]():
+            table.print()
+            tables.append(table)
+    path = DATA / "-".join(["report", given.size, *given.sections])
+    report.write(tables, path.with_suffix(".md"))
+    print(f"As Markdown: {path.relative_to(DATA.parent.parent)}.md")
+
+
+if __name__ == "__main__":
+    main()

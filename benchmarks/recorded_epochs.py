@@ -1,0 +1,75 @@
+"""`python -m benchmarks.recorded_epochs ROUNDS`: in one process, in turn, the tutorial's bare loop,
+and ours with every loss written to MLflow. Prints one line of JSON: lists of seconds.
+"""
+
+import contextlib
+import io
+import json
+import sys
+import time
+from collections.abc import Callable
+
+from benchmarks.measure import ROOT
+from flows.environment import prepare_environment
+
+prepare_environment()
+
+from mlflow import MlflowClient  # noqa: E402
+
+from benchmarks.peers import tutorial  # noqa: E402
+from regression import training  # noqa: E402
+from regression.compress import combine, compress  # noqa: E402
+from regression.config_file import load  # noqa: E402
+from regression.rows import Synthetic  # noqa: E402
+from tasks.screen import print_epoch  # noqa: E402
+from tasks.tracking.losses import LossLog  # noqa: E402
+from tasks.tracking.run import quiet  # noqa: E402
+
+WARM = 2
+
+
+class Ours:
+    """Plumbline's training of the tutorial, recorded or not."""
+
+    def __init__(self) -> None:
+        quiet()
+        self.config = load(str(ROOT / "configs" / "tutorial.yaml"), [])
+        self.rows = combine([compress(Synthetic(self.config.data), "synthetic", self.config.data)])
+        self.client = MlflowClient()
+        self.experiment = self.client.create_experiment("recorded epochs")
+
+    def train(self, record: Callable[[int, float], None] = lambda epoch, loss: None) -> None:
+        """The plan and the loop, printing what the tutorial prints."""
+        plan = training.make_plan(self.rows, self.config.training)
+
+        def on_epoch(epoch: int, loss: float) -> None:
+            record(epoch, loss)
+            print_epoch(epoch, self.config.training.epochs, loss)
+
+        training.train(plan, self.config.training, "cpu", on_epoch)
+
+    def train_and_record(self) -> None:
+        """The same, each loss into a new run of the database."""
+        run_id = self.client.create_run(self.experiment).info.run_id
+        with LossLog(lambda batch: self.client.log_batch(run_id, metrics=batch)) as losses:
+            self.train(losses.add)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds of a call, with what it prints going nowhere."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        began = time.perf_counter()
+        work()
+        return time.perf_counter() - began
+
+
+def main(rounds: int) -> None:
+    """Take turns."""
+    ours = Ours()
+    jobs = {"bare": tutorial.train, "recorded": ours.train_and_record, "trained": ours.train}
+    times = [{name: timed(job) for name, job in jobs.items()} for _ in range(WARM + rounds)]
+    print(json.dumps({name: [each[name] for each in times[WARM:]] for name in jobs}))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
