@@ -1,0 +1,216 @@
+"""Every wrong key is refused in one line that names it, what is allowed and what was found."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from regression.config import Config, SyntheticData, TableData
+from regression.config_file import load, read_yaml, validated
+from regression.errors import InputError
+from tests.regression.tools import ROOT
+
+BASE = {
+    "experiment": "e",
+    "data": {"kind": "synthetic", "x": [1.0, 2.0]},
+    "training": {},
+    "prediction": {},
+}
+TABLE = {"kind": "table", "path": "a.csv", "target": "y"}
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "c.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(folder: Path, text: str, overrides: list[str] | None = None) -> str:
+    with pytest.raises(InputError) as caught:
+        load(write(folder, text), overrides or [])
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def with_keys(**keys: object) -> str:
+    """The base configuration with dotted keys replaced; a table where its keys are used."""
+    raw = {name: dict(value) if name != "experiment" else value for name, value in BASE.items()}
+    for dotted, value in keys.items():
+        section, _, key = dotted.partition("__")
+        if not key:
+            raw[section] = value
+        else:
+            raw[section][key] = value
+    return yaml.safe_dump(raw)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_configuration_that_is_shipped_is_valid_yaml_without_double_keys(path):
+    raw = read_yaml(path)
+    assert raw
+    if "experiment" in raw:
+        assert isinstance(load(path), Config) or "registry" in raw
+
+
+def test_left_out_keys_take_their_defaults(tmp_path):
+    config = load(write(tmp_path, with_keys()))
+    assert (config.training.epochs, config.training.dtype) == (1000, "float64")
+    assert (config.training.learning_rate, config.training.optimizer) == (0.01, "sgd")
+    assert (config.data.test_fraction, config.data.seed, config.data.noise) == (0.0, 42, 0.0)
+
+
+@pytest.mark.parametrize(("data", "expected"), [(BASE["data"], False), (TABLE, True)])
+def test_tables_are_standardised_and_synthetic_data_is_not(data, expected, tmp_path):
+    text = with_keys(data=data)
+    assert load(write(tmp_path, text)).training.standardize is expected
+    other = load(write(tmp_path, text), [f"training.standardize={str(not expected).lower()}"])
+    assert other.training.standardize is not expected
+
+
+NUMBERS = {"1e-3": 1e-3, "1e3": 1e3, "1E+2": 100.0, "1.5e-2": 0.015, "2": 2.0, "+1e-1": 0.1}
+
+
+@pytest.mark.parametrize(("text", "value"), NUMBERS.items())
+def test_the_usual_spellings_of_a_number_are_numbers(text, value, tmp_path):
+    assert load(write(tmp_path, with_keys()), [f"data.noise={text}"]).data.noise == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["experiment: a\nexperiment: b\n", "experiment: a\ntraining:\n  epochs: 1\n  epochs: 2\n"],
+)
+def test_a_key_given_twice_is_refused_with_its_line(text, tmp_path):
+    message = refusal(tmp_path, text)
+    assert "c.yaml: is not valid YAML: line " in message
+    assert "stands twice" in message
+
+
+WRONG = {
+    "training__epochs": (0, "an integer >= 1"),
+    "training__momentum": (1.0, "a number >= 0 and < 1"),
+    "training__dtype": ("float16", "float32 or float64"),
+    "training__optimizer": ("sdg", "sgd or adam"),
+    "training__learning_rate": ("fast", "a number > 0 or auto"),
+    "training__weight_decay": (-1.0, "a number >= 0"),
+    "training__device": ("gpu", "auto | cpu | cuda | cuda:N | mps | xpu"),
+    "training__bias": ("yes please", "true or false"),
+    "training__seed": (-1, "an integer >= 0"),
+    "training__tolerance": (0.0, "a number > 0"),
+    "training__batch_size": (2.5, "an integer >= 1"),
+    "data__test_fraction": (1.0, "a number >= 0 and < 1"),
+    "data__folds": (1, "0 or an integer >= 2 and <= 100"),
+    "data__noise": (float("inf"), "a number >= 0"),
+    "data__x": ([], "a list (not empty)"),
+    "experiment": ("", "text"),
+    "training": ([1], "a section of keys"),
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_wrong_value_is_refused_with_key_allowed_and_found(key, tmp_path):
+    value, allowed = WRONG[key]
+    message = refusal(tmp_path, with_keys(**{key: value}))
+    assert f"c.yaml: {key.replace('__', '.')} must be {allowed}" in message
+    assert f"Got {value!r} instead." in message
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("training__learning_rte", "training.learning_rte is not a known key. Did you mean "
+         "training.learning_rate?"),
+        ("training__noise", "Did you mean data.noise?"),
+        ("trainig", "trainig is not a known key."),
+        ("data__target", "data.target is not a known key. It belongs to another kind of data."),
+    ],
+)  # fmt: skip
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(key, told, tmp_path):
+    assert told in refusal(tmp_path, with_keys(**{key: 1}))
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"data": {"kind": "table", "path": "a.csv"}}, "data.target is missing"),
+        ({"data": {"x": [1.0]}}, "data.kind is missing. It must be synthetic or table"),
+        ({"data": {"kind": "sql"}}, "data.kind must be synthetic or table. Got 'sql'"),
+        ({"data": {"kind": "synthetic"}}, "exactly one of the two. Got neither"),
+        ({"data__rows": 5}, "data.x and data.rows must be exactly one of the two. Got both"),
+        ({"data__x": [[1.0, 2.0], [1.0]]}, "data.x must be rows of one width"),
+        ({"data__weights": [1.0, 2.0]}, "data.weights must be of width 1"),
+        ({"data__features": 3}, "data.features must be of width 1"),
+        ({"data__x_range": [1.0, 1.0]}, "data.x_range must be [low, high] with low < high"),
+        ({"data": TABLE | {"features": ["y"]}}, "data.features must be free of the target 'y'"),
+        ({"data": TABLE | {"categorical": ["y"]}}, "data.categorical must be free of the target"),
+        ({"data": TABLE | {"features": ["a", "a"]}}, "data.features must be named once"),
+        ({"data": TABLE | {"categorical": {"a": ["u"]}}}, "data.categorical.a must be a"),
+        ({"data": TABLE | {"target": "a|b", "features": ["a|b"]}}, "data.features must be free"),
+        ({"training__momentum": 0.9, "training__optimizer": "adam"}, "training.momentum must be 0"),
+        ({"training__learning_rate": "auto", "training__loss": "l1"}, "training.learning_rate"),
+        ({"training__tolerance": 0.1, "training__weight_decay": 1.0}, "training.tolerance"),
+        ({"prediction__inputs": [[1.0, 2.0]]}, "prediction.inputs[0] must be 1 number(s)"),
+        ({"prediction__inputs": [None]}, "prediction.inputs[0]"),
+    ],
+)  # fmt: skip
+def test_keys_that_do_not_agree_are_refused_by_name(keys, told, tmp_path):
+    assert told in refusal(tmp_path, with_keys(**keys))
+
+
+def test_what_else_is_wrong_is_counted(tmp_path):
+    message = refusal(tmp_path, with_keys(training__epochs=0, training__seed=-1))
+    assert message.endswith("(1 more to mend)")
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n- 2\n", "hello", "a: [1, 2\n", "\t x: 1", "a: 1: 2"])
+def test_a_file_that_holds_no_keys_is_refused_by_name(text, tmp_path):
+    assert "c.yaml: " in refusal(tmp_path, text)
+
+
+def test_a_file_that_is_not_there_is_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match=r"gone\.yaml: cannot be read"):
+        load(tmp_path / "gone.yaml")
+
+
+def test_bytes_that_are_no_text_are_refused_by_name(tmp_path):
+    (tmp_path / "c.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"c\.yaml: is not valid YAML"):
+        load(tmp_path / "c.yaml")
+
+
+def test_overrides_replace_and_add_keys_and_the_last_one_wins(tmp_path):
+    given = ["training.epochs=5", "data.x=[3, 4]", "training.epochs=7", "prediction.inputs=[2]"]
+    config = load(write(tmp_path, "experiment: e\ndata: {kind: synthetic, x: [1.0]}\n"), given)
+    assert (config.training.epochs, config.data.x) == (7, [3.0, 4.0])
+    assert config.prediction.inputs == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("training.epochs", "an override must be written key=value. Got 'training.epochs'"),
+        ("=5", "an override must be written key=value"),
+        ("training.epochs=x", "training.epochs must be an integer >= 1. Got 'x'"),
+        ("training.epochs=[1", "training.epochs: is not valid YAML"),
+        ("experiment.name=x", "experiment.name must be a key inside a section"),
+        ("training.epohcs=5", "Did you mean training.epochs?"),
+    ],
+)
+def test_a_wrong_override_is_refused_by_its_key(override, told, tmp_path):
+    assert told in refusal(tmp_path, with_keys(), [override])
+
+
+def test_anchors_and_merged_sections_are_yaml_like_any_other(tmp_path):
+    text = "experiment: e\ndata: &d {kind: synthetic, x: [1.0]}\n"
+    assert load(write(tmp_path, text + "training: {epochs: 3}\n")).training.epochs == 3
+    merged = "experiment: e\ndata:\n  <<: {kind: synthetic, x: [1.0]}\n  bias: 2.0\n"
+    assert load(write(tmp_path, merged)).data.bias == 2.0
+
+
+def test_the_kind_chooses_the_section(tmp_path):
+    assert isinstance(load(write(tmp_path, with_keys())).data, SyntheticData)
+    assert isinstance(load(write(tmp_path, with_keys(data=TABLE))).data, TableData)
+
+
+def test_no_mapping_is_refused_by_its_source():
+    with pytest.raises(InputError, match=r"^trial 3: "):
+        validated({"experiment": "e"}, "trial 3")
