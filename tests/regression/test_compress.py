@@ -55,6 +55,22 @@ def test_the_merged_factor_is_the_same_to_the_last_bit_on_any_number_of_threads(
     assert same_bits(found, expected)
 
 
+def test_passes_side_by_side_leave_threads_to_those_who_come_after():
+    def threads_of_a_newcomer() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.get_num_threads).result()
+
+    source = Rows({f"{i}": random_rows(2_000, 10, seed=i) for i in range(8)}, step=100)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda part: compress(source, part, Split()), source.parts))
+        assert threads_of_a_newcomer() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("files", [1, 2, 63, 64, 65, 130])
 def test_any_number_of_files_has_the_factor_of_all_their_rows(files):
     rows = random_rows(400, 3, far=10.0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from regression.config import Config, SyntheticData, TableData
+from regression.config import Config
 from regression.config_file import load, read_yaml, validated
 from regression.errors import InputError
 from tests.regression.tools import ROOT
@@ -16,7 +16,6 @@ BASE = {
     "training": {},
     "prediction": {},
 }
-TABLE = {"kind": "table", "path": "a.csv", "target": "y"}
 
 
 def write(folder: Path, text: str) -> Path:
@@ -33,7 +32,7 @@ def refusal(folder: Path, text: str, overrides: list[str] | None = None) -> str:
 
 
 def with_keys(**keys: object) -> str:
-    """The base configuration with dotted keys replaced; a table where its keys are used."""
+    """The base configuration with keys replaced; `section__key` stands for section.key."""
     raw = {name: dict(value) if name != "experiment" else value for name, value in BASE.items()}
     for dotted, value in keys.items():
         section, _, key = dotted.partition("__")
@@ -50,21 +49,6 @@ def test_every_configuration_that_is_shipped_is_valid_yaml_without_double_keys(p
     assert raw
     if "experiment" in raw:
         assert isinstance(load(path), Config) or "registry" in raw
-
-
-def test_left_out_keys_take_their_defaults(tmp_path):
-    config = load(write(tmp_path, with_keys()))
-    assert (config.training.epochs, config.training.dtype) == (1000, "float64")
-    assert (config.training.learning_rate, config.training.optimizer) == (0.01, "sgd")
-    assert (config.data.test_fraction, config.data.seed, config.data.noise) == (0.0, 42, 0.0)
-
-
-@pytest.mark.parametrize(("data", "expected"), [(BASE["data"], False), (TABLE, True)])
-def test_tables_are_standardised_and_synthetic_data_is_not(data, expected, tmp_path):
-    text = with_keys(data=data)
-    assert load(write(tmp_path, text)).training.standardize is expected
-    other = load(write(tmp_path, text), [f"training.standardize={str(not expected).lower()}"])
-    assert other.training.standardize is not expected
 
 
 NUMBERS = {"1e-3": 1e-3, "1e3": 1e3, "1E+2": 100.0, "1.5e-2": 0.015, "2": 2.0, "+1e-1": 0.1}
@@ -128,34 +112,6 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(key, told, tmp_pat
     assert told in refusal(tmp_path, with_keys(**{key: 1}))
 
 
-@pytest.mark.parametrize(
-    ("keys", "told"),
-    [
-        ({"data": {"kind": "table", "path": "a.csv"}}, "data.target is missing"),
-        ({"data": {"x": [1.0]}}, "data.kind is missing. It must be synthetic or table"),
-        ({"data": {"kind": "sql"}}, "data.kind must be synthetic or table. Got 'sql'"),
-        ({"data": {"kind": "synthetic"}}, "exactly one of the two. Got neither"),
-        ({"data__rows": 5}, "data.x and data.rows must be exactly one of the two. Got both"),
-        ({"data__x": [[1.0, 2.0], [1.0]]}, "data.x must be rows of one width"),
-        ({"data__weights": [1.0, 2.0]}, "data.weights must be of width 1"),
-        ({"data__features": 3}, "data.features must be of width 1"),
-        ({"data__x_range": [1.0, 1.0]}, "data.x_range must be [low, high] with low < high"),
-        ({"data": TABLE | {"features": ["y"]}}, "data.features must be free of the target 'y'"),
-        ({"data": TABLE | {"categorical": ["y"]}}, "data.categorical must be free of the target"),
-        ({"data": TABLE | {"features": ["a", "a"]}}, "data.features must be named once"),
-        ({"data": TABLE | {"categorical": {"a": ["u"]}}}, "(a list of at least 2 of (text"),
-        ({"data": TABLE | {"target": "a|b", "features": ["a|b"]}}, "data.features must be free"),
-        ({"training__momentum": 0.9, "training__optimizer": "adam"}, "training.momentum must be 0"),
-        ({"training__learning_rate": "auto", "training__loss": "l1"}, "training.learning_rate"),
-        ({"training__tolerance": 0.1, "training__weight_decay": 1.0}, "training.tolerance"),
-        ({"prediction__inputs": [[1.0, 2.0]]}, "prediction.inputs[0] must be 1 number(s)"),
-        ({"prediction__inputs": [None]}, "prediction.inputs[0]"),
-    ],
-)  # fmt: skip
-def test_keys_that_do_not_agree_are_refused_by_name(keys, told, tmp_path):
-    assert told in refusal(tmp_path, with_keys(**keys))
-
-
 def test_what_else_is_wrong_is_counted(tmp_path):
     message = refusal(tmp_path, with_keys(training__epochs=0, training__seed=-1))
     assert message.endswith("(1 more to mend)")
@@ -204,11 +160,6 @@ def test_anchors_and_merged_sections_are_yaml_like_any_other(tmp_path):
     assert load(write(tmp_path, text + "training: {epochs: 3}\n")).training.epochs == 3
     merged = "experiment: e\ndata:\n  <<: {kind: synthetic, x: [1.0]}\n  bias: 2.0\n"
     assert load(write(tmp_path, merged)).data.bias == 2.0
-
-
-def test_the_kind_chooses_the_section(tmp_path):
-    assert isinstance(load(write(tmp_path, with_keys())).data, SyntheticData)
-    assert isinstance(load(write(tmp_path, with_keys(data=TABLE))).data, TableData)
 
 
 def test_no_mapping_is_refused_by_its_source():

@@ -7,7 +7,6 @@ import torch
 from regression.compress import Compressed
 from regression.config import Split, TableData
 from regression.encoding import Encoding
-from regression.errors import InputError
 from regression.least_squares import least_squares
 from tests.regression.tools import read, refusal, write
 
@@ -177,30 +176,3 @@ def test_held_out_rows_may_hold_levels_that_training_rows_do_not(tmp_path):
     whole = read(path, Split(test_fraction=0.5), categorical=["g"])
     names = {"x", "g=a", "g=b", "g=d", "y"}
     assert all(set(f.columns) == names for f in (whole.train, whole.test, whole.sample))
-
-
-ENCODING = Encoding(("x",), {"g": ("a", "b", "c"), "h": ("1", "2")})
-
-
-def test_a_row_is_encoded_in_the_order_of_the_features():
-    assert ENCODING.features == ("x", "g=b", "g=c", "h=2")
-    assert ENCODING.encode({"h": "2", "x": 7.5, "g": "c"}) == [7.5, 0.0, 1.0, 1.0]
-    assert ENCODING.encode({"h": "1", "x": 7, "g": "a"}) == [7.0, 0.0, 0.0, 0.0]
-
-
-@pytest.mark.parametrize("level", [2, 2.0, "2"])
-def test_a_level_that_looks_like_a_number_can_be_given_as_one(level):
-    assert ENCODING.encode({"x": 0.0, "g": "a", "h": level})[-1] == 1.0
-
-
-@pytest.mark.parametrize(
-    ("row", "told"),
-    [
-        ({"x": 1.0, "g": "z", "h": "1"}, "column 'g' must be one of a, b, c. Got 'z' instead."),
-        ({"x": "one", "g": "a", "h": "1"}, "column 'x' must be a number. Got 'one' instead."),
-    ],
-)
-def test_what_cannot_be_encoded_is_refused_with_column_allowed_and_found(row, told):
-    with pytest.raises(InputError) as caught:
-        ENCODING.encode(row)
-    assert str(caught.value) == told

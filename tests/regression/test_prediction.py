@@ -77,3 +77,30 @@ def test_rows_that_do_not_fit_a_table_are_refused_before_it_is_read(tmp_path):
     wrong = validated({**raw, "prediction": {"inputs": [[1.0, 2.0], [1.0]]}}, "c.yaml")
     with pytest.raises(InputError, match=r"prediction\.inputs\[1\] must be 2 value"):
         check_inputs(wrong)
+
+
+ENCODING = Encoding(("x",), {"g": ("a", "b", "c"), "h": ("1", "2")})
+
+
+def test_a_row_is_encoded_in_the_order_of_the_features():
+    assert ENCODING.features == ("x", "g=b", "g=c", "h=2")
+    assert ENCODING.encode({"h": "2", "x": 7.5, "g": "c"}) == [7.5, 0.0, 1.0, 1.0]
+    assert ENCODING.encode({"h": "1", "x": 7, "g": "a"}) == [7.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("level", [2, 2.0, "2"])
+def test_a_level_that_looks_like_a_number_can_be_given_as_one(level):
+    assert ENCODING.encode({"x": 0.0, "g": "a", "h": level})[-1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"x": 1.0, "g": "z", "h": "1"}, "column 'g' must be one of a, b, c. Got 'z' instead."),
+        ({"x": "one", "g": "a", "h": "1"}, "column 'x' must be a number. Got 'one' instead."),
+    ],
+)
+def test_what_cannot_be_encoded_is_refused_with_column_allowed_and_found(row, told):
+    with pytest.raises(InputError) as caught:
+        ENCODING.encode(row)
+    assert str(caught.value) == told

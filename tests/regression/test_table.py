@@ -120,35 +120,10 @@ def test_an_infinity_is_refused_with_file_column_and_row(kind, value, missing, t
     assert f"Got {value}" in message
 
 
-@pytest.mark.parametrize("value", ["abc", "1_000", "0x10", "--1", "1e", "1 2", "٣", "true"])
-def test_what_is_no_number_is_refused_with_file_column_and_row(value, tmp_path):
-    message = refusal(spoilt("csv", value, tmp_path))
-    assert_names_place(message, "csv")
-    assert value in message
-
-
-@pytest.mark.parametrize("value", ["maybe", "2", "tRuE"])
-def test_what_is_no_boolean_is_refused_with_file_column_and_row(value, tmp_path):
-    columns = numbers() | {"z": ["true"] * 30_000}
-    columns["z"][FAR - 1] = value
-    assert_names_place(refusal(write(tmp_path / "bad.csv", columns)), "csv")
-
-
 @pytest.mark.parametrize("value", ["", "NA", "NaN", "nan", "NULL", "null", "None", '""'])
 def test_every_spelling_of_missing_is_missing(value, tmp_path):
     (tmp_path / "bad.csv").write_text(f"x,z,y\n1,2,3\n1,{value},3\n")
     assert "row 2 must be a finite number. Got a missing value" in refusal(tmp_path)
-
-
-@pytest.mark.parametrize("line", ["1,2", "1,2,3,4", "1"])
-def test_a_ragged_row_is_refused_with_file_and_row(line, tmp_path):
-    path = write(tmp_path / "bad.csv", numbers())
-    lines = path.read_text().splitlines()
-    lines[FAR] = line
-    path.write_text("\n".join(lines))
-    message = refusal(path)
-    assert f"bad.csv: row {FAR} must have 3 values" in message
-    assert f"Got {line.count(',') + 1}" in message
 
 
 @each_format
