@@ -15,18 +15,18 @@ Section = Callable[[], list[Table]]
 
 SIZES: Mapping[str, Mapping[str, Section]] = {
     "small": {
-        "start-up": lambda: start_up.measure(rounds=5),
-        "one-pass": lambda: one_pass.measure(1_000_000, rounds=5, loop_epochs=1000),
-        "retraining": lambda: retraining.measure(1_000_000, rounds=5),
+        "start-up": lambda: start_up.measure(rounds=3),
+        "one-pass": lambda: one_pass.measure(1_000_000, rounds=3, loop_epochs=1000),
+        "retraining": lambda: retraining.measure(1_000_000, rounds=3),
         "memory": lambda: memory.measure(times=5, rounds=3),
         "growth": lambda: growth.measure(rounds=3),
     },
     "full": {
-        "start-up": lambda: start_up.measure(rounds=9),
-        "one-pass": lambda: one_pass.measure(10_000_000, rounds=5, loop_epochs=50),
-        "retraining": lambda: retraining.measure(10_000_000, rounds=5),
+        "start-up": lambda: start_up.measure(rounds=5),
+        "one-pass": lambda: one_pass.measure(10_000_000, rounds=3, loop_epochs=50),
+        "retraining": lambda: retraining.measure(10_000_000, rounds=3),
         "memory": lambda: memory.measure(times=100, rounds=1),
-        "growth": lambda: growth.measure(rounds=5),
+        "growth": lambda: growth.measure(rounds=3),
     },
 }
 

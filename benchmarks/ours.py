@@ -28,6 +28,8 @@ def one_pass(folder: str) -> Compressed:
 
 def fit(folder: str, epochs: int) -> dict:
     """The least-squares solution (0 epochs), or what so many epochs of gradient descent reach."""
+    if epochs:
+        import torch._dynamo  # noqa: F401  optimizers do on first use: an import, not work
     began = time.perf_counter()
     rows = one_pass(folder)
     training = Training(
