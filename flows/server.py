@@ -14,10 +14,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.request import urlopen
 
 from flows.environment import ROOT
 
+FAREWELL = b"done"
 START_SECONDS = 120  # a new database takes ten; a loaded machine several times that
 
 
@@ -38,16 +40,17 @@ def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[Non
         return
     port = free_port()
     process = _spawn(port)
+    # Set before prefect is imported: it reads its settings then, and without an address it would
+    # start one more server of its own.
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
     try:
         meanwhile()
-        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
         _wait_healthy(os.environ["PREFECT_API_URL"], START_SECONDS, process)
         yield
     finally:
         _send_what_waits()
         os.environ.pop("PREFECT_API_URL", None)
-        process.stdin.close()  # the server's sign to end
-        process.wait()
+        process.communicate(FAREWELL)  # the server's sign to end; waits until it has
 
 
 def _send_what_waits() -> None:
@@ -72,14 +75,20 @@ def free_port(wanted: int = 0) -> int:
 
 def _spawn(port: int) -> subprocess.Popen:
     # A session of its own: Ctrl-C ends the command first, then the server by its closed input.
-    return subprocess.Popen(
-        [sys.executable, "-m", "flows.server", str(port)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    with _log_file().open("a") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.server", str(port)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _log_file() -> Path:
+    """Where a server says what went wrong; a pipe would break when the command is killed."""
+    return Path(os.environ["PREFECT_HOME"]) / "server.log"
 
 
 def _wait_healthy(api: str, seconds: float, process: subprocess.Popen | None = None) -> None:
@@ -89,7 +98,7 @@ def _wait_healthy(api: str, seconds: float, process: subprocess.Popen | None = N
             if answer.status == 200:
                 return
         if process and process.poll() is not None:
-            said = process.stderr.read().decode(errors="replace").strip().splitlines()
+            said = _log_file().read_text(errors="replace").strip().splitlines()
             raise OSError(
                 f"the Prefect server ended while it started: {said[-1] if said else ''}. "
                 "Is .prefect/prefect.db damaged or of a newer Prefect? make clean-history "
@@ -105,6 +114,7 @@ def _wait_healthy(api: str, seconds: float, process: subprocess.Popen | None = N
 def serve(port: int) -> None:
     """Be the server until standard input closes."""
     gc.disable()  # while a million objects are made that stay
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"  # for settle, before prefect
     import uvicorn
     from prefect.server.api.server import create_app
 
@@ -120,11 +130,11 @@ def serve(port: int) -> None:
         log_level="error",
         timeout_graceful_shutdown=5,
     )
-    server = Server(config)
+    server, starter = Server(config), os.getppid()
 
     def end_with_the_command() -> None:
-        sys.stdin.buffer.read()
-        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+        if not sys.stdin.buffer.read():
+            _wait_for_the_end_of(starter)
         try:
             from tasks.lease import settle
 
@@ -137,6 +147,13 @@ def serve(port: int) -> None:
     gc.enable()
     server.run()
     os._exit(0)  # taking the interpreter apart would only keep the command waiting
+
+
+def _wait_for_the_end_of(starter: int, seconds: float = 10) -> None:
+    """A killed process's pipes close a moment before its locks: wait until it is gone."""
+    deadline = time.monotonic() + seconds
+    while os.getppid() == starter and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 if __name__ == "__main__":

@@ -24,14 +24,18 @@ def _folder() -> Path:
 def lease() -> Iterator[str]:
     """Hold a lease; yields its name. It is gone when the body ends well.
 
-    After an exception it stays behind, unlocked, so that settle looks once more: a second Ctrl-C
-    can interrupt whatever was setting things right.
+    After an interruption it stays behind, unlocked, so that settle looks once more: a second
+    Ctrl-C can interrupt whatever was setting things right.
     """
     name = uuid.uuid4().hex[:12]
     path = _folder() / name
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield name
+        try:
+            yield name
+        except Exception:
+            path.unlink()
+            raise
         path.unlink()
 
 

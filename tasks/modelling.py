@@ -11,7 +11,7 @@ from regression.prediction import Predicted
 from regression.stream import RowStream
 from regression.training import OnEpoch, Trained
 from tasks.compression import Prepared
-from tasks.screen import bar, note, print_epoch
+from tasks.screen import EVERY_EPOCHS, bar, note, print_epoch, print_fit
 
 
 @task
@@ -36,6 +36,8 @@ def train(data: Prepared, config: Config, device: str, record: OnEpoch) -> Train
         )
     if trained.reached:
         last = len(trained.losses)
+        if last % EVERY_EPOCHS:
+            print_epoch(last, epochs, trained.losses[-1], last=True)
         note(
             f"stopped after epoch {last}: the loss is within {config.training.tolerance} of the "
             "exact optimum"
@@ -46,8 +48,11 @@ def train(data: Prepared, config: Config, device: str, record: OnEpoch) -> Train
 @task
 def evaluate(trained: Trained, data: Prepared, config: Config) -> dict[str, float]:
     """The metrics of the model on the training rows and the held-out ones."""
-    counts = data.counts if config.data.kind == "table" else {}
-    return evaluation.evaluate(trained, data.rows, config.training.bias) | counts
+    metrics = evaluation.evaluate(trained, data.rows, config.training.bias)
+    if config.data.kind == "synthetic":
+        return metrics
+    print_fit(trained, metrics, data.counts)
+    return metrics | data.counts
 
 
 @task

@@ -14,19 +14,18 @@ BLUE, ORANGE, GREY = "#1f5a94", "#d9822b", "#8a8a8a"
 MOST_POINTS = 2_000
 
 
-def draw(trained: Trained, sample: Sample, shares: str, folder: Path) -> None:
+def draw(trained: Trained, sample: Sample, told: str, folder: Path) -> None:
     """Write loss.png, fit.png and residuals.png into a folder.
 
     Args:
         trained: the model.
         sample: rows to show.
-        shares: what they are, for the titles: "training rows" or "held-out rows".
+        told: what they are, such as "36 training rows".
         folder: where to write.
     """
     x, y = sample.rows[:, :-1].numpy(), sample.rows[:, -1].numpy()
     predicted = trained.intercept + x @ trained.weights.numpy()
     target = sample.columns[-1]
-    told = f"{len(y)} {shares}"
     _save(folder / "loss.png", lambda axes: _loss(axes, trained))
     if len(trained.names) == 1:
         _save(folder / "fit.png", lambda axes: _line(axes, x[:, 0], y, trained, target, told))
@@ -91,7 +90,7 @@ def _agreement(axes: Axes, y: np.ndarray, predicted: np.ndarray, target: str, to
 
 
 def _residuals(axes: Axes, y: np.ndarray, predicted: np.ndarray, target: str, told: str) -> None:
-    axes.scatter(predicted, y - predicted, color=BLUE, s=14, alpha=0.6, label=told)
+    axes.scatter(predicted, y - predicted, color=BLUE, s=14, alpha=0.6)
     axes.axhline(0, color=GREY, linewidth=1)
-    axes.set(xlabel=f"predicted {target}", ylabel=f"actual - predicted {target}", title="Residuals")
-    axes.legend(frameon=False)
+    axes.set(xlabel=f"predicted {target}", ylabel=f"actual - predicted {target}")
+    axes.set_title(f"Residuals of {told}")

@@ -38,7 +38,14 @@ def record(
     Raises:
         RuntimeError: the stored model does not predict what the trained one does.
     """
-    run.set_tags({"data_digest": data.rows.digest, "epochs_run": len(trained.losses)})
+    told = sampled(data)
+    run.set_tags(
+        {
+            "data_digest": data.rows.digest,
+            "epochs_run": len(trained.losses),
+            "sample": f"mae and the plots show {told}",
+        }
+    )
     run.log_dataset(
         config.experiment,
         data.rows.digest,
@@ -95,14 +102,17 @@ def _write_files(
     told = [{"input": p.input, "prediction": p.value} for p in predictions]
     (folder / "predictions.json").write_text(json.dumps(told, indent=2))
     (folder / "plots").mkdir()
-    held_out = bool(config.data.test_fraction)
     if len(data.rows.sample.rows):
-        draw(
-            trained,
-            data.rows.sample,
-            "held-out rows" if held_out else "training rows",
-            folder / "plots",
-        )
+        draw(trained, data.rows.sample, sampled(data), folder / "plots")
+
+
+def sampled(data: Prepared) -> str:
+    """Which rows the sample holds, in words: mae and the plots know no others."""
+    shown, held_out = len(data.rows.sample.rows), data.rows.test.rows
+    share, rows = ("held-out", held_out) if held_out else ("training", data.rows.train.rows)
+    if shown == rows:
+        return f"{rows} {share} rows"
+    return f"{shown} of {rows} {share} rows (a uniform sample)"
 
 
 def _coefficients(trained: Trained, best: LeastSquares) -> dict:

@@ -1,0 +1,148 @@
+"""A copy of the project in an empty folder, and commands that run there as a user's would."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("flows", "tasks", "regression", "configs", "data")
+OURS = ("PREFECT_", "MLFLOW_")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A clone with its own databases."""
+
+    root: Path
+
+    @property
+    def client(self) -> MlflowClient:
+        """MLflow, seen from outside the project."""
+        return MlflowClient(f"sqlite:///{self.root / 'mlflow.db'}")
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        """Start `python -m ARGUMENTS` there, in a process group of its own."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+        return subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=self.root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str) -> Done:
+        """Run `python -m ARGUMENTS` there to its end."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=180)
+        return Done(process.returncode, out, err)
+
+    def pipeline(self, config: str, *overrides: str) -> Done:
+        """Run one experiment."""
+        return self.run("flows.pipeline", config, *overrides)
+
+    def runs(self, experiment: str) -> list[Run]:
+        """The experiment's runs, the newest first."""
+        found = self.client.get_experiment_by_name(experiment)
+        return self.client.search_runs([found.experiment_id]) if found else []
+
+    def losses(self, run: Run) -> list[tuple[int, float]]:
+        """(epoch, loss) as recorded."""
+        history = self.client.get_metric_history(run.info.run_id, "loss")
+        return [(metric.step, metric.value) for metric in history]
+
+    def flow_state(self, run: Run) -> str:
+        """What Prefect says of the flow run that a run names."""
+        flow_run = run.data.tags["prefect_flow_run_id"]
+        return self.prefect("SELECT state_type FROM flow_run WHERE id = ?", flow_run)[0][0]
+
+    def prefect(self, query: str, *values: str) -> list[tuple[Any, ...]]:
+        """Ask Prefect's database."""
+        path = self.root / ".prefect" / "prefect.db"
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
+        with connection:
+            return connection.execute(query, values).fetchall()
+
+    def processes(self) -> list[str]:
+        """Command lines of the processes that run in this folder."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if Path(os.readlink(entry / "cwd")) == self.root:
+                    found.append((entry / "cmdline").read_text().replace("\0", " "))
+            except OSError:
+                continue
+        return found
+
+
+def eventually(what: Callable[[], Any], seconds: float = 60) -> Any:
+    """The first true value of a function, asked again and again."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := what():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds} seconds: {what}")
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """One clone for all tests of a session: a new Prefect database takes ten seconds to make."""
+    root = tmp_path_factory.mktemp("clone").resolve()
+    for name in COPIED:
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in (".gitignore", "prefect.toml"):
+        shutil.copy(ROOT / name, root)
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "clone"]):
+        identity = ["-c", "user.name=test", "-c", "user.email=test@example.invalid"]
+        subprocess.run(["git", *identity, *command], cwd=root, check=True)
+    yield Workspace(root)
+    if sys.platform == "linux":
+        eventually(lambda: not Workspace(root).processes())
+
+
+@pytest.fixture(scope="session")
+def tutorial(workspace: Workspace) -> tuple[Done, Run]:
+    """The tutorial, run once."""
+    done = workspace.pipeline("configs/tutorial.yaml")
+    return done, workspace.runs("tutorial")[0]
+
+
+@pytest.fixture
+def started(workspace: Workspace) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Start commands that are ended with the test."""
+    processes = []
+
+    def start(*arguments: str) -> subprocess.Popen:
+        processes.append(workspace.start(*arguments))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
