@@ -13,7 +13,8 @@ from regression.config import TableData
 from regression.errors import InputError, refuse
 from regression.files import DataFile
 
-Kind = Literal["number", "boolean", "text", "other"]
+Kind = Literal["number", "boolean", "text", "other", "unknown"]
+BOOLEANS = ("true", "True", "TRUE", "false", "False", "FALSE")
 HEAD_BYTES = 1 << 20
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 
@@ -62,7 +63,7 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
             _check_column(f"data.{key}", name, kinds, file, text=key == "categorical")
     taken = {data.target, *data.categorical}
     rest = [name for name in kinds if name not in taken]
-    numeric = data.features or [n for n in rest if kinds[n] in ("number", "boolean")]
+    numeric = data.features or [n for n in rest if kinds[n] in ("number", "boolean", "unknown")]
     left_out = [] if data.features else [n for n in rest if n not in numeric]
     if not numeric and not data.categorical:
         raise InputError(
@@ -71,7 +72,7 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
         )
     used = [*numeric, *data.categorical, data.target]
     return Columns(
-        kinds={name: kinds[name] for name in used},
+        kinds={name: _as_number(kinds[name]) for name in used},
         numeric=tuple(numeric),
         categorical={name: tuple(levels.get(name, ())) for name in data.categorical},
         target=data.target,
@@ -93,7 +94,8 @@ def check_columns(columns: Columns, file: DataFile) -> None:
             raise InputError(
                 f"{file.uri}: has no column '{name}'. Its columns: {', '.join(kinds)}."
             )
-        if kinds[name] != kind:
+        loose = file.is_csv and name in columns.categorical  # "1000" here and "10A" there
+        if not loose and kinds[name] not in (kind, "unknown"):
             raise InputError(
                 f"{file.uri}: column '{name}' must hold what it holds in the first "
                 f"file, {kind}. Got {kinds[name]} instead."
@@ -103,7 +105,8 @@ def check_columns(columns: Columns, file: DataFile) -> None:
 def column_kinds(file: DataFile) -> dict[str, Kind]:
     """Every column of a file and its kind, from its head alone.
 
-    In CSV the first value that is there decides: what follows must be of its kind.
+    In CSV the first value that is there decides, and what follows must be of its kind; where none
+    is there the kind is unknown.
     """
     try:
         if file.is_csv:
@@ -129,10 +132,13 @@ def column_kinds(file: DataFile) -> dict[str, Kind]:
 def _csv_head(file: DataFile) -> tuple[list[str], list[Kind]]:
     with file.open() as stream:
         head = stream.read(HEAD_BYTES)
-    if not head.strip():
-        raise InputError(f"{file.uri}: is empty. It must hold a header and rows.")
     whole = len(head) < HEAD_BYTES
     text = (head if whole else head[: head.rfind(b"\n") + 1]).decode("utf-8-sig")
+    if not text.strip():
+        raise InputError(
+            f"{file.uri}: is empty. It must hold a header and rows, its first line "
+            f"within {HEAD_BYTES:,} bytes."
+        )
     reader = csv.reader(io.StringIO(text))
     names = next(reader)
     kinds: list[Kind | None] = [None] * len(names)
@@ -142,23 +148,28 @@ def _csv_head(file: DataFile) -> tuple[list[str], list[Kind]]:
                 kinds[i] = csv_kind(value)
         if None not in kinds:
             break
-    return names, [kind or "number" for kind in kinds]
+    return names, [kind or "unknown" for kind in kinds]
 
 
 def csv_kind(value: str) -> Kind:
     """The kind of one CSV value that is there."""
-    if value.lower() in ("true", "false"):
+    if value in BOOLEANS:
         return "boolean"
     return "number" if is_number(value) else "text"
 
 
 def is_number(value: str) -> bool:
-    """Whether a CSV value reads as a number: Python's rules without its underscores."""
+    """Whether a CSV value reads as a number: Python's rules in ASCII, without underscores."""
     try:
         float(value)
     except ValueError:
         return False
-    return "_" not in value
+    return value.isascii() and "_" not in value
+
+
+def _as_number(kind: Kind) -> Kind:
+    """A column that no value tells anything of is taken for numbers."""
+    return "number" if kind == "unknown" else kind
 
 
 def _arrow_kind(kind: pa.DataType) -> Kind:

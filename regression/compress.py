@@ -1,5 +1,6 @@
 """One pass over one part of the data: rows in, R factors out."""
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -51,7 +52,11 @@ class Compressed:
     @property
     def train(self) -> Factor:
         """The factor of the training rows."""
-        return merge(self.folds) if self.folds else self.factors["train"]
+        return (
+            merge(self.folds)
+            if self.folds
+            else self.factors.get("train", Factor.empty(self.columns))
+        )
 
     @property
     def test(self) -> Factor:
@@ -162,15 +167,32 @@ def _digest(digests: Sequence[str]) -> str:
     return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread of arithmetic here: parts run side by side, and the last bit stays the same."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+class _OneThread:
+    """One thread of arithmetic each: parts run side by side, and the last bit stays the same.
+
+    torch's setting is the whole process's: the first in saves it, the last out restores it.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, 1
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            if not self._inside:
+                self._before = torch.get_num_threads()
+            self._inside += 1
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    torch.set_num_threads(self._before)
+
+
+one_thread = _OneThread()
 
 
 @dataclass
@@ -260,8 +282,9 @@ class _Shares:
             self.shift = dict(zip(block.columns, row, strict=True))
         shift = self._shift_vector(self.columns)
         for name, factor in self.factors.items():
-            wider = factor.select(self.columns)
-            self.factors[name] = wider.shifted_to(shift)
+            on_cpu = replace(factor, r=factor.r.cpu())  # rare, and Factor's algebra is the CPU's
+            wider = on_cpu.select(self.columns).shifted_to(shift)
+            self.factors[name] = replace(wider, r=wider.r.to(self.device))
 
     def _shift_vector(self, columns: Sequence[str]) -> Tensor:
         return torch.tensor([self.shift.get(n, 0.0) for n in columns], dtype=torch.float64)

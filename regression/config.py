@@ -23,6 +23,11 @@ WITH_MOMENTUM = ("sgd", "rmsprop")
 WITHOUT_WEIGHT_DECAY = ("lbfgs",)
 
 
+def disagreement(*parts: object) -> ValueError:
+    """An error between keys: the keys, what is allowed, what was found."""
+    return ValueError(*map(str, parts))
+
+
 class Section(BaseModel):
     """A part of the configuration: unknown keys refused, types strict, values finite."""
 
@@ -66,15 +71,17 @@ class SyntheticData(Split):
     @model_validator(mode="after")
     def _agrees(self) -> "SyntheticData":
         if (self.x is None) == (self.rows is None):
-            raise ValueError("data.x|data.rows|exactly one of the two|" + self._given())
+            raise disagreement("data.x", "data.rows", "exactly one of the two", self._given())
         if self.x_range[0] >= self.x_range[1]:
-            raise ValueError(f"data.x_range|[low, high] with low < high|{self.x_range}")
+            raise disagreement("data.x_range", "[low, high] with low < high", self.x_range)
         widths = {len(row) if isinstance(row, list) else 1 for row in self.x or ()}
         if len(widths) > 1 or 0 in widths:
-            raise ValueError(f"data.x|rows of one width, at least 1|widths {sorted(widths)}")
+            raise disagreement(
+                "data.x", "rows of one width, at least 1", f"widths {sorted(widths)}"
+            )
         for key, width in (("data.features", self.features), ("data.weights", self._weighted())):
             if width not in (None, self.width):
-                raise ValueError(f"{key}|of width {self.width}, as the other keys say|{width}")
+                raise disagreement(key, f"of width {self.width}, as the other keys say", width)
         return self
 
     def _given(self) -> str:
@@ -118,10 +125,12 @@ class TableData(Split):
         named = [*(self.features or ()), *self.categorical]
         for key, names in (("features", self.features or ()), ("categorical", self.categorical)):
             if self.target in names:
-                raise ValueError(f"data.{key}|free of the target '{self.target}'|{list(names)}")
+                raise disagreement(
+                    f"data.{key}", f"free of the target '{self.target}'", list(names)
+                )
         twice = sorted({name for name in named if named.count(name) > 1})
         if twice:
-            raise ValueError(f"data.features|named once, here or in data.categorical|{twice}")
+            raise disagreement("data.features", "named once, here or in data.categorical", twice)
         return self
 
 
@@ -161,18 +170,24 @@ class Training(Section):
     @model_validator(mode="after")
     def _agrees(self) -> "Training":
         if self.momentum and self.optimizer not in WITH_MOMENTUM:
-            raise ValueError(f"training.momentum|0 with {self.optimizer}|{self.momentum}")
+            raise disagreement("training.momentum", f"0 with {self.optimizer}", self.momentum)
         if self.weight_decay and self.optimizer in WITHOUT_WEIGHT_DECAY:
-            raise ValueError(f"training.weight_decay|0 with {self.optimizer}|{self.weight_decay}")
+            raise disagreement(
+                "training.weight_decay", f"0 with {self.optimizer}", self.weight_decay
+            )
         if self.learning_rate == "auto" and (self.optimizer != "sgd" or not self.compressible):
-            raise ValueError(
-                "training.learning_rate|a number unless optimizer is sgd, loss is mse and "
-                "batch_size is null (only there is the best rate known)|auto"
+            raise disagreement(
+                "training.learning_rate",
+                "a number unless optimizer is sgd, loss is mse and batch_size is null (only there "
+                "is the best rate known)",
+                "auto",
             )
         if self.tolerance is not None and (self.loss != "mse" or self.weight_decay):
-            raise ValueError(
-                "training.tolerance|null unless loss is mse and weight_decay is 0 (only there "
-                f"does training approach the least-squares optimum)|{self.tolerance}"
+            raise disagreement(
+                "training.tolerance",
+                "null unless loss is mse and weight_decay is 0 (only there does training approach "
+                "the least-squares optimum)",
+                self.tolerance,
             )
         return self
 
@@ -217,7 +232,7 @@ class Config(Section):
         for number, row in enumerate(self.prediction.inputs):
             found = len(row) if isinstance(row, list | dict) else 1
             if width not in (None, found):
-                raise ValueError(
-                    f"prediction.inputs[{number}]|{width} number(s), one a feature|{row}"
+                raise disagreement(
+                    f"prediction.inputs[{number}]", f"{width} number(s), one a feature", row
                 )
         return self

@@ -20,7 +20,8 @@ class Loader(yaml.SafeLoader):
     """YAML with two traps closed: a key given twice is refused, and 1e-3 is a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        merge = "tag:yaml.org,2002:merge"
+        keys = [self.construct_object(k, deep=True) for k, _ in node.value if k.tag != merge]
         twice = {str(key) for key in keys if keys.count(key) > 1}
         if twice:
             raise yaml.constructor.ConstructorError(
@@ -117,8 +118,8 @@ def _lines(error: ValidationError, schema: type[BaseModel]) -> Iterator[str]:
 
 
 def _agreement(item: dict) -> tuple[str, str, str]:
-    """The parts of an error between keys, which the schema writes as place|...|allowed|found."""
-    *keys, constraint, got = str(item["ctx"]["error"]).split("|")
+    """The parts of an error between keys, as the schema's disagreement() gives them."""
+    *keys, constraint, got = item["ctx"]["error"].args
     return " and ".join(keys), constraint, got
 
 

@@ -49,7 +49,7 @@ class Encoding:
         """
         encoded = [_number(name, row[name]) for name in self.numeric]
         for column, known in self.levels.items():
-            level = str(row[column])
+            level = _level(row[column])
             if level not in known:
                 raise InputError(
                     f"column '{column}' must be one of {', '.join(known)}. Got '{level}' instead."
@@ -60,6 +60,12 @@ class Encoding:
 
 def _levels(features: Sequence[str], column: str) -> list[str]:
     return [name[len(column) + 1 :] for name in features if name.startswith(f"{column}=")]
+
+
+def _level(value: float | str) -> str:
+    """A level as the data writes it: YAML's 2 arrives as 2.0."""
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else str(value)
 
 
 def _number(name: str, value: float | str) -> float:

@@ -69,20 +69,21 @@ def find_files(path: str, key: str = "data.path") -> tuple[DataFile, ...]:
         InputError: there is none, or both formats are there.
     """
     try:
-        found = sorted(_listed(path), key=lambda file: file.uri)
+        found = sorted({file.uri: file for file in _listed(path)}.items())
     except (OSError, ValueError) as error:
         raise InputError(f"{key}: {path} cannot be listed ({error}).") from None
-    if not found:
+    files = [file for _, file in found]
+    if not files:
         raise InputError(
             f"{key}: no CSV or Parquet file at '{path}'. It must name a file, a folder or a "
             "glob of files that end in .csv or .parquet."
         )
-    if len({file.is_csv for file in found}) > 1:
+    if len({file.is_csv for file in files}) > 1:
         raise InputError(
             f"{key}: '{path}' holds both CSV and Parquet files. Name one format, "
             f"for example {path.rstrip('/')}/*.parquet."
         )
-    return tuple(found)
+    return tuple(files)
 
 
 def _listed(path: str) -> Iterator[DataFile]:

@@ -62,41 +62,44 @@ class LeastSquares:
 def least_squares(factor: Factor, bias: bool = True) -> LeastSquares:
     """Solve min ‖b + X w - y‖ exactly.
 
+    With an intercept, R without its first row and column is the factor of the centred columns,
+    whatever the shift: the weights and the rank come from there, and b = mean(y) - w · mean(x).
+
     Args:
         factor: of at least one row.
         bias: whether the model has an intercept.
     """
-    names = factor.columns[:-1]
-    r = factor.r if bias else triangle(factor.raw()[:, 1:])
+    names, rows = factor.columns[:-1], factor.rows
+    r = factor.r[1:, 1:] if bias else triangle(factor.raw()[:, 1:])
     system, right = r[:-1, :-1], r[:-1, -1]
-    solution, inverse, rank, condition, free = _solve(system, right)
-    rss = float(r[-1, -1] ** 2)
-    if rank < len(system):
-        rss += float((system @ solution - right).square().sum())
-    spread = math.sqrt(rss / (factor.rows - rank)) if factor.rows > rank else None
-    weights, intercept, unshift = solution, 0.0, torch.eye(len(solution), dtype=torch.float64)
-    if bias:
-        weights, centre = solution[1:], factor.shift[:-1]
-        intercept = float(solution[0] + factor.shift[-1] - weights @ centre)
-        unshift[0, 1:] = -centre
-        free = [any(free), *free[1:]] if torch.any(centre != 0) and any(free[1:]) else free
+    weights, inverse, rank, lost = _solve(system, right)
+    rank += bias
+    rss = float(r[-1, -1].square() + (system @ weights - right).square().sum())
+    spread = math.sqrt(rss / (rows - rank)) if rows > rank else None
     errors = [
-        None if spread is None or lost else spread * float(length)
-        for lost, length in zip(free, (unshift @ inverse).norm(dim=1), strict=True)
+        _error(spread, length, gone) for length, gone in zip(inverse.norm(dim=1), lost, strict=True)
     ]
-    total = float((r[1:, -1] if bias else r[:, -1]).square().sum())
+    intercept, intercept_error = 0.0, None
+    if bias:
+        means = factor.r[0, 1:] / factor.r[0, 0] + factor.shift
+        intercept = float(means[-1] - weights @ means[:-1])
+        length = (1 / rows + (means[:-1] @ inverse).square().sum()).sqrt()
+        moved = any(gone and mean != 0 for gone, mean in zip(lost, means[:-1], strict=True))
+        intercept_error = _error(spread, length, moved)
+    total = float(r[:, -1].square().sum())
+    condition = _condition(factor.raw()[:, 0 if bias else 1 : -1]) if not any(lost) else math.inf
     return LeastSquares(
         names,
         intercept,
         weights,
-        errors.pop(0) if bias else None,
+        intercept_error,
         tuple(errors),
         rss,
-        factor.rows,
+        rows,
         rank,
         1 - rss / total if total > 0 else None,
         condition,
-        tuple(n for n, lost in zip(names, free[1:] if bias else free, strict=True) if lost),
+        tuple(name for name, gone in zip(names, lost, strict=True) if gone),
     )
 
 
@@ -121,8 +124,19 @@ def total_squares(factor: Factor) -> float:
     return float(factor.r[1:, -1].square().sum())
 
 
-def _solve(system: Tensor, right: Tensor) -> tuple[Tensor, Tensor, int, float, list[bool]]:
-    """(solution, (pseudo-)inverse, rank, scaled condition, which columns are not determined).
+def _error(spread: float | None, length: Tensor, undetermined: bool) -> float | None:
+    """A standard error, where there is one."""
+    return None if spread is None or undetermined else spread * float(length)
+
+
+def _condition(columns: Tensor) -> float:
+    """Condition number of columns scaled to unit length."""
+    sigma = torch.linalg.svdvals(columns / columns.norm(dim=0))
+    return float(sigma[0] / sigma[-1]) if sigma[-1] > 0 else math.inf
+
+
+def _solve(system: Tensor, right: Tensor) -> tuple[Tensor, Tensor, int, list[bool]]:
+    """(solution, (pseudo-)inverse, rank, which columns are not determined).
 
     Rank is judged on columns of unit length with the cutoff p · eps · σ_max. A cutoff that grows
     with n would throw good columns away in large tables (scikit-learn #33032).
@@ -131,13 +145,13 @@ def _solve(system: Tensor, right: Tensor) -> tuple[Tensor, Tensor, int, float, l
     lengths = system.norm(dim=0)
     scale = torch.where(lengths > 0, lengths, 1.0)
     u, sigma, vt = torch.linalg.svd(system / scale)
-    lost = sigma <= p * EPS * sigma[0]
+    lost = sigma <= (p + 1) * EPS * sigma[0]
     rank = p - int(lost.sum())
     if rank == p:
         solution = torch.linalg.solve_triangular(system, right[:, None], upper=True)[:, 0]
         identity = torch.eye(p, dtype=torch.float64)
         inverse = torch.linalg.solve_triangular(system, identity, upper=True)
-        return solution, inverse, rank, float(sigma[0] / sigma[-1]), [False] * p
+        return solution, inverse, rank, [False] * p
     inverse = (vt[~lost].mT / sigma[~lost]) @ u[:, ~lost].mT / scale[:, None]
     undetermined = vt[lost].square().sum(dim=0) > math.sqrt(EPS)
-    return inverse @ right, inverse, rank, math.inf, undetermined.tolist()
+    return inverse @ right, inverse, rank, undetermined.tolist()

@@ -16,7 +16,7 @@ from regression.errors import InputError
 from regression.problem import Problem
 
 MOST_EPOCHS = 10**12
-SCANNED_EPOCHS = 10_000
+MOST_STEPPED = 100_000
 
 
 def largest_stable_rate(curvature: Tensor, momentum: float) -> float:
@@ -69,15 +69,17 @@ def epochs_to(
         tolerance: in units of the loss.
 
     Returns:
-        The number of epochs; None where that takes more than 10^12 or never ends.
+        The number of epochs; None where that takes more than 10^12 (10^5 with momentum).
     """
     _, sigma, vt = torch.linalg.svd(problem.matrix, full_matrices=False)
     curvature = 2 / problem.rows * sigma.square()
     offset = vt @ (start - best)
+    if momentum:
+        return _epochs_stepped(rate * curvature, offset, curvature, momentum, tolerance)
 
     def reached(epochs: int) -> bool:
-        left = torch.tensor([_decay(rate * float(c), momentum, epochs) for c in curvature])
-        return float(0.5 * (curvature * (left.double() * offset).square()).sum()) <= tolerance
+        left = (1 - rate * curvature).abs().pow(float(epochs)) * offset
+        return float(0.5 * (curvature * left.square()).sum()) <= tolerance
 
     most = 1
     while not reached(most):
@@ -88,9 +90,22 @@ def epochs_to(
     while most - least > 1:
         middle = (least + most) // 2
         least, most = (least, middle) if reached(middle) else (middle, most)
-    if momentum and most <= SCANNED_EPOCHS:  # the loss may dip below and rise again
-        return next(k for k in range(most + 1) if reached(k))
     return 0 if reached(0) else most
+
+
+def _epochs_stepped(
+    steps: Tensor, offset: Tensor, curvature: Tensor, momentum: float, tolerance: float
+) -> int | None:
+    """The same with momentum, where the loss may dip and rise again: all eigenvectors step by step.
+
+    e' = (1 + m - step) e - m e₋₁, starting at rest. None beyond 100,000 epochs.
+    """
+    before = now = offset
+    for epochs in range(MOST_STEPPED + 1):
+        if float(0.5 * (curvature * now.square()).sum()) <= tolerance:
+            return epochs
+        before, now = now, (1 + momentum - steps) * now - momentum * before
+    return None
 
 
 def choose_rate(training: Training, curvature: Tensor) -> float:
@@ -127,17 +142,3 @@ def _factor(step: float, momentum: float) -> float:
     b = 1 + momentum - step
     gap = b * b - 4 * momentum
     return math.sqrt(momentum) if gap <= 0 else (abs(b) + math.sqrt(gap)) / 2
-
-
-def _decay(step: float, momentum: float, epochs: int) -> float:
-    """The error's exact factor after some epochs, starting at rest: the recurrence's power."""
-    if not momentum:
-        return abs(1 - step) ** epochs
-    power, base = (
-        torch.eye(2, dtype=torch.float64),
-        torch.tensor([[1 + momentum - step, -momentum], [1.0, 0.0]], dtype=torch.float64),
-    )
-    while epochs:
-        power = power @ base if epochs & 1 else power
-        base, epochs = base @ base, epochs >> 1
-    return float(power.sum(dim=1)[0])

@@ -140,7 +140,9 @@ def _bounds(metadata: list | tuple) -> str:
 def _length(metadata: list | tuple) -> str:
     least = max((m.min_length for m in metadata if isinstance(m, MinLen)), default=0)
     most = min((m.max_length for m in metadata if isinstance(m, MaxLen)), default=None)
-    return f" of exactly {least}" if least and least == most else " (not empty)" if least else ""
+    if least and least == most:
+        return f" of exactly {least}"
+    return " (not empty)" if least == 1 else f" of at least {least}" if least else ""
 
 
 def main() -> None:

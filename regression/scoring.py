@@ -79,7 +79,7 @@ def _reading(file: DataFile, needed: dict[str, Kind], kept: list[str]) -> dict[s
                 f"{file.uri}: has no column '{name}'. Its columns: {', '.join(kinds)}."
             )
     for name, kind in needed.items():
-        if kind == "number" and kinds[name] not in ("number", "boolean"):
+        if kind == "number" and kinds[name] not in ("number", "boolean", "unknown"):
             raise InputError(
                 f"{file.uri}: column '{name}' must hold numbers. Got {kinds[name]} instead."
             )

@@ -68,8 +68,9 @@ class Table:
 class _Buffer:
     """The one block that a file's batches are copied through.
 
-    Rows of the array: ones, numeric features, indicators in the order met, the target last.
-    A missing value is NaN in every row of the array that its column fills.
+    Rows of the array: ones, numeric features, indicators in the order met, the target last. A
+    missing number is NaN there; a missing level is True in `absent`, which has a row a categorical
+    column.
     """
 
     columns: Columns
@@ -78,30 +79,32 @@ class _Buffer:
     first_row: int = 0
     levels: dict[str, list[str]] = field(init=False)
     array: np.ndarray = field(init=False)
+    absent: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         self.levels = {name: list(given) for name, given in self.columns.categorical.items()}
-        self.array = self._blank()
+        self._allocate()
 
     @property
     def names(self) -> tuple[str, ...]:
         return (*self.columns.numeric, *names_of(self.levels), self.columns.target)
 
-    def _blank(self) -> np.ndarray:
+    def _allocate(self) -> None:
         height = len(self.names) + 1
-        blank = np.zeros((height, block_rows(height)))
-        blank[0] = 1.0
-        return blank
+        self.array = np.zeros((height, block_rows(height)))
+        self.array[0] = 1.0
+        self.absent = np.zeros((len(self.levels), self.array.shape[1]), dtype=bool)
 
     def fill(self, batch: pa.RecordBatch) -> Iterator[tuple[int, int]]:
         """Copy a batch in; yield (first row, rows) whenever the buffer is full."""
-        met = {n: self._new_levels(n, batch.column(n)) for n in self.columns.categorical}
+        start = self.first_row + self.filled
+        met = {n: self._new_levels(n, batch.column(n), start) for n in self.levels}
         if any(met.values()):
             if self.filled:
                 yield self.first_row, self.filled
                 self._advance()
             self.levels = {name: levels + met[name] for name, levels in self.levels.items()}
-            self.array = self._blank()
+            self._allocate()
         start = 0
         while start < batch.num_rows:
             count = min(self.array.shape[1] - self.filled, batch.num_rows - start)
@@ -118,24 +121,25 @@ class _Buffer:
         for i, name in enumerate(self.columns.numeric):
             self.array[i + 1, place] = _floats(batch.column(name))
         row = len(self.columns.numeric) + 1
-        for name, levels in self.levels.items():
+        for i, (name, levels) in enumerate(self.levels.items()):
             codes = pc.index_in(_text(batch.column(name)), pa.array(levels, pa.string()))
             codes = codes.fill_null(-1).to_numpy(zero_copy_only=False)
-            indicators = codes == np.arange(len(levels))[:, None]
-            self.array[row : row + len(levels), place] = np.where(codes < 0, np.nan, indicators)
+            self.array[row : row + len(levels), place] = codes == np.arange(len(levels))[:, None]
+            self.absent[i, place] = codes < 0
             row += len(levels)
         self.array[-1, place] = _floats(batch.column(self.columns.target))
 
-    def _new_levels(self, name: str, values: pa.Array) -> list[str]:
+    def _new_levels(self, name: str, values: pa.Array, first_row: int) -> list[str]:
         """The levels of a column that were not met before."""
         found = pc.unique(_text(values)).drop_null().to_pylist()
         known = set(self.levels[name])
         new = [level for level in found if level not in known]
         given = self.columns.categorical[name]
         if new and given:
+            row = first_row + pc.index(_text(values), new[0]).as_py() + 1
             raise InputError(
-                f"{self.file.uri}: column '{name}' must hold one of {', '.join(given)}"
-                f". Got '{new[0]}' instead (in or after row {self.first_row + 1})."
+                f"{self.file.uri}: column '{name}', row {row} must be one of {', '.join(given)}. "
+                f"Got '{new[0]}' instead."
             )
         if len(known) + len(new) > MAX_LEVELS:
             raise InputError(
@@ -148,28 +152,32 @@ class _Buffer:
 def _finite(buffer: _Buffer, first_row: int, rows: int, missing: str) -> Block:
     """The buffer's rows as a block; a missing or infinite value is refused or its row dropped."""
     block = torch.from_numpy(buffer.array)[:, :rows]
-    if torch.isfinite(block.sum()):  # NaN and infinity survive a sum, so one number tells
+    absent = torch.from_numpy(buffer.absent)[:, :rows]
+    if torch.isfinite(block.sum()) and not absent.any():  # NaN and infinity survive a sum
         return Block(buffer.names, block, first_row)
-    absent = block.isnan()
-    wrong = block.isinf() if missing == "drop" else ~block.isfinite()
-    if wrong.any():
-        column, row = _first_true(wrong)
-        name = buffer.names[column - 1]
-        nan = bool(absent[column, row])
-        found = "a missing value (empty or NaN)" if nan else str(block[column, row].item())
-        hint = "; data.missing: drop leaves such rows out" if nan else ""
-        raise InputError(
-            f"{buffer.file.uri}: column '{name}', row {first_row + row + 1} must be a "
-            f"finite number. Got {found} instead{hint}."
-        )
-    kept = ~absent.any(dim=0)
+    if missing == "error":
+        _refuse_first(buffer, first_row, torch.cat([~block.isfinite(), absent]))
+    _refuse_first(buffer, first_row, block.isinf())
+    kept = ~(block.isnan().any(dim=0) | absent.any(dim=0))
     return Block(buffer.names, block[:, kept], first_row, kept)
 
 
-def _first_true(wrong: torch.Tensor) -> tuple[int, int]:
-    """The (column, row) of the first True, by row."""
+def _refuse_first(buffer: _Buffer, first_row: int, wrong: torch.Tensor) -> None:
+    """Raise for the first wrong value by row, if there is one."""
+    if not wrong.any():
+        return
     row = int(wrong.any(dim=0).int().argmax())
-    return int(wrong[:, row].int().argmax()), row
+    place = int(wrong[:, row].int().argmax())
+    names = ("", *buffer.names, *buffer.levels)
+    value = buffer.array[place, row] if place < len(buffer.array) else np.nan
+    nan = bool(np.isnan(value))
+    found = "a missing value (empty or NaN)" if nan else str(value)
+    hint = "; data.missing: drop leaves such rows out" if nan else ""
+    allowed = "a finite number" if place < len(buffer.array) else "a level"
+    raise InputError(
+        f"{buffer.file.uri}: column '{names[place]}', row {first_row + row + 1} must be {allowed}. "
+        f"Got {found} instead{hint}."
+    )
 
 
 def _floats(values: pa.Array) -> np.ndarray:
