@@ -19,7 +19,7 @@ SIZES: Mapping[str, Mapping[str, Section]] = {
         "one-pass": lambda: one_pass.measure(1_000_000, rounds=3, loop_epochs=1000),
         "retraining": lambda: retraining.measure(1_000_000, rounds=3),
         "memory": lambda: memory.measure(times=5, rounds=3),
-        "growth": lambda: growth.measure(rounds=1),
+        "growth": lambda: growth.measure(rounds=3),
     },
     "full": {
         "start-up": lambda: start_up.measure(rounds=5),

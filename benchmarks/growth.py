@@ -53,6 +53,8 @@ def draw(curves: dict[str, Curve], path: Path) -> None:
         linear = [seconds[-1] * n / counts[-1] for n in counts]
         axes.loglog(counts, linear, color="#8a8a8a", linestyle=":", label="linear")
         axes.loglog(counts, seconds, color="#1f5a94", marker="o", label="measured")
+        axes.set_xticks(counts, [f"{n / 1e6:g} M" if n >= 1e6 else f"{n:,}" for n in counts])
+        axes.minorticks_off()
         axes.set(xlabel=name, title="training" if name == "epochs" else "the pass")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
