@@ -1,5 +1,7 @@
 """The flow: what happens in a run, in order."""
 
+import os
+
 from prefect import flow, tags
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -14,7 +16,7 @@ from tasks.reading import source_of
 from tasks.recording import record
 from tasks.tracking.run import tracked_run
 
-WORKERS = 2
+WORKERS = os.cpu_count() or 1
 
 
 @flow(

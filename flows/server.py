@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from flows.environment import ROOT
+from tasks.lease import exclusive
 
 FAREWELL = b"done"
 START_SECONDS = 120  # a new database takes ten; a loaded machine several times that
@@ -39,13 +40,17 @@ def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[Non
         yield
         return
     port = free_port()
+    making = contextlib.ExitStack()
+    if not (Path(os.environ["PREFECT_HOME"]) / "prefect.db").exists():
+        making.enter_context(exclusive("prefect"))  # two first starts at once would collide
     process = _spawn(port)
     # Set before prefect is imported: it reads its settings then, and without an address it would
     # start one more server of its own.
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
     try:
         meanwhile()
-        _wait_healthy(os.environ["PREFECT_API_URL"], START_SECONDS, process)
+        with making:
+            _wait_healthy(os.environ["PREFECT_API_URL"], START_SECONDS, process)
         yield
     finally:
         _send_what_waits()

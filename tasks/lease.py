@@ -21,6 +21,14 @@ def _folder() -> Path:
 
 
 @contextlib.contextmanager
+def exclusive(what: str) -> Iterator[None]:
+    """Hold a lock that all commands of this checkout share, such as while a database is made."""
+    with (_folder().parent / f"{what}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
 def lease() -> Iterator[str]:
     """Hold a lease; yields its name. It is gone when the body ends well.
 

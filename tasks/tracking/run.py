@@ -3,10 +3,12 @@
 import json
 import logging
 import math
+import os
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -14,6 +16,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 
 from regression.config import Config
+from tasks.lease import exclusive
 from tasks.tracking.losses import LossLog
 
 LEASE_TAG = "plumbline.lease"
@@ -77,7 +80,7 @@ def tracked_run(config: Config, device: str, flow_run_id: str, lease: str) -> It
     logged so far are sent first in all cases.
     """
     quiet()
-    client = MlflowClient()
+    client = open_store()
     tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, **git_state()}
     begun = client.create_run(_experiment(client, config.experiment), tags=tags)
     run = Run(client, begun.info.run_id, begun.info.run_name, begun.info.experiment_id)
@@ -92,6 +95,18 @@ def tracked_run(config: Config, device: str, flow_run_id: str, lease: str) -> It
         _end(run, "KILLED", "interrupted")
         raise
     _end(run, "FINISHED")
+
+
+def open_store() -> MlflowClient:
+    """A client of the store, whose tables exist from here on."""
+    with exclusive("mlflow"):  # two processes that make the tables at once would collide
+        client = MlflowClient()
+        client.search_experiments(max_results=1)
+        store = os.environ.get("MLFLOW_TRACKING_URI", "")
+        if store.startswith("sqlite:///"):  # the UI may read while a run writes
+            with closing(sqlite3.connect(store.removeprefix("sqlite:///"), timeout=20)) as database:
+                database.execute("PRAGMA journal_mode=WAL")
+    return client
 
 
 def kill_runs(lease: str, reason: str) -> None:
