@@ -265,7 +265,8 @@ class _Shares:
         chosen = (keys if held_out is None else keys.where(held_out, 1.0)) < self.sample.bound
         if chosen.any():
             places = chosen.nonzero().flatten()
-            places = places[keys[places].argsort()[:SAMPLE_ROWS]]
+            best = keys[places].topk(min(SAMPLE_ROWS, len(places)), largest=False)
+            places = places[best.indices]
             drawn = Sample(self.columns, keys[places], block.rows[1:, places].mT)
             self.sample = merge_samples([self.sample, drawn], self.columns)
 

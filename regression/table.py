@@ -44,7 +44,11 @@ class Table:
 
     def file(self, part: str) -> DataFile:
         """The file that a part stands for."""
-        return self.files[self.parts.index(part)]
+        return self._by_uri[part]
+
+    @cached_property
+    def _by_uri(self) -> dict[str, DataFile]:
+        return {file.uri: file for file in self.files}
 
     def blocks(self, part: str) -> Iterator[Block]:
         """The rows of one file.
