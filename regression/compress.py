@@ -19,7 +19,7 @@ from regression.split import row_hashes
 from regression.table import Table
 
 # Part of every cache key. Raise it whenever the same rows would give other numbers.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,21 @@ class Compressed:
         factors: the R factor of each share of the rows: "train" and "test", or "fold 0" ... and
             "test" where the training rows are cross-validated.
         sample: a uniform sample of the held-out rows, of all rows where none are held out.
-        digest: SHA-256 over all the data read, in hexadecimal.
+        digests: SHA-256 over all the data read of each part, in hexadecimal, in the parts' order.
         dropped: rows left out because a value was missing.
     """
 
     factors: dict[str, Factor]
     sample: Sample
-    digest: str
+    digests: tuple[str, ...]
     dropped: int = 0
+
+    @property
+    def digest(self) -> str:
+        """One part's own digest, or the digest of all digests in order."""
+        if len(self.digests) == 1:
+            return self.digests[0]
+        return sha256("".join(self.digests).encode()).hexdigest()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -79,7 +86,7 @@ class Compressed:
         return {
             "factors": factors,
             "sample": self.sample.to_dict(),
-            "digest": self.digest,
+            "digests": list(self.digests),
             "dropped": self.dropped,
         }
 
@@ -87,7 +94,9 @@ class Compressed:
     def from_dict(cls, values: dict) -> "Compressed":
         """The inverse of to_dict."""
         factors = {name: Factor.from_dict(each) for name, each in values["factors"].items()}
-        return cls(factors, Sample.from_dict(values["sample"]), values["digest"], values["dropped"])
+        return cls(
+            factors, Sample.from_dict(values["sample"]), tuple(values["digests"]), values["dropped"]
+        )
 
 
 def compress(
@@ -132,39 +141,40 @@ def combine(parts: Iterable[Compressed]) -> Compressed:
     Raises:
         InputError: there is not one row to train on.
     """
-    digests: list[str] = []
-    level: list[Compressed] = []
     parts = iter(parts)
+    groups = []
     while group := list(islice(parts, MERGED_AT_ONCE)):
-        digests += [part.digest for part in group]
-        level.append(_together(group))
+        groups.append(combine_group(group))
+    return combine_groups(groups)
+
+
+def combine_group(parts: Sequence[Compressed]) -> Compressed:
+    """Up to 64 consecutive parts as one: a node of the tree that combine climbs."""
+    names = sorted({name for part in parts for name in part.factors})
+    columns = union_of([factor for part in parts for factor in part.factors.values()])
+    with one_thread():
+        factors = {n: merge([p.factors[n] for p in parts if n in p.factors]) for n in names}
+        factors = {name: factor.select(columns) for name, factor in factors.items()}
+    sample = merge_samples([part.sample for part in parts], columns)
+    digests = tuple(digest for part in parts for digest in part.digests)
+    return Compressed(factors, sample, digests, sum(part.dropped for part in parts))
+
+
+def combine_groups(groups: Iterable[Compressed]) -> Compressed:
+    """The rest of combine, from groups of 64 parts (the last may have fewer)."""
+    level = list(groups)
     while len(level) > 1:
         level = [
-            _together(level[i : i + MERGED_AT_ONCE]) for i in range(0, len(level), MERGED_AT_ONCE)
+            combine_group(level[i : i + MERGED_AT_ONCE])
+            for i in range(0, len(level), MERGED_AT_ONCE)
         ]
-    whole = replace(level[0], digest=_digest(digests))
+    whole = level[0]
     if not whole.train.rows:
         raise InputError(
             f"data must have at least one row to train on. Got {whole.rows} rows, "
             f"{whole.dropped} dropped, {whole.test.rows} held out."
         )
     return whole
-
-
-def _together(group: Sequence[Compressed]) -> Compressed:
-    """Up to 64 parts as one; the digest is the caller's."""
-    names = sorted({name for part in group for name in part.factors})
-    columns = union_of([factor for part in group for factor in part.factors.values()])
-    with one_thread():
-        factors = {n: merge([p.factors[n] for p in group if n in p.factors]) for n in names}
-        factors = {name: factor.select(columns) for name, factor in factors.items()}
-    sample = merge_samples([part.sample for part in group], columns)
-    return Compressed(factors, sample, "", sum(part.dropped for part in group))
-
-
-def _digest(digests: Sequence[str]) -> str:
-    """One file's own digest, or the digest of all digests in order."""
-    return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
 
 
 class _OneThread:
@@ -206,6 +216,7 @@ class _Shares:
     shift: dict[str, float] = field(default_factory=dict)
     factors: dict[str, Factor] = field(default_factory=dict)
     sample: Sample = field(init=False)
+    drawn: list[Sample] = field(default_factory=list)
     dropped: int = 0
 
     def __post_init__(self) -> None:
@@ -228,12 +239,12 @@ class _Shares:
 
     def finish(self, digest: str) -> Compressed:
         """What the pass leaves."""
-        sample = self.sample.select(self.columns)
+        self._settle_sample()
         factors = {
             n: Factor(f.columns, f.r.cpu(), f.rows, f.shift) for n, f in self.factors.items()
         }
         return Compressed(
-            factors or {"train": Factor.empty(self.columns)}, sample, digest, self.dropped
+            factors or {"train": Factor.empty(self.columns)}, self.sample, (digest,), self.dropped
         )
 
     def _fold(self, name: str, rows: Tensor, shift: Tensor) -> None:
@@ -267,8 +278,14 @@ class _Shares:
             places = chosen.nonzero().flatten()
             best = keys[places].topk(min(SAMPLE_ROWS, len(places)), largest=False)
             places = places[best.indices]
-            drawn = Sample(self.columns, keys[places], block.rows[1:, places].mT)
-            self.sample = merge_samples([self.sample, drawn], self.columns)
+            self.drawn.append(Sample(self.columns, keys[places], block.rows[1:, places].mT.clone()))
+            if sum(len(sample.keys) for sample in self.drawn) >= SAMPLE_ROWS:
+                self._settle_sample()
+
+    def _settle_sample(self) -> None:
+        """Merge what was drawn; not after every block, which would cost as much as drawing."""
+        self.sample = merge_samples([self.sample, *self.drawn], self.columns)
+        self.drawn = []
 
     def _uniform(self, block: Block, use: str) -> Tensor:
         """One uniform number for each row of the block."""

@@ -44,7 +44,7 @@ class DataFile:
 
     def digest(self) -> str:
         """SHA-256 of every byte, in hexadecimal."""
-        digest, chunk = hashlib.sha256(), memoryview(bytearray(1 << 20))
+        digest, chunk = hashlib.sha256(), memoryview(bytearray(1 << 18))
         with self.open() as stream:
             while got := stream.readinto(chunk):
                 digest.update(chunk[:got])

@@ -9,9 +9,16 @@ from itertools import islice
 from typing import Any
 
 from prefect import task, unmapped
-from prefect.results import ResultStore, get_result_store
+from prefect.futures import PrefectFuture
+from prefect.results import get_result_store
 
-from regression.compress import VERSION, Compressed, combine, compress
+from regression.compress import (
+    VERSION,
+    Compressed,
+    combine_group,
+    combine_groups,
+    compress,
+)
 from regression.config import Split, SyntheticData, TableData
 from regression.encoding import Encoding
 from regression.factor import MERGED_AT_ONCE
@@ -102,73 +109,88 @@ def compress_part(
 
 
 @task
-def merge(parts: Iterator[Compressed]) -> Compressed:
+def merge(groups: Iterator[Compressed]) -> Compressed:
     """The whole of all parts, in their order."""
-    return combine(parts)
+    return combine_groups(groups)
 
 
 def compress_all(source: Source, data: SyntheticData | TableData, device: str) -> Prepared:
     """Compress every part that is new, take the others from the cache, merge."""
-    store = get_result_store().update_for_task(compress_part)
-    known = [part for part in source.parts if _is_known(store, source, part, data)]
-    counts = {
-        "files_new": len(source.parts) - len(known),
-        "files_reused": len(known),
-        "rows_new": 0,
-        "rows_reused": 0,
-    }
     with bar("Reading rows", None) as shown:
         reading = Reading(shown.show)
+        waves = _Waves(source, data, device, reading)
         try:
-            whole = merge(_parts(source, data, device, set(known), store, counts, reading))
+            whole = merge(waves.groups())
         except BaseException:
             reading.stopped.set()
             raise
     encoding = Encoding.of(whole.columns[:-1], data)
     rows = whole.select((*encoding.features, whole.columns[-1]))
-    return Prepared(rows, encoding, source, {**counts, "rows_dropped": whole.dropped})
+    return Prepared(rows, encoding, source, {**waves.counts, "rows_dropped": whole.dropped})
 
 
-def _is_known(store: ResultStore, source: Source, part: str, split: Split) -> bool:
-    key = cache_key(source, part, split)
-    return key is not None and store.exists(key)
+class _Waves:
+    """The parts, 64 at a time: what is known is read from the cache, what is new is mapped.
 
-
-def _parts(
-    source: Source,
-    data: SyntheticData | TableData,
-    device: str,
-    known: set[str],
-    store: ResultStore,
-    counts: dict[str, int],
-    reading: Reading,
-) -> Iterator[Compressed]:
-    """Every part in order, 64 at a time: read from the cache here, compressed by mapped tasks.
-
-    A known part gets no task run: one would cost more than reading the result.
+    A known part gets no task run, which would cost more than reading its result; and 64 known parts
+    in a row are kept as one more result, merged.
     """
-    work = (
-        compress_part
-        if isinstance(source, Table)
-        else compress_part.with_options(persist_result=False, cache_key_fn=None)
-    )
-    split = Split(**{name: getattr(data, name) for name in Split.model_fields})
-    parts = iter(source.parts)
-    while wave := list(islice(parts, MERGED_AT_ONCE)):
-        new = [part for part in wave if part not in known]
-        futures = (
-            work.map(unmapped(source), new, unmapped(split), unmapped(device), unmapped(reading))
-            if new
-            else []
-        )
-        fresh = dict(zip(new, futures, strict=True))
-        for part in wave:
-            share = "new" if part in fresh else "reused"
-            values = fresh[part].result() if part in fresh else _read(store, source, part, data)
-            compressed = Compressed.from_dict(values)
-            counts[f"rows_{share}"] += compressed.rows + compressed.dropped
-            yield compressed
 
+    def __init__(
+        self, source: Source, data: SyntheticData | TableData, device: str, reading: Reading
+    ) -> None:
+        self.source, self.device, self.reading = source, device, reading
+        self.split = Split(**{name: getattr(data, name) for name in Split.model_fields})
+        self.kept = isinstance(source, Table)
+        self.store = get_result_store().update_for_task(compress_part)
+        self.counts = {"files_new": 0, "files_reused": 0, "rows_new": 0, "rows_reused": 0}
 
-def _read(store: ResultStore, source: Source, part: str, split: Split) -> dict[str, Any]:
-    return store.read(cache_key(source, part, split)).result
+    def groups(self) -> Iterator[Compressed]:
+        """The merged factors of every 64 parts, in order."""
+        parts = iter(self.source.parts)
+        while wave := list(islice(parts, MERGED_AT_ONCE)):
+            yield self._group(wave)
+
+    def _group(self, wave: list[str]) -> Compressed:
+        keys = [cache_key(self.source, part, self.split) for part in wave]
+        whole_wave = self.kept and len(wave) == MERGED_AT_ONCE
+        key = "group-" + hashlib.sha256("".join(keys).encode()).hexdigest() if whole_wave else None
+        if key and (values := self._known(key)):
+            group = Compressed.from_dict(values)
+            self._count("reused", len(wave), group)
+            return group
+        group = combine_group(self._parts(wave, keys))
+        if key:
+            self.store.write(group.to_dict(), key=key)
+        return group
+
+    def _parts(self, wave: list[str], keys: list[str | None]) -> list[Compressed]:
+        known = [self._known(key) if key else None for key in keys]
+        new = [part for part, values in zip(wave, known, strict=True) if values is None]
+        futures = iter(self._start(new))
+        parts = []
+        for values in known:
+            part = Compressed.from_dict(next(futures).result() if values is None else values)
+            self._count("new" if values is None else "reused", 1, part)
+            parts.append(part)
+        return parts
+
+    def _start(self, new: list[str]) -> list[PrefectFuture]:
+        if not new:
+            return []
+        work = compress_part
+        if not self.kept:
+            work = compress_part.with_options(persist_result=False, cache_key_fn=None)
+        shared = [unmapped(each) for each in (self.split, self.device, self.reading)]
+        return work.map(unmapped(self.source), new, *shared)
+
+    def _known(self, key: str) -> dict[str, Any] | None:
+        """A cached result; None where there is none."""
+        try:
+            return self.store.read(key).result
+        except ValueError:  # what Prefect's local storage raises for a path that does not exist
+            return None
+
+    def _count(self, share: str, files: int, part: Compressed) -> None:
+        self.counts[f"files_{share}"] += files
+        self.counts[f"rows_{share}"] += part.rows + part.dropped
