@@ -158,15 +158,16 @@ def parameters(model: nn.Linear) -> Tensor:
 def on_factor(problem: Problem, model: nn.Linear) -> Callable[[nn.Linear, int], Iterable[Batch]]:
     """One step an epoch on R: its loss is the mean squared error over all the rows.
 
-    A sum over R's few rows divided by n, not their mean; and the bias multiplies R's own first
-    column, not ones.
+    A sum over R's few rows divided by n, not their mean: R is divided by √n once. And the bias
+    multiplies R's own first column, not ones.
     """
     like = {"device": model.weight.device, "dtype": model.weight.dtype}
-    matrix, target = problem.matrix.to(**like), problem.target.to(**like)
+    scale = problem.rows**-0.5
+    matrix, target = (problem.matrix * scale).to(**like), (problem.target * scale).to(**like)
 
     def backward() -> Tensor:
-        residual = matrix @ parameters(model) - target
-        loss = residual @ residual / problem.rows
+        residual = torch.addmv(target, matrix, parameters(model), beta=-1)  # matrix @ θ - target
+        loss = residual @ residual
         loss.backward()
         return loss
 

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from regression.model import raw_model
 from regression.prediction import Predicted
 from regression.training import Trained
 from tasks.compression import Prepared
-from tasks.plots import draw
+from tasks.pictures import start_drawing
 from tasks.tracking.artifact import load_back, log_model
 from tasks.tracking.run import Run
 
@@ -38,26 +39,43 @@ def record(
     Raises:
         RuntimeError: the stored model does not predict what the trained one does.
     """
-    told = sampled(data)
-    run.set_tags(
-        {
-            "data_digest": data.rows.digest,
-            "epochs_run": len(trained.losses),
-            "sample": f"mae and the plots show {told}",
-        }
-    )
-    run.log_dataset(
-        config.experiment,
-        data.rows.digest,
-        _where(config),
-        list(data.encoding.columns),
-        data.rows.rows,
-    )
-    run.log_metrics(metrics | {f"prediction_{p.label}": p.value for p in predictions})
     with tempfile.TemporaryDirectory() as scratch:
-        _write_files(Path(scratch), config, data, trained, predictions)
-        run.log_folder(Path(scratch))
-    _store_model(run, config, data, trained)
+        folder = Path(scratch)
+        drawn = _start_pictures(folder, data, trained)
+        run.set_tags(
+            {
+                "data_digest": data.rows.digest,
+                "epochs_run": len(trained.losses),
+                "sample": f"mae and the plots show {sampled(data)}",
+            }
+        )
+        columns = list(data.encoding.columns)
+        run.log_dataset(
+            config.experiment, data.rows.digest, _where(config), columns, data.rows.rows
+        )
+        run.log_metrics(metrics | {f"prediction_{p.label}": p.value for p in predictions})
+        _store_model(run, config, data, trained)
+        _write_files(folder, config, trained, predictions)
+        drawn()
+        run.log_folder(folder)
+
+
+def _start_pictures(folder: Path, data: Prepared, trained: Trained) -> Callable[[], None]:
+    (folder / "plots").mkdir()
+    sample = data.rows.sample
+    if not len(sample.rows):  # every held-out row was dropped, or none drawn
+        return lambda: None
+    what = {
+        "losses": trained.losses,
+        "optimum": trained.plan.optimum.mse,
+        "names": trained.names,
+        "target": sample.columns[-1],
+        "intercept": trained.intercept,
+        "weights": trained.weights.tolist(),
+        "rows": sample.rows.tolist(),
+        "told": sampled(data),
+    }
+    return start_drawing(what, folder / "plots")
 
 
 def _store_model(run: Run, config: Config, data: Prepared, trained: Trained) -> None:
@@ -80,9 +98,10 @@ def _direct(module: nn.Linear, example: pd.DataFrame, data: Prepared) -> np.ndar
 
 
 def _example(data: Prepared) -> pd.DataFrame:
-    """Up to three raw rows of the sample, at least two (one is repeated)."""
+    """Up to three raw rows of the sample, at least two (one is repeated; zeros where none is)."""
     rows = data.rows.sample.rows[:3, :-1]
-    rows = rows if len(rows) > 1 else rows.repeat(2, 1)
+    if len(rows) < 2:
+        rows = torch.cat([rows, rows, torch.zeros(2, rows.shape[1], dtype=rows.dtype)])[:2]
     frame = pd.DataFrame(rows.numpy(), columns=list(data.encoding.features))
     raw = frame[list(data.encoding.numeric)].copy()
     for column, levels in data.encoding.levels.items():
@@ -93,7 +112,7 @@ def _example(data: Prepared) -> pd.DataFrame:
 
 
 def _write_files(
-    folder: Path, config: Config, data: Prepared, trained: Trained, predictions: list[Predicted]
+    folder: Path, config: Config, trained: Trained, predictions: list[Predicted]
 ) -> None:
     best = trained.plan.optimum
     text = yaml.safe_dump(config.model_dump(), sort_keys=False)
@@ -101,9 +120,6 @@ def _write_files(
     (folder / "coefficients.json").write_text(json.dumps(_coefficients(trained, best), indent=2))
     told = [{"input": p.input, "prediction": p.value} for p in predictions]
     (folder / "predictions.json").write_text(json.dumps(told, indent=2))
-    (folder / "plots").mkdir()
-    if len(data.rows.sample.rows):
-        draw(trained, data.rows.sample, sampled(data), folder / "plots")
 
 
 def sampled(data: Prepared) -> str:

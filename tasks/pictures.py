@@ -1,0 +1,121 @@
+"""The pictures of a run, drawn by a process of their own while the model is logged.
+
+`python -m tasks.pictures FOLDER` reads what to draw as JSON from its standard input. It imports
+matplotlib and nothing slow besides, and the run's own process never imports matplotlib.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BLUE, ORANGE, GREY = "#1f5a94", "#d9822b", "#8a8a8a"
+MOST_POINTS = 2_000
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def start_drawing(what: dict, folder: Path) -> Callable[[], None]:
+    """Start to write loss.png, fit.png and residuals.png; returns a function that waits for them.
+
+    Args:
+        what: plain values: `losses` (one an epoch), `optimum` (the exact one), `names` of the
+            features, `target`, `intercept`, `weights`, `rows` (m x (d + 1): features, target) and
+            `told`, which rows they are.
+        folder: where to write.
+    """
+    shown = np.unique(np.linspace(0, len(what["losses"]) - 1, MOST_POINTS).round().astype(int))
+    points = {"epochs": (shown + 1).tolist(), "losses": [what["losses"][i] for i in shown]}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tasks.pictures", str(folder)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdin.write(json.dumps({**what, **points}))
+    process.stdin.close()
+    process.stdin = None
+
+    def wait() -> None:
+        _, said = process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"the pictures could not be drawn: {said.strip()[-500:]}")
+
+    return wait
+
+
+def draw(what: dict, folder: Path) -> None:
+    """Draw what start_drawing describes."""
+    rows = np.array(what["rows"])
+    x, y = rows[:, :-1], rows[:, -1]
+    predicted = what["intercept"] + x @ np.array(what["weights"])
+    target, told = what["target"], what["told"]
+    _save(folder / "loss.png", lambda axes: _loss(axes, what))
+    if len(what["names"]) == 1:
+        _save(folder / "fit.png", lambda axes: _line(axes, x[:, 0], y, what))
+    else:
+        _save(folder / "fit.png", lambda axes: _agreement(axes, y, predicted, target, told))
+    _save(folder / "residuals.png", lambda axes: _residuals(axes, y, predicted, target, told))
+
+
+def _save(path: Path, plot: Callable[["Axes"], None]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), dpi=110)
+    axes = figure.add_axes((0.13, 0.13, 0.83, 0.78))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    plot(axes)
+    figure.savefig(path)
+
+
+def _loss(axes: "Axes", what: dict) -> None:
+    epochs, losses, optimum = what["epochs"], what["losses"], what["optimum"]
+    axes.plot(
+        epochs, losses, color=BLUE, marker="." if len(epochs) < 20 else None, label="training loss"
+    )
+    if optimum > 0:
+        axes.axhline(optimum, color=ORANGE, linestyle="--", label=f"exact optimum {optimum:.4g}")
+    if min(losses) > 0:
+        axes.set_yscale("log")
+    axes.set(xlabel="epoch", ylabel="loss (before the epoch's step)", title="Loss")
+    axes.legend(frameon=False)
+
+
+def _line(axes: "Axes", x: np.ndarray, y: np.ndarray, what: dict) -> None:
+    name, target = what["names"][0], what["target"]
+    intercept, slope = what["intercept"], what["weights"][0]
+    axes.scatter(x, y, color=BLUE, s=18, alpha=0.7, label=what["told"])
+    ends = np.array([x.min(), x.max()])
+    line = f"{target} = {intercept:.4g} + {slope:.4g} · {name}"
+    axes.plot(ends, intercept + slope * ends, color=ORANGE, label=line)
+    axes.set(xlabel=name, ylabel=target, title="Fit")
+    axes.legend(frameon=False)
+
+
+def _agreement(axes: "Axes", y: np.ndarray, predicted: np.ndarray, target: str, told: str) -> None:
+    axes.scatter(predicted, y, color=BLUE, s=12, alpha=0.5, label=told)
+    low, high = min(y.min(), predicted.min()), max(y.max(), predicted.max())
+    axes.plot([low, high], [low, high], color=ORANGE, label="actual = predicted")
+    axes.set(
+        xlabel=f"predicted {target}", ylabel=f"actual {target}", title="Predicted against actual"
+    )
+    axes.legend(frameon=False)
+
+
+def _residuals(axes: "Axes", y: np.ndarray, predicted: np.ndarray, target: str, told: str) -> None:
+    axes.scatter(predicted, y - predicted, color=BLUE, s=14, alpha=0.6)
+    axes.axhline(0, color=GREY, linewidth=1)
+    axes.set(xlabel=f"predicted {target}", ylabel=f"actual - predicted {target}")
+    axes.set_title(f"Residuals of {told}")
+
+
+if __name__ == "__main__":
+    draw(json.load(sys.stdin), Path(sys.argv[1]))
