@@ -8,7 +8,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from regression.columns import choose_columns
-from regression.compress import Compressed, combine, compress
+from regression.compress import compress
+from regression.compressed import Compressed, combine
 from regression.config import TableData, Training
 from regression.files import find_files
 from regression.table import Table

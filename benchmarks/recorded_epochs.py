@@ -18,7 +18,8 @@ from mlflow import MlflowClient  # noqa: E402
 
 from benchmarks.peers import tutorial  # noqa: E402
 from regression import training  # noqa: E402
-from regression.compress import combine, compress  # noqa: E402
+from regression.compress import compress  # noqa: E402
+from regression.compressed import combine  # noqa: E402
 from regression.config_file import load  # noqa: E402
 from regression.rows import Synthetic  # noqa: E402
 from tasks.screen import print_epoch  # noqa: E402

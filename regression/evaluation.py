@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from regression.compress import Compressed
+from regression.compressed import Compressed
 from regression.factor import Factor, merge
 from regression.least_squares import excess, least_squares, squared_error, total_squares
 from regression.training import Trained

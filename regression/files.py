@@ -22,11 +22,13 @@ class DataFile:
         uri: a local path, or a URI such as s3://bucket/key.
         size: in bytes.
         modified: time of the last change in nanoseconds since 1970, 0 where unknown.
+        etag: what an object store calls this content; empty elsewhere.
     """
 
     uri: str
     size: int
     modified: int
+    etag: str = ""
 
     @property
     def name(self) -> str:
@@ -96,9 +98,9 @@ def _listed(path: str) -> Iterator[DataFile]:
         info = filesystem.get_file_info(pattern)
         if info.type == fs.FileType.Directory:
             inside = filesystem.get_file_info(fs.FileSelector(pattern, recursive=True))
-            yield from (_data_file(i, prefix) for i in inside if _wanted(i, pattern))
+            yield from (_data_file(i, prefix, filesystem) for i in inside if _wanted(i, pattern))
         elif info.type == fs.FileType.File and _readable(info.path):
-            yield _data_file(info, prefix)
+            yield _data_file(info, prefix, filesystem)
 
 
 def _bases(filesystem: fs.FileSystem, base: str) -> list[str]:
@@ -128,5 +130,12 @@ def _wanted(info: fs.FileInfo, folder: str) -> bool:
     return info.type == fs.FileType.File and _readable(info.path) and not hidden
 
 
-def _data_file(info: fs.FileInfo, prefix: str) -> DataFile:
-    return DataFile(prefix + info.path, info.size or 0, info.mtime_ns or 0)
+def _data_file(info: fs.FileInfo, prefix: str, filesystem: fs.FileSystem) -> DataFile:
+    etag = "" if isinstance(filesystem, fs.LocalFileSystem) else _etag(filesystem, info.path)
+    return DataFile(prefix + info.path, info.size or 0, info.mtime_ns or 0, etag)
+
+
+def _etag(filesystem: fs.FileSystem, path: str) -> str:
+    """An object's ETag, which its stream's metadata holds where the store has one."""
+    with filesystem.open_input_stream(path, compression=None) as stream:
+        return (stream.metadata() or {}).get(b"ETag", b"").decode()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn, optim
 
-from regression.compress import Compressed
+from regression.compressed import Compressed
 from regression.config import Training
 from regression.errors import TrainingDivergedError
 from regression.least_squares import LeastSquares, least_squares

@@ -12,13 +12,8 @@ from prefect import task, unmapped
 from prefect.futures import PrefectFuture
 from prefect.results import get_result_store
 
-from regression.compress import (
-    VERSION,
-    Compressed,
-    combine_group,
-    combine_groups,
-    compress,
-)
+from regression.compress import VERSION, compress
+from regression.compressed import Compressed, combine_group, combine_groups
 from regression.config import Split, SyntheticData, TableData
 from regression.encoding import Encoding
 from regression.factor import MERGED_AT_ONCE

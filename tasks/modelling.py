@@ -49,6 +49,8 @@ def train(data: Prepared, config: Config, device: str, record: OnEpoch) -> Train
 def evaluate(trained: Trained, data: Prepared, config: Config) -> dict[str, float]:
     """The metrics of the model on the training rows and the held-out ones."""
     metrics = evaluation.evaluate(trained, data.rows, config.training.bias)
+    if trained.plan.epochs_expected is not None:
+        metrics["epochs_expected"] = float(trained.plan.epochs_expected)
     if config.data.kind == "synthetic":
         return metrics
     print_fit(trained, metrics, data.counts)

@@ -49,6 +49,8 @@ def record(
                 "sample": f"mae and the plots show {sampled(data)}",
             }
         )
+        if collinear := trained.plan.optimum.collinear:
+            run.set_tags({"collinear": ", ".join(collinear)})
         columns = list(data.encoding.columns)
         run.log_dataset(
             config.experiment, data.rows.digest, _where(config), columns, data.rows.rows

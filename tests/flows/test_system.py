@@ -25,7 +25,8 @@ FILES = 300
 PASS = """
 import resource, sys
 from regression.columns import choose_columns
-from regression.compress import combine, compress
+from regression.compress import compress
+from regression.compressed import combine
 from regression.config import TableData
 from regression.files import find_files
 from regression.table import Table

@@ -7,7 +7,8 @@ from hashlib import sha256
 import pytest
 import torch
 
-from regression.compress import Compressed, combine, compress
+from regression.compress import compress
+from regression.compressed import Compressed, combine
 from regression.config import Split, SyntheticData
 from regression.least_squares import least_squares, squared_error
 from regression.rows import Synthetic

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from regression.compress import combine, compress
+from regression.compress import compress
+from regression.compressed import combine
 from regression.config import Split, Training
 from regression.device import present_devices, resolve_device
 from regression.errors import InputError

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from regression.compress import Compressed
+from regression.compressed import Compressed
 from regression.config import Split, TableData
 from regression.encoding import Encoding
 from regression.least_squares import least_squares

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from regression.compress import Compressed
+from regression.compressed import Compressed
 from regression.config import Split, Training
 from regression.evaluation import cross_validation, evaluate, mean_absolute_error
 from regression.least_squares import least_squares

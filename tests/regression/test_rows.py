@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from regression.compress import combine, compress
+from regression.compress import compress
+from regression.compressed import combine
 from regression.config import SyntheticData
 from regression.least_squares import least_squares
 from regression.rows import BLOCK_ROWS, Synthetic, block_rows

@@ -4,7 +4,8 @@ import itertools
 
 import torch
 
-from regression.compress import combine, compress
+from regression.compress import compress
+from regression.compressed import combine
 from regression.config import Split
 from regression.sample import SAMPLE_ROWS, Sample, merge_samples
 from tests.regression.tools import Rows, random_rows

@@ -7,7 +7,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from regression.compress import combine, compress
+from regression.compress import compress
+from regression.compressed import combine
 from regression.config import Split
 from regression.errors import InputError
 from regression.split import row_hashes

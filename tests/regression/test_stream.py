@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from regression import stream
-from regression.compress import combine, compress
+from regression.compress import compress
+from regression.compressed import combine
 from regression.config import Split, Training
 from regression.split import row_hashes
 from regression.stream import RowStream

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn, optim
 
 from regression.columns import choose_columns
-from regression.compress import Compressed, combine, compress
+from regression.compress import compress
+from regression.compressed import Compressed, combine
 from regression.config import Split, TableData, Training
 from regression.errors import InputError
 from regression.factor import Factor, triangle

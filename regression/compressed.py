@@ -1,0 +1,132 @@
+"""What one pass keeps of the rows, and how parts become the whole."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import islice
+
+from regression.errors import InputError
+from regression.factor import MERGED_AT_ONCE, Factor, merge, union_of
+from regression.sample import Sample, merge_samples
+from regression.threads import one_thread
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What one pass keeps of the rows: enough for training, evaluation and the pictures.
+
+    Attributes:
+        factors: the R factor of each share of the rows: "train" and "test", or "fold 0" ... and
+            "test" where the training rows are cross-validated.
+        sample: a uniform sample of the held-out rows, of all rows where none are held out.
+        digests: SHA-256 over all the data read of each part, in hexadecimal, in the parts' order.
+        dropped: rows left out because a value was missing.
+    """
+
+    factors: dict[str, Factor]
+    sample: Sample
+    digests: tuple[str, ...]
+    dropped: int = 0
+
+    @property
+    def digest(self) -> str:
+        """One part's own digest, or the digest of all digests in order."""
+        if len(self.digests) == 1:
+            return self.digests[0]
+        return sha256("".join(self.digests).encode()).hexdigest()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the features, then of the target."""
+        return self.sample.columns
+
+    @property
+    def folds(self) -> list[Factor]:
+        """The factors of the folds, in order; empty without cross-validation."""
+        return [self.factors[name] for name in sorted(self.factors) if name.startswith("fold")]
+
+    @property
+    def train(self) -> Factor:
+        """The factor of the training rows."""
+        return (
+            merge(self.folds)
+            if self.folds
+            else self.factors.get("train", Factor.empty(self.columns))
+        )
+
+    @property
+    def test(self) -> Factor:
+        """The factor of the held-out rows; possibly of none."""
+        return self.factors.get("test", Factor.empty(self.columns))
+
+    @property
+    def rows(self) -> int:
+        """How many rows were kept."""
+        return sum(factor.rows for factor in self.factors.values())
+
+    def select(self, columns: Sequence[str]) -> "Compressed":
+        """The same rows with these columns only, in this order; the target stays the last."""
+        factors = {name: factor.select(columns) for name, factor in self.factors.items()}
+        return replace(self, factors=factors, sample=self.sample.select(columns))
+
+    def to_dict(self) -> dict:
+        """Plain values for JSON."""
+        factors = {name: factor.to_dict() for name, factor in self.factors.items()}
+        return {
+            "factors": factors,
+            "sample": self.sample.to_dict(),
+            "digests": list(self.digests),
+            "dropped": self.dropped,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Compressed":
+        """The inverse of to_dict."""
+        factors = {name: Factor.from_dict(each) for name, each in values["factors"].items()}
+        return cls(
+            factors, Sample.from_dict(values["sample"]), tuple(values["digests"]), values["dropped"]
+        )
+
+
+def combine(parts: Iterable[Compressed]) -> Compressed:
+    """The whole of several parts, merged in their order; bit for bit the same wherever they ran.
+
+    Holds 64 parts at a time, so memory does not grow with their number.
+
+    Raises:
+        InputError: there is not one row to train on.
+    """
+    parts = iter(parts)
+    groups = []
+    while group := list(islice(parts, MERGED_AT_ONCE)):
+        groups.append(combine_group(group))
+    return combine_groups(groups)
+
+
+def combine_group(parts: Sequence[Compressed]) -> Compressed:
+    """Up to 64 consecutive parts as one: a node of the tree that combine climbs."""
+    names = sorted({name for part in parts for name in part.factors})
+    columns = union_of([factor for part in parts for factor in part.factors.values()])
+    with one_thread():
+        factors = {n: merge([p.factors[n] for p in parts if n in p.factors]) for n in names}
+        factors = {name: factor.select(columns) for name, factor in factors.items()}
+    sample = merge_samples([part.sample for part in parts], columns)
+    digests = tuple(digest for part in parts for digest in part.digests)
+    return Compressed(factors, sample, digests, sum(part.dropped for part in parts))
+
+
+def combine_groups(groups: Iterable[Compressed]) -> Compressed:
+    """The rest of combine, from groups of 64 parts (the last may have fewer)."""
+    level = list(groups)
+    while len(level) > 1:
+        level = [
+            combine_group(level[i : i + MERGED_AT_ONCE])
+            for i in range(0, len(level), MERGED_AT_ONCE)
+        ]
+    whole = level[0]
+    if not whole.train.rows:
+        raise InputError(
+            f"data must have at least one row to train on. Got {whole.rows} rows, "
+            f"{whole.dropped} dropped, {whole.test.rows} held out."
+        )
+    return whole
