@@ -127,7 +127,7 @@ def test_a_folder_read_on_one_and_on_many_days_gives_the_same_model(workspace: W
 def test_two_first_starts_at_once_both_finish(started: Start, workspace: Workspace) -> None:
     aside = workspace.root / f"aside-{time.time_ns()}"
     aside.mkdir()
-    for path in [workspace.root / ".prefect", *workspace.root.glob("mlflow.db*")]:
+    for path in [*workspace.root.glob(".prefect"), *workspace.root.glob("mlflow.db*")]:
         path.rename(aside / path.name)
     first = started("flows.pipeline", "configs/tutorial.yaml")
     second = started("flows.pipeline", "configs/tutorial.yaml")
