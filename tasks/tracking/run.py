@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import re
 import sqlite3
 import subprocess
 import time
@@ -17,9 +18,10 @@ from mlflow.exceptions import MlflowException
 
 from regression.config import Config
 from tasks.lease import exclusive
-from tasks.tracking.losses import LossLog
+from tasks.tracking.losses import BATCH, LossLog
 
 LEASE_TAG = "plumbline.lease"
+LONGEST_NAME = 250  # of a metric
 LONGEST_VALUE = 5_000  # of a param or tag; MLflow takes 6,000 and 8,000
 DIGEST_LENGTH = 36  # of an MLflow dataset's digest; the whole one is the tag data_digest
 
@@ -40,10 +42,15 @@ class Run:
         self.losses = LossLog(lambda batch: client.log_batch(run_id, metrics=batch))
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Log final values, in one call; those that are no finite number are left out."""
+        """Log final values; those that are no finite number are left out.
+
+        Characters that MLflow does not take in a name are replaced, and long names are cut.
+        """
         now = int(time.time() * 1000)
-        values = [Metric(k, v, now, 0) for k, v in metrics.items() if math.isfinite(v)]
-        self.client.log_batch(self.id, metrics=values)
+        named = {_metric_name(key): value for key, value in metrics.items()}
+        values = [Metric(k, v, now, 0) for k, v in named.items() if math.isfinite(v)]
+        for first in range(0, len(values), BATCH):
+            self.client.log_batch(self.id, metrics=values[first : first + BATCH])
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """Set tags, in one call."""
@@ -140,6 +147,10 @@ def git_state() -> dict[str, str]:
     commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain")
     dirty = "unknown" if changes is None else str(bool(changes)).lower()
     return {"git_commit": commit or "unknown", "git_dirty": dirty}
+
+
+def _metric_name(key: str) -> str:
+    return re.sub(r"[^\w\-. :/]", "_", key)[:LONGEST_NAME]
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
