@@ -97,11 +97,7 @@ def _log_file() -> Path:
 
 
 def _wait_healthy(api: str, seconds: float, process: subprocess.Popen | None = None) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), urlopen(f"{api}/health", timeout=5) as answer:
-            if answer.status == 200:
-                return
+    def check() -> None:
         if process and process.poll() is not None:
             said = _log_file().read_text(errors="replace").strip().splitlines()
             raise OSError(
@@ -109,11 +105,23 @@ def _wait_healthy(api: str, seconds: float, process: subprocess.Popen | None = N
                 "Is .prefect/prefect.db damaged or of a newer Prefect? make clean-history "
                 "removes it."
             )
+
+    if not answers(f"{api}/health", seconds, check):
+        raise OSError(
+            f"the Prefect server at {api} does not answer. Start it, or unset PREFECT_API_URL "
+            "to let this command start its own."
+        )
+
+
+def answers(address: str, seconds: float, check: Callable[[], None]) -> bool:
+    """Whether an address answers within some seconds; check may raise why it never will."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), urlopen(address, timeout=5):
+            return True
+        check()
         time.sleep(0.02)
-    raise OSError(
-        f"the Prefect server at {api} does not answer. Start it, or unset PREFECT_API_URL "
-        "to let this command start its own."
-    )
+    return False
 
 
 def serve(port: int) -> None:

@@ -1,19 +1,16 @@
 """make ui: MLflow's and Prefect's user interfaces on this machine, until Ctrl-C."""
 
-import contextlib
 import os
 import subprocess
 import sys
 import time
-from urllib.request import urlopen
 
 from flows.command import leave, run_command
 from flows.companion import start_companion
 from flows.environment import prepare_environment
-from flows.server import free_port
+from flows.server import START_SECONDS, answers, free_port
 
 MLFLOW_PORT, PREFECT_PORT = 5000, 4200
-START_SECONDS = 120
 
 
 def main() -> int:
@@ -49,57 +46,31 @@ def _mlflow_ui(started: list[subprocess.Popen]) -> str:
     store = os.environ["MLFLOW_TRACKING_URI"]
     if store.startswith("http"):
         return store
-    port = free_port(MLFLOW_PORT)
-    started.append(
-        start_companion(
-            sys.executable,
-            "-m",
-            "mlflow",
-            "ui",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--workers",
-            "1",
-            "--backend-store-uri",
-            store,
-        )
-    )
-    return f"http://127.0.0.1:{port}"
+    command = ("mlflow", "ui", "--workers", "1", "--backend-store-uri", store)
+    return _start(started, MLFLOW_PORT, *command)
 
 
 def _prefect_ui(started: list[subprocess.Popen]) -> str:
     if api := os.environ.get("PREFECT_API_URL"):
         return api.removesuffix("/api")
-    port = free_port(PREFECT_PORT)
-    started.append(
-        start_companion(
-            sys.executable,
-            "-m",
-            "prefect",
-            "server",
-            "start",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--no-services",
-        )
-    )
+    return _start(started, PREFECT_PORT, "prefect", "server", "start", "--no-services")
+
+
+def _start(started: list[subprocess.Popen], wanted_port: int, *command: str) -> str:
+    """Start `python -m COMMAND` on 127.0.0.1; returns its address."""
+    port = free_port(wanted_port)
+    where = ("--host", "127.0.0.1", "--port", str(port))
+    started.append(start_companion(sys.executable, "-m", *command, *where))
     return f"http://127.0.0.1:{port}"
 
 
 def _wait_for(addresses: list[str], started: list[subprocess.Popen]) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    def check() -> None:
+        if any(process.poll() is not None for process in started):
+            raise OSError("a server ended while it started. Is its database damaged?")
+
     for address in addresses:
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), urlopen(address, timeout=5):
-                break
-            if any(process.poll() is not None for process in started):
-                raise OSError("a server ended while it started. Is its database damaged?")
-            time.sleep(0.1)
-        else:
+        if not answers(address, START_SECONDS, check):
             raise OSError(f"{address} does not answer.")
 
 

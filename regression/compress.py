@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,19 +13,12 @@ from regression.config import Split
 from regression.factor import Factor, fold
 from regression.rows import Block, Source
 from regression.sample import SAMPLE_ROWS, Sample, merge_samples
-from regression.split import row_hashes
+from regression.split import block_hashes, held_out
 from regression.table import Table
 from regression.threads import one_thread
 
 # Part of every cache key. Raise it whenever the same rows would give other numbers.
 VERSION = 2
-
-
-class Digest(Protocol):
-    """What hashlib makes."""
-
-    def update(self, data: bytes) -> None:
-        """Take in more bytes."""
 
 
 def compress(
@@ -50,25 +42,25 @@ def compress(
         OSError: the file cannot be read just now, or changed while it was read.
     """
     device = "cpu" if device == "mps" else device
-    hashed = sha256()
+    shares = _Shares(part, split, source.names)
     with one_thread():
         if isinstance(source, Table):
             file = source.file(part)
-            shares = _Shares(file.name, split, device, source.names)
             digest = file.digest()
             shares.add_all(on_device(source.blocks(part), device), on_rows)
             file.check_unchanged()
         else:
-            shares = _Shares(part, split, device, source.names)
-            shares.add_all(on_device(_hashed(source.blocks(part), hashed), device), on_rows)
+            hashed = sha256()
+            blocks = _told(source.blocks(part), hashed.update)
+            shares.add_all(on_device(blocks, device), on_rows)
             digest = hashed.hexdigest()
     return shares.finish(digest)
 
 
-def _hashed(blocks: Iterator[Block], digest: Digest) -> Iterator[Block]:
-    """The same blocks, their rows added to a digest on the way."""
+def _told(blocks: Iterator[Block], tell: Callable[[bytes], None]) -> Iterator[Block]:
+    """The same blocks, the bytes of their rows told on the way."""
     for block in blocks:
-        digest.update(block.rows.contiguous().numpy().tobytes())
+        tell(block.rows.contiguous().numpy().tobytes())
         yield block
 
 
@@ -76,9 +68,8 @@ def _hashed(blocks: Iterator[Block], digest: Digest) -> Iterator[Block]:
 class _Shares:
     """The state of a pass: a growing R for each share of the rows."""
 
-    name: str
+    part: str
     split: Split
-    device: str
     columns: tuple[str, ...]
     shift: dict[str, float] = field(default_factory=dict)
     factors: dict[str, Factor] = field(default_factory=dict)
@@ -99,13 +90,11 @@ class _Shares:
         """Fold one block in; shifts its rows in place."""
         if not self.shift or block.columns != self.columns:
             self._widen(block)
-        held_out = None
-        if self.split.test_fraction:
-            held_out = self._uniform(block, "test") < self.split.test_fraction
-        self._draw(block, held_out)
+        excluded = held_out(self.split, self.part, block)
+        self._draw(block, excluded)
         shift = self._shift_vector(self.columns)
         block.rows[1:] -= shift[:, None].to(block.rows.device)
-        for name, chosen in self._shares(block, held_out):
+        for name, chosen in self._shares(block, excluded):
             rows = block.rows if chosen is None else block.rows[:, chosen]
             self._fold(name, rows.mT, shift)
         self.dropped += block.span - block.rows.shape[1]
@@ -129,24 +118,24 @@ class _Shares:
             self.columns, r, len(rows) + (before.rows if before else 0), shift
         )
 
-    def _shares(self, block: Block, held_out: Tensor | None) -> Iterator[tuple[str, Tensor | None]]:
+    def _shares(self, block: Block, excluded: Tensor | None) -> Iterator[tuple[str, Tensor | None]]:
         """The shares that a block's rows fall into; None stands for all of them."""
         trained = None
-        if held_out is not None:
-            yield "test", held_out
-            trained = ~held_out
+        if excluded is not None:
+            yield "test", excluded
+            trained = ~excluded
         if not self.split.folds:
             yield "train", trained
             return
-        fold_of = (self._uniform(block, "fold") * self.split.folds).floor()
+        fold_of = (self._hashes(block, "fold") * self.split.folds).floor()
         for number in range(self.split.folds):
             chosen = fold_of == number
             yield f"fold {number:02}", chosen if trained is None else chosen & trained
 
-    def _draw(self, block: Block, held_out: Tensor | None) -> None:
+    def _draw(self, block: Block, excluded: Tensor | None) -> None:
         """Let the block's rows compete for places in the sample."""
-        keys = self._uniform(block, "sample")
-        chosen = (keys if held_out is None else keys.where(held_out, 1.0)) < self.sample.bound
+        keys = self._hashes(block, "sample")
+        chosen = (keys if excluded is None else keys.where(excluded, 1.0)) < self.sample.bound
         if chosen.any():
             places = chosen.nonzero().flatten()
             best = keys[places].topk(min(SAMPLE_ROWS, len(places)), largest=False)
@@ -162,10 +151,8 @@ class _Shares:
         self.sample = merge_samples([self.sample, *self.drawn], self.columns)
         self.drawn = []
 
-    def _uniform(self, block: Block, use: str) -> Tensor:
-        """One uniform number for each row of the block."""
-        numbers = row_hashes(self.split.seed, self.name, block.first_row, block.span, use)
-        return numbers if block.kept is None else numbers[block.kept]
+    def _hashes(self, block: Block, use: str) -> Tensor:
+        return block_hashes(self.split.seed, self.part, block, use)
 
     def _widen(self, block: Block) -> None:
         """Take in the first row as the shift, or levels that a later block brings."""
@@ -177,7 +164,7 @@ class _Shares:
         for name, factor in self.factors.items():
             on_cpu = replace(factor, r=factor.r.cpu())  # rare, and Factor's algebra is the CPU's
             wider = on_cpu.select(self.columns).shifted_to(shift)
-            self.factors[name] = replace(wider, r=wider.r.to(self.device))
+            self.factors[name] = replace(wider, r=wider.r.to(factor.r.device))
 
     def _shift_vector(self, columns: Sequence[str]) -> Tensor:
         return torch.tensor([self.shift.get(n, 0.0) for n in columns], dtype=torch.float64)

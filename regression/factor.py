@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from regression.names import take_columns
+
 # S = I + YᵀY is at least I, so its trace bounds its condition number. Up to here Cholesky loses
 # at most two of sixteen digits; above it Householder folds the block. Blocks of one size and one
 # distribution come to about 2.
@@ -64,15 +66,10 @@ class Factor:
         """
         if tuple(columns) == self.columns:
             return self
-        place = {name: i for i, name in enumerate(self.columns)}
-        r = torch.zeros(len(self.r), len(columns) + 1, dtype=torch.float64)
-        shift = torch.zeros(len(columns), dtype=torch.float64)
-        r[:, 0] = self.r[:, 0]
-        for i, name in enumerate(columns):
-            if name in place:
-                r[:, i + 1] = self.r[:, place[name] + 1]
-                shift[i] = self.shift[place[name]]
-        return Factor(tuple(columns), triangle(r), self.rows, shift)
+        taken = take_columns(self.r[:, 1:], self.columns, columns)
+        shift = take_columns(self.shift[None], self.columns, columns)[0]
+        r = triangle(torch.cat([self.r[:, :1], taken], dim=1))
+        return Factor(tuple(columns), r, self.rows, shift)
 
     def to_dict(self) -> dict:
         """Plain values for JSON; float64 is kept to the bit."""

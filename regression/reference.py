@@ -49,10 +49,7 @@ def field_at(schema: type[BaseModel], loc: tuple) -> tuple[str, FieldInfo | None
 
 def allowed(field: FieldInfo | None) -> str:
     """What a key may hold, as a phrase that follows "must be"."""
-    if field is None:
-        return "a section of keys"
-    models = _models(field.annotation)
-    if models:
+    if field is None or _models(field.annotation):
         return "a section of keys"
     pattern = next((m.pattern for m in field.metadata if getattr(m, "pattern", None)), None)
     if pattern:

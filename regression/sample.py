@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from regression.factor import decode, encode
+from regression.names import take_columns
 
 SAMPLE_ROWS = 1_000
 
@@ -43,12 +44,7 @@ class Sample:
         """The same rows with these columns; one not met is zeros (a level that no row had)."""
         if tuple(columns) == self.columns:
             return self
-        place = {name: i for i, name in enumerate(self.columns)}
-        rows = torch.zeros(len(self.keys), len(columns), dtype=torch.float64)
-        for i, name in enumerate(columns):
-            if name in place:
-                rows[:, i] = self.rows[:, place[name]]
-        return Sample(tuple(columns), self.keys, rows)
+        return Sample(tuple(columns), self.keys, take_columns(self.rows, self.columns, columns))
 
     def to_dict(self) -> dict:
         """Plain values for JSON; float64 is kept to the bit."""

@@ -1,9 +1,13 @@
 """Which row is held out: a hash of (seed, file name, row number), never of the run's order."""
 
 import hashlib
+from pathlib import PurePosixPath
 
 import torch
 from torch import Tensor
+
+from regression.config import Split
+from regression.rows import Block
 
 _GAMMA, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
@@ -26,6 +30,19 @@ def row_hashes(seed: int, name: str, first_row: int, rows: int, use: str) -> Ten
     z = (z ^ _shift(z, 30)) * _signed(_MIX1)
     z = (z ^ _shift(z, 27)) * _signed(_MIX2)
     return _shift(z ^ _shift(z, 31), 11).double() * 2.0**-53
+
+
+def block_hashes(seed: int, part: str, block: Block, use: str) -> Tensor:
+    """row_hashes of the rows that a block of a part kept: (k,) float64."""
+    numbers = row_hashes(seed, PurePosixPath(part).name, block.first_row, block.span, use)
+    return numbers if block.kept is None else numbers[block.kept]
+
+
+def held_out(split: Split, part: str, block: Block) -> Tensor | None:
+    """Which rows of a block are held out for testing: (k,) bool; None where none ever is."""
+    if not split.test_fraction:
+        return None
+    return block_hashes(split.seed, part, block, "test") < split.test_fraction
 
 
 def _signed(value: int) -> int:

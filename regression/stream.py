@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from regression.config import Split, Training
+from regression.names import take_columns
 from regression.problem import Units
-from regression.rows import Block, Source
-from regression.split import row_hashes
+from regression.rows import Source
+from regression.split import held_out
 from regression.training import Batch
 
 # Rows that are kept or shuffled together take at most this much memory.
@@ -106,22 +107,10 @@ class RowStream:
         yield from self.kept
 
     def _read(self, part: str) -> Iterator[Tensor]:
-        name = part.rsplit("/", 1)[-1]
         for block in self.source.blocks(part):
-            rows = self._aligned(block)
-            if self.split.test_fraction:
-                uniform = row_hashes(self.split.seed, name, block.first_row, block.span, "test")
-                uniform = uniform if block.kept is None else uniform[block.kept]
-                rows = rows[uniform >= self.split.test_fraction]
+            rows = take_columns(block.rows[1:].mT, block.columns, self.columns)
+            excluded = held_out(self.split, part, block)
+            rows = rows if excluded is None else rows[~excluded]
             rows[:, :-1] = (rows[:, :-1] - self.units.mean) / self.units.scale
             if len(rows):
                 yield rows.to(getattr(torch, self.training.dtype))
-
-    def _aligned(self, block: Block) -> Tensor:
-        """The block's rows as (k, d + 1), a copy; levels it has not met are zeros."""
-        place = {name: i + 1 for i, name in enumerate(block.columns)}
-        rows = torch.zeros(block.rows.shape[1], len(self.columns), dtype=torch.float64)
-        for i, name in enumerate(self.columns):
-            if name in place:
-                rows[:, i] = block.rows[place[name]]
-        return rows

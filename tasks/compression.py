@@ -65,12 +65,11 @@ def cache_key(source: Source, part: str, split: Split) -> str | None:
     """
     if not isinstance(source, Table):
         return None
-    shares = {name: getattr(split, name) for name in Split.model_fields}
     told = [
         VERSION,
         asdict(source.file(part)),
         source.missing,
-        shares,
+        split.model_dump(),
         source.columns.kinds,
         source.columns.numeric,
         source.columns.categorical,

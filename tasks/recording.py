@@ -42,15 +42,14 @@ def record(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         drawn = _start_pictures(folder, data, trained)
-        run.set_tags(
-            {
-                "data_digest": data.rows.digest,
-                "epochs_run": len(trained.losses),
-                "sample": f"mae and the plots show {sampled(data)}",
-            }
-        )
+        tags = {
+            "data_digest": data.rows.digest,
+            "epochs_run": len(trained.losses),
+            "sample": f"mae and the plots show {sampled(data)}",
+        }
         if collinear := trained.plan.optimum.collinear:
-            run.set_tags({"collinear": ", ".join(collinear)})
+            tags["collinear"] = ", ".join(collinear)
+        run.set_tags(tags)
         columns = list(data.encoding.columns)
         run.log_dataset(
             config.experiment, data.rows.digest, _where(config), columns, data.rows.rows
