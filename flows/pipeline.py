@@ -49,13 +49,13 @@ def run_pipeline(path: str, overrides: Sequence[str]) -> None:
     prepare_environment()
     config = load(path, overrides)
     check_inputs(config)
-    with prefect_server(meanwhile=_import_the_slow_parts):
+    with prefect_server(meanwhile=import_the_slow_parts):
         from flows.pipeline_flow import run
 
         run(config)
 
 
-def _import_the_slow_parts() -> None:
+def import_the_slow_parts() -> None:
     """While the server starts on another core; what is needed last is imported beside the flow."""
     gc.disable()  # the collector would look through a million new objects again and again
     import flows.pipeline_flow  # noqa: F401

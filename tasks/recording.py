@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,8 @@ from regression.config import Config
 from regression.least_squares import LeastSquares
 from regression.model import raw_model
 from regression.prediction import Predicted
+from regression.prepared import Prepared
 from regression.training import Trained
-from tasks.compression import Prepared
 from tasks.pictures import start_drawing
 from tasks.tracking.artifact import load_back, log_model
 from tasks.tracking.run import Run
@@ -41,27 +41,38 @@ def record(
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        drawn = _start_pictures(folder, data, trained)
-        tags = {
-            "data_digest": data.rows.digest,
-            "epochs_run": len(trained.losses),
-            "sample": f"mae and the plots show {sampled(data)}",
-        }
-        if collinear := trained.plan.optimum.collinear:
-            tags["collinear"] = ", ".join(collinear)
-        run.set_tags(tags)
-        columns = list(data.encoding.columns)
-        run.log_dataset(
-            config.experiment, data.rows.digest, _where(config), columns, data.rows.rows
-        )
-        run.log_metrics(metrics | {f"prediction_{p.label}": p.value for p in predictions})
-        _store_model(run, config, data, trained)
-        _write_files(folder, config, trained, predictions)
+        drawn = start_pictures(folder, data, trained)
+        log_results(run, config, data, trained, metrics, predictions)
+        store_model(run, config, data, trained)
+        write_files(folder, config, trained, predictions)
         drawn()
         run.log_folder(folder)
 
 
-def _start_pictures(folder: Path, data: Prepared, trained: Trained) -> Callable[[], None]:
+def log_results(
+    run: Run,
+    config: Config,
+    data: Prepared,
+    trained: Trained,
+    metrics: dict[str, float],
+    predictions: Sequence[Predicted],
+) -> None:
+    """Log tags, the data set, the metrics and the predictions."""
+    tags = {
+        "data_digest": data.rows.digest,
+        "epochs_run": len(trained.losses),
+        "sample": f"mae and the plots show {sampled(data)}",
+    }
+    if collinear := trained.plan.optimum.collinear:
+        tags["collinear"] = ", ".join(collinear)
+    run.set_tags(tags)
+    columns = list(data.encoding.columns)
+    run.log_dataset(config.experiment, data.rows.digest, _where(config), columns, data.rows.rows)
+    run.log_metrics(metrics | {f"prediction_{p.label}": p.value for p in predictions})
+
+
+def start_pictures(folder: Path, data: Prepared, trained: Trained) -> Callable[[], None]:
+    """Start to draw a run's pictures into folder/plots; returns what waits for them."""
     (folder / "plots").mkdir()
     sample = data.rows.sample
     if not len(sample.rows):  # every held-out row was dropped, or none drawn
@@ -79,8 +90,12 @@ def _start_pictures(folder: Path, data: Prepared, trained: Trained) -> Callable[
     return start_drawing(what, folder / "plots")
 
 
-def _store_model(run: Run, config: Config, data: Prepared, trained: Trained) -> None:
-    """Log the model, load it back, and hold both against the trained one."""
+def store_model(run: Run, config: Config, data: Prepared, trained: Trained) -> None:
+    """Log the model, load it back, and hold both against the trained one.
+
+    Raises:
+        RuntimeError: the stored model does not predict what the trained one does.
+    """
     module = raw_model(trained.intercept, trained.weights, config.training)
     named = config.data.kind == "table"
     example = _example(data)
@@ -112,9 +127,10 @@ def _example(data: Prepared) -> pd.DataFrame:
     return raw
 
 
-def _write_files(
-    folder: Path, config: Config, trained: Trained, predictions: list[Predicted]
+def write_files(
+    folder: Path, config: Config, trained: Trained, predictions: Sequence[Predicted]
 ) -> None:
+    """Write config.yaml, coefficients.json and predictions.json."""
     best = trained.plan.optimum
     text = yaml.safe_dump(config.model_dump(), sort_keys=False)
     (folder / "config.yaml").write_text(text)

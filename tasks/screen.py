@@ -68,6 +68,12 @@ def _print_coefficients(trained: Trained) -> None:
     sys.stdout.flush()
 
 
+def print_trial(number: int, total: int, name: str, result: str) -> None:
+    """One line a trial of a sweep."""
+    width = len(str(total))
+    print(f"Trial [{number:{width}}/{total}], {name}: {result}", flush=True)
+
+
 def note(text: str) -> None:
     """A line about something unusual that is no error."""
     print(f"Note: {text}", flush=True)

@@ -8,7 +8,7 @@ import re
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -48,9 +48,17 @@ class Run:
         """
         now = int(time.time() * 1000)
         named = {_metric_name(key): value for key, value in metrics.items()}
-        values = [Metric(k, v, now, 0) for k, v in named.items() if math.isfinite(v)]
-        for first in range(0, len(values), BATCH):
-            self.client.log_batch(self.id, metrics=values[first : first + BATCH])
+        self._log([Metric(k, v, now, 0) for k, v in named.items() if math.isfinite(v)])
+
+    def log_losses(self, losses: Sequence[float]) -> None:
+        """Log a whole loss curve at once, for a run that begins when training is over."""
+        now = int(time.time() * 1000)
+        metrics = [Metric("loss", loss, now, epoch) for epoch, loss in enumerate(losses, 1)]
+        self._log(metrics)
+
+    def _log(self, metrics: Sequence[Metric]) -> None:
+        for first in range(0, len(metrics), BATCH):
+            self.client.log_batch(self.id, metrics=metrics[first : first + BATCH])
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """Set tags, in one call."""
@@ -74,9 +82,19 @@ class Run:
             self.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
         )
 
+    def log_params(self, params: Mapping[str, str]) -> None:
+        """Log params; one that is there already must have the same value."""
+        self.client.log_batch(self.id, params=[Param(k, v) for k, v in params.items()])
+
     def log_folder(self, folder: Path) -> None:
         """Log every file of a folder as an artifact of the same name."""
         self.client.log_artifacts(self.id, str(folder))
+
+    def end(self, status: str, reason: str = "") -> None:
+        """Set the final status, and the tag `reason` where there is one."""
+        if reason:
+            self.set_tags({"reason": reason})
+        self.client.set_terminated(self.id, status)
 
 
 @contextmanager
@@ -89,19 +107,26 @@ def tracked_run(config: Config, device: str, flow_run_id: str, lease: str) -> It
     quiet()
     client = open_store()
     tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, **git_state()}
-    begun = client.create_run(_experiment(client, config.experiment), tags=tags)
+    begun = client.create_run(experiment_of(client, config.experiment), tags=tags)
     run = Run(client, begun.info.run_id, begun.info.run_name, begun.info.experiment_id)
-    try:
-        client.log_batch(run.id, params=_params(config, device))
+    with ended_truly(run):
+        run.log_params(params_of(config, device))
         with run.losses:
             yield run
+
+
+@contextmanager
+def ended_truly(run: Run) -> Iterator[None]:
+    """Give a run the status that says how the body ended."""
+    try:
+        yield
     except Exception as error:
-        _end(run, "FAILED", f"{type(error).__name__}: {error}")
+        run.end("FAILED", f"{type(error).__name__}: {error}")
         raise
     except BaseException:
-        _end(run, "KILLED", "interrupted")
+        run.end("KILLED", "interrupted")
         raise
-    _end(run, "FINISHED")
+    run.end("FINISHED")
 
 
 def open_store() -> MlflowClient:
@@ -153,7 +178,8 @@ def _metric_name(key: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", key)[:LONGEST_NAME]
 
 
-def _experiment(client: MlflowClient, name: str) -> str:
+def experiment_of(client: MlflowClient, name: str) -> str:
+    """The id of an experiment, made or brought back where it is not there."""
     found = client.get_experiment_by_name(name)
     if found:
         if found.lifecycle_stage == "deleted":
@@ -165,9 +191,14 @@ def _experiment(client: MlflowClient, name: str) -> str:
         return client.get_experiment_by_name(name).experiment_id
 
 
-def _params(config: Config, device: str) -> list[Param]:
-    leaves = dict(_leaves(config.model_dump(), ""))
-    return [Param(key, value) for key, value in {**leaves, "device": device}.items()]
+def params_of(config: Config, device: str) -> dict[str, str]:
+    """Every leaf of a configuration by its dotted key, and the device as resolved."""
+    return {**leaves(config.model_dump()), "device": device}
+
+
+def leaves(value: object, key: str = "") -> dict[str, str]:
+    """What a nested mapping holds, as text by dotted key."""
+    return dict(_leaves(value, key))
 
 
 def _leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
@@ -179,9 +210,3 @@ def _leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
     if len(text) > LONGEST_VALUE:
         text = text[:LONGEST_VALUE] + " ... (whole in config.yaml)"
     yield key, text
-
-
-def _end(run: Run, status: str, reason: str = "") -> None:
-    if reason:
-        run.set_tags({"reason": reason})
-    run.client.set_terminated(run.id, status)
