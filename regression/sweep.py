@@ -86,7 +86,7 @@ class Sweep(Section):
             for section in sections:
                 place = place.setdefault(section, {})
             place[last] = value
-        return validated(raw, label(values))
+        return validated(raw, "this combination")
 
     @property
     def title(self) -> str:

@@ -95,10 +95,10 @@ def _check_values(sweep: Sweep, path: str | Path) -> list[Config]:
             seen |= _pairs(values)
         except InputError as error:
             for pair in _pairs(values):
-                wrong.setdefault(pair, str(error))
+                wrong.setdefault(pair, str(error).removeprefix("this combination: "))
     for pair, message in wrong.items():
         if pair not in seen:
-            raise InputError(f"{path}: {message}")
+            raise InputError(f"{path}: sweep.parameters.{pair[0]}: {message}")
     return right
 
 

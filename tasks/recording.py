@@ -2,8 +2,9 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -56,8 +57,9 @@ def log_results(
     trained: Trained,
     metrics: dict[str, float],
     predictions: Sequence[Predicted],
+    params: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Log tags, the data set, the metrics and the predictions."""
+    """Log the metrics, the predictions, tags and the data set; and params not logged before."""
     tags = {
         "data_digest": data.rows.digest,
         "epochs_run": len(trained.losses),
@@ -65,10 +67,10 @@ def log_results(
     }
     if collinear := trained.plan.optimum.collinear:
         tags["collinear"] = ", ".join(collinear)
-    run.set_tags(tags)
+    predicted = {f"prediction_{p.label}": p.value for p in predictions}
+    run.log(metrics | predicted, tags, params)
     columns = list(data.encoding.columns)
     run.log_dataset(config.experiment, data.rows.digest, _where(config), columns, data.rows.rows)
-    run.log_metrics(metrics | {f"prediction_{p.label}": p.value for p in predictions})
 
 
 def start_pictures(folder: Path, data: Prepared, trained: Trained) -> Callable[[], None]:

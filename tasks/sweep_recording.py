@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect import task
 
 from regression.device import resolve_device
+from regression.errors import AllTrialsFailedError
 from regression.sweep import Sweep, label
 from regression.threads import one_thread
 from regression.trial import attempt
@@ -37,30 +38,32 @@ class Recorder:
         """Record a trial that is over: params, losses, metrics and files, or why it failed."""
         proposal, outcome = trial.proposal, trial.outcome
         with self.tracked.recording(proposal) as run:
-            run.log_params(_params(trial))
             run.log_losses(outcome.losses)
-            if not outcome.reason:
-                self._log(run, trial, model=self.sweep.search.keep_models == "all")
+            if outcome.reason:
+                run.log(params=_params(trial))
+            else:
+                self._log(run, trial)
             run.end("FAILED" if outcome.reason else "FINISHED", outcome.reason)
         metrics = dict(outcome.metrics or {})
         recorded = Recorded(proposal.number, proposal.values, run.id, metrics, outcome.reason)
         self.tracked.trials[proposal.number] = recorded
-        metric = self.sweep.search.metric
-        result = outcome.reason or f"{metric} {metrics[metric]:.6g}"
-        if best_of(self.sweep, self.tracked) is recorded:
-            self.best, result = trial, f"{result} (the best so far)"
-        print_trial(proposal.number, self.sweep.trials, label(proposal.values), result)
+        self._say(trial, recorded)
 
-    def _log(self, run: Run, trial: Trial, model: bool) -> None:
-        outcome = trial.outcome
-        log_results(
-            run, trial.config, trial.data, outcome.trained, outcome.metrics, outcome.predictions
-        )
+    def _log(self, run: Run, trial: Trial) -> None:
+        outcome, made = trial.outcome, (trial.config, trial.data, trial.outcome.trained)
+        log_results(run, *made, outcome.metrics, outcome.predictions, _params(trial))
         with tempfile.TemporaryDirectory() as scratch:
             write_files(Path(scratch), trial.config, outcome.trained, outcome.predictions)
             run.log_folder(Path(scratch))
-        if model:
+        if self.sweep.search.keep_models == "all":
             log_model_of(run, trial)
+
+    def _say(self, trial: Trial, recorded: Recorded) -> None:
+        metric = self.sweep.search.metric
+        result = recorded.reason or f"{metric} {recorded.metrics[metric]:.6g}"
+        if best_of(self.sweep, self.tracked) is recorded:
+            self.best, result = trial, f"{result} (the best so far)"
+        print_trial(recorded.number, self.sweep.trials, label(recorded.values), result)
 
     def best_trial(self) -> Trial:
         """The best trial with its model; trained again where an interrupted command trained it."""
@@ -89,13 +92,13 @@ def conclude(recorder: Recorder) -> None:
     """Store the best model; put the best params and metrics, a table and pictures in the parent.
 
     Raises:
-        RuntimeError: no trial has a result.
+        AllTrialsFailedError: no trial has a result.
     """
     sweep, tracked = recorder.sweep, recorder.tracked
     best = best_of(sweep, tracked)
     if best is None:
         first = tracked.trials[min(tracked.trials)]
-        raise RuntimeError(
+        raise AllTrialsFailedError(
             f"all {len(tracked.trials)} trials failed; the first: {first.reason}. "
             "Mend what varies, or the base, and run the same command again."
         )
@@ -106,13 +109,11 @@ def conclude(recorder: Recorder) -> None:
         trial = recorder.best_trial()
         if sweep.search.keep_models == "best":
             log_model_of(tracked.run_of(best), trial)
-        run = tracked.run
-        run.log_params(_params(trial))
-        run.log_metrics(best.metrics)
-        run.set_tags({"best_trial": best.number, "best_run_id": best.run_id})
+        tags = {"best_trial": best.number, "best_run_id": best.run_id}
+        tracked.run.log(best.metrics, tags, _params(trial))
         _write_table(sweep, tracked, folder / "trials.csv")
         drawn()
-        run.log_folder(folder)
+        tracked.run.log_folder(folder)
 
 
 def best_of(sweep: Sweep, tracked: SweepRun) -> Recorded | None:

@@ -79,15 +79,22 @@ def _start(
     try:
         config = sweep.trial(proposal.values)
         device = resolve_device(config.training.device, config.training.dtype)
+    except InputError as error:
+        return _failed(proposal, config, error)
+    try:
         rows = data.of(config, device)
     except InputError as error:
-        if config is not None and not data.varies:
+        if not data.varies:
             raise
-        failed = Trial(proposal, Outcome([], reason=str(error)), config)
-        return lambda: failed
+        return _failed(proposal, config, error)
     work = partial(attempt, config, rows, device)
     future = trial.submit(proposal.number, label(proposal.values), work)
     return lambda: Trial(proposal, _checked(future.result(), sweep), config, rows, device)
+
+
+def _failed(proposal: Proposal, config: Config | None, error: InputError) -> Callable[[], Trial]:
+    trial = Trial(proposal, Outcome([], reason=str(error)), config)
+    return lambda: trial
 
 
 def _checked(outcome: Outcome, sweep: Sweep) -> Outcome:

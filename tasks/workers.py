@@ -21,6 +21,7 @@ from regression.prepared import Prepared
 from regression.trial import Outcome, attempt
 
 Attempt = Callable[[Config, Prepared, str], Outcome]
+PATIENCE_SECONDS = 5
 _given: dict[str, Any] = {}  # what a worker was started with
 
 
@@ -56,7 +57,9 @@ def workers() -> Iterator[Attempt]:
         yield attempt_there
     finally:
         stopped.set()
-        pool.shutdown(wait=False, cancel_futures=True)
+        end = threading.Thread(target=lambda: pool.shutdown(cancel_futures=True), daemon=True)
+        end.start()
+        end.join(PATIENCE_SECONDS)  # what is in a long epoch ends with this process
 
 
 def _begin(stopped: Any) -> None:

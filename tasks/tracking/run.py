@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
@@ -41,14 +42,29 @@ class Run:
         self.experiment_id = experiment_id
         self.losses = LossLog(lambda batch: client.log_batch(run_id, metrics=batch))
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Log final values; those that are no finite number are left out.
+    def log(
+        self,
+        metrics: Mapping[str, float] = MappingProxyType({}),
+        tags: Mapping[str, object] = MappingProxyType({}),
+        params: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Log final values, tags and params; in one call, because each costs a transaction.
 
-        Characters that MLflow does not take in a name are replaced, and long names are cut.
+        Metrics that are no finite number are left out; characters that MLflow does not take in
+        their names are replaced, and long names are cut. A param that is there already must have
+        the same value.
         """
         now = int(time.time() * 1000)
         named = {_metric_name(key): value for key, value in metrics.items()}
-        self._log([Metric(k, v, now, 0) for k, v in named.items() if math.isfinite(v)])
+        values = [Metric(k, v, now, 0) for k, v in named.items() if math.isfinite(v)]
+        most = BATCH - len(tags) - len(params)
+        self.client.log_batch(
+            self.id,
+            metrics=values[:most],
+            params=[Param(key, value) for key, value in params.items()],
+            tags=[RunTag(key, str(value)[:LONGEST_VALUE]) for key, value in tags.items()],
+        )
+        self._log(values[most:])
 
     def log_losses(self, losses: Sequence[float]) -> None:
         """Log a whole loss curve at once, for a run that begins when training is over."""
@@ -59,11 +75,6 @@ class Run:
     def _log(self, metrics: Sequence[Metric]) -> None:
         for first in range(0, len(metrics), BATCH):
             self.client.log_batch(self.id, metrics=metrics[first : first + BATCH])
-
-    def set_tags(self, tags: Mapping[str, object]) -> None:
-        """Set tags, in one call."""
-        values = [RunTag(k, str(v)[:LONGEST_VALUE]) for k, v in tags.items()]
-        self.client.log_batch(self.id, tags=values)
 
     def log_dataset(
         self, name: str, digest: str, source: str, schema: list[str], rows: int
@@ -82,10 +93,6 @@ class Run:
             self.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
         )
 
-    def log_params(self, params: Mapping[str, str]) -> None:
-        """Log params; one that is there already must have the same value."""
-        self.client.log_batch(self.id, params=[Param(k, v) for k, v in params.items()])
-
     def log_folder(self, folder: Path) -> None:
         """Log every file of a folder as an artifact of the same name."""
         self.client.log_artifacts(self.id, str(folder))
@@ -93,7 +100,7 @@ class Run:
     def end(self, status: str, reason: str = "") -> None:
         """Set the final status, and the tag `reason` where there is one."""
         if reason:
-            self.set_tags({"reason": reason})
+            self.log(tags={"reason": reason})
         self.client.set_terminated(self.id, status)
 
 
@@ -110,7 +117,7 @@ def tracked_run(config: Config, device: str, flow_run_id: str, lease: str) -> It
     begun = client.create_run(experiment_of(client, config.experiment), tags=tags)
     run = Run(client, begun.info.run_id, begun.info.run_name, begun.info.experiment_id)
     with ended_truly(run):
-        run.log_params(params_of(config, device))
+        run.log(params=params_of(config, device))
         with run.losses:
             yield run
 

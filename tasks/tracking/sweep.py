@@ -106,9 +106,9 @@ def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepR
         run = Run(client, found.info.run_id, found.info.run_name, experiment)
         trials = _taken_up(client, found)
         client.update_run(run.id, status="RUNNING")
-        run.set_tags(tags)
+        run.log(tags=tags)
     with ended_truly(run):
-        run.log_params(leaves(sweep.search.model_dump(), "sweep"))
+        run.log(params=leaves(sweep.search.model_dump(), "sweep"))
         yield SweepRun(run, trials, tags)
 
 

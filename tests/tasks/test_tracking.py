@@ -50,7 +50,7 @@ def test_any_metric_name_and_number_of_metrics_is_taken(client: MlflowClient) ->
     metrics = {f"prediction_{i}": float(i) for i in range(2_500)}
     metrics |= {"prediction_1e+20_a&b": 1.0, "long_" + "x" * 500: 2.0, "none": math.nan}
     with tracked_run(CONFIG, "cpu", "flow", "lease") as run:
-        run.log_metrics(metrics)
+        run.log(metrics)
     stored = client.get_run(run.id).data.metrics
     assert stored["prediction_1e_20_a_b"] == 1.0
     assert stored[("long_" + "x" * 500)[:250]] == 2.0
