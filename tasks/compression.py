@@ -19,6 +19,7 @@ from regression.factor import MERGED_AT_ONCE
 from regression.prepared import Prepared
 from regression.rows import Source
 from regression.table import Table
+from tasks.artifacts import ProgressArtifact
 from tasks.screen import bar
 
 
@@ -118,6 +119,7 @@ class _Waves:
         self.split = Split(**{name: getattr(data, name) for name in Split.model_fields})
         self.kept = isinstance(source, Table)
         self.store = get_result_store().update_for_task(compress_part)
+        self.progress = ProgressArtifact("reading", "Files compressed", len(source.parts))
         self.counts = {"files_new": 0, "files_reused": 0, "rows_new": 0, "rows_reused": 0}
 
     def groups(self) -> Iterator[Compressed]:
@@ -169,3 +171,4 @@ class _Waves:
     def _count(self, share: str, files: int, part: Compressed) -> None:
         self.counts[f"files_{share}"] += files
         self.counts[f"rows_{share}"] += part.rows + part.dropped
+        self.progress.show(self.counts["files_new"] + self.counts["files_reused"])

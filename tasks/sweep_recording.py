@@ -12,6 +12,7 @@ from regression.errors import AllTrialsFailedError
 from regression.sweep import Sweep, label
 from regression.threads import one_thread
 from regression.trial import attempt
+from tasks.artifacts import ProgressArtifact, publish
 from tasks.pictures import draw_beside
 from tasks.recording import log_results, start_pictures, store_model, write_files
 from tasks.screen import print_trial
@@ -33,6 +34,7 @@ class Recorder:
     def __init__(self, sweep: Sweep, tracked: SweepRun, data: SharedData) -> None:
         self.sweep, self.tracked, self.data = sweep, tracked, data
         self.best: Trial | None = None
+        self._progress = ProgressArtifact("trials", f"Trials of {sweep.title}", sweep.trials)
 
     def add(self, trial: Trial) -> None:
         """Record a trial that is over: params, losses, metrics and files, or why it failed."""
@@ -48,6 +50,7 @@ class Recorder:
         recorded = Recorded(proposal.number, proposal.values, run.id, metrics, outcome.reason)
         self.tracked.trials[proposal.number] = recorded
         self._say(trial, recorded)
+        self._progress.show(len(self.tracked.trials))
 
     def _log(self, run: Run, trial: Trial) -> None:
         outcome, made = trial.outcome, (trial.config, trial.data, trial.outcome.trained)
@@ -114,6 +117,7 @@ def conclude(recorder: Recorder) -> None:
         _write_table(sweep, tracked, folder / "trials.csv")
         drawn()
         tracked.run.log_folder(folder)
+    publish(tracked.run, f"The best of {len(tracked.trials)} trials", best.metrics)
 
 
 def best_of(sweep: Sweep, tracked: SweepRun) -> Recorded | None:

@@ -21,6 +21,7 @@ from regression.config import Config
 from tasks.lease import exclusive
 from tasks.tracking.losses import BATCH, LossLog
 
+LOCAL_UI = "http://127.0.0.1:5000"
 LEASE_TAG = "plumbline.lease"
 LONGEST_NAME = 250  # of a metric
 LONGEST_VALUE = 5_000  # of a param or tag; MLflow takes 6,000 and 8,000
@@ -41,6 +42,13 @@ class Run:
         self.client, self.id, self.name = client, run_id, name
         self.experiment_id = experiment_id
         self.losses = LossLog(lambda batch: client.log_batch(run_id, metrics=batch))
+
+    @property
+    def page(self) -> str:
+        """Where MLflow's UI shows it: on the tracking server, or where `make ui` opens one."""
+        server = os.environ.get("MLFLOW_TRACKING_URI", "")
+        server = server if server.startswith("http") else LOCAL_UI
+        return f"{server}/#/experiments/{self.experiment_id}/runs/{self.id}"
 
     def log(
         self,
