@@ -14,10 +14,11 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
-from mlflow.exceptions import MlflowException
 
 from regression.config import Config
 from tasks.lease import exclusive
+from tasks.tracking.description import NOTE_TAG, description, how_it_ended, what_it_is
+from tasks.tracking.experiment import experiment_id, unused_name
 from tasks.tracking.losses import BATCH, LossLog
 
 LEASE_TAG = "plumbline.lease"
@@ -80,28 +81,36 @@ class Run:
 
 
 @contextmanager
-def tracked_run(config: Config, device: str, flow_run_id: str, lease: str) -> Iterator[Run]:
+def tracked_run(
+    config: Config, name: str, device: str, flow_run_id: str, lease: str
+) -> Iterator[Run]:
     """Begin a run with its params and tags; end it with a true status, whatever happens.
 
     FINISHED; FAILED with the tag `reason` for an exception; KILLED for an interruption. Losses
-    logged so far are sent first in all cases.
+    logged so far are sent first in all cases. The description says how it ended and what it was.
+
+    Args:
+        name: what the run is called; a number is added where the experiment has that name already.
     """
     quiet()
     client = open_store()
-    tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, **git_state()}
-    begun = client.create_run(_experiment(client, config.experiment), tags=tags)
+    experiment = experiment_id(client, config.experiment)
+    told = description("Running.", what_it_is(config, device, flow_run_id))
+    tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, NOTE_TAG: told, **git_state()}
+    called = unused_name(client, experiment, name)
+    begun = client.create_run(experiment, tags=tags, run_name=called)
     run = Run(client, begun.info.run_id, begun.info.run_name, begun.info.experiment_id)
     try:
         client.log_batch(run.id, params=_params(config, device))
         with run.losses:
             yield run
     except Exception as error:
-        _end(run, "FAILED", f"{type(error).__name__}: {error}")
+        _end(client, run.id, "FAILED", f"{type(error).__name__}: {error}")
         raise
     except BaseException:
-        _end(run, "KILLED", "interrupted")
+        _end(client, run.id, "KILLED", "interrupted")
         raise
-    _end(run, "FINISHED")
+    _end(client, run.id, "FINISHED")
 
 
 def open_store() -> MlflowClient:
@@ -124,8 +133,7 @@ def kill_runs(lease: str, reason: str) -> None:
     found = client.search_runs(experiments, f"tags.`{LEASE_TAG}` = '{lease}'")
     for run in found:
         if run.info.status == "RUNNING":
-            client.set_tag(run.info.run_id, "reason", reason)
-            client.set_terminated(run.info.run_id, "KILLED")
+            _end(client, run.info.run_id, "KILLED", reason)
 
 
 def quiet() -> None:
@@ -153,18 +161,6 @@ def _metric_name(key: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", key)[:LONGEST_NAME]
 
 
-def _experiment(client: MlflowClient, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found:
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-        return found.experiment_id
-    try:
-        return client.create_experiment(name)
-    except MlflowException:  # another process was faster
-        return client.get_experiment_by_name(name).experiment_id
-
-
 def _params(config: Config, device: str) -> list[Param]:
     leaves = dict(_leaves(config.model_dump(), ""))
     return [Param(key, value) for key, value in {**leaves, "device": device}.items()]
@@ -181,7 +177,11 @@ def _leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
     yield key, text
 
 
-def _end(run: Run, status: str, reason: str = "") -> None:
-    if reason:
-        run.set_tags({"reason": reason})
-    run.client.set_terminated(run.id, status)
+def _end(client: MlflowClient, run_id: str, status: str, reason: str = "") -> None:
+    """Give a run its status, last of all, after the reason and the description."""
+    data = client.get_run(run_id).data
+    told = how_it_ended(status, reason, data.metrics, data.tags.get("epochs_run", ""))
+    _, _, what = data.tags.get(NOTE_TAG, "").partition("\n\n")
+    tags = {NOTE_TAG: description(told, what)} | ({"reason": reason} if reason else {})
+    client.log_batch(run_id, tags=[RunTag(k, v[:LONGEST_VALUE]) for k, v in tags.items()])
+    client.set_terminated(run_id, status)
