@@ -8,6 +8,7 @@ import argparse
 import gc
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from flows.command import leave, run_command
 from flows.environment import prepare_environment
@@ -52,7 +53,13 @@ def run_pipeline(path: str, overrides: Sequence[str]) -> None:
     with prefect_server(meanwhile=import_the_slow_parts):
         from flows.pipeline_flow import run
 
-        run(config)
+        run(config, run_name(path, overrides))
+
+
+def run_name(path: str, overrides: Sequence[str]) -> str:
+    """What tells a run apart within its experiment: the file, and what was changed of it."""
+    changed = [each for each in overrides if not each.startswith("experiment=")]
+    return " ".join([Path(path).stem, *changed])
 
 
 def import_the_slow_parts() -> None:

@@ -16,7 +16,7 @@ from tasks.trials import run_trials
 
 @flow(
     name="sweep",
-    flow_run_name="{plan.name}",
+    flow_run_name="{plan.base[experiment]}: {plan.title}",
     task_runner=ThreadPoolTaskRunner(MOST_AHEAD),
 )
 def sweep(plan: Sweep, lease_name: str) -> str:

@@ -19,6 +19,7 @@ from regression.model import raw_model
 from regression.prediction import Predicted
 from regression.prepared import Prepared
 from regression.training import Trained
+from tasks.artifacts import publish
 from tasks.pictures import start_drawing
 from tasks.tracking.artifact import load_back, log_model
 from tasks.tracking.run import Run
@@ -48,6 +49,11 @@ def record(
         write_files(folder, config, trained, predictions)
         drawn()
         run.log_folder(folder)
+    publish(run, f"{config.experiment}: {run.name}", metrics | _predicted(predictions))
+
+
+def _predicted(predictions: Sequence[Predicted]) -> dict[str, float]:
+    return {f"prediction_{p.label}": p.value for p in predictions}
 
 
 def log_results(
@@ -67,8 +73,7 @@ def log_results(
     }
     if collinear := trained.plan.optimum.collinear:
         tags["collinear"] = ", ".join(collinear)
-    predicted = {f"prediction_{p.label}": p.value for p in predictions}
-    run.log(metrics | predicted, tags, params)
+    run.log(metrics | _predicted(predictions), tags, params)
     columns = list(data.encoding.columns)
     run.log_dataset(config.experiment, data.rows.digest, _where(config), columns, data.rows.rows)
 

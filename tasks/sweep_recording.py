@@ -18,6 +18,7 @@ from tasks.recording import log_results, start_pictures, store_model, write_file
 from tasks.screen import print_trial
 from tasks.search import Proposal
 from tasks.shared_data import SharedData
+from tasks.tracking.description import description, how_it_ended, what_it_is
 from tasks.tracking.run import Run, leaves, params_of
 from tasks.tracking.sweep import Recorded, SweepRun
 from tasks.trials import Trial
@@ -39,14 +40,13 @@ class Recorder:
     def add(self, trial: Trial) -> None:
         """Record a trial that is over: params, losses, metrics and files, or why it failed."""
         proposal, outcome = trial.proposal, trial.outcome
-        with self.tracked.recording(proposal) as run:
+        metrics = dict(outcome.metrics or {})
+        with self.tracked.recording(proposal, _note(trial, self.tracked), outcome.reason) as run:
             run.log_losses(outcome.losses)
             if outcome.reason:
                 run.log(params=_params(trial))
             else:
                 self._log(run, trial)
-            run.end("FAILED" if outcome.reason else "FINISHED", outcome.reason)
-        metrics = dict(outcome.metrics or {})
         recorded = Recorded(proposal.number, proposal.values, run.id, metrics, outcome.reason)
         self.tracked.trials[proposal.number] = recorded
         self._say(trial, recorded)
@@ -79,6 +79,17 @@ class Recorder:
                 outcome = attempt(config, data, device)
             self.best = Trial(Proposal(best.number, best.values), outcome, config, data, device)
         return self.best
+
+
+def _note(trial: Trial, tracked: SweepRun) -> str:
+    """The description of a trial's run: how it ended, and what it was."""
+    outcome = trial.outcome
+    status = "FAILED" if outcome.reason else "FINISHED"
+    losses = {"loss": outcome.losses[-1]} if outcome.losses else {}
+    metrics = losses | (outcome.metrics or {})
+    ending = how_it_ended(status, outcome.reason, metrics, str(len(outcome.losses)))
+    made = trial.config and what_it_is(trial.config, trial.device, tracked.flow_run_id)
+    return description(ending, made or f"A trial of '{tracked.run.name}' that is no experiment.")
 
 
 def log_model_of(run: Run, trial: Trial) -> None:

@@ -15,10 +15,11 @@ from types import MappingProxyType
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
-from mlflow.exceptions import MlflowException
 
 from regression.config import Config
 from tasks.lease import exclusive
+from tasks.tracking.description import NOTE_TAG, description, how_it_ended, what_it_is
+from tasks.tracking.experiment import experiment_id, unused_name
 from tasks.tracking.losses import BATCH, LossLog
 
 LOCAL_UI = "http://127.0.0.1:5000"
@@ -106,23 +107,29 @@ class Run:
         self.client.log_artifacts(self.id, str(folder))
 
     def end(self, status: str, reason: str = "") -> None:
-        """Set the final status, and the tag `reason` where there is one."""
-        if reason:
-            self.log(tags={"reason": reason})
-        self.client.set_terminated(self.id, status)
+        """Set the final status, the description and, where there is one, the tag `reason`."""
+        end_run(self.client, self.id, status, reason)
 
 
 @contextmanager
-def tracked_run(config: Config, device: str, flow_run_id: str, lease: str) -> Iterator[Run]:
+def tracked_run(
+    config: Config, name: str, device: str, flow_run_id: str, lease: str
+) -> Iterator[Run]:
     """Begin a run with its params and tags; end it with a true status, whatever happens.
 
     FINISHED; FAILED with the tag `reason` for an exception; KILLED for an interruption. Losses
-    logged so far are sent first in all cases.
+    logged so far are sent first in all cases. The description says how it ended and what it was.
+
+    Args:
+        name: what the run is called; a number is added where the experiment has that name already.
     """
     quiet()
     client = open_store()
-    tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, **git_state()}
-    begun = client.create_run(experiment_of(client, config.experiment), tags=tags)
+    experiment = experiment_id(client, config.experiment)
+    told = description("Running.", what_it_is(config, device, flow_run_id))
+    tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, NOTE_TAG: told, **git_state()}
+    called = unused_name(client, experiment, name)
+    begun = client.create_run(experiment, tags=tags, run_name=called)
     run = Run(client, begun.info.run_id, begun.info.run_name, begun.info.experiment_id)
     with ended_truly(run):
         run.log(params=params_of(config, device))
@@ -164,8 +171,7 @@ def kill_runs(lease: str, reason: str) -> None:
     found = client.search_runs(experiments, f"tags.`{LEASE_TAG}` = '{lease}'")
     for run in found:
         if run.info.status == "RUNNING":
-            client.set_tag(run.info.run_id, "reason", reason)
-            client.set_terminated(run.info.run_id, "KILLED")
+            end_run(client, run.info.run_id, "KILLED", reason)
 
 
 def quiet() -> None:
@@ -193,19 +199,6 @@ def _metric_name(key: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", key)[:LONGEST_NAME]
 
 
-def experiment_of(client: MlflowClient, name: str) -> str:
-    """The id of an experiment, made or brought back where it is not there."""
-    found = client.get_experiment_by_name(name)
-    if found:
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-        return found.experiment_id
-    try:
-        return client.create_experiment(name)
-    except MlflowException:  # another process was faster
-        return client.get_experiment_by_name(name).experiment_id
-
-
 def params_of(config: Config, device: str) -> dict[str, str]:
     """Every leaf of a configuration by its dotted key, and the device as resolved."""
     return {**leaves(config.model_dump()), "device": device}
@@ -225,3 +218,13 @@ def _leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
     if len(text) > LONGEST_VALUE:
         text = text[:LONGEST_VALUE] + " ... (whole in config.yaml)"
     yield key, text
+
+
+def end_run(client: MlflowClient, run_id: str, status: str, reason: str = "") -> None:
+    """Give a run its status, last of all, after the reason and the description."""
+    data = client.get_run(run_id).data
+    told = how_it_ended(status, reason, data.metrics, data.tags.get("epochs_run", ""))
+    _, _, what = data.tags.get(NOTE_TAG, "").partition("\n\n")
+    tags = {NOTE_TAG: description(told, what)} | ({"reason": reason} if reason else {})
+    client.log_batch(run_id, tags=[RunTag(k, v[:LONGEST_VALUE]) for k, v in tags.items()])
+    client.set_terminated(run_id, status)

@@ -11,11 +11,13 @@ from mlflow.entities import Run as MlflowRun
 from regression.sweep import Sweep, Values, label
 from regression.sweep_file import fingerprint
 from tasks.search import Proposal
+from tasks.tracking.description import NOTE_TAG, description, what_a_sweep_is
+from tasks.tracking.experiment import experiment_id, unused_name
 from tasks.tracking.run import (
     LEASE_TAG,
+    LONGEST_VALUE,
     Run,
     ended_truly,
-    experiment_of,
     git_state,
     leaves,
     open_store,
@@ -59,12 +61,25 @@ class SweepRun:
     def __init__(self, run: Run, trials: dict[int, Recorded], tags: Mapping[str, str]) -> None:
         self.run, self.trials, self._tags = run, trials, tags
 
+    @property
+    def flow_run_id(self) -> str:
+        """Prefect's id of the flow run."""
+        return self._tags["prefect_flow_run_id"]
+
     @contextmanager
-    def recording(self, proposal: Proposal) -> Iterator[Run]:
-        """A nested run for a trial; the body ends it, or it is KILLED."""
+    def recording(self, proposal: Proposal, note: str, reason: str) -> Iterator[Run]:
+        """A nested run for a trial that is over: FINISHED, or FAILED where there is a reason.
+
+        Args:
+            proposal: its number and values.
+            note: the run's description.
+            reason: why it failed.
+        """
         client, parent = self.run.client, self.run
         tags = {
             **self._tags,
+            NOTE_TAG: note,
+            **({"reason": reason[:LONGEST_VALUE]} if reason else {}),
             PARENT_TAG: parent.id,
             NUMBER_TAG: str(proposal.number),
             VALUES_TAG: json.dumps(proposal.values),
@@ -77,6 +92,7 @@ class SweepRun:
         except BaseException:
             run.end("KILLED", "interrupted while it was recorded")
             raise
+        client.set_terminated(run.id, "FAILED" if reason else "FINISHED")
 
     def run_of(self, trial: Recorded) -> Run:
         """A recorded trial's run."""
@@ -94,11 +110,14 @@ def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepR
     client = open_store()
     tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, **git_state()}
     identity = fingerprint(sweep)
-    experiment = experiment_of(client, str(sweep.base["experiment"]))
+    experiment = experiment_id(client, str(sweep.base["experiment"]))
+    told = description("Running.", what_a_sweep_is(sweep, flow_run_id))
     found = _interrupted(client, experiment, identity)
     if found is None:
         begun = client.create_run(
-            experiment, tags=tags | {SWEEP_TAG: identity}, run_name=sweep.title
+            experiment,
+            tags=tags | {SWEEP_TAG: identity, NOTE_TAG: told},
+            run_name=unused_name(client, experiment, sweep.title),
         )
         run = Run(client, begun.info.run_id, begun.info.run_name, experiment)
         trials = {}
@@ -106,7 +125,7 @@ def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepR
         run = Run(client, found.info.run_id, found.info.run_name, experiment)
         trials = _taken_up(client, found)
         client.update_run(run.id, status="RUNNING")
-        run.log(tags=tags)
+        run.log(tags=tags | {NOTE_TAG: told})
     with ended_truly(run):
         run.log(params=leaves(sweep.search.model_dump(), "sweep"))
         yield SweepRun(run, trials, tags)
