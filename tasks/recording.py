@@ -156,19 +156,16 @@ def sampled(data: Prepared) -> str:
 
 
 def _coefficients(trained: Trained, best: LeastSquares) -> dict:
-    def line(value: float, exact: float, error: float | None) -> dict:
-        t_value = exact / error if error else None
-        return {
+    values = [trained.intercept, *trained.weights.tolist()]
+    return {
+        exact.name: {
             "trained": value,
-            "least_squares": exact,
-            "standard_error": error,
-            "t_value": t_value,
+            "least_squares": exact.value,
+            "standard_error": exact.error,
+            "t_value": exact.t_value,
         }
-
-    table = {"intercept": line(trained.intercept, best.intercept, best.intercept_error)}
-    for i, name in enumerate(trained.names):
-        table[name] = line(float(trained.weights[i]), float(best.weights[i]), best.errors[i])
-    return table
+        for value, exact in zip(values, best.coefficients, strict=True)
+    }
 
 
 def _where(config: Config) -> str:
