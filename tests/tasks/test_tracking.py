@@ -77,8 +77,8 @@ def test_the_description_says_how_a_run_ended_and_leads_to_its_flow_run(
     monkeypatch.setenv("PREFECT_UI_URL", "http://127.0.0.1:4200")
     with tracked_run(CONFIG, "try", "cpu", "flow-id", "lease") as run:
         assert described(client, run.id)[0] == "Running."
-        run.set_tags({"epochs_run": 1000})
-        run.log_metrics({"train_rmse": 0.25, "optimality_gap": 0.5})
+        run.log(tags={"epochs_run": 1000})
+        run.log({"train_rmse": 0.25, "optimality_gap": 0.5})
     assert described(client, run.id) == (
         "Finished after 1,000 epochs: train_rmse 0.25, optimality_gap 0.5.",
         "sgd, learning rate 0.01, mse, up to 1,000 epochs on 4 generated rows, noise 0 (cpu). "
