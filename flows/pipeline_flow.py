@@ -8,7 +8,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from regression.config import Config
-from regression.device import resolve_device
+from regression.device import device_of
 from tasks.compression import compress_all
 from tasks.lease import lease, settle
 from tasks.modelling import evaluate, predict, train
@@ -26,7 +26,7 @@ WORKERS = os.cpu_count() or 1
 )
 def pipeline(config: Config, name: str, lease_name: str) -> str:
     """Train one experiment and record it. Returns the MLflow run's name."""
-    device = resolve_device(config.training.device, config.training.dtype)
+    device = device_of(config)
     with tracked_run(config, name, device, flow_run.get_id(), lease_name) as run:
         source = source_of(config.data)
         data = compress_all(source, config.data, device)

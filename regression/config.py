@@ -7,31 +7,21 @@ key is reported at once.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from regression.runner_config import Ray, Runner
+from regression.section import Count, Name, Section, disagreement
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Name = Annotated[str, Field(min_length=1)]
 
 Optimizer = Literal[
     "sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "lbfgs"
 ]
 WITH_MOMENTUM = ("sgd", "rmsprop")
 WITHOUT_WEIGHT_DECAY = ("lbfgs",)
-
-
-def disagreement(*parts: object) -> ValueError:
-    """An error between keys: the keys, what is allowed, what was found."""
-    return ValueError(*map(str, parts))
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys refused, types strict, values finite."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Split(Section):
@@ -212,7 +202,8 @@ class Config(Section):
     data: Annotated[SyntheticData | TableData, Field(discriminator="kind")]
     training: Training = Training()
     prediction: Prediction = Prediction()
-    runner: Literal["threads"] = Field("threads", description="what per-file work runs on")
+    runner: Runner = "threads"
+    ray: Ray = Ray()
 
     @model_validator(mode="before")
     @classmethod
@@ -225,6 +216,13 @@ class Config(Section):
             return raw
         table = raw["data"].get("kind") == "table"
         return {**raw, "training": {**training, "standardize": table}}
+
+    @model_validator(mode="after")
+    def _device_fits(self) -> "Config":
+        if self.runner == "ray" and self.training.device not in ("auto", "cpu"):
+            allowed = "auto or cpu with runner: ray (its workers compute on their CPUs)"
+            raise disagreement("training.device", allowed, self.training.device)
+        return self
 
     @model_validator(mode="after")
     def _inputs_fit(self) -> "Config":

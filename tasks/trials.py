@@ -8,7 +8,7 @@ from functools import partial
 from prefect import task
 
 from regression.config import Config
-from regression.device import resolve_device
+from regression.device import device_of
 from regression.errors import InputError
 from regression.prepared import Prepared
 from regression.sweep import Sweep, label
@@ -78,7 +78,7 @@ def _start(
     config = None
     try:
         config = sweep.trial(proposal.values)
-        device = resolve_device(config.training.device, config.training.dtype)
+        device = device_of(config)
     except InputError as error:
         return _failed(proposal, config, error)
     try:
