@@ -7,6 +7,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.cluster import on_cluster
 from regression.config import Config
 from regression.device import device_of
 from tasks.compression import compress_all
@@ -42,7 +43,7 @@ def run(config: Config, name: str) -> None:
     settle()
     quick = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
     with lease() as lease_name, tags(lease_name), quick:
-        recorded = pipeline(config, name, lease_name)
+        recorded = on_cluster(pipeline)(config, name, lease_name)
     print(
         f"Recorded as run '{recorded}' of experiment '{config.experiment}'. To look at it: make ui"
     )

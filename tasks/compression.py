@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice, pairwise
 
-from prefect import task
 from prefect.futures import PrefectFuture
 
 from regression.compressed import Compressed, combine_groups
@@ -40,12 +39,6 @@ from tasks.screen import bar
 LEAST_BATCH, MOST_BATCH, BATCHES_A_WORKER = 16 << 20, 256 << 20, 4
 
 
-@task
-def merge(groups: Iterator[Compressed]) -> Compressed:
-    """The whole of all parts, in their order."""
-    return combine_groups(groups)
-
-
 def compress_all(source: Source, data: SyntheticData | TableData, device: str) -> Prepared:
     """Compress every part that is new, take the others from the result store, merge.
 
@@ -56,7 +49,7 @@ def compress_all(source: Source, data: SyntheticData | TableData, device: str) -
     with bar("Reading rows", None) as shown, showing(shown.show) as reading, clear_errors():
         split = Split(**{name: getattr(data, name) for name in Split.model_fields})
         compression = _Compression(source, split, device, reading)
-        whole = merge(compression.groups())
+        whole = combine_groups(compression.groups())
     return Prepared.of(whole, data, source, {**compression.counts, "rows_dropped": whole.dropped})
 
 
