@@ -38,9 +38,10 @@ def compare_runs(experiment: str | None, wanted: Sequence[str], out: Path | None
     if out:
         check_writable(out)
     compared = compare(read_runs(experiment, wanted))
-    show(compared)
     if out:
         write_report(compared, [read_losses(run.id) for run in compared.runs], out)
+    show(compared)
+    if out:
         print(f"Written to {out}.")
 
 

@@ -59,7 +59,7 @@ class Comparison:
         runs: the runs; differences are from the first.
         params: those that differ.
         metrics: those that differ, the ones with a better direction first.
-        same: metrics of one value in all runs that have them, and every finished run does.
+        same: metrics of one value in every finished run, and in at least two.
         headline: the metric that says which run is best; None where none can.
         effects: for the headline, the parameter that goes with the largest difference first.
         warnings: why the runs may not be alike enough to compare.
@@ -130,12 +130,13 @@ def _best(
 
 
 def _differs(row: Metric, runs: Sequence[RecordedRun]) -> bool:
-    """A run that did not finish may lack a metric; that alone is no difference."""
+    """A run that did not finish may lack what others have in common; that is no difference."""
     lacking = any(
         value is None and run.status == "FINISHED"
         for value, run in zip(row.values, runs, strict=True)
     )
-    return lacking or len(set(_known(row))) > 1
+    known = _known(row)
+    return lacking or len(known) < min(2, len(runs)) or len(set(known)) > 1
 
 
 def _known(row: Metric) -> list[float]:

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -19,6 +19,7 @@ LATEST = 10
 MOST_POINTS = 2_000
 MOST_NAMES = 1_000  # looked through for the nearest
 SHORTEST_ID = 4
+MOST_TOLD = 3
 
 
 def read_runs(experiment: str | None, wanted: Sequence[str] = ()) -> list[RecordedRun]:
@@ -87,9 +88,12 @@ def _find(client: MlflowClient, everywhere: list[str], experiment: str, text: st
     raise refuse("RUNS", f"ids or names of runs of the experiment{_nearest(text, known)}", text)
 
 
-def _nearest(text: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(text, list(known), n=1, cutoff=0.5)
-    return f" (did you mean '{close[0]}'?)" if close else ""
+def _nearest(text: str, known: Iterable[str]) -> str:
+    """The name that was probably meant; where none is near, some that there are."""
+    names = list(dict.fromkeys(known))
+    if close := difflib.get_close_matches(text, names, n=1, cutoff=0.5):
+        return f" (did you mean '{close[0]}'?)"
+    return f" (such as {', '.join(map(repr, names[:MOST_TOLD]))})"
 
 
 def _recorded(run: Run, experiment: str) -> RecordedRun:

@@ -68,6 +68,7 @@ def test_metrics_of_one_value_are_listed_once_and_a_failed_run_need_not_have_the
     assert compared.same == {"test_rmse": 1.0}
     assert compared.headline is None
     assert compare(scored(1.0, None)).metrics[0].values == (1.0, None)
+    assert compare([runs[0], runs[2]]).metrics[0].values == (1.0, None)
 
 
 def test_one_run_has_no_differences() -> None:

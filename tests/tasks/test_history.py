@@ -87,7 +87,7 @@ def test_what_is_not_there_is_refused_with_the_nearest(client: MlflowClient, add
     client.create_experiment("empty")
     assert "(did you mean 'tutorial'?). Got 'tutoral' instead." in refused("tutoral")
     assert "EXPERIMENT must be an experiment that has runs" in refused("empty")
-    assert "RUNS must be ids or names" in refused(None, ["0123abcd"])
+    assert "of the experiment (such as 'tutorial a=1')." in refused(None, ["0123abcd"])
     assert "(did you mean 'tutorial a=1'?)" in refused(None, ["tutorial a=2"])
 
 
