@@ -35,6 +35,9 @@ sweep: $(STAMP) ## run many configurations: CONFIG=configs/sweep.yaml SET="sweep
 predict: $(STAMP) ## predict rows of a file: INPUT=rows.csv OUTPUT=out.csv [MODEL=runs:/ID/model]
 	@$(RUN) -m flows.prediction "$(INPUT)" "$(OUTPUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(KEEP),--keep "$(KEEP)")
 
+compare: $(STAMP) ## what differs between runs, and what it did: [EXPERIMENT=name] [RUNS="id id"] [OUT=report.html]
+	@$(RUN) -m flows.compare $(if $(EXPERIMENT),--experiment "$(EXPERIMENT)") $(if $(RUNS),--runs $(RUNS)) $(if $(OUT),--out "$(OUT)")
+
 ui: $(STAMP) ## open the MLflow and the Prefect UI on 127.0.0.1, until Ctrl-C
 	@$(RUN) -m flows.ui
 
@@ -66,4 +69,5 @@ clean: ## remove .venv and caches; runs, models and Prefect's history stay
 clean-history: ## remove everything recorded here: mlflow.db, mlruns, .prefect
 	@rm -rf mlflow.db* mlruns .prefect
 
-.PHONY: help install run-pipeline sweep predict ui test test-slow lint docs bench lock clean clean-history
+.PHONY: help install run-pipeline sweep compare predict ui test test-slow lint docs bench lock clean \
+	clean-history

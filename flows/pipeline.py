@@ -57,9 +57,12 @@ def run_pipeline(path: str, overrides: Sequence[str]) -> None:
 
 
 def run_name(path: str, overrides: Sequence[str]) -> str:
-    """What tells a run apart within its experiment: the file, and what was changed of it."""
+    """What tells a run apart within its experiment: the file, and what was changed of it.
+
+    Keys of `training` are written without it: a name is read in narrow columns.
+    """
     changed = [each for each in overrides if not each.startswith("experiment=")]
-    return " ".join([Path(path).stem, *changed])
+    return " ".join([Path(path).stem, *(each.removeprefix("training.") for each in changed)])
 
 
 def import_the_slow_parts() -> None:
