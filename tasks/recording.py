@@ -13,6 +13,7 @@ from prefect import task
 from torch import nn
 
 from regression.config import Config
+from regression.drift import Portrait
 from regression.least_squares import LeastSquares
 from regression.model import raw_model
 from regression.prediction import Predicted
@@ -20,6 +21,7 @@ from regression.training import Trained
 from tasks.compression import Prepared
 from tasks.pictures import start_drawing
 from tasks.tracking.artifact import load_back, log_model
+from tasks.tracking.portrait import PORTRAIT
 from tasks.tracking.run import Run
 
 AGREEMENT = {"float32": 1e-5, "float64": 1e-12}  # relative, of the stored model and the trained one
@@ -33,8 +35,11 @@ def record(
     trained: Trained,
     metrics: dict[str, float],
     predictions: list[Predicted],
-) -> None:
+) -> str:
     """Log metrics, tags, data set, model and files; load the model back and compare.
+
+    Returns:
+        The URI of the model that was loaded back.
 
     Raises:
         RuntimeError: the stored model does not predict what the trained one does.
@@ -55,10 +60,14 @@ def record(
             config.experiment, data.rows.digest, _where(config), columns, data.rows.rows
         )
         run.log_metrics(metrics | {f"prediction_{p.label}": p.value for p in predictions})
-        _store_model(run, config, data, trained)
+        model = _store_model(run, config, data, trained)
         _write_files(folder, config, trained, predictions)
+        if config.registry:
+            portrait = Portrait.of(data.rows, data.encoding).to_dict()
+            (folder / PORTRAIT).write_text(json.dumps(portrait))
         drawn()
         run.log_folder(folder)
+    return model
 
 
 def _start_pictures(folder: Path, data: Prepared, trained: Trained) -> Callable[[], None]:
@@ -79,8 +88,8 @@ def _start_pictures(folder: Path, data: Prepared, trained: Trained) -> Callable[
     return start_drawing(what, folder / "plots")
 
 
-def _store_model(run: Run, config: Config, data: Prepared, trained: Trained) -> None:
-    """Log the model, load it back, and hold both against the trained one."""
+def _store_model(run: Run, config: Config, data: Prepared, trained: Trained) -> str:
+    """Log the model, load it back, and hold both against the trained one; returns its URI."""
     module = raw_model(trained.intercept, trained.weights, config.training)
     named = config.data.kind == "table"
     example = _example(data)
@@ -90,6 +99,7 @@ def _store_model(run: Run, config: Config, data: Prepared, trained: Trained) -> 
     scale = max(1e-300, float(np.abs(expected).max()))
     if np.abs(stored - expected).max() > AGREEMENT[config.training.dtype] * scale:
         raise RuntimeError(f"the stored model {uri} does not predict what the trained one does")
+    return uri
 
 
 def _direct(module: nn.Linear, example: pd.DataFrame, data: Prepared) -> np.ndarray:
