@@ -29,8 +29,17 @@ $(STAMP): pyproject.toml requirements.lock
 run-pipeline: $(STAMP) ## run one experiment: CONFIG=configs/tutorial.yaml SET="training.epochs=500"
 	@$(RUN) -m flows.pipeline $(CONFIG) $(SET)
 
-predict: $(STAMP) ## predict rows of a file: INPUT=rows.csv OUTPUT=out.csv [MODEL=runs:/ID/model]
+predict: $(STAMP) ## predict rows of a file: INPUT=rows.csv OUTPUT=out.csv [MODEL=models:/NAME@champion]
 	@$(RUN) -m flows.prediction "$(INPUT)" "$(OUTPUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(KEEP),--keep "$(KEEP)")
+
+serve-model: $(STAMP) ## answer REST requests on 127.0.0.1, until Ctrl-C: [MODEL=models:/NAME@champion]
+	@$(RUN) -m flows.serving $(if $(MODEL),--model "$(MODEL)")
+
+history: $(STAMP) ## which version of a registered model was live when, and why: MODEL=name
+	@$(RUN) -m flows.history "$(MODEL)"
+
+rollback: $(STAMP) ## let an earlier version be champion: MODEL=name [TO=version]
+	@$(RUN) -m flows.rollback "$(MODEL)" $(if $(TO),--to "$(TO)")
 
 ui: $(STAMP) ## open the MLflow and the Prefect UI on 127.0.0.1, until Ctrl-C
 	@$(RUN) -m flows.ui
@@ -63,4 +72,4 @@ clean: ## remove .venv and caches; runs, models and Prefect's history stay
 clean-history: ## remove everything recorded here: mlflow.db, mlruns, .prefect
 	@rm -rf mlflow.db* mlruns .prefect
 
-.PHONY: help install run-pipeline predict ui test test-slow lint docs bench lock clean clean-history
+.PHONY: help install run-pipeline predict serve-model history rollback ui test test-slow lint docs bench lock clean clean-history

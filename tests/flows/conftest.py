@@ -41,9 +41,9 @@ class Workspace:
         """MLflow, seen from outside the project."""
         return MlflowClient(f"sqlite:///{self.root / 'mlflow.db'}")
 
-    def start(self, *arguments: str) -> subprocess.Popen:
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen:
         """Start `python -m ARGUMENTS` there, in a process group of its own."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(OURS)} | variables
         return subprocess.Popen(
             [sys.executable, "-m", *arguments],
             cwd=self.root,
@@ -55,9 +55,9 @@ class Workspace:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str) -> Done:
+    def run(self, *arguments: str, **variables: str) -> Done:
         """Run `python -m ARGUMENTS` there to its end."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, **variables)
         out, err = process.communicate(timeout=180)
         return Done(process.returncode, out, err)
 
@@ -137,8 +137,8 @@ def started(workspace: Workspace) -> Iterator[Callable[..., subprocess.Popen]]:
     """Start commands that are ended with the test."""
     processes = []
 
-    def start(*arguments: str) -> subprocess.Popen:
-        processes.append(workspace.start(*arguments))
+    def start(*arguments: str, **variables: str) -> subprocess.Popen:
+        processes.append(workspace.start(*arguments, **variables))
         return processes[-1]
 
     yield start

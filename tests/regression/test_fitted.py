@@ -22,7 +22,7 @@ MODEL = Fitted(
 
 
 def data_of(tmp_path, cities: str, **more: list[float]) -> tuple[Compressed, Encoding]:
-    """Held-out rows whose target is what MODEL predicts, in the features they give by themselves."""
+    """Held-out rows whose target is what MODEL predicts, in features of their own."""
     x = [float(i * i % 7) for i in range(len(cities))]
     y = [10 + 3 * v + EFFECT.get(c, 0.0) for v, c in zip(x, cities, strict=True)]
     path = write(tmp_path / "rows.csv", {"x": x, "city": list(cities), **more, "y": y})
