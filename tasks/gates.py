@@ -1,8 +1,10 @@
 """Prefect tasks: the gate that data must pass before training, and the one for the new model."""
 
+import contextlib
 import hashlib
 import json
 import math
+import time
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -23,8 +25,10 @@ from tasks.tracking.housekeeping import prune, spans_in_use
 from tasks.tracking.models import load_fitted
 from tasks.tracking.moves import SCORES, barred, fingerprint
 from tasks.tracking.portrait import load_portrait
-from tasks.tracking.registry import RegisteredModel, registered_model
+from tasks.tracking.registry import RegisteredModel, carry_out, champion_of, registered_model
 from tasks.tracking.run import Run
+
+PAUSES = (0.5, 3)  # seconds, before a champion counts as damaged
 
 
 @task
@@ -34,8 +38,7 @@ def check_drift(run: Run, config: Config, data: Prepared) -> None:
     Raises:
         InputError: a limit is passed and drift.action is stop.
     """
-    with registered_model(config.registry.model) as model:
-        champion = model.champion
+    champion = champion_of(config.registry.model)
     if champion is None:
         return
     then = load_portrait(champion.run_id)
@@ -67,10 +70,10 @@ def promote(
         decision = decide(rules, {**metrics, **new}, mean, champion, _barred(model, tags))
         tags |= _told(decision, rules.metric, new, mean, champion)
         version = model.register(model_uri, run.id, tags)
-    with registered_model(rules.model) as model:  # the alias has moved
+        now = carry_out(model.client, rules.model)
         print_decision(decision, rules.model, version, champion.version if champion else None)
-        if prune(model, rules.keep):
-            delete_unused(spans_in_use(model, rules.keep).hold)
+        if prune(now, rules.keep):
+            delete_unused(spans_in_use(now, rules.keep).hold)
 
 
 def _apply_limits(found: list[str], config: Config, run: Run, champion: ModelVersion) -> None:
@@ -109,12 +112,21 @@ def _rescored(version: ModelVersion | None, data: Prepared) -> Champion | None:
         return None
     number = int(version.version)
     try:
-        fitted = load_fitted(f"models:/{version.name}/{number}", version.tags.get("target", ""))
-        return Champion(number, _scores(fitted, data))
+        return Champion(number, _scores(_loaded(version), data))
     except InputError as error:
         return Champion(number, problem=str(error), broken=True)
     except NotComparableError as error:
         return Champion(number, problem=str(error))
+
+
+def _loaded(version: ModelVersion) -> Fitted:
+    """A version's numbers; storage that fails for a moment is asked again."""
+    uri = f"models:/{version.name}/{version.version}"
+    for pause in PAUSES:
+        with contextlib.suppress(InputError):
+            return load_fitted(uri, version.tags.get("target", ""))
+        time.sleep(pause)
+    return load_fitted(uri, version.tags.get("target", ""))
 
 
 def _scores(fitted: Fitted, data: Prepared) -> dict[str, float]:

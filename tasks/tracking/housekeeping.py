@@ -57,7 +57,7 @@ def spans_in_use(model: RegisteredModel, keep: int) -> Spans:
     """
     client, now = model.client, time.time()
     newest = list(model.versions.values())[-keep:]
-    found = [(begin, now) for begin, _ in _spans(client, newest[:1], now)]
+    found = [(min((begin for begin, _ in _spans(client, newest, now)), default=0.0), now)]
     for name in registered_names():
         found += _spans(client, read_model(client, name).versions.values(), now)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]

@@ -47,16 +47,13 @@ def latest_model() -> str:
 
 
 def default_model() -> str:
-    """The champion of the only registered model, or the latest run's model.
+    """The champion of the only registered model; otherwise the latest run's model.
 
     Raises:
-        InputError: several models are registered, or there is no model at all.
+        InputError: there is neither.
     """
     names = registered_names()
-    if len(names) > 1:
-        names = ", ".join(f"models:/{name}@{CHAMPION}" for name in names)
-        raise InputError(f"MODEL must name one of the registered models: {names}.")
-    if names and CHAMPION in MlflowClient().get_registered_model(names[0]).aliases:
+    if len(names) == 1 and CHAMPION in MlflowClient().get_registered_model(names[0]).aliases:
         return f"models:/{names[0]}@{CHAMPION}"
     return latest_model()
 

@@ -121,6 +121,15 @@ def registered_model(name: str) -> Iterator[RegisteredModel]:
         yield carry_out(client, name)
 
 
+def champion_of(name: str) -> ModelVersion | None:
+    """The version that is live; None where there is none, or no such model."""
+    quiet()
+    if not _exists(open_store(), name):
+        return None
+    with registered_model(name) as model:
+        return model.champion
+
+
 def known_model(name: str) -> str:
     """The name, if a model is registered under it.
 
