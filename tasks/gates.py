@@ -28,6 +28,7 @@ from tasks.tracking.portrait import load_portrait
 from tasks.tracking.registry import RegisteredModel, carry_out, champion_of, registered_model
 from tasks.tracking.run import Run
 
+MOST_TOLD = 5  # columns that drifted, on the screen
 PAUSES = (0.5, 3)  # seconds, before a champion counts as damaged
 
 
@@ -79,6 +80,8 @@ def promote(
 def _apply_limits(found: list[str], config: Config, run: Run, champion: ModelVersion) -> None:
     if not found:
         return
+    if len(found) > MOST_TOLD:
+        found = [*found[:MOST_TOLD], f"{len(found) - MOST_TOLD} more columns moved (drift.json)"]
     since = f"since version {champion.version} of '{champion.name}' was trained"
     if config.drift and config.drift.action == "stop":
         raise InputError(
@@ -114,7 +117,8 @@ def _rescored(version: ModelVersion | None, data: Prepared) -> Champion | None:
     try:
         return Champion(number, _scores(_loaded(version), data))
     except InputError as error:
-        return Champion(number, problem=str(error), broken=True)
+        note(f"version {number} cannot be loaded: {error}")
+        return Champion(number, problem="its files are damaged or gone", broken=True)
     except NotComparableError as error:
         return Champion(number, problem=str(error))
 

@@ -139,8 +139,8 @@ def kill_runs(lease: str, reason: str) -> set[str]:
 
 
 def quiet() -> None:
-    """Keep the libraries' progress and migration notes off the screen."""
-    for name in ("alembic", "mlflow", "sqlalchemy"):
+    """Keep the libraries' progress, migration notes and their tracebacks off the screen."""
+    for name in ("alembic", "mlflow", "sqlalchemy", "torch.export"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
