@@ -7,7 +7,7 @@ tables also go to benchmarks/data/report-SIZE.md.
 import argparse
 from collections.abc import Callable, Mapping
 
-from benchmarks import growth, memory, one_pass, report, retraining, start_up
+from benchmarks import growth, memory, one_pass, report, retraining, start_up, sweep
 from benchmarks.measure import DATA
 from benchmarks.report import Table
 
@@ -16,6 +16,7 @@ Section = Callable[[], list[Table]]
 SIZES: Mapping[str, Mapping[str, Section]] = {
     "small": {
         "start-up": lambda: start_up.measure(rounds=3),
+        "sweep": lambda: sweep.measure(rounds=2),
         "one-pass": lambda: one_pass.measure(1_000_000, rounds=3, loop_epochs=1000),
         "retraining": lambda: retraining.measure(1_000_000, rounds=3),
         "memory": lambda: memory.measure(times=5, rounds=3),
@@ -23,6 +24,7 @@ SIZES: Mapping[str, Mapping[str, Section]] = {
     },
     "full": {
         "start-up": lambda: start_up.measure(rounds=5),
+        "sweep": lambda: sweep.measure(rounds=3),
         "one-pass": lambda: one_pass.measure(10_000_000, rounds=3, loop_epochs=50),
         "retraining": lambda: retraining.measure(10_000_000, rounds=3),
         "memory": lambda: memory.measure(times=100, rounds=1),

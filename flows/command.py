@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from regression.errors import InputError, TrainingDivergedError
+from regression.errors import AllTrialsFailedError, InputError, TrainingDivergedError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -26,7 +26,7 @@ def run_command(main: Callable[[], int | None]) -> int:
         return main() or DONE
     except InputError as error:
         return _say(str(error), WRONG_INPUT)
-    except (TrainingDivergedError, OSError) as error:
+    except (TrainingDivergedError, AllTrialsFailedError, OSError) as error:
         return _say(f"Failed: {error}", FAILED)
     except Exception as error:
         traceback.print_exc()

@@ -8,6 +8,7 @@ import argparse
 import gc
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from flows.command import leave, run_command
 from flows.environment import prepare_environment
@@ -49,13 +50,19 @@ def run_pipeline(path: str, overrides: Sequence[str]) -> None:
     prepare_environment()
     config = load(path, overrides)
     check_inputs(config)
-    with prefect_server(meanwhile=_import_the_slow_parts):
+    with prefect_server(meanwhile=import_the_slow_parts):
         from flows.pipeline_flow import run
 
-        run(config)
+        run(config, run_name(path, overrides))
 
 
-def _import_the_slow_parts() -> None:
+def run_name(path: str, overrides: Sequence[str]) -> str:
+    """What tells a run apart within its experiment: the file, and what was changed of it."""
+    changed = [each for each in overrides if not each.startswith("experiment=")]
+    return " ".join([Path(path).stem, *changed])
+
+
+def import_the_slow_parts() -> None:
     """While the server starts on another core; what is needed last is imported beside the flow."""
     gc.disable()  # the collector would look through a million new objects again and again
     import flows.pipeline_flow  # noqa: F401

@@ -21,12 +21,14 @@ WORKERS = os.cpu_count() or 1
 
 
 @flow(
-    name="pipeline", flow_run_name="{config.experiment}", task_runner=ThreadPoolTaskRunner(WORKERS)
+    name="pipeline",
+    flow_run_name="{config.experiment}: {name}",
+    task_runner=ThreadPoolTaskRunner(WORKERS),
 )
-def pipeline(config: Config, lease_name: str) -> str:
+def pipeline(config: Config, name: str, lease_name: str) -> str:
     """Train one experiment and record it. Returns the MLflow run's name."""
     device = resolve_device(config.training.device, config.training.dtype)
-    with tracked_run(config, device, flow_run.get_id(), lease_name) as run:
+    with tracked_run(config, name, device, flow_run.get_id(), lease_name) as run:
         source = source_of(config.data)
         data = compress_all(source, config.data, device)
         if config.registry:
@@ -40,11 +42,12 @@ def pipeline(config: Config, lease_name: str) -> str:
     return run.name
 
 
-def run(config: Config) -> None:
-    """Run the flow here and say where to look."""
+def run(config: Config, name: str) -> None:
+    """Run the flow here under a name and say where to look."""
     settle()
-    with lease() as name, tags(name), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        recorded = pipeline(config, name)
+    quick = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+    with lease() as lease_name, tags(lease_name), quick:
+        recorded = pipeline(config, name, lease_name)
     print(
         f"Recorded as run '{recorded}' of experiment '{config.experiment}'. To look at it: make ui"
     )

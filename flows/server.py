@@ -21,6 +21,7 @@ from flows.environment import ROOT
 from tasks.lease import exclusive
 
 FAREWELL = b"done"
+UI_PORT = 4200  # where make ui opens Prefect's UI; links in records lead there
 START_SECONDS = 120  # a new database takes ten; a loaded machine several times that
 
 
@@ -47,6 +48,7 @@ def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[Non
     # Set before prefect is imported: it reads its settings then, and without an address it would
     # start one more server of its own.
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    os.environ.setdefault("PREFECT_UI_URL", f"http://127.0.0.1:{UI_PORT}")  # this port will be gone
     try:
         meanwhile()
         with making:

@@ -8,9 +8,9 @@ import time
 from flows.command import leave, run_command
 from flows.companion import start_companion
 from flows.environment import prepare_environment
-from flows.server import START_SECONDS, answers, free_port
+from flows.server import START_SECONDS, UI_PORT, answers, free_port
 
-MLFLOW_PORT, PREFECT_PORT = 5000, 4200
+MLFLOW_PORT = 5000
 
 
 def main() -> int:
@@ -29,6 +29,8 @@ def open_uis() -> None:
         print(f"MLflow:  {mlflow}   runs, metrics, models")
         print(f"Prefect: {prefect}   flow runs, their tasks and logs")
         print("Ctrl-C ends both." if started else "Both run elsewhere.", flush=True)
+        if runs := _latest_runs(mlflow):
+            print(f"The latest runs: {runs}", flush=True)
         while started and all(process.poll() is None for process in started):
             time.sleep(0.5)
         if started:
@@ -50,10 +52,20 @@ def _mlflow_ui(started: list[subprocess.Popen]) -> str:
     return _start(started, MLFLOW_PORT, *command)
 
 
+def _latest_runs(address: str) -> str | None:
+    """Where MLflow's UI shows the experiment that ran last; None where nothing has run."""
+    from tasks.tracking.experiment import newest_experiment, page
+    from tasks.tracking.run import open_store, quiet
+
+    quiet()
+    newest = newest_experiment(open_store())
+    return newest and f"{address}/{page(newest)}"
+
+
 def _prefect_ui(started: list[subprocess.Popen]) -> str:
     if api := os.environ.get("PREFECT_API_URL"):
         return api.removesuffix("/api")
-    return _start(started, PREFECT_PORT, "prefect", "server", "start", "--no-services")
+    return _start(started, UI_PORT, "prefect", "server", "start", "--no-services")
 
 
 def _start(started: list[subprocess.Popen], wanted_port: int, *command: str) -> str:

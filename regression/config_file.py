@@ -52,7 +52,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), schema: type[Schema] =
     """
     raw = read_yaml(path)
     for override in overrides:
-        _apply(raw, override)
+        apply(raw, override)
     return validated(raw, str(path), schema)
 
 
@@ -79,7 +79,12 @@ def validated(raw: Any, source: str, schema: type[Schema] = Config) -> Schema:
         raise InputError(f"{source}: {lines[0]}{more}") from None
 
 
-def _apply(raw: dict[str, Any], override: str) -> None:
+def apply(raw: dict[str, Any], override: str) -> None:
+    """Put one `section.key=value` into a mapping.
+
+    Raises:
+        InputError: it is not written so, its value is not YAML, or a section is no mapping.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise refuse("an override", "written key=value", override)
@@ -87,7 +92,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         value = yaml.load(text, Loader)
     except yaml.YAMLError as error:
         raise InputError(f"{key}: is not valid YAML: {_where(error)}") from None
-    *sections, last = key.split(".")
+    *sections, last = _parts(key)
     for name in sections:
         if raw.get(name) is None:
             raw[name] = {}
@@ -95,6 +100,14 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         if not isinstance(raw, dict):
             raise refuse(key, "a key inside a section", override)
     raw[last] = value
+
+
+def _parts(key: str) -> list[str]:
+    """A key's sections and its last part; what a sweep varies is one part, dots and all."""
+    varied = "sweep.parameters."
+    if key.startswith(varied):
+        return ["sweep", "parameters", key.removeprefix(varied)]
+    return key.split(".")
 
 
 def _where(error: Exception) -> str:
@@ -110,8 +123,9 @@ def _lines(error: ValidationError, schema: type[BaseModel]) -> Iterator[str]:
     for item in found:
         key, field = field_at(schema, item["loc"])
         if item["type"] == "value_error":
-            key, constraint, got = _agreement(item)
-            yield f"{key} must be {constraint}. Got {got} instead."
+            named, constraint, got = _agreement(item)
+            named = named if "." in named else f"{key}.{named}"  # undotted: of this very section
+            yield f"{named} must be {constraint}. Got {got} instead."
         elif key not in seen:
             seen.add(key)
             yield _line(key, field, item, schema)
@@ -125,7 +139,7 @@ def _agreement(item: dict) -> tuple[str, str, str]:
 
 def _line(key: str, field: Any, item: dict, schema: type[BaseModel]) -> str:
     if item["type"] == "extra_forbidden":
-        return f"{key} is not a known key.{_nearest(key, schema)}"
+        return f"{key} is not a known key.{nearest(key, schema)}"
     if item["type"] == "missing":
         return f"{key} is missing. It must be {allowed(field)}."
     if item["type"] == "union_tag_not_found":
@@ -139,14 +153,15 @@ def _kinds(section: str, schema: type[BaseModel]) -> str:
     return " or ".join(allowed(field) for field in known_keys(schema)[f"{section}.kind"])
 
 
-def _nearest(key: str, schema: type[BaseModel]) -> str:
+def nearest(key: str, schema: type[BaseModel]) -> str:
+    """A hint at what an unknown key may have meant."""
     known = list(known_keys(schema))
     if key in known:
         return " It belongs to another kind of " + key.rpartition(".")[0] + "."
     last = key.rsplit(".", 1)[-1]
     same = [name for name in known if name.rsplit(".", 1)[-1] == last]
     close = same or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    if close:
+    if close and not key.startswith(close[0]):
         return f" Did you mean {close[0]}?"
     section = key.rpartition(".")[0]
     siblings = [name for name in known if name.rpartition(".")[0] == section]

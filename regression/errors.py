@@ -15,6 +15,10 @@ class TrainingDivergedError(ArithmeticError):
     """The loss became infinite or NaN; training stopped at that epoch."""
 
 
+class AllTrialsFailedError(RuntimeError):
+    """A sweep ended without one trial that has a result."""
+
+
 def refuse(where: str, allowed: str, found: object) -> InputError:
     """An InputError in the house's form: the place, what it must be, and what stood there.
 

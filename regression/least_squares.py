@@ -16,6 +16,26 @@ EPS = torch.finfo(torch.float64).eps
 
 
 @dataclass(frozen=True)
+class Coefficient:
+    """One line of the table of coefficients.
+
+    Attributes:
+        name: "intercept", or the feature's.
+        value: in raw units.
+        error: standard error; None where there is none.
+    """
+
+    name: str
+    value: float
+    error: float | None
+
+    @property
+    def t_value(self) -> float | None:
+        """value / error; None where there is no error, or it is 0."""
+        return self.value / self.error if self.error else None
+
+
+@dataclass(frozen=True)
 class LeastSquares:
     """The least-squares fit y = intercept + x · weights and its statistics, in raw units.
 
@@ -46,6 +66,13 @@ class LeastSquares:
     r2: float | None
     condition: float
     collinear: tuple[str, ...]
+
+    @property
+    def coefficients(self) -> tuple[Coefficient, ...]:
+        """The intercept, then the features in order: d + 1."""
+        names, values = ("intercept", *self.names), (self.intercept, *self.weights.tolist())
+        errors = (self.intercept_error, *self.errors)
+        return tuple(map(Coefficient, names, values, errors))
 
     @property
     def mse(self) -> float:

@@ -10,7 +10,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
+KINDS = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    Any: "any value",
+}
 
 
 def known_keys(schema: type[BaseModel], prefix: str = "") -> dict[str, list[FieldInfo]]:
@@ -32,7 +38,7 @@ def field_at(schema: type[BaseModel], loc: tuple) -> tuple[str, FieldInfo | None
     A location also holds the tags of unions; those that are no key are left out, and list
     positions are written `[0]`.
     """
-    key, field, models = "", None, [schema]
+    key, field, models, mapped = "", None, [schema], None
     for part in loc:
         if isinstance(part, int):
             key += f"[{part}]"
@@ -40,16 +46,19 @@ def field_at(schema: type[BaseModel], loc: tuple) -> tuple[str, FieldInfo | None
         owner = next((m for m in models if part in m.model_fields), None)
         if owner is not None:
             field = owner.model_fields[part]
-            models = _models(field.annotation)
+            models, mapped = _models(field.annotation), _mapped(field.annotation)
             key += f".{part}" if key else part
-        elif part == loc[-1] and models:
+        elif mapped is not None:
+            key, field = f"{key}.{part}", FieldInfo.from_annotation(mapped)
+            models, mapped = _models(mapped), None
+        elif part == loc[-1] and models and "[" not in part:  # "list[any]" is a union's tag
             key, field = (f"{key}.{part}" if key else part), None
     return key, field
 
 
 def allowed(field: FieldInfo | None) -> str:
     """What a key may hold, as a phrase that follows "must be"."""
-    if field is None or _models(field.annotation):
+    if field is None or _is_section(field.annotation):
         return "a section of keys"
     pattern = next((m.pattern for m in field.metadata if getattr(m, "pattern", None)), None)
     if pattern:
@@ -103,6 +112,20 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     return []
 
 
+def _is_section(annotation: Any) -> bool:
+    """Whether a key holds other keys and nothing else."""
+    union = get_origin(annotation) in (Union, UnionType, Annotated)
+    parts = get_args(annotation) if union else (annotation,)
+    return all(_models(part) for part in parts if isinstance(part, type) or get_origin(part))
+
+
+def _mapped(annotation: Any) -> Any:
+    """What a mapping of names to something holds; None for anything else."""
+    if get_origin(annotation) is Annotated:
+        return _mapped(get_args(annotation)[0])
+    return get_args(annotation)[1] if get_origin(annotation) is dict else None
+
+
 def _phrase(annotation: Any, metadata: list | tuple = ()) -> str:
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
@@ -117,7 +140,9 @@ def _phrase(annotation: Any, metadata: list | tuple = ()) -> str:
     if origin is list:
         return f"a list{_length(metadata)} of ({_phrase(parts[0])})"
     if origin is dict:
-        return f"a mapping of {_phrase(parts[0])} to ({_phrase(parts[1])})"
+        return f"a mapping{_length(metadata)} of {_phrase(parts[0])} to ({_phrase(parts[1])})"
+    if models := _models(annotation):
+        return " or ".join(f"{{{', '.join(model.model_fields)}}}" for model in models)
     return KINDS.get(annotation, str(annotation)) + _bounds(metadata)
 
 

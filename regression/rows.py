@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Protocol
 
 import torch
@@ -10,9 +11,9 @@ from torch import Tensor
 from regression.config import SyntheticData
 from regression.errors import InputError
 
-# Rows a block. Enough that matrix products dominate (32 rows a column), few enough that a block
-# stays in the cache.
-BLOCK_ROWS = 16_384
+# Rows a block. Enough that what is done once a block costs little beside the matrix products (so
+# 32 rows a column at least), few enough that a block stays in the last cache.
+BLOCK_ROWS = 32_768
 
 
 def block_rows(columns: int) -> int:
@@ -60,6 +61,14 @@ class Source(Protocol):
         """The rows of one part, in order."""
         ...
 
+    def digest(self, part: str) -> str:
+        """SHA-256 over all the data of one part, in hexadecimal."""
+        ...
+
+    def check_unchanged(self, part: str) -> None:
+        """Raise OSError where a part is no longer what it was when the source was made."""
+        ...
+
 
 @dataclass(frozen=True)
 class Synthetic:
@@ -93,6 +102,16 @@ class Synthetic:
         step = block_rows(self.data.width + 2)
         for first in range(0, total, step):
             yield self._block(first, min(step, total - first))
+
+    def digest(self, part: str) -> str:
+        """SHA-256 over the rows, which are drawn once more for it."""
+        hashed = sha256()
+        for block in self.blocks(part):
+            hashed.update(block.rows.numpy())
+        return hashed.hexdigest()
+
+    def check_unchanged(self, part: str) -> None:
+        """Generated rows never change."""
 
     def _block(self, first: int, rows: int) -> Block:
         random = self._random(first)

@@ -3,13 +3,15 @@
 import hashlib
 from pathlib import PurePosixPath
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from regression.config import Split
 from regression.rows import Block
 
-_GAMMA, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+# numpy's, because torch has no logical shift of 64 bits
+_GAMMA, _MIX1, _MIX2 = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 def row_hashes(seed: int, name: str, first_row: int, rows: int, use: str) -> Tensor:
@@ -25,11 +27,15 @@ def row_hashes(seed: int, name: str, first_row: int, rows: int, use: str) -> Ten
         use: what the numbers decide ("test", "fold", "sample"); uses are independent.
     """
     key = hashlib.sha256(f"{seed}\0{name}\0{use}".encode()).digest()
-    z = torch.arange(first_row + 1, first_row + rows + 1, dtype=torch.int64)
-    z = z * _signed(_GAMMA) + int.from_bytes(key[:8], "little", signed=True)
-    z = (z ^ _shift(z, 30)) * _signed(_MIX1)
-    z = (z ^ _shift(z, 27)) * _signed(_MIX2)
-    return _shift(z ^ _shift(z, 31), 11).double() * 2.0**-53
+    z = np.arange(first_row + 1, first_row + rows + 1, dtype=np.uint64)
+    z *= _GAMMA
+    z += np.uint64(int.from_bytes(key[:8], "little"))
+    z ^= z >> 30
+    z *= _MIX1
+    z ^= z >> 27
+    z *= _MIX2
+    z ^= z >> 31
+    return torch.from_numpy((z >> 11) * 2.0**-53)
 
 
 def block_hashes(seed: int, part: str, block: Block, use: str) -> Tensor:
@@ -43,12 +49,3 @@ def held_out(split: Split, part: str, block: Block) -> Tensor | None:
     if not split.test_fraction:
         return None
     return block_hashes(split.seed, part, block, "test") < split.test_fraction
-
-
-def _signed(value: int) -> int:
-    return value - 2**64 if value >= 2**63 else value
-
-
-def _shift(z: Tensor, bits: int) -> Tensor:
-    """A logical shift to the right: torch's own keeps the sign."""
-    return (z >> bits) & ((1 << (64 - bits)) - 1)

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from regression.config import Split, Training
+from regression.config import Config, Split, Training
 from regression.names import take_columns
+from regression.prepared import Prepared
 from regression.problem import Units
 from regression.rows import Source
 from regression.split import held_out
-from regression.training import Batch
+from regression.training import Batch, Plan
 
 # Rows that are kept or shuffled together take at most this much memory.
 BUFFER_BYTES = 256 * 2**20
@@ -114,3 +115,14 @@ class RowStream:
             rows[:, :-1] = (rows[:, :-1] - self.units.mean) / self.units.scale
             if len(rows):
                 yield rows.to(getattr(torch, self.training.dtype))
+
+
+def row_batches(
+    data: Prepared, config: Config, plan: Plan, device: str
+) -> Callable[[nn.Linear, int], Iterable[Batch]] | None:
+    """The steps of an epoch on the rows themselves; None where R has the loss of every step."""
+    if config.training.compressible:
+        return None
+    rows = data.rows.train.rows
+    columns, training = data.rows.columns, config.training
+    return RowStream(data.source, config.data, columns, plan.units, training, rows, device).batches

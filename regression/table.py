@@ -1,5 +1,6 @@
 """Rows of CSV and Parquet files, read in blocks through one buffer."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -66,6 +67,14 @@ class Table:
                 yield _finite(buffer, start, rows, self.missing)
         if buffer.filled:
             yield _finite(buffer, buffer.first_row, buffer.filled, self.missing)
+
+    def digest(self, part: str) -> str:
+        """SHA-256 of every byte of a file."""
+        return self.file(part).digest()
+
+    def check_unchanged(self, part: str) -> None:
+        """Raise OSError (which is retried) where a file is no longer what was listed."""
+        self.file(part).check_unchanged()
 
 
 @dataclass
@@ -157,7 +166,7 @@ def _finite(buffer: _Buffer, first_row: int, rows: int, missing: str) -> Block:
     """The buffer's rows as a block; a missing or infinite value is refused or its row dropped."""
     block = torch.from_numpy(buffer.array)[:, :rows]
     absent = torch.from_numpy(buffer.absent)[:, :rows]
-    if torch.isfinite(block.sum()) and not absent.any():  # NaN and infinity survive a sum
+    if math.isfinite(block.sum()) and not absent.any():  # NaN and infinity survive a sum
         return Block(buffer.names, block, first_row)
     if missing == "error":
         _refuse_first(buffer, first_row, torch.cat([~block.isfinite(), absent]))

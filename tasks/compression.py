@@ -15,29 +15,13 @@ from prefect.results import get_result_store
 from regression.compress import VERSION, compress
 from regression.compressed import Compressed, combine_group, combine_groups
 from regression.config import Split, SyntheticData, TableData
-from regression.encoding import Encoding
 from regression.factor import MERGED_AT_ONCE
+from regression.prepared import Prepared
 from regression.rows import Source
 from regression.table import Table
+from tasks.artifacts import ProgressArtifact
 from tasks.factor_cache import mark_used
 from tasks.screen import bar
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The data as training sees it.
-
-    Attributes:
-        rows: the merged factors of all parts, in the model's features.
-        encoding: from raw columns to those features.
-        source: where the rows came from.
-        counts: files_new, files_reused, rows_new, rows_reused, rows_dropped.
-    """
-
-    rows: Compressed
-    encoding: Encoding
-    source: Source
-    counts: dict[str, int]
 
 
 @dataclass
@@ -119,9 +103,7 @@ def compress_all(source: Source, data: SyntheticData | TableData, device: str) -
         except BaseException:
             reading.stopped.set()
             raise
-    encoding = Encoding.of(whole.columns[:-1], data)
-    rows = whole.select((*encoding.features, whole.columns[-1]))
-    return Prepared(rows, encoding, source, {**waves.counts, "rows_dropped": whole.dropped})
+    return Prepared.of(whole, data, source, {**waves.counts, "rows_dropped": whole.dropped})
 
 
 class _Waves:
@@ -138,6 +120,7 @@ class _Waves:
         self.split = Split(**{name: getattr(data, name) for name in Split.model_fields})
         self.kept = isinstance(source, Table)
         self.store = get_result_store().update_for_task(compress_part)
+        self.progress = ProgressArtifact("reading", "Files compressed", len(source.parts))
         self.counts = {"files_new": 0, "files_reused": 0, "rows_new": 0, "rows_reused": 0}
 
     def groups(self) -> Iterator[Compressed]:
@@ -190,3 +173,4 @@ class _Waves:
     def _count(self, share: str, files: int, part: Compressed) -> None:
         self.counts[f"files_{share}"] += files
         self.counts[f"rows_{share}"] += part.rows + part.dropped
+        self.progress.show(self.counts["files_new"] + self.counts["files_reused"])

@@ -18,7 +18,7 @@ from regression.evaluation import held_out_scores
 from regression.fitted import Fitted, NotComparableError
 from regression.gate import Champion, Decision, Mean, decide
 from regression.gate_config import Drift
-from tasks.compression import Prepared
+from regression.prepared import Prepared
 from tasks.factor_cache import delete_unused
 from tasks.screen import note, print_decision, print_drift
 from tasks.tracking.housekeeping import prune, spans_in_use
@@ -47,7 +47,7 @@ def check_drift(run: Run, config: Config, data: Prepared) -> None:
         note(f"the data of version {champion.version} is not there to compare with")
         return
     report = compare(then, Portrait.of(data.rows, data.encoding))
-    run.log_metrics(report.metrics())
+    run.log(report.metrics())
     run.log_table("drift.json", _drift_table(report))
     print_drift(report, int(champion.version))
     _apply_limits(beyond(report, config.drift or Drift()), config, run, champion)
@@ -88,7 +88,7 @@ def _apply_limits(found: list[str], config: Config, run: Run, champion: ModelVer
             f"data: {since}, {'; '.join(found)}. Look at the newest rows, or raise "
             "drift.max_shift, or set drift.action to warn."
         )
-    run.set_tags({"drift": "; ".join(found)})
+    run.log(tags={"drift": "; ".join(found)})
     for each in found:
         note(f"{since}, {each}")
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from prefect import task
 
-from regression import evaluation, prediction, training
+from regression import prediction, training, trial
 from regression.config import Config
 from regression.inputs import Row
 from regression.prediction import Predicted
-from regression.stream import RowStream
+from regression.prepared import Prepared
+from regression.stream import row_batches
 from regression.training import OnEpoch, Trained
-from tasks.compression import Prepared
 from tasks.screen import EVERY_EPOCHS, bar, note, print_epoch, print_fit
 
 
@@ -32,7 +32,7 @@ def train(data: Prepared, config: Config, device: str, record: OnEpoch) -> Train
             shown.show(epoch)
 
         trained = training.train(
-            plan, config.training, device, on_epoch, _row_batches(data, config, plan, device)
+            plan, config.training, device, on_epoch, row_batches(data, config, plan, device)
         )
     if trained.reached:
         last = len(trained.losses)
@@ -48,13 +48,10 @@ def train(data: Prepared, config: Config, device: str, record: OnEpoch) -> Train
 @task
 def evaluate(trained: Trained, data: Prepared, config: Config) -> dict[str, float]:
     """The metrics of the model on the training rows and the held-out ones."""
-    metrics = evaluation.evaluate(trained, data.rows, config.training.bias)
-    if trained.plan.epochs_expected is not None:
-        metrics["epochs_expected"] = float(trained.plan.epochs_expected)
-    if config.data.kind == "synthetic":
-        return metrics
-    print_fit(trained, metrics, data.counts)
-    return metrics | data.counts
+    metrics = trial.measure(trained, data, config)
+    if config.data.kind == "table":
+        print_fit(trained, metrics, data.counts)
+    return metrics
 
 
 @task
@@ -64,21 +61,6 @@ def predict(trained: Trained, data: Prepared, inputs: Sequence[Row]) -> list[Pre
     for each in predicted:
         print(f"Predicted value for input {each.input}: {each.value:.4f}", flush=True)
     return predicted
-
-
-def _row_batches(data: Prepared, config: Config, plan: training.Plan, device: str):
-    """Steps on the rows themselves, where R does not have the loss of every step."""
-    if config.training.compressible:
-        return None
-    return RowStream(
-        data.source,
-        config.data,
-        data.rows.columns,
-        plan.units,
-        config.training,
-        data.rows.train.rows,
-        device,
-    ).batches
 
 
 def _say(plan: training.Plan, config: Config) -> None:

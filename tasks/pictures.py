@@ -32,14 +32,19 @@ def start_drawing(what: dict, folder: Path) -> Callable[[], None]:
     """
     shown = np.unique(np.linspace(0, len(what["losses"]) - 1, MOST_POINTS).round().astype(int))
     points = {"epochs": (shown + 1).tolist(), "losses": [what["losses"][i] for i in shown]}
+    return draw_beside("tasks.pictures", {**what, **points}, folder)
+
+
+def draw_beside(module: str, what: dict, folder: Path) -> Callable[[], None]:
+    """Start `python -m MODULE FOLDER` with what to draw as JSON; returns what waits for it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tasks.pictures", str(folder)],
+        [sys.executable, "-m", module, str(folder)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    process.stdin.write(json.dumps({**what, **points}))
+    process.stdin.write(json.dumps(what))
     process.stdin.close()
     process.stdin = None
 
@@ -57,15 +62,16 @@ def draw(what: dict, folder: Path) -> None:
     x, y = rows[:, :-1], rows[:, -1]
     predicted = what["intercept"] + x @ np.array(what["weights"])
     target, told = what["target"], what["told"]
-    _save(folder / "loss.png", lambda axes: _loss(axes, what))
+    save(folder / "loss.png", lambda axes: _loss(axes, what))
     if len(what["names"]) == 1:
-        _save(folder / "fit.png", lambda axes: _line(axes, x[:, 0], y, what))
+        save(folder / "fit.png", lambda axes: _line(axes, x[:, 0], y, what))
     else:
-        _save(folder / "fit.png", lambda axes: _agreement(axes, y, predicted, target, told))
-    _save(folder / "residuals.png", lambda axes: _residuals(axes, y, predicted, target, told))
+        save(folder / "fit.png", lambda axes: _agreement(axes, y, predicted, target, told))
+    save(folder / "residuals.png", lambda axes: _residuals(axes, y, predicted, target, told))
 
 
-def _save(path: Path, plot: Callable[["Axes"], None]) -> None:
+def save(path: Path, plot: Callable[["Axes"], None]) -> None:
+    """Write one picture in the house's style."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), dpi=110)

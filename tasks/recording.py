@@ -2,8 +2,9 @@
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,9 @@ from regression.drift import Portrait
 from regression.least_squares import LeastSquares
 from regression.model import raw_model
 from regression.prediction import Predicted
+from regression.prepared import Prepared
 from regression.training import Trained
-from tasks.compression import Prepared
+from tasks.artifacts import publish
 from tasks.pictures import start_drawing
 from tasks.tracking.artifact import load_back, log_model
 from tasks.tracking.portrait import PORTRAIT
@@ -46,31 +48,47 @@ def record(
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        drawn = _start_pictures(folder, data, trained)
-        tags = {
-            "data_digest": data.rows.digest,
-            "epochs_run": len(trained.losses),
-            "sample": f"mae and the plots show {sampled(data)}",
-        }
-        if collinear := trained.plan.optimum.collinear:
-            tags["collinear"] = ", ".join(collinear)
-        run.set_tags(tags)
-        columns = list(data.encoding.columns)
-        run.log_dataset(
-            config.experiment, data.rows.digest, _where(config), columns, data.rows.rows
-        )
-        run.log_metrics(metrics | {f"prediction_{p.label}": p.value for p in predictions})
-        model = _store_model(run, config, data, trained)
-        _write_files(folder, config, trained, predictions)
+        drawn = start_pictures(folder, data, trained)
+        log_results(run, config, data, trained, metrics, predictions)
+        model = store_model(run, config, data, trained)
+        write_files(folder, config, trained, predictions)
         if config.registry:
             portrait = Portrait.of(data.rows, data.encoding).to_dict()
             (folder / PORTRAIT).write_text(json.dumps(portrait))
         drawn()
         run.log_folder(folder)
+    publish(run, f"{config.experiment}: {run.name}", metrics | _predicted(predictions))
     return model
 
 
-def _start_pictures(folder: Path, data: Prepared, trained: Trained) -> Callable[[], None]:
+def _predicted(predictions: Sequence[Predicted]) -> dict[str, float]:
+    return {f"prediction_{p.label}": p.value for p in predictions}
+
+
+def log_results(
+    run: Run,
+    config: Config,
+    data: Prepared,
+    trained: Trained,
+    metrics: dict[str, float],
+    predictions: Sequence[Predicted],
+    params: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Log the metrics, the predictions, tags and the data set; and params not logged before."""
+    tags = {
+        "data_digest": data.rows.digest,
+        "epochs_run": len(trained.losses),
+        "sample": f"mae and the plots show {sampled(data)}",
+    }
+    if collinear := trained.plan.optimum.collinear:
+        tags["collinear"] = ", ".join(collinear)
+    run.log(metrics | _predicted(predictions), tags, params)
+    columns = list(data.encoding.columns)
+    run.log_dataset(config.experiment, data.rows.digest, _where(config), columns, data.rows.rows)
+
+
+def start_pictures(folder: Path, data: Prepared, trained: Trained) -> Callable[[], None]:
+    """Start to draw a run's pictures into folder/plots; returns what waits for them."""
     (folder / "plots").mkdir()
     sample = data.rows.sample
     if not len(sample.rows):  # every held-out row was dropped, or none drawn
@@ -88,8 +106,12 @@ def _start_pictures(folder: Path, data: Prepared, trained: Trained) -> Callable[
     return start_drawing(what, folder / "plots")
 
 
-def _store_model(run: Run, config: Config, data: Prepared, trained: Trained) -> str:
-    """Log the model, load it back, and hold both against the trained one; returns its URI."""
+def store_model(run: Run, config: Config, data: Prepared, trained: Trained) -> str:
+    """Log the model, load it back, and hold both against the trained one; returns its URI.
+
+    Raises:
+        RuntimeError: the stored model does not predict what the trained one does.
+    """
     module = raw_model(trained.intercept, trained.weights, config.training)
     named = config.data.kind == "table"
     example = _example(data)
@@ -122,9 +144,10 @@ def _example(data: Prepared) -> pd.DataFrame:
     return raw
 
 
-def _write_files(
-    folder: Path, config: Config, trained: Trained, predictions: list[Predicted]
+def write_files(
+    folder: Path, config: Config, trained: Trained, predictions: Sequence[Predicted]
 ) -> None:
+    """Write config.yaml, coefficients.json and predictions.json."""
     best = trained.plan.optimum
     text = yaml.safe_dump(config.model_dump(), sort_keys=False)
     (folder / "config.yaml").write_text(text)
@@ -143,19 +166,16 @@ def sampled(data: Prepared) -> str:
 
 
 def _coefficients(trained: Trained, best: LeastSquares) -> dict:
-    def line(value: float, exact: float, error: float | None) -> dict:
-        t_value = exact / error if error else None
-        return {
+    values = [trained.intercept, *trained.weights.tolist()]
+    return {
+        exact.name: {
             "trained": value,
-            "least_squares": exact,
-            "standard_error": error,
-            "t_value": t_value,
+            "least_squares": exact.value,
+            "standard_error": exact.error,
+            "t_value": exact.t_value,
         }
-
-    table = {"intercept": line(trained.intercept, best.intercept, best.intercept_error)}
-    for i, name in enumerate(trained.names):
-        table[name] = line(float(trained.weights[i]), float(best.weights[i]), best.errors[i])
-    return table
+        for value, exact in zip(values, best.coefficients, strict=True)
+    }
 
 
 def _where(config: Config) -> str:

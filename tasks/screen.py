@@ -56,16 +56,13 @@ def print_fit(trained: Trained, metrics: Mapping[str, float], counts: Mapping[st
 
 
 def _print_coefficients(trained: Trained) -> None:
-    best = trained.plan.optimum
-    lines = [("intercept", trained.intercept, best.intercept, best.intercept_error)]
-    lines += zip(
-        best.names, trained.weights.tolist(), best.weights.tolist(), best.errors, strict=True
-    )
-    width = max(len(line[0]) for line in lines[:MOST_LINES])
+    exact = trained.plan.optimum.coefficients
+    lines = list(zip([trained.intercept, *trained.weights.tolist()], exact, strict=True))
+    width = max(len(best.name) for best in exact[:MOST_LINES])
     print(f"{'':{width}}  {'trained':>13}  {'least squares':>13}  {'std. error':>11}  {'t':>9}")
-    for name, value, exact, error in lines[:MOST_LINES]:
-        known = f"{error:11.4g}  {exact / error:9.3g}" if error else f"{'-':>11}  {'-':>9}"
-        print(f"{name:{width}}  {value:13.6g}  {exact:13.6g}  {known}")
+    for value, best in lines[:MOST_LINES]:
+        known = f"{best.error:11.4g}  {best.t_value:9.3g}" if best.error else f"{'-':>11}  {'-':>9}"
+        print(f"{best.name:{width}}  {value:13.6g}  {best.value:13.6g}  {known}")
     if len(lines) > MOST_LINES:
         print(f"... {len(lines) - MOST_LINES} more in coefficients.json")
     sys.stdout.flush()
@@ -117,6 +114,12 @@ def print_history(model: str, history: Sequence[Chapter]) -> None:
 
 def _moment(milliseconds: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(milliseconds / 1000))
+
+
+def print_trial(number: int, total: int, name: str, result: str) -> None:
+    """One line a trial of a sweep."""
+    width = len(str(total))
+    print(f"Trial [{number:{width}}/{total}], {name}: {result}", flush=True)
 
 
 def note(text: str) -> None:

@@ -24,7 +24,7 @@ Loaded = TypeVar("Loaded")
 
 
 def latest_model() -> str:
-    """The model of the run that finished last, as runs:/ID/model.
+    """The newest model of a run that finished, as runs:/ID/model.
 
     Raises:
         InputError: no run has finished yet.
@@ -32,18 +32,19 @@ def latest_model() -> str:
     quiet()
     client = MlflowClient()
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    found = client.search_runs(
-        experiments,
-        "attributes.status = 'FINISHED'",
-        order_by=["attributes.end_time DESC"],
-        max_results=1,
-    )
-    if not found:
-        raise InputError(
-            "MODEL must name a model, because no run has finished here yet. "
-            "Run make run-pipeline first, or give MODEL=runs:/ID/model."
-        )
-    return f"runs:/{found[0].info.run_id}/model"
+    newest = [{"field_name": "creation_timestamp", "ascending": False}]
+    token = None
+    while True:
+        page = client.search_logged_models(experiments, order_by=newest, page_token=token)
+        for model in page:
+            if client.get_run(model.source_run_id).info.status == "FINISHED":
+                return f"runs:/{model.source_run_id}/model"
+        token = page.token
+        if not token:
+            raise InputError(
+                "MODEL must name a model, because no run has finished here yet. "
+                "Run make run-pipeline first, or give MODEL=runs:/ID/model."
+            )
 
 
 def default_model() -> str:

@@ -8,18 +8,21 @@ import re
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
-from mlflow.exceptions import MlflowException
 
 from regression.config import Config
 from tasks.lease import exclusive
+from tasks.tracking.description import NOTE_TAG, description, how_it_ended, what_it_is
+from tasks.tracking.experiment import experiment_id, unused_name
 from tasks.tracking.losses import BATCH, LossLog
 
+LOCAL_UI = "http://127.0.0.1:5000"
 LEASE_TAG = "plumbline.lease"
 MODEL_PARAM = "registry.model"
 LONGEST_NAME = 250  # of a metric
@@ -42,21 +45,46 @@ class Run:
         self.experiment_id = experiment_id
         self.losses = LossLog(lambda batch: client.log_batch(run_id, metrics=batch))
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Log final values; those that are no finite number are left out.
+    @property
+    def page(self) -> str:
+        """Where MLflow's UI shows it: on the tracking server, or where `make ui` opens one."""
+        server = os.environ.get("MLFLOW_TRACKING_URI", "")
+        server = server if server.startswith("http") else LOCAL_UI
+        return f"{server}/#/experiments/{self.experiment_id}/runs/{self.id}"
 
-        Characters that MLflow does not take in a name are replaced, and long names are cut.
+    def log(
+        self,
+        metrics: Mapping[str, float] = MappingProxyType({}),
+        tags: Mapping[str, object] = MappingProxyType({}),
+        params: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Log final values, tags and params; in one call, because each costs a transaction.
+
+        Metrics that are no finite number are left out; characters that MLflow does not take in
+        their names are replaced, and long names are cut. A param that is there already must have
+        the same value.
         """
         now = int(time.time() * 1000)
         named = {_metric_name(key): value for key, value in metrics.items()}
         values = [Metric(k, v, now, 0) for k, v in named.items() if math.isfinite(v)]
-        for first in range(0, len(values), BATCH):
-            self.client.log_batch(self.id, metrics=values[first : first + BATCH])
+        most = BATCH - len(tags) - len(params)
+        self.client.log_batch(
+            self.id,
+            metrics=values[:most],
+            params=[Param(key, value) for key, value in params.items()],
+            tags=[RunTag(key, str(value)[:LONGEST_VALUE]) for key, value in tags.items()],
+        )
+        self._log(values[most:])
 
-    def set_tags(self, tags: Mapping[str, object]) -> None:
-        """Set tags, in one call."""
-        values = [RunTag(k, str(v)[:LONGEST_VALUE]) for k, v in tags.items()]
-        self.client.log_batch(self.id, tags=values)
+    def log_losses(self, losses: Sequence[float]) -> None:
+        """Log a whole loss curve at once, for a run that begins when training is over."""
+        now = int(time.time() * 1000)
+        metrics = [Metric("loss", loss, now, epoch) for epoch, loss in enumerate(losses, 1)]
+        self._log(metrics)
+
+    def _log(self, metrics: Sequence[Metric]) -> None:
+        for first in range(0, len(metrics), BATCH):
+            self.client.log_batch(self.id, metrics=metrics[first : first + BATCH])
 
     def log_dataset(
         self, name: str, digest: str, source: str, schema: list[str], rows: int
@@ -83,30 +111,49 @@ class Run:
         """Log every file of a folder as an artifact of the same name."""
         self.client.log_artifacts(self.id, str(folder))
 
+    def end(self, status: str, reason: str = "") -> None:
+        """Set the final status, the description and, where there is one, the tag `reason`."""
+        end_run(self.client, self.id, status, reason)
+
 
 @contextmanager
-def tracked_run(config: Config, device: str, flow_run_id: str, lease: str) -> Iterator[Run]:
+def tracked_run(
+    config: Config, name: str, device: str, flow_run_id: str, lease: str
+) -> Iterator[Run]:
     """Begin a run with its params and tags; end it with a true status, whatever happens.
 
     FINISHED; FAILED with the tag `reason` for an exception; KILLED for an interruption. Losses
-    logged so far are sent first in all cases.
+    logged so far are sent first in all cases. The description says how it ended and what it was.
+
+    Args:
+        name: what the run is called; a number is added where the experiment has that name already.
     """
     quiet()
     client = open_store()
-    tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, **git_state()}
-    begun = client.create_run(_experiment(client, config.experiment), tags=tags)
+    experiment = experiment_id(client, config.experiment)
+    told = description("Running.", what_it_is(config, device, flow_run_id))
+    tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, NOTE_TAG: told, **git_state()}
+    called = unused_name(client, experiment, name)
+    begun = client.create_run(experiment, tags=tags, run_name=called)
     run = Run(client, begun.info.run_id, begun.info.run_name, begun.info.experiment_id)
-    try:
-        client.log_batch(run.id, params=_params(config, device))
+    with ended_truly(run):
+        run.log(params=params_of(config, device))
         with run.losses:
             yield run
+
+
+@contextmanager
+def ended_truly(run: Run) -> Iterator[None]:
+    """Give a run the status that says how the body ended."""
+    try:
+        yield
     except Exception as error:
-        _end(run, "FAILED", f"{type(error).__name__}: {error}")
+        run.end("FAILED", f"{type(error).__name__}: {error}")
         raise
     except BaseException:
-        _end(run, "KILLED", "interrupted")
+        run.end("KILLED", "interrupted")
         raise
-    _end(run, "FINISHED")
+    run.end("FINISHED")
 
 
 def open_store() -> MlflowClient:
@@ -133,8 +180,7 @@ def kill_runs(lease: str, reason: str) -> set[str]:
     found = client.search_runs(experiments, f"tags.`{LEASE_TAG}` = '{lease}'")
     for run in found:
         if run.info.status == "RUNNING":
-            client.set_tag(run.info.run_id, "reason", reason)
-            client.set_terminated(run.info.run_id, "KILLED")
+            end_run(client, run.info.run_id, "KILLED", reason)
     return {run.data.params[MODEL_PARAM] for run in found if MODEL_PARAM in run.data.params}
 
 
@@ -163,21 +209,14 @@ def _metric_name(key: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", key)[:LONGEST_NAME]
 
 
-def _experiment(client: MlflowClient, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found:
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-        return found.experiment_id
-    try:
-        return client.create_experiment(name)
-    except MlflowException:  # another process was faster
-        return client.get_experiment_by_name(name).experiment_id
+def params_of(config: Config, device: str) -> dict[str, str]:
+    """Every leaf of a configuration by its dotted key, and the device as resolved."""
+    return {**leaves(config.model_dump()), "device": device}
 
 
-def _params(config: Config, device: str) -> list[Param]:
-    leaves = dict(_leaves(config.model_dump(), ""))
-    return [Param(key, value) for key, value in {**leaves, "device": device}.items()]
+def leaves(value: object, key: str = "") -> dict[str, str]:
+    """What a nested mapping holds, as text by dotted key."""
+    return dict(_leaves(value, key))
 
 
 def _leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
@@ -191,7 +230,11 @@ def _leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
     yield key, text
 
 
-def _end(run: Run, status: str, reason: str = "") -> None:
-    if reason:
-        run.set_tags({"reason": reason})
-    run.client.set_terminated(run.id, status)
+def end_run(client: MlflowClient, run_id: str, status: str, reason: str = "") -> None:
+    """Give a run its status, last of all, after the reason and the description."""
+    data = client.get_run(run_id).data
+    told = how_it_ended(status, reason, data.metrics, data.tags.get("epochs_run", ""))
+    _, _, what = data.tags.get(NOTE_TAG, "").partition("\n\n")
+    tags = {NOTE_TAG: description(told, what)} | ({"reason": reason} if reason else {})
+    client.log_batch(run_id, tags=[RunTag(k, v[:LONGEST_VALUE]) for k, v in tags.items()])
+    client.set_terminated(run_id, status)

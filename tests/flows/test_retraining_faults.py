@@ -205,6 +205,7 @@ def test_a_server_keeps_the_registry_as_well_as_a_file(
         "mlflow", "server", "--workers", "1", "--host", "127.0.0.1",
         "--port", address.rpartition(":")[2], "--backend-store-uri", f"sqlite:///{tmp_path}/m.db",
         "--artifacts-destination", str(tmp_path / "artifacts"),
+        "--uvicorn-opts", "--log-level=error",  # nobody reads its log, and a full pipe blocks it
     )  # fmt: skip
 
     def up() -> bool:

@@ -11,7 +11,7 @@ from regression.compress import compress
 from regression.compressed import Compressed, combine
 from regression.config import Split, SyntheticData
 from regression.least_squares import least_squares, squared_error
-from regression.rows import Synthetic
+from regression.rows import BLOCK_ROWS, Synthetic
 from tests.regression.tools import Rows, factor_of, opened, random_rows, read, rows_of, write
 
 SPLITS = [Split(), Split(test_fraction=0.3), Split(folds=3), Split(test_fraction=0.3, folds=3)]
@@ -159,12 +159,13 @@ def test_a_file_that_changed_since_it_was_listed_is_an_error_that_may_pass(tmp_p
 
 
 def test_rows_are_told_block_by_block_dropped_ones_included(tmp_path):
-    columns = columns_of(random_rows(20_000, 1))
+    rows = BLOCK_ROWS + 1_000
+    columns = columns_of(random_rows(rows, 1))
     columns["x0"][3] = None
     source = opened(write(tmp_path / "a.csv", columns), missing="drop")
     told: list[int] = []
     found = compress(source, source.parts[0], Split(), on_rows=told.append)
-    assert (sum(told), found.rows, found.dropped) == (20_000, 19_999, 1)
+    assert (sum(told), found.rows, found.dropped) == (rows, rows - 1, 1)
     assert len(told) > 1
 
 

@@ -2,10 +2,11 @@
 
 import pytest
 
+from regression.rows import BLOCK_ROWS
 from tests.regression.tools import refusal, write
 
-FAR = 20_001  # beyond the first block
-ROWS = 30_000
+FAR = BLOCK_ROWS + 1_000  # beyond the first block
+ROWS = FAR + 1_000
 
 
 def numbers() -> dict[str, list]:

@@ -162,6 +162,27 @@ def test_folding_is_as_good_as_householder_whatever_the_scale(scale):
     assert torch.allclose(r / scale, triangle(rows) / scale, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("d", [6, 7, 8, 22])
+def test_a_long_first_block_is_folded_as_by_householder(d):
+    rows = random_rows(12_000, d)
+    expected = triangle(rows)
+    assert torch.allclose(fold(None, rows), expected, rtol=0, atol=1e-13 * float(expected.max()))
+
+
+@pytest.mark.parametrize("apart", [1e-3, 1e-7, 1e-11])
+def test_nearly_collinear_columns_keep_what_tells_them_apart(apart):
+    rows = random_rows(4_000, 3)
+    far = random_rows(4_000, 1, seed=3)[:, 0]
+    rows[:, 1] = rows[:, 0] + apart * far
+    r = None
+    for block in rows.split(1_000):
+        r = fold(r, block)
+    # what is left of column 1 beside column 0: found from the difference, which is exact
+    gap = rows[:, 1] - rows[:, 0]
+    left = (gap - rows[:, 0] * (gap @ rows[:, 0]) / rows[:, 0].square().sum()).norm()
+    assert float(r[1, 1]) == pytest.approx(float(left), rel=1e-14 / apart)
+
+
 @pytest.mark.parametrize("later", [1e-9, 1e9])
 def test_blocks_of_very_different_size_are_folded_without_loss(later):
     first, second = random_rows(100, 3), random_rows(100, 3, seed=5) * later

@@ -125,6 +125,16 @@ def test_standard_errors_are_those_of_the_covariance_matrix(bias):
     assert fit.residual_deviation**2 * (40 - design.shape[1]) == pytest.approx(fit.rss)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_t_values_are_coefficients_in_standard_errors(bias):
+    fit = least_squares(compressed(random_rows(40, 2)).train, bias)
+    table = fit.coefficients
+    assert [line.name for line in table] == ["intercept", "x0", "x1"]
+    expected = [w / e for w, e in zip(fit.weights.tolist(), fit.errors, strict=True)]
+    assert [line.t_value for line in table[1:]] == expected
+    assert table[0].t_value == (fit.intercept / fit.intercept_error if bias else None)
+
+
 def test_columns_that_others_determine_are_named():
     rows = random_rows(50, 4)
     rows[:, 1] = 4.2

@@ -8,20 +8,21 @@ import pyarrow as pa
 import pytest
 import torch
 
+from regression.rows import BLOCK_ROWS
 from tests.regression.tools import opened, read, refusal, rows_of, write
 
 FORMATS = ["csv", "parquet"]
 each_format = pytest.mark.parametrize("kind", FORMATS)
-FAR = 20_001  # beyond the first block
+FAR = BLOCK_ROWS + 1_000  # beyond the first block
 
 
-def numbers(n: int = 30_000) -> dict[str, list]:
+def numbers(n: int = FAR + 1_000) -> dict[str, list]:
     x = [0.1 * i - 7 for i in range(n)]
     return {"x": x, "z": [(-1.0) ** i / (i + 1) for i in range(n)], "y": [2 * v for v in x]}
 
 
 @each_format
-@pytest.mark.parametrize("n", [1, 2, 16_384, 16_385, 40_000])
+@pytest.mark.parametrize("n", [1, 2, BLOCK_ROWS, BLOCK_ROWS + 1, 2 * BLOCK_ROWS + 7])
 def test_every_bit_of_every_row_arrives_in_order(kind, n, tmp_path):
     columns = numbers(n)
     table = opened(write(tmp_path / f"a.{kind}", columns))
@@ -39,17 +40,17 @@ def test_blocks_do_not_depend_on_row_groups(tmp_path):
 
 
 def test_row_numbers_run_on_from_block_to_block(tmp_path):
-    table = opened(write(tmp_path / "a.csv", numbers(40_000)))
+    table = opened(write(tmp_path / "a.csv", numbers(2 * BLOCK_ROWS + 7)))
     next_row = 0
     for block in table.blocks(table.parts[0]):
         assert block.first_row == next_row
         next_row += block.span
-    assert next_row == 40_000
+    assert next_row == 2 * BLOCK_ROWS + 7
 
 
 @each_format
 def test_the_first_row_of_every_block_is_ones(kind, tmp_path):
-    table = opened(write(tmp_path / f"a.{kind}", numbers(20_000)))
+    table = opened(write(tmp_path / f"a.{kind}", numbers(FAR)))
     assert all((block.rows[0] == 1).all() for block in table.blocks(table.parts[0]))
 
 
@@ -103,7 +104,7 @@ def assert_names_place(message: str, kind: str, row: int = FAR) -> None:
 
 @each_format
 @pytest.mark.parametrize("value", [None, math.nan])
-@pytest.mark.parametrize("row", [1, 16_384, 16_385, FAR, 30_000])
+@pytest.mark.parametrize("row", [1, BLOCK_ROWS, BLOCK_ROWS + 1, FAR])
 def test_a_missing_value_is_refused_with_file_column_and_row(kind, value, row, tmp_path):
     message = refusal(spoilt(kind, value, tmp_path, row))
     assert_names_place(message, kind, row)
@@ -129,11 +130,11 @@ def test_every_spelling_of_missing_is_missing(value, tmp_path):
 @each_format
 def test_rows_with_a_missing_value_are_dropped_and_counted(kind, tmp_path):
     columns = numbers()
-    for name, row in (("x", 5), ("y", 6), ("z", 6), ("x", 20_000)):
+    for name, row in (("x", 5), ("y", 6), ("z", 6), ("x", FAR)):
         columns[name][row] = None
     found = read(write(tmp_path / f"a.{kind}", columns), missing="drop")
-    assert (found.rows, found.dropped) == (29_997, 3)
-    kept = {k: [v for i, v in enumerate(c) if i not in (5, 6, 20_000)] for k, c in columns.items()}
+    assert (found.rows, found.dropped) == (FAR + 997, 3)
+    kept = {k: [v for i, v in enumerate(c) if i not in (5, 6, FAR)] for k, c in columns.items()}
     expected = read(write(tmp_path / "kept" / f"a.{kind}", kept))
     assert torch.allclose(found.train.raw(), expected.train.raw(), rtol=1e-9, atol=1e-6)
 
@@ -141,9 +142,10 @@ def test_rows_with_a_missing_value_are_dropped_and_counted(kind, tmp_path):
 @each_format
 def test_a_first_block_of_nothing_but_missing_values_can_be_dropped(kind, tmp_path):
     columns = numbers()
-    columns["z"][:17_000] = [None] * 17_000
+    gone = BLOCK_ROWS + 500
+    columns["z"][:gone] = [None] * gone
     found = read(write(tmp_path / f"a.{kind}", columns), missing="drop")
-    assert (found.rows, found.dropped) == (13_000, 17_000)
+    assert (found.rows, found.dropped) == (FAR + 1_000 - gone, gone)
 
 
 @each_format

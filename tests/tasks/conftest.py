@@ -1,4 +1,4 @@
-"""A store of the test's own, on SQLite."""
+"""A store of its own for every test that talks to MLflow."""
 
 import shutil
 from pathlib import Path
@@ -9,17 +9,16 @@ from mlflow import MlflowClient
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database with all its tables: making them takes seconds, copying does not."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
+    """A SQLite store without runs, to be copied: making its tables takes seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}")
     return path
 
 
 @pytest.fixture
 def client(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
-    """MLflow on an empty database in a folder of the test's own."""
-    shutil.copy(empty_store, tmp_path)
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    """MLflow's client of a new SQLite store, which the environment names."""
+    uri = f"sqlite:///{shutil.copy(empty_store, tmp_path)}"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)

@@ -45,7 +45,7 @@ def logged(weight: float = 1.0) -> tuple[str, str]:
     with torch.no_grad():
         module.weight.fill_(weight)
         module.bias.fill_(0.5)
-    with tracked_run(CONFIG, "cpu", "flow", "lease") as run:
+    with tracked_run(CONFIG, "a run", "cpu", "flow", "lease") as run:
         example = pd.DataFrame({"x": [1.0, 2.0]})
         uri = log_model(run, module.eval(), Encoding(("x",), {}), True, example)
     return uri, run.id

@@ -1,15 +1,18 @@
 """What MLflow is told, against a real SQLite store."""
 
+import json
 import math
-from contextlib import nullcontext
+import re
+from contextlib import nullcontext, suppress
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from regression.config import Config
+from tasks.tracking.experiment import page
 from tasks.tracking.losses import LossLog
-from tasks.tracking.run import Run, tracked_run
+from tasks.tracking.run import Run, kill_runs, tracked_run
 
 CONFIG = Config.model_validate({"experiment": "tracking", "data": {"kind": "synthetic", "rows": 4}})
 
@@ -19,7 +22,7 @@ def ended_by(client: MlflowClient, error: BaseException | None) -> tuple[str, st
 
     known: list[Run] = []
     expected = pytest.raises(type(error)) if error else nullcontext()
-    with expected, tracked_run(CONFIG, "cpu", "flow", "lease") as run:
+    with expected, tracked_run(CONFIG, "try", "cpu", "flow", "lease") as run:
         known.append(run)
         run.losses.add(1, 0.5)
         if error:
@@ -38,8 +41,8 @@ def test_a_run_ends_as_its_body_did_and_keeps_its_losses(client: MlflowClient) -
 def test_any_metric_name_and_number_of_metrics_is_taken(client: MlflowClient) -> None:
     metrics = {f"prediction_{i}": float(i) for i in range(2_500)}
     metrics |= {"prediction_1e+20_a&b": 1.0, "long_" + "x" * 500: 2.0, "none": math.nan}
-    with tracked_run(CONFIG, "cpu", "flow", "lease") as run:
-        run.log_metrics(metrics)
+    with tracked_run(CONFIG, "try", "cpu", "flow", "lease") as run:
+        run.log(metrics)
     stored = client.get_run(run.id).data.metrics
     assert stored["prediction_1e_20_a_b"] == 1.0
     assert stored[("long_" + "x" * 500)[:250]] == 2.0
@@ -60,3 +63,74 @@ def test_losses_are_sent_in_order_in_batches_and_a_failure_is_not_lost() -> None
 
     with pytest.raises(OSError, match="the store is gone"), LossLog(refuse) as log:
         log.add(1, 1.0)
+
+
+def described(client: MlflowClient, run_id: str) -> tuple[str, str]:
+    """(how it ended, what it was) of a run's description."""
+    ending, what = client.get_run(run_id).data.tags["mlflow.note.content"].split("\n\n")
+    return ending, what
+
+
+def test_the_description_says_how_a_run_ended_and_leads_to_its_flow_run(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_UI_URL", "http://127.0.0.1:4200")
+    with tracked_run(CONFIG, "try", "cpu", "flow-id", "lease") as run:
+        assert described(client, run.id)[0] == "Running."
+        run.log(tags={"epochs_run": 1000})
+        run.log({"train_rmse": 0.25, "optimality_gap": 0.5})
+    assert described(client, run.id) == (
+        "Finished after 1,000 epochs: train_rmse 0.25, optimality_gap 0.5.",
+        "sgd, learning rate 0.01, mse, up to 1,000 epochs on 4 generated rows, noise 0 (cpu). "
+        "[Prefect run](http://127.0.0.1:4200/runs/flow-run/flow-id)",
+    )
+    with suppress(ValueError), tracked_run(CONFIG, "try", "cpu", "f", "lease") as run:
+        run.losses.add(1, 0.5)
+        raise ValueError("first line\nsecond line.")
+    ending, what = described(client, run.id)
+    assert ending == "Failed: ValueError: first line second line. Loss by then: 0.5."
+    assert what.endswith("/runs/flow-run/f)")
+
+
+def test_a_run_killed_from_outside_is_described_so(client: MlflowClient) -> None:
+    with tracked_run(CONFIG, "try", "cpu", "flow", "a-lease") as run:
+        kill_runs("another-lease", "the power went")
+        assert described(client, run.id)[0] == "Running."
+        kill_runs("a-lease", "the power went")
+        assert described(client, run.id)[0] == "Killed: the power went."
+        assert client.get_run(run.id).info.status == "KILLED"
+
+
+def test_names_are_numbered_within_an_experiment(client: MlflowClient) -> None:
+    def names(*wanted: str, config: Config = CONFIG) -> list[str]:
+        recorded = []
+        for name in wanted:
+            with tracked_run(config, name, "cpu", "flow", "lease") as run:
+                recorded.append(client.get_run(run.id).info.run_name)
+                assert run.name == recorded[-1]
+        return recorded
+
+    assert names("tutorial", "tutorial", "tutorial a=1", "tutorial", "tutorial a=1") == [
+        "tutorial", "tutorial (2)", "tutorial a=1", "tutorial (3)", "tutorial a=1 (2)",
+    ]  # fmt: skip
+    quoted = 'it\'s 100% "x" [1]\nand more'
+    told = 'it\'s 100% "x" [1] and more'
+    assert names(quoted, quoted) == [told, f"{told} (2)"]
+    assert [len(name) for name in names("x" * 500)] == [120]
+    elsewhere = CONFIG.model_copy(update={"experiment": "elsewhere"})
+    assert names("tutorial", config=elsewhere) == ["tutorial"]
+
+
+def test_a_new_experiment_has_a_description_and_a_view_that_it_links_to(
+    client: MlflowClient,
+) -> None:
+    with tracked_run(CONFIG, "try", "cpu", "flow", "lease"):
+        pass
+    experiment = client.get_experiment_by_name("tracking")
+    assert f"]({page(experiment)})" in experiment.tags["mlflow.note.content"]
+    key = re.search(r"viewStateShareKey=(\w+)", page(experiment)).group(1)
+    view = json.loads(experiment.tags[f"mlflow.sharedViewState.{key}"])
+    columns = json.loads(view["state"])["selectedColumns"]
+    assert columns.index("metrics.`test_rmse`") < columns.index("params.`training.optimizer`")
+    older = client.get_experiment(client.create_experiment("older"))
+    assert "viewStateShareKey" not in page(older)

@@ -1,0 +1,41 @@
+"""The flow of a sweep: what happens, in order."""
+
+from prefect import flow, tags
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from regression.sweep import Sweep
+from tasks.lease import lease, settle
+from tasks.search import MOST_AHEAD
+from tasks.shared_data import SharedData
+from tasks.sweep_recording import Recorder, conclude
+from tasks.tracking.sweep import tracked_sweep
+from tasks.trials import run_trials
+
+
+@flow(
+    name="sweep",
+    flow_run_name="{plan.base[experiment]}: {plan.title}",
+    task_runner=ThreadPoolTaskRunner(MOST_AHEAD),
+)
+def sweep(plan: Sweep, lease_name: str) -> str:
+    """Try many configurations and record them. Returns the parent run's name."""
+    with tracked_sweep(plan, flow_run.get_id(), lease_name) as tracked:
+        data = SharedData(plan)
+        recorder = Recorder(plan, tracked, data)
+        for trial in run_trials(plan, data, known=tracked.trials):
+            recorder.add(trial)
+        conclude(recorder)
+    return tracked.run.name
+
+
+def run(plan: Sweep) -> None:
+    """Run the flow here and say where to look."""
+    settle()
+    with lease() as name, tags(name), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        recorded = sweep(plan, name)
+    print(
+        f"Recorded as run '{recorded}' of experiment '{plan.base['experiment']}', a run nested in "
+        "it for each trial. To look at it: make ui"
+    )

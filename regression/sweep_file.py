@@ -1,0 +1,137 @@
+"""Reading a sweep: the base, what varies, and whether the two fit."""
+
+import difflib
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from regression.compress import VERSION
+from regression.config import Config, Section
+from regression.config_file import apply, nearest, read_yaml, validated
+from regression.errors import InputError, refuse
+from regression.evaluation import METRICS
+from regression.files import DataFile, find_files
+from regression.reference import known_keys
+from regression.sweep import Range, Search, Sweep, Values, takes_numbers
+
+MOST_CHECKED = 2_000  # combinations, before the first trial
+
+
+class SweepFile(Section):
+    """A sweep's file, as far as the base experiment's keys are not concerned."""
+
+    sweep: Search
+
+
+def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
+    """Read a sweep.
+
+    The file holds `sweep:` and either `base:`, the path of an experiment relative to this file,
+    with keys that replace the base's, or the base experiment's keys themselves.
+
+    Args:
+        path: the YAML file.
+        overrides: `key=value` strings; `sweep.trials=5` for the sweep, others for the base.
+
+    Raises:
+        InputError: a file is not readable, a key or a value is wrong in every trial that has it,
+            or the metric is one that no trial has.
+    """
+    raw = read_yaml(path)
+    base = raw.pop("base", None)
+    if base is not None:
+        if not isinstance(base, str):
+            raise refuse(f"{path}: base", "the path of a YAML file, relative to this one", base)
+        raw = _merged(read_yaml(Path(path).parent / base), raw)
+    for override in overrides:
+        apply(raw, override)
+    if "sweep" not in raw:
+        raise InputError(
+            f"{path}: sweep is missing. It must be a section that says what varies; "
+            "for a single experiment: make run-pipeline."
+        )
+    search = validated({"sweep": raw.pop("sweep")}, str(path), SweepFile).sweep
+    sweep = Sweep(name=Path(path).stem, base=raw, search=search)
+    _check_keys(sweep, path)
+    _check_metric(sweep, _check_values(sweep, path), path)
+    return sweep
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """The base with another mapping's leaves in place of its own."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _check_keys(sweep: Sweep, path: str | Path) -> None:
+    known = known_keys(Config)
+    for key, given in sweep.search.parameters.items():
+        where = f"{path}: sweep.parameters"
+        if key not in known:
+            raise InputError(f"{where}: {key} is not a known key.{nearest(key, Config)}")
+        if isinstance(given, Range) and not takes_numbers(key):
+            raise refuse(f"{where}.{key}", "a list of values (a range is for numbers)", "a range")
+
+
+def _check_values(sweep: Sweep, path: str | Path) -> list[Config]:
+    """The experiments of some combinations; each value must be right in one of them at least."""
+    given = sweep.search.parameters
+    ends = [[g.low, g.high] if isinstance(g, Range) else g for g in given.values()]
+    right: list[Config] = []
+    wrong: dict[tuple[str, str], str] = {}
+    seen: set[tuple[str, str]] = set()
+    for combination in itertools.islice(itertools.product(*ends), MOST_CHECKED):
+        values = dict(zip(given, combination, strict=True))
+        try:
+            right.append(sweep.trial(values))
+            seen |= _pairs(values)
+        except InputError as error:
+            for pair in _pairs(values):
+                wrong.setdefault(pair, str(error).removeprefix("this combination: "))
+    for pair, message in wrong.items():
+        if pair not in seen:
+            raise InputError(f"{path}: sweep.parameters.{pair[0]}: {message}")
+    return right
+
+
+def _pairs(values: Values) -> set[tuple[str, str]]:
+    return {(key, json.dumps(value)) for key, value in values.items()}
+
+
+def _check_metric(sweep: Sweep, trials: Sequence[Config], path: str | Path) -> None:
+    metric, where = sweep.search.metric, f"{path}: sweep.metric"
+    if metric not in METRICS:
+        close = difflib.get_close_matches(metric, METRICS, n=1)
+        hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(METRICS)}."
+        raise InputError(f"{where} is not a known metric: '{metric}'. {hint}")
+    for start, key in (("test_", "test_fraction"), ("cv_", "folds")):
+        if metric.startswith(start) and not any(getattr(c.data, key) for c in trials):
+            raise refuse(f"{where}", f"another metric while data.{key} is 0", metric)
+
+
+def fingerprint(sweep: Sweep) -> str:
+    """What a sweep's results depend on, as one word: its keys, its files, and who searches."""
+    data = sweep.base.get("data", {})
+    paths = [data.get("path"), *_listed(sweep.search.parameters.get("data.path"))]
+    files = [asdict(file) for path in paths if path for file in _found(path)]
+    told = [VERSION, version("optuna"), sweep.model_dump(mode="json"), files]
+    return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _listed(given: Range | list[Any] | None) -> list[Any]:
+    return given if isinstance(given, list) else []
+
+
+def _found(path: str) -> tuple[DataFile, ...]:
+    try:
+        return find_files(path)
+    except InputError:
+        return ()  # its trials will say so

@@ -1,0 +1,50 @@
+"""What Prefect's UI shows beside a flow run: a summary, a link to MLflow, progress of long work."""
+
+import time
+from collections.abc import Mapping
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
+
+from tasks.tracking.run import Run
+
+QUIET_SECONDS = 3.0  # no artifact for what is over sooner; and at most one update in that time
+SHOWN = ("train_mse", "train_rmse", "test_rmse", "test_r2", "optimal_mse", "optimality_gap")
+
+
+def publish(run: Run, title: str, metrics: Mapping[str, float]) -> None:
+    """A markdown summary of what came out, and a link to the MLflow run that has the rest."""
+    told = {name: metrics[name] for name in SHOWN if name in metrics}
+    told |= {name: value for name, value in metrics.items() if name.startswith("prediction_")}
+    rows = [f"| {name} | {value:.6g} |" for name, value in told.items()]
+    table = "\n".join(["| metric | value |", "|---|---:|", *rows])
+    text = f"# {title}\n\n[Run '{run.name}' in MLflow]({run.page})\n\n{table}\n"
+    create_markdown_artifact(text, key="summary", description=f"What {title} came to")
+    create_link_artifact(run.page, f"Run '{run.name}'", key="mlflow-run", description=title)
+
+
+class ProgressArtifact:
+    """A bar in Prefect's UI for work that takes long."""
+
+    def __init__(self, key: str, what: str, total: int) -> None:
+        self._key, self._what, self._total = key, what, total
+        self._last = time.monotonic()
+        self._id: UUID | None = None
+
+    def show(self, done: int) -> None:
+        """Say how much is done; call it from the flow's own thread."""
+        now = time.monotonic()
+        finished = done >= self._total and self._id is not None
+        if now - self._last < QUIET_SECONDS and not finished:
+            return
+        self._last = now
+        progress = 100.0 * done / max(1, self._total)
+        if self._id is None:
+            self._id = create_progress_artifact(progress, self._key, self._what)
+        else:
+            update_progress_artifact(self._id, progress)

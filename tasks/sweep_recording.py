@@ -1,0 +1,182 @@
+"""What MLflow keeps of a sweep: each trial when it is over, and the whole in the parent."""
+
+import csv
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from prefect import task
+
+from regression.device import resolve_device
+from regression.errors import AllTrialsFailedError
+from regression.sweep import Sweep, label
+from regression.threads import one_thread
+from regression.trial import attempt
+from tasks.artifacts import ProgressArtifact, publish
+from tasks.pictures import draw_beside
+from tasks.recording import log_results, start_pictures, store_model, write_files
+from tasks.screen import print_trial
+from tasks.search import Proposal
+from tasks.shared_data import SharedData
+from tasks.tracking.description import description, how_it_ended, what_it_is
+from tasks.tracking.run import Run, leaves, params_of
+from tasks.tracking.sweep import Recorded, SweepRun
+from tasks.trials import Trial
+
+
+class Recorder:
+    """Records the trials of a sweep one after another: a single writer, whatever the store.
+
+    Attributes:
+        tracked: the parent run and its trials.
+        best: the best trial so far, where this process ran it: its model waits to be stored.
+    """
+
+    def __init__(self, sweep: Sweep, tracked: SweepRun, data: SharedData) -> None:
+        self.sweep, self.tracked, self.data = sweep, tracked, data
+        self.best: Trial | None = None
+        self._progress = ProgressArtifact("trials", f"Trials of {sweep.title}", sweep.trials)
+
+    def add(self, trial: Trial) -> None:
+        """Record a trial that is over: params, losses, metrics and files, or why it failed."""
+        proposal, outcome = trial.proposal, trial.outcome
+        metrics = dict(outcome.metrics or {})
+        with self.tracked.recording(proposal, _note(trial, self.tracked), outcome.reason) as run:
+            run.log_losses(outcome.losses)
+            if outcome.reason:
+                run.log(params=_params(trial))
+            else:
+                self._log(run, trial)
+        recorded = Recorded(proposal.number, proposal.values, run.id, metrics, outcome.reason)
+        self.tracked.trials[proposal.number] = recorded
+        self._say(trial, recorded)
+        self._progress.show(len(self.tracked.trials))
+
+    def _log(self, run: Run, trial: Trial) -> None:
+        outcome, made = trial.outcome, (trial.config, trial.data, trial.outcome.trained)
+        log_results(run, *made, outcome.metrics, outcome.predictions, _params(trial))
+        with tempfile.TemporaryDirectory() as scratch:
+            write_files(Path(scratch), trial.config, outcome.trained, outcome.predictions)
+            run.log_folder(Path(scratch))
+        if self.sweep.search.keep_models == "all":
+            log_model_of(run, trial)
+
+    def _say(self, trial: Trial, recorded: Recorded) -> None:
+        metric = self.sweep.search.metric
+        result = recorded.reason or f"{metric} {recorded.metrics[metric]:.6g}"
+        if best_of(self.sweep, self.tracked) is recorded:
+            self.best, result = trial, f"{result} (the best so far)"
+        print_trial(recorded.number, self.sweep.trials, label(recorded.values), result)
+
+    def best_trial(self) -> Trial:
+        """The best trial with its model; trained again where an interrupted command trained it."""
+        best = best_of(self.sweep, self.tracked)
+        if self.best is None or self.best.proposal.number != best.number:
+            config = self.sweep.trial(best.values)
+            device = resolve_device(config.training.device, config.training.dtype)
+            data = self.data.of(config, device)
+            with one_thread():  # as the process that trained it first
+                outcome = attempt(config, data, device)
+            self.best = Trial(Proposal(best.number, best.values), outcome, config, data, device)
+        return self.best
+
+
+def _note(trial: Trial, tracked: SweepRun) -> str:
+    """The description of a trial's run: how it ended, and what it was."""
+    outcome = trial.outcome
+    status = "FAILED" if outcome.reason else "FINISHED"
+    losses = {"loss": outcome.losses[-1]} if outcome.losses else {}
+    metrics = losses | (outcome.metrics or {})
+    ending = how_it_ended(status, outcome.reason, metrics, str(len(outcome.losses)))
+    made = trial.config and what_it_is(trial.config, trial.device, tracked.flow_run_id)
+    return description(ending, made or f"A trial of '{tracked.run.name}' that is no experiment.")
+
+
+def log_model_of(run: Run, trial: Trial) -> None:
+    """Store a trial's model and pictures in its run."""
+    with tempfile.TemporaryDirectory() as scratch:
+        drawn = start_pictures(Path(scratch), trial.data, trial.outcome.trained)
+        store_model(run, trial.config, trial.data, trial.outcome.trained)
+        drawn()
+        run.log_folder(Path(scratch))
+
+
+@task
+def conclude(recorder: Recorder) -> None:
+    """Store the best model; put the best params and metrics, a table and pictures in the parent.
+
+    Raises:
+        AllTrialsFailedError: no trial has a result.
+    """
+    sweep, tracked = recorder.sweep, recorder.tracked
+    best = best_of(sweep, tracked)
+    if best is None:
+        first = tracked.trials[min(tracked.trials)]
+        raise AllTrialsFailedError(
+            f"all {len(tracked.trials)} trials failed; the first: {first.reason}. "
+            "Mend what varies, or the base, and run the same command again."
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "plots").mkdir()
+        drawn = _draw(sweep, tracked, best, folder / "plots")
+        trial = recorder.best_trial()
+        if sweep.search.keep_models == "best":
+            log_model_of(tracked.run_of(best), trial)
+        tags = {"best_trial": best.number, "best_run_id": best.run_id}
+        tracked.run.log(best.metrics, tags, _params(trial))
+        _write_table(sweep, tracked, folder / "trials.csv")
+        drawn()
+        tracked.run.log_folder(folder)
+    publish(tracked.run, f"The best of {len(tracked.trials)} trials", best.metrics)
+
+
+def best_of(sweep: Sweep, tracked: SweepRun) -> Recorded | None:
+    """The best trial, the first of several; None while none has a result."""
+    search = sweep.search
+    sign = 1 if search.direction == "minimize" else -1
+    return min(
+        _done(tracked),
+        key=lambda trial: (sign * trial.metrics[search.metric], trial.number),
+        default=None,
+    )
+
+
+def _done(tracked: SweepRun) -> list[Recorded]:
+    return [tracked.trials[n] for n in sorted(tracked.trials) if not tracked.trials[n].reason]
+
+
+def _draw(sweep: Sweep, tracked: SweepRun, best: Recorded, folder: Path) -> Callable[[], None]:
+    done = _done(tracked)
+    what = {
+        "metric": sweep.search.metric,
+        "reached": [trial.metrics[sweep.search.metric] for trial in done],
+        "best": done.index(best),
+        "values": {k: [trial.values[k] for trial in done] for k in sweep.search.parameters},
+    }
+    return draw_beside("tasks.sweep_pictures", what, folder)
+
+
+def _write_table(sweep: Sweep, tracked: SweepRun, path: Path) -> None:
+    """A line a trial: what varied, the sweep's metric, the other metrics, why it failed."""
+    trials = [tracked.trials[number] for number in sorted(tracked.trials)]
+    others = {name for trial in trials for name in trial.metrics} - {sweep.search.metric, "loss"}
+    metrics = [sweep.search.metric, *sorted(others)]
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["trial", *sweep.search.parameters, *metrics, "reason", "run_id"])
+        for trial in trials:
+            values = [_cell(trial.values[key]) for key in sweep.search.parameters]
+            reached = [trial.metrics.get(name, "") for name in metrics]
+            table.writerow([trial.number, *values, *reached, trial.reason, trial.run_id])
+
+
+def _cell(value: object) -> str:
+    return next(iter(leaves(value, "value").values()))
+
+
+def _params(trial: Trial) -> dict[str, str]:
+    """The whole configuration; what varied where that makes no experiment."""
+    if trial.config is None:
+        return {key: _cell(value) for key, value in trial.proposal.values.items()}
+    return params_of(trial.config, trial.device)

@@ -1,0 +1,185 @@
+"""The MLflow runs of a sweep: one parent, a nested run for each trial, and resuming them."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.entities import Run as MlflowRun
+
+from regression.sweep import Sweep, Values, label
+from regression.sweep_file import fingerprint
+from tasks.search import Proposal
+from tasks.tracking.description import NOTE_TAG, description, what_a_sweep_is
+from tasks.tracking.experiment import experiment_id, unused_name
+from tasks.tracking.run import (
+    LEASE_TAG,
+    LONGEST_VALUE,
+    Run,
+    ended_truly,
+    git_state,
+    leaves,
+    open_store,
+    quiet,
+)
+
+PARENT_TAG = "mlflow.parentRunId"
+SWEEP_TAG = "plumbline.sweep"
+NUMBER_TAG = "plumbline.trial"
+VALUES_TAG = "plumbline.values"
+RESUMED = ("KILLED", "FAILED")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A trial that is in the store.
+
+    Attributes:
+        number: of the trial, from 1.
+        values: what it varied.
+        run_id: its run.
+        metrics: by name; empty where it failed.
+        reason: why it failed; empty where it did not.
+    """
+
+    number: int
+    values: Values
+    run_id: str
+    metrics: Mapping[str, float]
+    reason: str
+
+
+class SweepRun:
+    """A sweep's parent run, and the trials that it has.
+
+    Attributes:
+        run: the parent.
+        trials: what is recorded, by number.
+    """
+
+    def __init__(self, run: Run, trials: dict[int, Recorded], tags: Mapping[str, str]) -> None:
+        self.run, self.trials, self._tags = run, trials, tags
+
+    @property
+    def flow_run_id(self) -> str:
+        """Prefect's id of the flow run."""
+        return self._tags["prefect_flow_run_id"]
+
+    @contextmanager
+    def recording(self, proposal: Proposal, note: str, reason: str) -> Iterator[Run]:
+        """A nested run for a trial that is over: FINISHED, or FAILED where there is a reason.
+
+        Args:
+            proposal: its number and values.
+            note: the run's description.
+            reason: why it failed.
+        """
+        client, parent = self.run.client, self.run
+        tags = {
+            **self._tags,
+            NOTE_TAG: note,
+            **({"reason": reason[:LONGEST_VALUE]} if reason else {}),
+            PARENT_TAG: parent.id,
+            NUMBER_TAG: str(proposal.number),
+            VALUES_TAG: json.dumps(proposal.values),
+        }
+        name = label(proposal.values)
+        begun = client.create_run(parent.experiment_id, tags=tags, run_name=name)
+        run = Run(client, begun.info.run_id, name, parent.experiment_id)
+        try:
+            yield run
+        except BaseException:
+            run.end("KILLED", "interrupted while it was recorded")
+            raise
+        client.set_terminated(run.id, "FAILED" if reason else "FINISHED")
+
+    def run_of(self, trial: Recorded) -> Run:
+        """A recorded trial's run."""
+        name = label(trial.values)
+        return Run(self.run.client, trial.run_id, name, self.run.experiment_id)
+
+
+@contextmanager
+def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepRun]:
+    """Begin a sweep's parent run, or take up the one that was interrupted.
+
+    It is taken up where nothing differs: what varies, the base, and the data's files.
+    """
+    quiet()
+    client = open_store()
+    tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, **git_state()}
+    identity = fingerprint(sweep)
+    experiment = experiment_id(client, str(sweep.base["experiment"]))
+    told = description("Running.", what_a_sweep_is(sweep, flow_run_id))
+    found = _interrupted(client, experiment, identity)
+    if found is None:
+        begun = client.create_run(
+            experiment,
+            tags=tags | {SWEEP_TAG: identity, NOTE_TAG: told},
+            run_name=unused_name(client, experiment, sweep.title),
+        )
+        run = Run(client, begun.info.run_id, begun.info.run_name, experiment)
+        trials = {}
+    else:
+        run = Run(client, found.info.run_id, found.info.run_name, experiment)
+        trials = _taken_up(client, found)
+        client.update_run(run.id, status="RUNNING")
+        run.log(tags=tags | {NOTE_TAG: told})
+    with ended_truly(run):
+        run.log(params=leaves(sweep.search.model_dump(), "sweep"))
+        yield SweepRun(run, trials, tags)
+
+
+def _interrupted(client: MlflowClient, experiment: str, identity: str) -> MlflowRun | None:
+    """The newest parent of this identity, where it did not finish."""
+    found = client.search_runs(
+        [experiment],
+        f"tags.`{SWEEP_TAG}` = '{identity}'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    return found[0] if found and found[0].info.status in RESUMED else None
+
+
+def _taken_up(client: MlflowClient, parent: MlflowRun) -> dict[int, Recorded]:
+    """The trials that count; the others (half recorded, or to be tried again) are deleted.
+
+    Trials that failed count where the sweep was interrupted. Where it failed as a whole they are
+    tried again: what made it fail may be mended.
+    """
+    counts = ("FINISHED",) if parent.info.status == "FAILED" else ("FINISHED", "FAILED")
+    trials = {}
+    for run in children(client, parent):
+        recorded = _recorded(run)
+        if run.info.status in counts and recorded.number not in trials:
+            trials[recorded.number] = recorded
+        else:
+            client.delete_run(run.info.run_id)
+    return trials
+
+
+def children(client: MlflowClient, parent: MlflowRun) -> list[MlflowRun]:
+    """The nested runs of a run, the oldest first."""
+    wanted = f"tags.`{PARENT_TAG}` = '{parent.info.run_id}'"
+    found, token = [], None
+    while True:
+        page = client.search_runs(
+            [parent.info.experiment_id],
+            wanted,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _recorded(run: MlflowRun) -> Recorded:
+    tags = run.data.tags
+    values = json.loads(tags[VALUES_TAG])
+    failed = run.info.status == "FAILED"
+    metrics = {} if failed else run.data.metrics
+    reason = tags.get("reason", "unknown") if failed else ""
+    return Recorded(int(tags[NUMBER_TAG]), values, run.info.run_id, metrics, reason)

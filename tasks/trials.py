@@ -1,0 +1,113 @@
+"""The trials of a sweep, side by side: a Prefect task each, computed by a process of a pool."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from prefect import task
+
+from regression.config import Config
+from regression.device import resolve_device
+from regression.errors import InputError
+from regression.prepared import Prepared
+from regression.sweep import Sweep, label
+from regression.trial import Outcome
+from tasks.search import AHEAD, Proposal, search_of
+from tasks.shared_data import SharedData
+from tasks.tracking.sweep import Recorded
+from tasks.workers import Attempt, workers
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial and what came of it.
+
+    Attributes:
+        proposal: its number and values.
+        outcome: its result, or why it has none.
+        config: the experiment; None where the values make none.
+        data: what it trained on; None where that could not be read.
+        device: where it trained.
+    """
+
+    proposal: Proposal
+    outcome: Outcome
+    config: Config | None = None
+    data: Prepared | None = None
+    device: str = ""
+
+
+def run_trials(sweep: Sweep, data: SharedData, known: Mapping[int, Recorded]) -> Iterator[Trial]:
+    """Run every trial that is not known already; yield them in the order of their numbers.
+
+    Args:
+        sweep: the base and what varies.
+        data: where trials get their rows.
+        known: the trials that an interrupted sweep recorded, by number.
+
+    Raises:
+        InputError: data that no parameter varies is wrong.
+        OSError: a process that trains died.
+    """
+    search, ahead = search_of(sweep), AHEAD[sweep.search.method]
+    under_way: deque[tuple[Proposal, Callable[[], Trial] | None]] = deque()
+
+    def finish() -> Iterator[Trial]:
+        proposal, result = under_way.popleft()
+        trial = result() if result else None
+        metrics = (trial.outcome if trial else known[proposal.number]).metrics or {}
+        search.tell(proposal, metrics.get(sweep.search.metric))
+        if trial:
+            yield trial
+
+    with workers() as attempt:
+        for proposal in search:
+            new = proposal.number not in known
+            under_way.append((proposal, _start(sweep, proposal, data, attempt) if new else None))
+            if len(under_way) == ahead:
+                yield from finish()
+        while under_way:
+            yield from finish()
+
+
+def _start(
+    sweep: Sweep, proposal: Proposal, data: SharedData, attempt: Attempt
+) -> Callable[[], Trial]:
+    """Submit a trial; returns what waits for it."""
+    config = None
+    try:
+        config = sweep.trial(proposal.values)
+        device = resolve_device(config.training.device, config.training.dtype)
+    except InputError as error:
+        return _failed(proposal, config, error)
+    try:
+        rows = data.of(config, device)
+    except InputError as error:
+        if not data.varies:
+            raise
+        return _failed(proposal, config, error)
+    work = partial(attempt, config, rows, device)
+    future = trial.submit(proposal.number, label(proposal.values), work)
+    return lambda: Trial(proposal, _checked(future.result(), sweep), config, rows, device)
+
+
+def _failed(proposal: Proposal, config: Config | None, error: InputError) -> Callable[[], Trial]:
+    trial = Trial(proposal, Outcome([], reason=str(error)), config)
+    return lambda: trial
+
+
+def _checked(outcome: Outcome, sweep: Sweep) -> Outcome:
+    """A trial without the sweep's metric has failed, too."""
+    if outcome.reason or sweep.search.metric in outcome.metrics:
+        return outcome
+    return Outcome(
+        outcome.losses,
+        reason=f"it has no {sweep.search.metric}: no row is held out, or the value is not finite",
+    )
+
+
+@task(task_run_name="trial {number}: {name}")
+def trial(number: int, name: str, work: Callable[[], Outcome]) -> Outcome:
+    """Train one configuration; waits for the process that does."""
+    return work()

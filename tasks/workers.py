@@ -1,0 +1,85 @@
+"""Processes that train: a sweep's trials are computed here, one a core.
+
+Threads would not do: a training step is Python for the most part, and two threads of it take
+longer than one. This module imports neither prefect nor mlflow, so that workers start fast.
+"""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any
+
+from regression.config import Config
+from regression.device import present_devices
+from regression.prepared import Prepared
+from regression.trial import Outcome, attempt
+
+Attempt = Callable[[Config, Prepared, str], Outcome]
+PATIENCE_SECONDS = 5
+_given: dict[str, Any] = {}  # what a worker was started with
+
+
+@contextmanager
+def workers() -> Iterator[Attempt]:
+    """Yields `attempt`, computed in a process that is waited for; threads may share it.
+
+    One process a core; where there is an accelerator two, each with a context of its own there.
+    Leaving the body early stops trials under way at their next epoch.
+
+    Raises:
+        OSError: (the function) a process died.
+    """
+    context = multiprocessing.get_context("spawn")
+    stopped = context.Event()
+    count = 2 if len(present_devices()) > 1 else os.cpu_count() or 1
+    pool = ProcessPoolExecutor(count, context, _begin, (stopped,))
+    for _ in range(count):
+        pool.submit(os.getpid)  # starts them now: they import while the rows are read
+
+    def attempt_there(config: Config, data: Prepared, device: str) -> Outcome:
+        # Bytes both ways: torch would move every small tensor to shared memory, a file each.
+        try:
+            told = pool.submit(_attempt, pickle.dumps((config, data, device))).result()
+        except BrokenProcessPool:
+            raise OSError(
+                "a process that trains ended by itself: killed, or out of memory. The same "
+                "command goes on where this sweep stopped."
+            ) from None
+        return pickle.loads(told)
+
+    try:
+        yield attempt_there
+    finally:
+        stopped.set()
+        end = threading.Thread(target=lambda: pool.shutdown(cancel_futures=True), daemon=True)
+        end.start()
+        end.join(PATIENCE_SECONDS)  # what is in a long epoch ends with this process
+
+
+def _begin(stopped: Any) -> None:
+    """Make a worker: it leaves Ctrl-C to its starter, and ends with it, however that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _given["stopped"] = stopped
+
+    def end() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _attempt(told: bytes) -> bytes:
+    def on_epoch(epoch: int, loss: float) -> None:
+        if _given["stopped"].is_set():
+            raise KeyboardInterrupt
+
+    return pickle.dumps(attempt(*pickle.loads(told), on_epoch))

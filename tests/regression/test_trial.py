@@ -1,0 +1,61 @@
+"""One trial: the pipeline's result, or the reason why there is none."""
+
+import pytest
+import torch
+
+from regression.compress import compress
+from regression.compressed import combine
+from regression.config import Config, SyntheticData
+from regression.prepared import Prepared
+from regression.rows import Synthetic
+from regression.training import make_plan, train
+from regression.trial import attempt
+
+DATA = {"kind": "synthetic", "rows": 200, "weights": [1.0, -2.0, 0.5], "noise": 0.1}
+
+
+def prepared(data: SyntheticData) -> Prepared:
+    source = Synthetic(data)
+    whole = combine([compress(source, part, data) for part in source.parts])
+    return Prepared.of(whole, data, source, {})
+
+
+def config(**training: object) -> Config:
+    return Config.model_validate({"experiment": "t", "data": DATA, "training": training})
+
+
+def test_a_trial_trains_as_the_pipeline_does() -> None:
+    given = config(epochs=50, learning_rate=0.1)
+    data = prepared(given.data)
+    outcome = attempt(given, data, "cpu")
+    direct = train(make_plan(data.rows, given.training), given.training, "cpu", lambda *_: None)
+    assert outcome.reason == ""
+    assert outcome.losses == direct.losses
+    assert torch.equal(outcome.trained.weights, direct.weights)
+    assert outcome.metrics["train_mse"] >= outcome.metrics["optimal_mse"]
+
+
+@pytest.mark.parametrize(
+    ("training", "reason", "epochs"),
+    [
+        ({"learning_rate": 1e6}, r"InputError: training.learning_rate must be at most", 0),
+        ({"learning_rate": 1e300, "optimizer": "adamw"}, r"TrainingDivergedError", 1),
+    ],
+)
+def test_a_trial_that_fails_says_why_and_keeps_its_losses(
+    training: dict, reason: str, epochs: int
+) -> None:
+    given = config(epochs=100, **training)
+    outcome = attempt(given, prepared(given.data), "cpu")
+    assert outcome.reason.startswith(reason)
+    assert outcome.trained is None
+    assert len(outcome.losses) >= epochs
+
+
+def test_an_interruption_is_no_outcome() -> None:
+    def interrupt(epoch: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    given = config(epochs=5)
+    with pytest.raises(KeyboardInterrupt):
+        attempt(given, prepared(given.data), "cpu", interrupt)
