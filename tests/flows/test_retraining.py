@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 import mlflow
 import pytest
 
-from tests.flows.conftest import Done, Workspace
+from tests.flows.conftest import Done, Workspace, eventually
 
 CONFIG = "configs/retraining.yaml"
 
@@ -145,7 +145,7 @@ def test_the_champion_is_served_its_curl_line_works_and_wrong_rows_get_a_4xx(
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 0
-    assert workspace.processes() == []
+    eventually(lambda: not workspace.processes())
 
 
 def test_serving_what_is_not_there_is_refused(workspace: Workspace) -> None:
