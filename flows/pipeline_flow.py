@@ -10,6 +10,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from regression.config import Config
 from regression.device import resolve_device
 from tasks.compression import compress_all
+from tasks.gates import check_drift, promote
 from tasks.lease import lease, settle
 from tasks.modelling import evaluate, predict, train
 from tasks.reading import source_of
@@ -30,10 +31,14 @@ def pipeline(config: Config, name: str, lease_name: str) -> str:
     with tracked_run(config, name, device, flow_run.get_id(), lease_name) as run:
         source = source_of(config.data)
         data = compress_all(source, config.data, device)
+        if config.registry:
+            check_drift(run, config, data)
         trained = train(data, config, device, run.losses.add)
         metrics = evaluate(trained, data, config)
         predictions = predict(trained, data, config.prediction.inputs)
-        record(run, config, data, trained, metrics, predictions)
+        model = record(run, config, data, trained, metrics, predictions)
+        if config.registry:
+            promote(run, config, model, data, metrics)
     return run.name
 
 

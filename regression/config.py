@@ -7,31 +7,25 @@ key is reported at once.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Name = Annotated[str, Field(min_length=1)]
+from regression.gate_config import Drift, Registry, check_gates
+from regression.section import (
+    Count,
+    Fraction,
+    Name,
+    NotNegative,
+    Positive,
+    Section,
+    Seed,
+    disagreement,
+)
 
 Optimizer = Literal[
     "sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "lbfgs"
 ]
 WITH_MOMENTUM = ("sgd", "rmsprop")
 WITHOUT_WEIGHT_DECAY = ("lbfgs",)
-
-
-def disagreement(*parts: object) -> ValueError:
-    """An error between keys: the keys, what is allowed, what was found."""
-    return ValueError(*map(str, parts))
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys refused, types strict, values finite."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Split(Section):
@@ -212,6 +206,8 @@ class Config(Section):
     data: Annotated[SyntheticData | TableData, Field(discriminator="kind")]
     training: Training = Training()
     prediction: Prediction = Prediction()
+    registry: Registry | None = None
+    drift: Drift | None = None
     runner: Literal["threads"] = Field("threads", description="what per-file work runs on")
 
     @model_validator(mode="before")
@@ -235,4 +231,9 @@ class Config(Section):
                 raise disagreement(
                     f"prediction.inputs[{number}]", f"{width} number(s), one a feature", row
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _gates_fit(self) -> "Config":
+        check_gates(self.registry, self.drift, self.data.test_fraction, self.data.folds)
         return self

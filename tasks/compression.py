@@ -20,6 +20,7 @@ from regression.prepared import Prepared
 from regression.rows import Source
 from regression.table import Table
 from tasks.artifacts import ProgressArtifact
+from tasks.factor_cache import mark_used
 from tasks.screen import bar
 
 
@@ -132,6 +133,7 @@ class _Waves:
         keys = [cache_key(self.source, part, self.split) for part in wave]
         whole_wave = self.kept and len(wave) == MERGED_AT_ONCE
         key = "group-" + hashlib.sha256("".join(keys).encode()).hexdigest() if whole_wave else None
+        mark_used(self.store, [each for each in (key, *keys) if each])
         if key and (values := self._known(key)):
             group = Compressed.from_dict(values)
             self._count("reused", len(wave), group)

@@ -48,7 +48,11 @@ def lease() -> Iterator[str]:
 
 
 def settle() -> None:
-    """Set right what dead processes left: MLflow runs to KILLED, Prefect's flow runs to Crashed."""
+    """Set right what dead processes left.
+
+    MLflow runs become KILLED, Prefect's flow runs Crashed, and a promotion that had been decided is
+    carried out.
+    """
     for path in sorted(_folder().iterdir()):
         with contextlib.suppress(FileNotFoundError), path.open() as lock:
             try:
@@ -61,9 +65,10 @@ def settle() -> None:
 
 
 def _settle(name: str) -> None:
+    from tasks.tracking.registry import settle_models
     from tasks.tracking.run import kill_runs
 
-    kill_runs(name, REASON)
+    settle_models(kill_runs(name, REASON))
     _crash_flow_runs(name)
 
 

@@ -46,7 +46,7 @@ class Workspace:
         """This process's, without settings of Prefect and MLflow."""
         return {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
 
-    def start(self, *arguments: str) -> subprocess.Popen:
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen:
         """Start `python -m ARGUMENTS` there, in a process group of its own."""
         return subprocess.Popen(
             [sys.executable, "-m", *arguments],
@@ -59,9 +59,9 @@ class Workspace:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str) -> Done:
+    def run(self, *arguments: str, **variables: str) -> Done:
         """Run `python -m ARGUMENTS` there to its end."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, **variables)
         out, err = process.communicate(timeout=180)
         return Done(process.returncode, out, err)
 
@@ -152,8 +152,8 @@ def started(workspace: Workspace) -> Iterator[Callable[..., subprocess.Popen]]:
     """Start commands that are ended with the test."""
     processes = []
 
-    def start(*arguments: str) -> subprocess.Popen:
-        processes.append(workspace.start(*arguments))
+    def start(*arguments: str, **variables: str) -> subprocess.Popen:
+        processes.append(workspace.start(*arguments, **variables))
         return processes[-1]
 
     yield start

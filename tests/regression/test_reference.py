@@ -17,7 +17,9 @@ def test_every_leaf_of_a_configuration_is_a_known_key():
         for section, value in config.items()
         for key in (value if isinstance(value, dict) else [""])
     }
-    assert {key for key in found if not key.startswith(("registry", "schedule"))} <= set(KEYS)
+    assert {key for key in found if not key.startswith(("registry", "drift", "schedule"))} <= set(
+        KEYS
+    )
 
 
 @pytest.mark.parametrize("key", KEYS)
