@@ -7,31 +7,22 @@ key is reported at once.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from regression.gate_config import Registry
+from regression.schedule_config import Notify, Schedule, Window
+from regression.section import Count, Name, Section, disagreement
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Name = Annotated[str, Field(min_length=1)]
 
 Optimizer = Literal[
     "sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "lbfgs"
 ]
 WITH_MOMENTUM = ("sgd", "rmsprop")
 WITHOUT_WEIGHT_DECAY = ("lbfgs",)
-
-
-def disagreement(*parts: object) -> ValueError:
-    """An error between keys: the keys, what is allowed, what was found."""
-    return ValueError(*map(str, parts))
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys refused, types strict, values finite."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Split(Section):
@@ -119,6 +110,7 @@ class TableData(Split):
     missing: Literal["error", "drop"] = Field(
         "error", description="rows with a missing value: stop there, or drop, count and say so"
     )
+    window: Window | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> "TableData":
@@ -212,6 +204,9 @@ class Config(Section):
     data: Annotated[SyntheticData | TableData, Field(discriminator="kind")]
     training: Training = Training()
     prediction: Prediction = Prediction()
+    registry: Registry | None = None
+    schedule: Schedule | None = None
+    notify: Notify | None = None
     runner: Literal["threads"] = Field("threads", description="what per-file work runs on")
 
     @model_validator(mode="before")
@@ -225,6 +220,18 @@ class Config(Section):
             return raw
         table = raw["data"].get("kind") == "table"
         return {**raw, "training": {**training, "standardize": table}}
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> "Config":
+        window = self.data.window if isinstance(self.data, TableData) else None
+        if window and window.half_life and not self.training.compressible:
+            raise disagreement(
+                "data.window.half_life",
+                "left out unless training.loss is mse and training.batch_size is null (only the "
+                "R factor carries the weights)",
+                window.half_life,
+            )
+        return self
 
     @model_validator(mode="after")
     def _inputs_fit(self) -> "Config":
