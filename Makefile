@@ -29,6 +29,9 @@ $(STAMP): pyproject.toml requirements.lock
 run-pipeline: $(STAMP) ## run one experiment: CONFIG=configs/tutorial.yaml SET="training.epochs=500"
 	@$(RUN) -m flows.pipeline $(CONFIG) $(SET)
 
+schedule: $(STAMP) ## retrain on a schedule until stopped: CONFIG=configs/retraining.yaml SET="..."
+	@exec $(RUN) -m flows.schedule $(CONFIG) $(SET)
+
 predict: $(STAMP) ## predict rows of a file: INPUT=rows.csv OUTPUT=out.csv [MODEL=runs:/ID/model]
 	@$(RUN) -m flows.prediction "$(INPUT)" "$(OUTPUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(KEEP),--keep "$(KEEP)")
 
@@ -63,4 +66,4 @@ clean: ## remove .venv and caches; runs, models and Prefect's history stay
 clean-history: ## remove everything recorded here: mlflow.db, mlruns, .prefect
 	@rm -rf mlflow.db* mlruns .prefect
 
-.PHONY: help install run-pipeline predict ui test test-slow lint docs bench lock clean clean-history
+.PHONY: help install run-pipeline schedule predict ui test test-slow lint docs bench lock clean clean-history
