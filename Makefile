@@ -32,6 +32,9 @@ run-pipeline: $(STAMP) ## run one experiment: CONFIG=configs/tutorial.yaml SET="
 sweep: $(STAMP) ## run many configurations: CONFIG=configs/sweep.yaml SET="sweep.trials=50"
 	@$(RUN) -m flows.sweep $(if $(filter file,$(origin CONFIG)),configs/sweep.yaml,$(CONFIG)) $(SET)
 
+schedule: $(STAMP) ## retrain on a schedule until stopped: CONFIG=configs/retraining.yaml SET="..."
+	@exec $(RUN) -m flows.schedule $(if $(filter file,$(origin CONFIG)),configs/retraining.yaml,$(CONFIG)) $(SET)
+
 predict: $(STAMP) ## predict rows of a file: INPUT=rows.csv OUTPUT=out.csv [MODEL=models:/NAME@champion]
 	@$(RUN) -m flows.prediction "$(INPUT)" "$(OUTPUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(KEEP),--keep "$(KEEP)")
 
@@ -78,5 +81,5 @@ clean: ## remove .venv and caches; runs, models and Prefect's history stay
 clean-history: ## remove everything recorded here: mlflow.db, mlruns, .prefect
 	@rm -rf mlflow.db* mlruns .prefect
 
-.PHONY: help install run-pipeline sweep compare predict serve-model history rollback ui test \
-	test-slow lint docs bench lock clean clean-history
+.PHONY: help install run-pipeline sweep schedule compare predict serve-model history rollback ui \
+	test test-slow lint docs bench lock clean clean-history

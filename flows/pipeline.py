@@ -16,6 +16,7 @@ from flows.server import prefect_server
 from regression.config import Config
 from regression.config_file import load
 from regression.reference import as_text
+from tasks.lease import only_retraining
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,11 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(lambda: run_pipeline(*read_arguments(arguments)))
 
 
-def read_arguments(arguments: Sequence[str] | None) -> tuple[str, list[str]]:
+def read_arguments(
+    arguments: Sequence[str] | None,
+    module: str = "flows.pipeline",
+    description: str = "Run one experiment.",
+) -> tuple[str, list[str]]:
     """The configuration's path and the overrides."""
     parser = argparse.ArgumentParser(
-        prog="python -m flows.pipeline",
-        description="Run one experiment.",
+        prog=f"python -m {module}",
+        description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Keys, each with what it may hold, its default and its meaning:\n\n"
         + as_text(Config),
@@ -50,7 +55,8 @@ def run_pipeline(path: str, overrides: Sequence[str]) -> None:
     prepare_environment()
     config = load(path, overrides)
     check_inputs(config)
-    with prefect_server(meanwhile=import_the_slow_parts):
+    model = config.registry.model if config.registry else None
+    with only_retraining(model), prefect_server(meanwhile=import_the_slow_parts):
         from flows.pipeline_flow import run
 
         run(config, run_name(path, overrides))

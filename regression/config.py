@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from regression.gate_config import Drift, Registry, check_gates
+from regression.schedule_config import Notify, Schedule, Window
 from regression.section import (
     Count,
     Fraction,
@@ -113,6 +114,7 @@ class TableData(Split):
     missing: Literal["error", "drop"] = Field(
         "error", description="rows with a missing value: stop there, or drop, count and say so"
     )
+    window: Window | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> "TableData":
@@ -208,6 +210,8 @@ class Config(Section):
     prediction: Prediction = Prediction()
     registry: Registry | None = None
     drift: Drift | None = None
+    schedule: Schedule | None = None
+    notify: Notify | None = None
     runner: Literal["threads"] = Field("threads", description="what per-file work runs on")
 
     @model_validator(mode="before")
@@ -221,6 +225,18 @@ class Config(Section):
             return raw
         table = raw["data"].get("kind") == "table"
         return {**raw, "training": {**training, "standardize": table}}
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> "Config":
+        window = self.data.window if isinstance(self.data, TableData) else None
+        if window and window.half_life and not self.training.compressible:
+            raise disagreement(
+                "data.window.half_life",
+                "left out unless training.loss is mse and training.batch_size is null (only the "
+                "R factor carries the weights)",
+                window.half_life,
+            )
+        return self
 
     @model_validator(mode="after")
     def _inputs_fit(self) -> "Config":

@@ -7,7 +7,7 @@ columns is the cosine of the angle between their parts of R[1:].
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -182,7 +182,7 @@ def _with_rest(factor: Factor, indicators: list[str]) -> Factor:
     zero = torch.zeros(1, dtype=torch.float64)
     shift = torch.cat([factor.shift[:-1], zero, factor.shift[-1:]])
     columns = (*factor.columns[:-1], rest, factor.columns[-1])
-    return Factor(columns, triangle(r), factor.rows, shift)
+    return replace(factor, columns=columns, r=triangle(r), shift=shift)
 
 
 def _known_indicators(then: Portrait, now: Portrait) -> Iterator[str]:

@@ -83,7 +83,7 @@ def cross_validation(data: Compressed, names: tuple[str, ...], bias: bool) -> di
         others = [factor for i, factor in enumerate(data.folds) if i != number and factor.rows]
         if held.rows and others:
             fit = least_squares(merge(others).select(columns), bias)
-            error = squared_error(held.select(columns), fit.intercept, fit.weights) / held.rows
+            error = squared_error(held.select(columns), fit.intercept, fit.weights) / held.weight
             errors.append(math.sqrt(error))
     if not errors:
         return {}
@@ -96,6 +96,6 @@ def _scores(share: str, line: Line, factor: Factor) -> dict[str, float]:
         return {}
     sse = squared_error(factor, line.intercept, line.weights)
     total = total_squares(factor)
-    mse = sse / factor.rows
+    mse = sse / factor.weight
     r2 = 1 - sse / total if total > 0 else math.nan
     return {f"{share}_mse": mse, f"{share}_rmse": math.sqrt(mse), f"{share}_r2": r2}

@@ -5,23 +5,27 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import groupby
 from typing import Any
 
 from prefect import task, unmapped
 from prefect.futures import PrefectFuture
 from prefect.results import get_result_store
 
+from regression.batches import count_rows
 from regression.compress import VERSION, compress
 from regression.compressed import Compressed, combine_group, combine_groups
 from regression.config import Split, SyntheticData, TableData
 from regression.factor import MERGED_AT_ONCE
+from regression.files import DataFile
 from regression.prepared import Prepared
 from regression.rows import Source
 from regression.table import Table
 from tasks.artifacts import ProgressArtifact
 from tasks.factor_cache import mark_used
 from tasks.screen import bar
+
+COUNTED_BYTES = 1 << 28  # of CSV files that are left out and were never read
 
 
 @dataclass
@@ -103,7 +107,8 @@ def compress_all(source: Source, data: SyntheticData | TableData, device: str) -
         except BaseException:
             reading.stopped.set()
             raise
-    return Prepared.of(whole, data, source, {**waves.counts, "rows_dropped": whole.dropped})
+    counts = {**waves.counts, "rows_dropped": whole.dropped, **waves.count_left_out()}
+    return Prepared.of(whole, data, source, counts)
 
 
 class _Waves:
@@ -119,26 +124,43 @@ class _Waves:
         self.source, self.device, self.reading = source, device, reading
         self.split = Split(**{name: getattr(data, name) for name in Split.model_fields})
         self.kept = isinstance(source, Table)
+        window = data.window if isinstance(data, TableData) else None
+        self.half_life = window.half_life if window else None
         self.store = get_result_store().update_for_task(compress_part)
         self.progress = ProgressArtifact("reading", "Files compressed", len(source.parts))
         self.counts = {"files_new": 0, "files_reused": 0, "rows_new": 0, "rows_reused": 0}
 
     def groups(self) -> Iterator[Compressed]:
-        """The merged factors of every 64 parts, in order."""
-        parts = iter(self.source.parts)
-        while wave := list(islice(parts, MERGED_AT_ONCE)):
-            yield self._group(wave)
+        """The merged factors of every 64 parts, in order.
+
+        Groups begin at every 64th of all files, so that a window that moves on leaves them as they
+        were: known ones stay known.
+        """
+        placed = zip(self.source.places, self.source.parts, strict=True)
+        last = self.source.places[-1]
+        for number, wave in groupby(placed, key=lambda each: each[0] // MERGED_AT_ONCE):
+            group = self._group([part for _, part in wave])
+            end = min((number + 1) * MERGED_AT_ONCE - 1, last)
+            yield group.weighted(self._weight(last - end)) if self.half_life else group
+
+    def _weight(self, age: int) -> float:
+        """Of a row with so many files after its own."""
+        return 2.0 ** (-age / self.half_life)
 
     def _group(self, wave: list[str]) -> Compressed:
         keys = [cache_key(self.source, part, self.split) for part in wave]
         whole_wave = self.kept and len(wave) == MERGED_AT_ONCE
-        key = "group-" + hashlib.sha256("".join(keys).encode()).hexdigest() if whole_wave else None
+        told = "".join([*keys, str(self.half_life or "")]) if whole_wave else ""
+        key = "group-" + hashlib.sha256(told.encode()).hexdigest() if whole_wave else None
         mark_used(self.store, [each for each in (key, *keys) if each])
         if key and (values := self._known(key)):
             group = Compressed.from_dict(values)
             self._count("reused", len(wave), group)
             return group
-        group = combine_group(self._parts(wave, keys))
+        parts = self._parts(wave, keys)
+        if self.half_life:  # within the group: the last file's rows count one
+            parts = [p.weighted(self._weight(len(parts) - 1 - i)) for i, p in enumerate(parts)]
+        group = combine_group(parts)
         if key:
             self.store.write(group.to_dict(), key=key)
         return group
@@ -169,6 +191,28 @@ class _Waves:
             return self.store.read(key).result
         except ValueError:  # what Prefect's local storage raises for a path that does not exist
             return None
+
+    def count_left_out(self) -> dict[str, int]:
+        """How many files and rows the window leaves out.
+
+        Rows are known from earlier passes and from Parquet files; those of other CSV files are
+        counted where that is little work, and otherwise rows_left_out is missing.
+        """
+        if not isinstance(self.source, Table):
+            return {}
+        left_out = self.source.left_out
+        known = [self._rows_read_before(file) for file in left_out]
+        unread = [file for file, rows in zip(left_out, known, strict=True) if rows is None]
+        counts = {"files_left_out": len(left_out)}
+        if sum(file.size for file in unread if file.is_csv) > COUNTED_BYTES:
+            return counts
+        rows = [rows for rows in known if rows is not None] + [count_rows(file) for file in unread]
+        return counts if None in rows else {**counts, "rows_left_out": sum(rows)}
+
+    def _rows_read_before(self, file: DataFile) -> int | None:
+        values = self._known(cache_key(self.source, file.uri, self.split))
+        part = Compressed.from_dict(values) if values else None
+        return part.rows + part.dropped if part else None
 
     def _count(self, share: str, files: int, part: Compressed) -> None:
         self.counts[f"files_{share}"] += files

@@ -33,6 +33,12 @@ def print_fit(trained: Trained, metrics: Mapping[str, float], counts: Mapping[st
         f"Rows: {rows:,} in {files:,} files ({counts['files_reused']:,} of them read before), "
         f"{counts['rows_dropped']:,} dropped"
     )
+    if counts["files_left_out"]:
+        left_out = counts.get("rows_left_out")
+        print(
+            f"Outside the window: {counts['files_left_out']:,} files, "
+            f"{'uncounted' if left_out is None else format(left_out, ',')} rows"
+        )
     shares = [("Train", "train"), ("Held out", "test")]
     for name, share in shares:
         if f"{share}_rmse" in metrics:

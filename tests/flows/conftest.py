@@ -51,7 +51,7 @@ class Workspace:
         return subprocess.Popen(
             [sys.executable, "-m", *arguments],
             cwd=self.root,
-            env=self.environment,
+            env=self.environment | variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
