@@ -32,8 +32,23 @@ run-pipeline: $(STAMP) ## run one experiment: CONFIG=configs/tutorial.yaml SET="
 sweep: $(STAMP) ## run many configurations: CONFIG=configs/sweep.yaml SET="sweep.trials=50"
 	@$(RUN) -m flows.sweep $(if $(filter file,$(origin CONFIG)),configs/sweep.yaml,$(CONFIG)) $(SET)
 
-predict: $(STAMP) ## predict rows of a file: INPUT=rows.csv OUTPUT=out.csv [MODEL=runs:/ID/model]
+schedule: $(STAMP) ## retrain on a schedule until stopped: CONFIG=configs/retraining.yaml SET="..."
+	@exec $(RUN) -m flows.schedule $(if $(filter file,$(origin CONFIG)),configs/retraining.yaml,$(CONFIG)) $(SET)
+
+predict: $(STAMP) ## predict rows of a file: INPUT=rows.csv OUTPUT=out.csv [MODEL=models:/NAME@champion]
 	@$(RUN) -m flows.prediction "$(INPUT)" "$(OUTPUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(KEEP),--keep "$(KEEP)")
+
+compare: $(STAMP) ## what differs between runs, and what it did: [EXPERIMENT=name] [RUNS="id id"] [OUT=report.html]
+	@$(RUN) -m flows.compare $(if $(EXPERIMENT),--experiment "$(EXPERIMENT)") $(if $(RUNS),--runs $(RUNS)) $(if $(OUT),--out "$(OUT)")
+
+serve-model: $(STAMP) ## answer REST requests on 127.0.0.1, until Ctrl-C: [MODEL=models:/NAME@champion]
+	@$(RUN) -m flows.serving $(if $(MODEL),--model "$(MODEL)")
+
+history: $(STAMP) ## which version of a registered model was live when, and why: MODEL=name
+	@$(RUN) -m flows.history "$(MODEL)"
+
+rollback: $(STAMP) ## let an earlier version be champion: MODEL=name [TO=version]
+	@$(RUN) -m flows.rollback "$(MODEL)" $(if $(TO),--to "$(TO)")
 
 ui: $(STAMP) ## open the MLflow and the Prefect UI on 127.0.0.1, until Ctrl-C
 	@$(RUN) -m flows.ui
@@ -66,4 +81,5 @@ clean: ## remove .venv and caches; runs, models and Prefect's history stay
 clean-history: ## remove everything recorded here: mlflow.db, mlruns, .prefect
 	@rm -rf mlflow.db* mlruns .prefect
 
-.PHONY: help install run-pipeline sweep predict ui test test-slow lint docs bench lock clean clean-history
+.PHONY: help install run-pipeline sweep schedule compare predict serve-model history rollback ui \
+	test test-slow lint docs bench lock clean clean-history

@@ -16,6 +16,8 @@ DEFAULTS = {
     "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "true",
+    # a schedule that is new or resumed is planned within seconds, not a minute
+    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
     # MLflow: the store of a bare `mlflow ui` started here
     "MLFLOW_TRACKING_URI": f"sqlite:///{ROOT / 'mlflow.db'}",
     "MLFLOW_DISABLE_TELEMETRY": "true",

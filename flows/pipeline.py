@@ -17,6 +17,7 @@ from flows.server import prefect_server
 from regression.config import Config
 from regression.config_file import load
 from regression.reference import as_text
+from tasks.lease import only_retraining
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,11 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(lambda: run_pipeline(*read_arguments(arguments)))
 
 
-def read_arguments(arguments: Sequence[str] | None) -> tuple[str, list[str]]:
+def read_arguments(
+    arguments: Sequence[str] | None,
+    module: str = "flows.pipeline",
+    description: str = "Run one experiment.",
+) -> tuple[str, list[str]]:
     """The configuration's path and the overrides."""
     parser = argparse.ArgumentParser(
-        prog="python -m flows.pipeline",
-        description="Run one experiment.",
+        prog=f"python -m {module}",
+        description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Keys, each with what it may hold, its default and its meaning:\n\n"
         + as_text(Config),
@@ -52,7 +57,9 @@ def run_pipeline(path: str, overrides: Sequence[str]) -> None:
     config = load(path, overrides)
     check_inputs(config)
     check_runner(config)
+    model = config.registry.model if config.registry else None
     with (
+        only_retraining(model),
         cluster(config) as found,
         prefect_server(meanwhile=import_the_slow_parts),
         connected_to(found),
@@ -63,9 +70,12 @@ def run_pipeline(path: str, overrides: Sequence[str]) -> None:
 
 
 def run_name(path: str, overrides: Sequence[str]) -> str:
-    """What tells a run apart within its experiment: the file, and what was changed of it."""
+    """What tells a run apart within its experiment: the file, and what was changed of it.
+
+    Keys of `training` are written without it: a name is read in narrow columns.
+    """
     changed = [each for each in overrides if not each.startswith("experiment=")]
-    return " ".join([Path(path).stem, *changed])
+    return " ".join([Path(path).stem, *(each.removeprefix("training.") for each in changed)])
 
 
 def import_the_slow_parts() -> None:

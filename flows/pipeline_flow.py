@@ -11,8 +11,10 @@ from flows.cluster import on_cluster
 from regression.config import Config
 from regression.device import device_of
 from tasks.compression import compress_all
-from tasks.lease import lease, settle
+from tasks.gates import check_drift, promote
+from tasks.lease import held_lease, lease, settle
 from tasks.modelling import evaluate, predict, train
+from tasks.notifying import tell_how_it_ended
 from tasks.reading import source_of
 from tasks.recording import record
 from tasks.tracking.run import tracked_run
@@ -24,17 +26,24 @@ WORKERS = os.cpu_count() or 1
     name="pipeline",
     flow_run_name="{config.experiment}: {name}",
     task_runner=ThreadPoolTaskRunner(WORKERS),
+    on_completion=[tell_how_it_ended],
+    on_failure=[tell_how_it_ended],
+    on_crashed=[tell_how_it_ended],
 )
-def pipeline(config: Config, name: str, lease_name: str) -> str:
+def pipeline(config: Config, name: str = "retraining") -> str:
     """Train one experiment and record it. Returns the MLflow run's name."""
     device = device_of(config)
-    with tracked_run(config, name, device, flow_run.get_id(), lease_name) as run:
+    with tracked_run(config, name, device, flow_run.get_id(), held_lease()) as run:
         source = source_of(config.data)
         data = compress_all(source, config.data, device)
+        if config.registry:
+            check_drift(run, config, data)
         trained = train(data, config, device, run.losses.add)
         metrics = evaluate(trained, data, config)
         predictions = predict(trained, data, config.prediction.inputs)
-        record(run, config, data, trained, metrics, predictions)
+        model = record(run, config, data, trained, metrics, predictions)
+        if config.registry:
+            promote(run, config, model, data, metrics)
     return run.name
 
 
@@ -43,7 +52,9 @@ def run(config: Config, name: str) -> None:
     settle()
     quick = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
     with lease() as lease_name, tags(lease_name), quick:
-        recorded = on_cluster(pipeline)(config, name, lease_name)
-    print(
-        f"Recorded as run '{recorded}' of experiment '{config.experiment}'. To look at it: make ui"
-    )
+        say_where(on_cluster(pipeline)(config, name), config.experiment)
+
+
+def say_where(recorded: str, experiment: str) -> None:
+    """Where to look at a run."""
+    print(f"Recorded as run '{recorded}' of experiment '{experiment}'. To look at it: make ui")

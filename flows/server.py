@@ -1,8 +1,9 @@
 """A Prefect server for the length of one command.
 
-`python -m flows.server PORT` is the server's process. It lives as long as its standard input is
-open: when the command that started it ends, in whatever way, the server sets right what the
-command left behind and ends, too. So nothing stays in the background, not even after kill -9.
+`python -m flows.server PORT [scheduling]` is the server's process. It lives as long as its standard
+input is open: when the command that started it ends, in whatever way, the server sets right what
+the command left behind and ends, too. So nothing stays in the background, not even after kill -9.
+A scheduling one also creates the runs that are due, and has the UI.
 """
 
 import contextlib
@@ -37,30 +38,45 @@ def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[Non
     """
     if os.environ.get("PREFECT_API_URL"):
         meanwhile()
-        _wait_healthy(os.environ["PREFECT_API_URL"], seconds=10)
+        wait_healthy(os.environ["PREFECT_API_URL"], seconds=10)
         yield
         return
-    port = free_port()
+    process = None
+    try:
+        process = start_server(free_port(), meanwhile=meanwhile)
+        yield
+    finally:
+        send_what_waits()
+        os.environ.pop("PREFECT_API_URL", None)
+        if process:
+            process.communicate(FAREWELL)  # the server's sign to end; waits until it has
+
+
+def start_server(
+    port: int, *options: str, meanwhile: Callable[[], None] = lambda: None
+) -> subprocess.Popen:
+    """Start a server and wait until it answers; it ends when its stdin is closed.
+
+    Sets PREFECT_API_URL, before prefect is imported: it reads its settings then, and without an
+    address it would start one more server of its own.
+    """
     making = contextlib.ExitStack()
     if not (Path(os.environ["PREFECT_HOME"]) / "prefect.db").exists():
         making.enter_context(exclusive("prefect"))  # two first starts at once would collide
-    process = _spawn(port)
-    # Set before prefect is imported: it reads its settings then, and without an address it would
-    # start one more server of its own.
+    process = _spawn(port, *options)
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
     os.environ.setdefault("PREFECT_UI_URL", f"http://127.0.0.1:{UI_PORT}")  # this port will be gone
     try:
         meanwhile()
         with making:
-            _wait_healthy(os.environ["PREFECT_API_URL"], START_SECONDS, process)
-        yield
-    finally:
-        _send_what_waits()
-        os.environ.pop("PREFECT_API_URL", None)
-        process.communicate(FAREWELL)  # the server's sign to end; waits until it has
+            wait_healthy(os.environ["PREFECT_API_URL"], START_SECONDS, process)
+    except BaseException:
+        process.stdin.close()
+        raise
+    return process
 
 
-def _send_what_waits() -> None:
+def send_what_waits() -> None:
     """Prefect sends logs and events from threads, and at exit would wait long for a server gone."""
     if "prefect" in sys.modules:
         from prefect.events.worker import EventsWorker
@@ -73,6 +89,8 @@ def _send_what_waits() -> None:
 def free_port(wanted: int = 0) -> int:
     """A port of 127.0.0.1 that nothing listens on: the wanted one where it is free."""
     with socket.socket() as probe:
+        # as the servers do: connections that are closed already do not hold a port
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", wanted))
         except OSError:
@@ -80,11 +98,11 @@ def free_port(wanted: int = 0) -> int:
         return probe.getsockname()[1]
 
 
-def _spawn(port: int) -> subprocess.Popen:
+def _spawn(port: int, *options: str) -> subprocess.Popen:
     # A session of its own: Ctrl-C ends the command first, then the server by its closed input.
     with _log_file().open("a") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.server", str(port)],
+            [sys.executable, "-m", "flows.server", str(port), *options],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=log,
@@ -98,7 +116,7 @@ def _log_file() -> Path:
     return Path(os.environ["PREFECT_HOME"]) / "server.log"
 
 
-def _wait_healthy(api: str, seconds: float, process: subprocess.Popen | None = None) -> None:
+def wait_healthy(api: str, seconds: float, process: subprocess.Popen | None = None) -> None:
     def check() -> None:
         if process and process.poll() is not None:
             said = _log_file().read_text(errors="replace").strip().splitlines()
@@ -126,7 +144,7 @@ def answers(address: str, seconds: float, check: Callable[[], None]) -> bool:
     return False
 
 
-def serve(port: int) -> None:
+def serve(port: int, scheduling: bool) -> None:
     """Be the server until standard input closes."""
     gc.disable()  # while a million objects are made that stay
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"  # for settle, before prefect
@@ -139,11 +157,11 @@ def serve(port: int) -> None:
             yield  # only the closed input ends it: the command's last states are still to come
 
     config = uvicorn.Config(
-        create_app(ephemeral=True, final=True),
+        create_app(ephemeral=not scheduling, final=True),
         host="127.0.0.1",
         port=port,
         log_level="error",
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=1 if scheduling else 5,  # a UI keeps its socket open
     )
     server, starter = Server(config), os.getppid()
 
@@ -172,4 +190,4 @@ def _wait_for_the_end_of(starter: int, seconds: float = 10) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(int(sys.argv[1]), scheduling=sys.argv[2:] == ["scheduling"])

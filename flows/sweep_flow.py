@@ -8,7 +8,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.cluster import on_cluster
 from regression.sweep import Sweep
 from tasks.cluster import cores
-from tasks.lease import lease, settle
+from tasks.lease import held_lease, lease, settle
 from tasks.search import ahead_of
 from tasks.shared_data import SharedData
 from tasks.sweep_recording import Recorder, conclude
@@ -21,9 +21,9 @@ from tasks.trials import run_trials
     flow_run_name="{plan.base[experiment]}: {plan.title}",
     task_runner=ThreadPoolTaskRunner(ahead_of("grid", cores())),
 )
-def sweep(plan: Sweep, lease_name: str) -> str:
+def sweep(plan: Sweep) -> str:
     """Try many configurations and record them. Returns the parent run's name."""
-    with tracked_sweep(plan, flow_run.get_id(), lease_name) as tracked:
+    with tracked_sweep(plan, flow_run.get_id(), held_lease()) as tracked:
         data = SharedData(plan)
         recorder = Recorder(plan, tracked, data)
         for trial in run_trials(plan, data, known=tracked.trials):
@@ -36,7 +36,7 @@ def run(plan: Sweep) -> None:
     """Run the flow here and say where to look."""
     settle()
     with lease() as name, tags(name), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        recorded = on_cluster(sweep)(plan, name)
+        recorded = on_cluster(sweep)(plan)
     print(
         f"Recorded as run '{recorded}' of experiment '{plan.base['experiment']}', a run nested in "
         "it for each trial. To look at it: make ui"

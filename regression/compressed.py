@@ -64,6 +64,11 @@ class Compressed:
         """How many rows were kept."""
         return sum(factor.rows for factor in self.factors.values())
 
+    def weighted(self, weight: float) -> "Compressed":
+        """The same rows with another weight; the sample stays as it was drawn."""
+        factors = {name: factor.weighted(weight) for name, factor in self.factors.items()}
+        return replace(self, factors=factors)
+
     def select(self, columns: Sequence[str]) -> "Compressed":
         """The same rows with these columns only, in this order; the target stays the last."""
         factors = {name: factor.select(columns) for name, factor in self.factors.items()}

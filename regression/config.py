@@ -9,13 +9,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from regression.gate_config import Drift, Registry, check_gates
 from regression.runner_config import Ray, Runner
-from regression.section import Count, Name, Section, disagreement
-
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+from regression.schedule_config import Notify, Schedule, Window
+from regression.section import (
+    Count,
+    Fraction,
+    Name,
+    NotNegative,
+    Positive,
+    Section,
+    Seed,
+    disagreement,
+)
 
 Optimizer = Literal[
     "sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "lbfgs"
@@ -109,6 +115,7 @@ class TableData(Split):
     missing: Literal["error", "drop"] = Field(
         "error", description="rows with a missing value: stop there, or drop, count and say so"
     )
+    window: Window | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> "TableData":
@@ -202,6 +209,10 @@ class Config(Section):
     data: Annotated[SyntheticData | TableData, Field(discriminator="kind")]
     training: Training = Training()
     prediction: Prediction = Prediction()
+    registry: Registry | None = None
+    drift: Drift | None = None
+    schedule: Schedule | None = None
+    notify: Notify | None = None
     runner: Runner = "threads"
     ray: Ray = Ray()
 
@@ -225,6 +236,18 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _weights_fit(self) -> "Config":
+        window = self.data.window if isinstance(self.data, TableData) else None
+        if window and window.half_life and not self.training.compressible:
+            raise disagreement(
+                "data.window.half_life",
+                "left out unless training.loss is mse and training.batch_size is null (only the "
+                "R factor carries the weights)",
+                window.half_life,
+            )
+        return self
+
+    @model_validator(mode="after")
     def _inputs_fit(self) -> "Config":
         width = self.data.width if isinstance(self.data, SyntheticData) else None
         for number, row in enumerate(self.prediction.inputs):
@@ -233,4 +256,9 @@ class Config(Section):
                 raise disagreement(
                     f"prediction.inputs[{number}]", f"{width} number(s), one a feature", row
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _gates_fit(self) -> "Config":
+        check_gates(self.registry, self.drift, self.data.test_fraction, self.data.folds)
         return self

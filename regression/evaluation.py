@@ -1,8 +1,10 @@
 """How good a model is: exact from the R factors, and what needs rows from the sample."""
 
 import math
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from regression.compressed import Compressed
 from regression.factor import Factor, merge
@@ -15,6 +17,16 @@ METRICS = (
     *("optimal_mse", "optimality_gap", "condition_number", "mae", "cv_rmse_mean", "cv_rmse_std"),
     "largest_stable_learning_rate",
 )
+
+
+class Line(Protocol):
+    """Any model y = intercept + x · weights, in raw units; weights (d,) float64."""
+
+    @property
+    def intercept(self) -> float: ...
+
+    @property
+    def weights(self) -> Tensor: ...
 
 
 def evaluate(trained: Trained, data: Compressed, bias: bool = True) -> dict[str, float]:
@@ -43,12 +55,20 @@ def evaluate(trained: Trained, data: Compressed, bias: bool = True) -> dict[str,
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
-def mean_absolute_error(trained: Trained, data: Compressed) -> float:
+def held_out_scores(line: Line, data: Compressed) -> dict[str, float]:
+    """test_mse, test_rmse, test_r2 and mae of any line; empty where no row is held out."""
+    if not data.test.rows:
+        return {}
+    scores = {**_scores("test", line, data.test), "mae": mean_absolute_error(line, data)}
+    return {name: value for name, value in scores.items() if math.isfinite(value)}
+
+
+def mean_absolute_error(line: Line, data: Compressed) -> float:
     """Mean |y - ŷ| over the sample; R does not know it."""
     rows = data.sample.rows
     if not len(rows):
         return math.nan
-    predicted = trained.intercept + rows[:, :-1] @ trained.weights
+    predicted = line.intercept + rows[:, :-1] @ line.weights
     return float((rows[:, -1] - predicted).abs().mean())
 
 
@@ -63,7 +83,7 @@ def cross_validation(data: Compressed, names: tuple[str, ...], bias: bool) -> di
         others = [factor for i, factor in enumerate(data.folds) if i != number and factor.rows]
         if held.rows and others:
             fit = least_squares(merge(others).select(columns), bias)
-            error = squared_error(held.select(columns), fit.intercept, fit.weights) / held.rows
+            error = squared_error(held.select(columns), fit.intercept, fit.weights) / held.weight
             errors.append(math.sqrt(error))
     if not errors:
         return {}
@@ -71,11 +91,11 @@ def cross_validation(data: Compressed, names: tuple[str, ...], bias: bool) -> di
     return {"cv_rmse_mean": float(found.mean()), "cv_rmse_std": float(found.std(correction=0))}
 
 
-def _scores(share: str, trained: Trained, factor: Factor) -> dict[str, float]:
+def _scores(share: str, line: Line, factor: Factor) -> dict[str, float]:
     if not factor.rows:
         return {}
-    sse = squared_error(factor, trained.intercept, trained.weights)
+    sse = squared_error(factor, line.intercept, line.weights)
     total = total_squares(factor)
-    mse = sse / factor.rows
+    mse = sse / factor.weight
     r2 = 1 - sse / total if total > 0 else math.nan
     return {f"{share}_mse": mse, f"{share}_rmse": math.sqrt(mse), f"{share}_r2": r2}

@@ -41,12 +41,19 @@ class Factor:
         r: (d + 2) x (d + 2) float64 on the CPU, upper triangular, diagonal >= 0.
         rows: n, the number of rows; 0 is allowed, and then r is 0.
         shift: c, (d + 1) float64.
+        mean_weight: of the rows; 1 unless some were weighted.
     """
 
     columns: tuple[str, ...]
     r: Tensor
     rows: int
     shift: Tensor
+    mean_weight: float = 1.0
+
+    @property
+    def weight(self) -> float:
+        """The sum of the rows' weights, which statistics take for n; `rows` without weights."""
+        return self.rows * self.mean_weight
 
     @classmethod
     def empty(cls, columns: Sequence[str]) -> "Factor":
@@ -54,6 +61,10 @@ class Factor:
         p = len(columns) + 1
         zero = torch.zeros(p, p, dtype=torch.float64)
         return cls(tuple(columns), zero, 0, torch.zeros(p - 1, dtype=torch.float64))
+
+    def weighted(self, weight: float) -> "Factor":
+        """The same rows, the square of each counted so many times in every sum of squares."""
+        return replace(self, r=self.r * weight**0.5, mean_weight=self.mean_weight * weight)
 
     def shifted_to(self, shift: Tensor) -> "Factor":
         """The same rows about another shift: only R's first row changes."""
@@ -75,13 +86,14 @@ class Factor:
         taken = take_columns(self.r[:, 1:], self.columns, columns)
         shift = take_columns(self.shift[None], self.columns, columns)[0]
         r = triangle(torch.cat([self.r[:, :1], taken], dim=1))
-        return Factor(tuple(columns), r, self.rows, shift)
+        return replace(self, columns=tuple(columns), r=r, shift=shift)
 
     def to_dict(self) -> dict:
         """Plain values for JSON; float64 is kept to the bit."""
         return {
             "columns": list(self.columns),
             "rows": self.rows,
+            "mean_weight": self.mean_weight,
             "r": encode(self.r),
             "shift": encode(self.shift),
         }
@@ -91,7 +103,7 @@ class Factor:
         """The inverse of to_dict."""
         p = len(values["columns"]) + 1
         r, shift = decode(values["r"]).reshape(p, p), decode(values["shift"])
-        return cls(tuple(values["columns"]), r, values["rows"], shift)
+        return cls(tuple(values["columns"]), r, values["rows"], shift, values["mean_weight"])
 
 
 def triangle(rows: Tensor) -> Tensor:
@@ -152,7 +164,9 @@ def _stack(group: Sequence[Factor]) -> Factor:
     if len(group) == 1:
         return group[0]
     r = triangle(torch.cat([f.r for f in group]))
-    return replace(group[0], r=r, rows=sum(f.rows for f in group))
+    rows = sum(f.rows for f in group)
+    mean_weight = sum(f.weight for f in group) / rows
+    return replace(group[0], r=r, rows=rows, mean_weight=mean_weight)
 
 
 def union_of(factors: Sequence[Factor]) -> tuple[str, ...]:

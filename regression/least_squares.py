@@ -47,7 +47,7 @@ class LeastSquares:
             or where it is not determined.
         errors: standard error of each weight, None likewise.
         rss: residual sum of squares.
-        rows: n.
+        rows: n; the sum of the weights where rows are weighted, in all that follows from n, too.
         rank: number of independent columns, the intercept's included.
         r2: 1 - RSS/TSS, TSS about the mean with an intercept and about 0 without; None if TSS is 0.
         condition: condition number of the columns scaled to unit length; infinite if deficient.
@@ -61,7 +61,7 @@ class LeastSquares:
     intercept_error: float | None
     errors: tuple[float | None, ...]
     rss: float
-    rows: int
+    rows: float
     rank: int
     r2: float | None
     condition: float
@@ -96,7 +96,7 @@ def least_squares(factor: Factor, bias: bool = True) -> LeastSquares:
         factor: of at least one row.
         bias: whether the model has an intercept.
     """
-    names, rows = factor.columns[:-1], factor.rows
+    names, rows = factor.columns[:-1], factor.weight
     r = factor.r[1:, 1:] if bias else triangle(factor.raw()[:, 1:])
     system, right = r[:-1, :-1], r[:-1, -1]
     weights, inverse, rank, lost = _solve(system, right)
@@ -143,7 +143,7 @@ def excess(factor: Factor, intercept: float, weights: Tensor, best: LeastSquares
     step = weights - best.weights
     shifted = intercept - best.intercept + float(step @ factor.shift[:-1])
     moved = factor.r[:, 0] * shifted + factor.r[:, 1:-1] @ step
-    return float(moved.square().sum()) / factor.rows
+    return float(moved.square().sum()) / factor.weight
 
 
 def total_squares(factor: Factor) -> float:

@@ -2,8 +2,8 @@
 
 from regression.columns import choose_columns
 from regression.config import Config, TableData
-from regression.files import find_files
 from regression.inputs import named_values
+from regression.window import choose_files
 
 
 def check_inputs(config: Config) -> None:
@@ -15,7 +15,7 @@ def check_inputs(config: Config) -> None:
     """
     if not isinstance(config.data, TableData):
         return
-    columns = choose_columns(config.data, find_files(config.data.path)[0])
+    columns = choose_columns(config.data, choose_files(config.data).files[0])
     names = (*columns.numeric, *columns.categorical)
     for number, row in enumerate(config.prediction.inputs):
         named_values(row, names, f"prediction.inputs[{number}]")

@@ -16,7 +16,8 @@ class Prepared:
         rows: the merged factors of all parts, in the model's features.
         encoding: from raw columns to those features.
         source: where the rows came from.
-        counts: files_new, files_reused, rows_new, rows_reused, rows_dropped.
+        counts: files_new, files_reused, files_left_out, rows_new, rows_reused, rows_dropped, and
+            rows_left_out where it is known.
     """
 
     rows: Compressed

@@ -28,7 +28,7 @@ class Units:
         mean, scale = torch.zeros(d, dtype=torch.float64), torch.ones(d, dtype=torch.float64)
         if standardize:
             r = factor.r[:, 1:-1] if bias else factor.raw()[:, 1:-1]
-            spread = (r[1:] if bias else r).norm(dim=0) / factor.rows**0.5
+            spread = (r[1:] if bias else r).norm(dim=0) / factor.weight**0.5
             scale = torch.where(spread > 0, spread, scale)
             mean = factor.r[0, 1:-1] / factor.r[0, 0] + factor.shift[:-1] if bias else mean
         return cls(mean, scale)
@@ -51,13 +51,13 @@ class Problem:
     Attributes:
         matrix: (p + 1) x p float64: a column for the intercept (where there is one), one a feature.
         target: (p + 1,) float64.
-        rows: n, the number of data rows they stand for.
+        rows: n, the number of data rows they stand for; the sum of their weights.
         bias: whether the first column is the intercept's.
     """
 
     matrix: Tensor
     target: Tensor
-    rows: int
+    rows: float
     bias: bool
 
     @classmethod
@@ -67,7 +67,7 @@ class Problem:
         r = centred.r.clone()
         r[:, 1:-1] /= units.scale
         r = r if bias else triangle(r[:, 1:])
-        return cls(r[:, :-1].contiguous(), r[:, -1].contiguous(), factor.rows, bias)
+        return cls(r[:, :-1].contiguous(), r[:, -1].contiguous(), factor.weight, bias)
 
     def curvature(self, weight_decay: float = 0.0) -> Tensor:
         """Eigenvalues of the Hessian (2/n) MᵀM (+ weight_decay on the weights), ascending: (p,).

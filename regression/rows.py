@@ -53,6 +53,11 @@ class Source(Protocol):
         ...
 
     @property
+    def places(self) -> tuple[int, ...]:
+        """Each part's place among all there are, those left out included."""
+        ...
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Names of the features, then of the target, as far as they are known before reading."""
         ...
@@ -92,6 +97,10 @@ class Synthetic:
     @property
     def parts(self) -> tuple[str, ...]:
         return ("synthetic",)
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        return (0,)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The configuration's keys about where per-file work and a sweep's trials run."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -42,3 +42,8 @@ class RunsOn(Section):
 
     runner: Runner = "threads"
     ray: Ray = Ray()
+
+    @classmethod
+    def of(cls, raw: dict[str, Any]) -> "RunsOn":
+        """The keys of a configuration that is not checked as a whole."""
+        return cls.model_validate({key: raw[key] for key in cls.model_fields if key in raw})

@@ -1,19 +1,23 @@
-"""What every part of the configuration is made of."""
+"""What every part of the configuration is made of: a strict section, and ranges of numbers."""
 
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Name = Annotated[str, Field(min_length=1)]
+
+
+def disagreement(*parts: object) -> ValueError:
+    """An error between keys: the keys, what is allowed, what was found."""
+    return ValueError(*map(str, parts))
 
 
 class Section(BaseModel):
     """A part of the configuration: unknown keys refused, types strict, values finite."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-def disagreement(*parts: object) -> ValueError:
-    """An error between keys: the keys, what is allowed, what was found."""
-    return ValueError(*map(str, parts))

@@ -28,15 +28,23 @@ class Table:
         files: the files, sorted by path.
         columns: what is read of each.
         missing: what a missing value means: "error" or "drop" the row.
+        left_out: files beside these that are not read.
     """
 
     files: tuple[DataFile, ...]
     columns: Columns
     missing: Literal["error", "drop"] = "error"
+    left_out: tuple[DataFile, ...] = ()
 
     @cached_property
     def parts(self) -> tuple[str, ...]:
         return tuple(file.uri for file in self.files)
+
+    @cached_property
+    def places(self) -> tuple[int, ...]:
+        listed = sorted(file.uri for file in (*self.files, *self.left_out))
+        place = {uri: number for number, uri in enumerate(listed)}
+        return tuple(place[part] for part in self.parts)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,7 +57,7 @@ class Table:
 
     @cached_property
     def _by_uri(self) -> dict[str, DataFile]:
-        return {file.uri: file for file in self.files}
+        return {file.uri: file for file in (*self.files, *self.left_out)}
 
     def blocks(self, part: str) -> Iterator[Block]:
         """The rows of one file.
@@ -78,7 +86,7 @@ class Table:
 
     def only(self, parts: Sequence[str]) -> "Table":
         """The table of some of the files."""
-        return replace(self, files=tuple(self.file(part) for part in parts))
+        return replace(self, files=tuple(self.file(part) for part in parts), left_out=())
 
     @property
     def label(self) -> str:

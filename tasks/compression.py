@@ -7,18 +7,21 @@ depends on how many workers there are; what they are merged with, never.
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice, pairwise
+from itertools import chain, groupby, pairwise
 
 from prefect.futures import PrefectFuture
 
+from regression.batches import count_rows
 from regression.compressed import Compressed, combine_groups
 from regression.config import Split, SyntheticData, TableData
 from regression.factor import MERGED_AT_ONCE
+from regression.files import DataFile
 from regression.prepared import Prepared
 from regression.rows import Source
 from regression.table import Table
 from tasks.artifacts import ProgressArtifact
 from tasks.cluster import clear_errors, cores
+from tasks.factor_cache import mark_used, stored
 from tasks.parts import (
     Group,
     Reading,
@@ -29,7 +32,7 @@ from tasks.parts import (
     part_key,
     result_store,
     showing,
-    stored,
+    weight,
 )
 from tasks.screen import bar
 
@@ -37,6 +40,7 @@ from tasks.screen import bar
 # what a lost worker had not finished. In between there are four tasks a worker, so that all end
 # at about the same time.
 LEAST_BATCH, MOST_BATCH, BATCHES_A_WORKER = 16 << 20, 256 << 20, 4
+COUNTED_BYTES = 256 << 20  # of CSV files that are left out and were never read
 
 
 def compress_all(source: Source, data: SyntheticData | TableData, device: str) -> Prepared:
@@ -47,10 +51,11 @@ def compress_all(source: Source, data: SyntheticData | TableData, device: str) -
         OSError: a file cannot be read, or the cluster lost work for good.
     """
     with bar("Reading rows", None) as shown, showing(shown.show) as reading, clear_errors():
-        split = Split(**{name: getattr(data, name) for name in Split.model_fields})
-        compression = _Compression(source, split, device, reading)
+        compression = _Compression(source, data, device, reading)
         whole = combine_groups(compression.groups())
-    return Prepared.of(whole, data, source, {**compression.counts, "rows_dropped": whole.dropped})
+        left_out = compression.count_left_out()
+    counts = {**compression.counts, "rows_dropped": whole.dropped, **left_out}
+    return Prepared.of(whole, data, source, counts)
 
 
 @dataclass
@@ -59,6 +64,7 @@ class _Wave:
 
     Attributes:
         parts: their names.
+        weight: of a row of the last of them.
         key: where their merged result is kept.
         new: those that no result is stored of.
         batches: tasks that compress the new ones, where one is not enough.
@@ -66,6 +72,7 @@ class _Wave:
     """
 
     parts: list[str]
+    weight: float
     key: str | None
     new: list[str]
     batches: list[PrefectFuture] = field(default_factory=list)
@@ -75,14 +82,17 @@ class _Wave:
 class _Compression:
     """One source on its way through the tasks, a wave of 64 parts after the other."""
 
-    def __init__(self, source: Source, split: Split, device: str, reading: Reading) -> None:
-        self.source, self.split, self.device, self.reading = source, split, device, reading
+    def __init__(
+        self, source: Source, data: SyntheticData | TableData, device: str, reading: Reading
+    ) -> None:
+        self.source, self.device, self.reading = source, device, reading
+        self.split = Split(**{name: getattr(data, name) for name in Split.model_fields})
+        window = data.window if isinstance(data, TableData) else None
+        self.half_life = window.half_life if window else None
         self.store = result_store()
         self.progress = ProgressArtifact("reading", "Files compressed", len(source.parts))
         self.counts = {"files_new": 0, "files_reused": 0, "rows_new": 0, "rows_reused": 0}
-        parts = iter(source.parts)
-        waves = iter(lambda: list(islice(parts, MERGED_AT_ONCE)), [])
-        self.waves = [self._plan(wave) for wave in waves]
+        self.waves = list(self._planned())
         workers = cores()
         share = self._bytes(chain(*(w.new for w in self.waves))) // (BATCHES_A_WORKER * workers)
         self.batch_bytes = min(max(share, LEAST_BATCH), MOST_BATCH)
@@ -100,13 +110,23 @@ class _Compression:
         while under_way:
             yield self._finish(under_way.popleft())
 
-    def _plan(self, parts: list[str]) -> _Wave:
+    def _planned(self) -> Iterator[_Wave]:
+        """Waves begin at every 64th of all files, so that a window that moves on leaves them as
+        they were: known ones stay known."""
+        placed = zip(self.source.places, self.source.parts, strict=True)
+        last = self.source.places[-1]
+        for number, wave in groupby(placed, key=lambda each: each[0] // MERGED_AT_ONCE):
+            end = min((number + 1) * MERGED_AT_ONCE - 1, last)
+            yield self._plan([part for _, part in wave], weight(last - end, self.half_life))
+
+    def _plan(self, parts: list[str], weight: float) -> _Wave:
         keys = [part_key(self.source, part, self.split) for part in parts]
-        key = group_key(keys)
+        key = group_key(keys, self.half_life)
+        mark_used(self.store, [each for each in (key, *keys) if each])
         if key and stored(self.store, key):
-            return _Wave(parts, key, [])
+            return _Wave(parts, weight, key, [])
         new = [p for p, k in zip(parts, keys, strict=True) if not (k and stored(self.store, k))]
-        return _Wave(parts, None, new)
+        return _Wave(parts, weight, None, new)
 
     def _begin(self, wave: _Wave) -> _Wave:
         """Submit the batches of a wave, unless its merging task can read them on the way."""
@@ -121,7 +141,9 @@ class _Compression:
     def _merge(self, wave: _Wave) -> _Wave:
         if wave.key is None:
             source = self.source.only(wave.parts)
-            wave.group = compress_group.submit(source, self.split, self.device, wave.batches)
+            wave.group = compress_group.submit(
+                source, self.split, self.device, self.half_life, wave.batches
+            )
         return wave
 
     def _finish(self, wave: _Wave) -> Compressed:
@@ -137,7 +159,7 @@ class _Compression:
             wave.key = None
             return self._finish(self._merge(wave))
         self._count(wave, group, new)
-        return group.factors
+        return group.factors.weighted(wave.weight) if self.half_life else group.factors
 
     def _count(self, wave: _Wave, group: Group, new: frozenset[str]) -> None:
         rows = sum(count for part, count in group.rows.items() if part in new)
@@ -147,6 +169,27 @@ class _Compression:
         self.counts["rows_reused"] += sum(group.rows.values()) - rows
         self.progress.show(self.counts["files_new"] + self.counts["files_reused"])
         self.reading.show(max(self.reading.rows, self.counts["rows_new"]))  # read elsewhere, too
+
+    def count_left_out(self) -> dict[str, int]:
+        """How many files and rows the window leaves out.
+
+        Rows are known from earlier passes and from Parquet files; those of other CSV files are
+        counted where that is little work, and otherwise rows_left_out is missing.
+        """
+        if not isinstance(self.source, Table):
+            return {}
+        left_out = self.source.left_out
+        known = [self._rows_read_before(file) for file in left_out]
+        unread = [file for file, rows in zip(left_out, known, strict=True) if rows is None]
+        counts = {"files_left_out": len(left_out)}
+        if sum(file.size for file in unread if file.is_csv) > COUNTED_BYTES:
+            return counts
+        rows = [rows for rows in known if rows is not None] + [count_rows(file) for file in unread]
+        return counts if None in rows else {**counts, "rows_left_out": sum(rows)}
+
+    def _rows_read_before(self, file: DataFile) -> int | None:
+        part = known(self.store, part_key(self.source, file.uri, self.split))
+        return part.rows + part.dropped if part else None
 
     def _batches(self, parts: Sequence[str]) -> Iterator[list[str]]:
         """Consecutive parts of some size together."""

@@ -10,8 +10,10 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 REASON = "its process ended without a word (killed, or the machine stopped)"
+_held: list[str] = []
 
 
 def _folder() -> Path:
@@ -21,10 +23,32 @@ def _folder() -> Path:
 
 
 @contextlib.contextmanager
-def exclusive(what: str) -> Iterator[None]:
-    """Hold a lock that all commands of this checkout share, such as while a database is made."""
-    with (_folder().parent / f"{what}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def exclusive(what: str, wait: bool = True) -> Iterator[None]:
+    """Hold a lock that all commands of this checkout share, such as while a database is made.
+
+    Raises:
+        BlockingIOError: another process holds it, and wait is False.
+    """
+    with (_folder().parent / f"{what}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+
+
+@contextlib.contextmanager
+def only_retraining(model: str | None) -> Iterator[None]:
+    """Be the only run for a registered model; None is no model and excludes nobody.
+
+    Raises:
+        BlockingIOError: another process of this checkout trains it just now.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            if model:
+                held.enter_context(exclusive("model-" + quote(model, safe=""), wait=False))
+        except BlockingIOError:
+            raise BlockingIOError(
+                f"a retraining of model '{model}' is under way. Wait until it has ended."
+            ) from None
         yield
 
 
@@ -32,23 +56,32 @@ def exclusive(what: str) -> Iterator[None]:
 def lease() -> Iterator[str]:
     """Hold a lease; yields its name. It is gone when the body ends well.
 
-    After an interruption it stays behind, unlocked, so that settle looks once more: a second
-    Ctrl-C can interrupt whatever was setting things right.
+    Otherwise it stays behind, unlocked, so that settle looks once more: whatever was setting things
+    right may have been interrupted, or have met a server that does not answer.
     """
     name = uuid.uuid4().hex[:12]
     path = _folder() / name
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        _held.append(name)
         try:
             yield name
-        except Exception:
-            path.unlink()
-            raise
+        finally:
+            _held.remove(name)
         path.unlink()
 
 
+def held_lease() -> str:
+    """The name of the lease that this process holds; a process runs one experiment at a time."""
+    return _held[-1]
+
+
 def settle() -> None:
-    """Set right what dead processes left: MLflow runs to KILLED, Prefect's flow runs to Crashed."""
+    """Set right what dead processes left.
+
+    MLflow runs become KILLED, Prefect's flow runs Crashed, and a promotion that had been decided is
+    carried out.
+    """
     for path in sorted(_folder().iterdir()):
         with contextlib.suppress(FileNotFoundError), path.open() as lock:
             try:
@@ -61,10 +94,11 @@ def settle() -> None:
 
 
 def _settle(name: str) -> None:
+    from tasks.tracking.registry import settle_models
     from tasks.tracking.run import kill_runs
 
-    kill_runs(name, REASON)
     _crash_flow_runs(name)
+    settle_models(kill_runs(name, REASON))
 
 
 def _crash_flow_runs(name: str) -> None:
@@ -72,9 +106,13 @@ def _crash_flow_runs(name: str) -> None:
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.states import Crashed
 
+    from tasks.notifying import tell
+
     mine = FlowRunFilter(
         tags={"all_": [name]}, state={"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}
     )
     with get_client(sync_client=True) as client:
         for flow_run in client.read_flow_runs(flow_run_filter=mine):
-            client.set_flow_run_state(flow_run.id, Crashed(message=REASON), force=True)
+            crashed = Crashed(message=REASON)
+            client.set_flow_run_state(flow_run.id, crashed, force=True)
+            tell(flow_run, crashed)

@@ -68,7 +68,8 @@ def _say(plan: training.Plan, config: Config) -> None:
     best = plan.optimum
     if best.rows <= len(best.names):
         note(
-            f"{best.rows} training rows for {len(best.names)} features: many models fit them alike"
+            f"{best.rows:g} training rows for {len(best.names)} features: "
+            "many models fit them alike"
         )
     if best.collinear:
         note(

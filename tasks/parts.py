@@ -12,11 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from prefect import task
-from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultStore, get_result_store
 
 from regression.compress import VERSION, compress
@@ -100,23 +98,22 @@ def part_key(source: Source, part: str, split: Split) -> str | None:
     return "factor-" + hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
-def group_key(keys: Sequence[str | None]) -> str | None:
+def group_key(keys: Sequence[str | None], half_life: float | None) -> str | None:
     """Under which 64 parts are kept, merged; None for fewer, or for parts that are not kept."""
     if len(keys) < MERGED_AT_ONCE or None in keys:
         return None
-    return "group-" + hashlib.sha256("".join(keys).encode()).hexdigest()
+    told = "".join([*keys, str(half_life or "")])
+    return "group-" + hashlib.sha256(told.encode()).hexdigest()
+
+
+def weight(age: int, half_life: float | None) -> float:
+    """Of a row with so many files after its own."""
+    return 2.0 ** (-age / half_life) if half_life else 1.0
 
 
 def result_store() -> ResultStore:
     """Where results are kept: JSON, because reading a pickle runs what is in it."""
     return get_result_store().update_for_task(compress_group)
-
-
-def stored(store: ResultStore, key: str) -> bool:
-    """Whether there is a result; a local one is not opened for that."""
-    if isinstance(store.result_storage, LocalFileSystem):
-        return (Path(store.result_storage.basepath).expanduser() / key).exists()
-    return store.exists(key)
 
 
 def known(store: ResultStore, key: str | None) -> Compressed | None:
@@ -153,7 +150,11 @@ def compress_files(source: Source, split: Split, device: str) -> frozenset[str]:
 
 @task(name="compress group", task_run_name="compress group {source.label}", **POLICY)
 def compress_group(
-    source: Source, split: Split, device: str, before: Sequence[frozenset[str]] = ()
+    source: Source,
+    split: Split,
+    device: str,
+    half_life: float | None = None,
+    before: Sequence[frozenset[str]] = (),
 ) -> Group:
     """Merge up to 64 parts, reading those that no result is stored of.
 
@@ -161,11 +162,16 @@ def compress_group(
         source: the parts.
         split: which rows are held out.
         device: where blocks are folded.
+        half_life: after how many files a row counts half; the last part's rows count one.
         before: what compress_files returned of some of them; the others are read here.
     """
     parts = list(_each(source, split, device))
-    factors = combine_group([each for _, each, _ in parts])
-    if key := group_key([part_key(source, part, split) for part in source.parts]):
+    factors = [each for _, each, _ in parts]
+    if half_life:
+        last = len(factors) - 1
+        factors = [f.weighted(weight(last - i, half_life)) for i, f in enumerate(factors)]
+    factors = combine_group(factors)
+    if key := group_key([part_key(source, part, split) for part in source.parts], half_life):
         result_store().write(factors.to_dict(), key=key)
     return Group(
         factors,

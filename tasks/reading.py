@@ -4,9 +4,9 @@ from prefect import task
 
 from regression.columns import choose_columns
 from regression.config import SyntheticData, TableData
-from regression.files import find_files
 from regression.rows import Source, Synthetic
 from regression.table import Table
+from regression.window import choose_files
 from tasks.screen import note
 
 
@@ -19,11 +19,11 @@ def generate(data: SyntheticData) -> Synthetic:
 @task
 def read(data: TableData) -> Table:
     """The files of a table and the columns to read; the rows stay on disk."""
-    files = find_files(data.path)
-    columns = choose_columns(data, files[0])
+    chosen = choose_files(data)
+    columns = choose_columns(data, chosen.files[0])
     if columns.left_out:
         note(f"columns that hold no numbers are left out: {', '.join(columns.left_out)}")
-    return Table(files, columns, data.missing)
+    return Table(chosen.files, columns, data.missing, chosen.left_out)
 
 
 def source_of(data: SyntheticData | TableData) -> Source:

@@ -14,6 +14,7 @@ from prefect import task
 from torch import nn
 
 from regression.config import Config
+from regression.drift import Portrait
 from regression.least_squares import LeastSquares
 from regression.model import raw_model
 from regression.prediction import Predicted
@@ -22,6 +23,7 @@ from regression.training import Trained
 from tasks.artifacts import publish
 from tasks.pictures import start_drawing
 from tasks.tracking.artifact import load_back, log_model
+from tasks.tracking.portrait import PORTRAIT
 from tasks.tracking.run import Run
 
 AGREEMENT = {"float32": 1e-5, "float64": 1e-12}  # relative, of the stored model and the trained one
@@ -35,8 +37,11 @@ def record(
     trained: Trained,
     metrics: dict[str, float],
     predictions: list[Predicted],
-) -> None:
+) -> str:
     """Log metrics, tags, data set, model and files; load the model back and compare.
+
+    Returns:
+        The URI of the model that was loaded back.
 
     Raises:
         RuntimeError: the stored model does not predict what the trained one does.
@@ -45,11 +50,15 @@ def record(
         folder = Path(scratch)
         drawn = start_pictures(folder, data, trained)
         log_results(run, config, data, trained, metrics, predictions)
-        store_model(run, config, data, trained)
+        model = store_model(run, config, data, trained)
         write_files(folder, config, trained, predictions)
+        if config.registry:
+            portrait = Portrait.of(data.rows, data.encoding).to_dict()
+            (folder / PORTRAIT).write_text(json.dumps(portrait))
         drawn()
         run.log_folder(folder)
     publish(run, f"{config.experiment}: {run.name}", metrics | _predicted(predictions))
+    return model
 
 
 def _predicted(predictions: Sequence[Predicted]) -> dict[str, float]:
@@ -97,8 +106,8 @@ def start_pictures(folder: Path, data: Prepared, trained: Trained) -> Callable[[
     return start_drawing(what, folder / "plots")
 
 
-def store_model(run: Run, config: Config, data: Prepared, trained: Trained) -> None:
-    """Log the model, load it back, and hold both against the trained one.
+def store_model(run: Run, config: Config, data: Prepared, trained: Trained) -> str:
+    """Log the model, load it back, and hold both against the trained one; returns its URI.
 
     Raises:
         RuntimeError: the stored model does not predict what the trained one does.
@@ -112,6 +121,7 @@ def store_model(run: Run, config: Config, data: Prepared, trained: Trained) -> N
     scale = max(1e-300, float(np.abs(expected).max()))
     if np.abs(stored - expected).max() > AGREEMENT[config.training.dtype] * scale:
         raise RuntimeError(f"the stored model {uri} does not predict what the trained one does")
+    return uri
 
 
 def _direct(module: nn.Linear, example: pd.DataFrame, data: Prepared) -> np.ndarray:

@@ -3,13 +3,16 @@
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from regression.drift import DriftReport
+from regression.gate import Decision
 from regression.training import Trained
+from tasks.tracking.moves import Chapter
 
 EVERY_EPOCHS = 100
 MOST_LINES = 25  # of coefficients
@@ -30,6 +33,12 @@ def print_fit(trained: Trained, metrics: Mapping[str, float], counts: Mapping[st
         f"Rows: {rows:,} in {files:,} files ({counts['files_reused']:,} of them read before), "
         f"{counts['rows_dropped']:,} dropped"
     )
+    if counts["files_left_out"]:
+        left_out = counts.get("rows_left_out")
+        print(
+            f"Outside the window: {counts['files_left_out']:,} files, "
+            f"{'uncounted' if left_out is None else format(left_out, ',')} rows"
+        )
     shares = [("Train", "train"), ("Held out", "test")]
     for name, share in shares:
         if f"{share}_rmse" in metrics:
@@ -63,6 +72,54 @@ def _print_coefficients(trained: Trained) -> None:
     if len(lines) > MOST_LINES:
         print(f"... {len(lines) - MOST_LINES} more in coefficients.json")
     sys.stdout.flush()
+
+
+def print_drift(report: DriftReport, version: int) -> None:
+    """Today's data against that of the champion, in two lines."""
+    metrics, furthest = report.metrics(), report.furthest
+    print(
+        f"Data against version {version}'s: rows {report.rows_then:,} to {report.rows_now:,}, "
+        f"missing {report.missing_then:.2%} to {report.missing_now:.2%}"
+    )
+    if not math.isnan(furthest.shift):
+        print(
+            f"  largest shift of a mean {furthest.shift:+.3g} deviations ({furthest.name}), "
+            f"deviations {metrics['drift_spread_ratio_min']:.3g} to "
+            f"{metrics['drift_spread_ratio_max']:.3g} times as large, correlations moved by at "
+            f"most {report.correlation_change:.2g}",
+            flush=True,
+        )
+
+
+def print_decision(decision: Decision, model: str, version: int, champion: int | None) -> None:
+    """What the gate said, in one line."""
+    if decision.promoted:
+        told = f"Promoted version {version} of '{model}'"
+    elif champion is None:
+        told = f"Registered version {version} of '{model}', which has no champion yet"
+    else:
+        told = f"Kept the champion (version {champion}) of '{model}' over version {version}"
+    print(f"{told}: {decision.reason}.", flush=True)
+
+
+def print_history(model: str, history: Sequence[Chapter]) -> None:
+    """Which version of a model was live when, the oldest first."""
+    if not history:
+        print(f"'{model}' has no version yet.")
+        return
+    print(f"{'version':>7}  {'live from':19}  {'until':19}  {'test_rmse':>10}  {'test_r2':>9}")
+    for each in history:
+        since = _moment(each.since) if each.since else "-"
+        until = _moment(each.until) if each.until else ("now" if each.since else "-")
+        rmse, r2 = (
+            f"{float(each.scores[name]):.6g}" if name in each.scores else "-"
+            for name in ("test_rmse", "test_r2")
+        )
+        print(f"{each.version:7}  {since:19}  {until:19}  {rmse:>10}  {r2:>9}  {each.told}")
+
+
+def _moment(milliseconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(milliseconds / 1000))
 
 
 def print_trial(number: int, total: int, name: str, result: str) -> None:

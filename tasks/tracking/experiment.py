@@ -7,7 +7,6 @@ parameter. What it does offer is saved views, kept as tags of the experiment: th
 import json
 import re
 import time
-from collections.abc import Iterator
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
@@ -18,14 +17,20 @@ from tasks.tracking.description import NOTE_TAG
 VIEW, VIEW_NAME = "plumbline", "What matters"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 LONGEST_NAME = 120  # of a run
-METRICS = ("test_rmse", "train_rmse", "optimality_gap", "loss")
-PARAMS = (
-    "training.optimizer",
-    "training.learning_rate",
-    "training.epochs",
-    "training.batch_size",
-    "data.noise",
-)
+# The columns by the UI's own names, and their widths in pixels. The first two are always there. A
+# metric needs its width: the UI writes all digits and cuts off the exponent.
+NAME_AND_TIME = {"attributes.`Run Name`": 320, "runDateAndNestInfo": 150}
+COLUMNS = {
+    "metrics.`test_rmse`": 185,
+    "metrics.`train_rmse`": 185,
+    "metrics.`optimality_gap`": 185,
+    "params.`training.optimizer`": 150,
+    "params.`training.learning_rate`": 175,
+    "params.`training.epochs`": 135,
+    "params.`data.noise`": 100,
+    "metrics.`loss`": 185,
+    "attributes.`Description`": 500,
+}
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
@@ -88,12 +93,8 @@ def _note(experiment: str) -> str:
 
 def _view() -> str:
     """A saved view as the UI writes it: JSON in JSON."""
-    columns = list(_columns())
+    widths = NAME_AND_TIME | COLUMNS
+    shown = {"selectedColumns": list(COLUMNS), "columnOrder": list(widths), "columnWidths": widths}
     now = int(time.time() * 1000)
-    state = json.dumps({"selectedColumns": columns, "columnOrder": columns})
-    return json.dumps({"name": VIEW_NAME, "createdAt": now, "updatedAt": now, "state": state})
-
-
-def _columns() -> Iterator[str]:
-    for kind, names in (("metrics", METRICS), ("params", PARAMS), ("attributes", ("Description",))):
-        yield from (f"{kind}.`{name}`" for name in names)
+    named = {"name": VIEW_NAME, "createdAt": now, "updatedAt": now}
+    return json.dumps({**named, "state": json.dumps(shown)})

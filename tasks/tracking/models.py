@@ -1,14 +1,26 @@
 """Models that are stored already: finding one, and predicting with it."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import mlflow.artifacts
 import mlflow.pyfunc
 import pyarrow as pa
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.models.utils import SERVING_INPUT_FILENAME
 
 from regression.columns import Kind
+from regression.encoding import Encoding
 from regression.errors import InputError, refuse
+from regression.fitted import Fitted
 from regression.scoring import Predict
+from tasks.tracking.registry import CHAMPION, registered_names
 from tasks.tracking.run import quiet
+
+Loaded = TypeVar("Loaded")
 
 
 def latest_model() -> str:
@@ -35,19 +47,25 @@ def latest_model() -> str:
             )
 
 
+def default_model() -> str:
+    """The champion of the only registered model; otherwise the latest run's model.
+
+    Raises:
+        InputError: there is neither.
+    """
+    names = registered_names()
+    if len(names) == 1 and CHAMPION in MlflowClient().get_registered_model(names[0]).aliases:
+        return f"models:/{names[0]}@{CHAMPION}"
+    return latest_model()
+
+
 def load_predictor(uri: str) -> tuple[dict[str, Kind], Predict]:
     """A stored model's columns and a function from rows of them to predictions.
 
     Raises:
         InputError: there is no such model, or it is not one of this project's.
     """
-    quiet()
-    try:
-        model = mlflow.pyfunc.load_model(uri).unwrap_python_model()
-        numeric, levels = model.numeric, model.levels
-    except (MlflowException, OSError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise refuse("MODEL", f"a model of this project ({reason})", uri) from None
+    model = _load(uri)
 
     def predict(batch: pa.RecordBatch):
         try:
@@ -55,4 +73,60 @@ def load_predictor(uri: str) -> tuple[dict[str, Kind], Predict]:
         except MlflowException as error:
             raise InputError(error.message) from None
 
-    return {**dict.fromkeys(numeric, "number"), **dict.fromkeys(levels, "text")}, predict
+    columns = {**dict.fromkeys(model.numeric, "number"), **dict.fromkeys(model.levels, "text")}
+    return columns, predict
+
+
+def load_fitted(uri: str, target: str = "", where: str = "MODEL") -> Fitted:
+    """A stored model's numbers, read the way that everyone loads it.
+
+    Args:
+        uri: models:/ID, models:/NAME@ALIAS or runs:/ID/model.
+        target: the column it predicts, where that is known.
+        where: what an error says is wrong.
+
+    Raises:
+        InputError: as load_predictor.
+    """
+    model = _load(uri, where)
+    state = {name: values.double() for name, values in model.module.state_dict().items()}
+    levels = {column: tuple(found) for column, found in model.levels.items()}
+    intercept = float(state["bias"]) if "bias" in state else 0.0
+    encoding = Encoding(tuple(model.numeric), levels)
+    return Fitted(target, encoding, intercept, state["weight"].flatten())
+
+
+def load_example(uri: str) -> dict[str, Any]:
+    """The first rows that the model was logged with, as the body of a request to MLflow's server.
+
+    Raises:
+        InputError: as load_predictor.
+    """
+    _load(uri)  # a server would end without a word
+
+    def load() -> dict[str, Any]:
+        folder = Path(mlflow.artifacts.download_artifacts(uri))
+        return json.loads((folder / SERVING_INPUT_FILENAME).read_text())
+
+    return _try(uri, load)
+
+
+def _load(uri: str, where: str = "MODEL") -> Any:
+    """The python model of an artifact: LinearModel of tasks/tracking/served_model.py."""
+
+    def load() -> Any:
+        model = mlflow.pyfunc.load_model(uri).unwrap_python_model()
+        if not hasattr(model, "levels"):
+            raise TypeError("it was logged by something else")
+        return model
+
+    return _try(uri, load, where)
+
+
+def _try(uri: str, load: Callable[[], Loaded], where: str = "MODEL") -> Loaded:
+    quiet()
+    try:
+        return load()
+    except Exception as error:  # a damaged artifact fails in as many ways as there are bytes
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise refuse(where, f"a model of this project ({reason})", uri) from None

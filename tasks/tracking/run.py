@@ -24,6 +24,7 @@ from tasks.tracking.losses import BATCH, LossLog
 
 LOCAL_UI = "http://127.0.0.1:5000"
 LEASE_TAG = "plumbline.lease"
+MODEL_PARAM = "registry.model"
 LONGEST_NAME = 250  # of a metric
 LONGEST_VALUE = 5_000  # of a param or tag; MLflow takes 6,000 and 8,000
 DIGEST_LENGTH = 36  # of an MLflow dataset's digest; the whole one is the tag data_digest
@@ -102,6 +103,10 @@ class Run:
             self.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
         )
 
+    def log_table(self, name: str, columns: Mapping[str, list]) -> None:
+        """Log columns of one length as an artifact that MLflow shows as a table."""
+        self.client.log_table(self.id, dict(columns), name)
+
     def log_folder(self, folder: Path) -> None:
         """Log every file of a folder as an artifact of the same name."""
         self.client.log_artifacts(self.id, str(folder))
@@ -163,8 +168,12 @@ def open_store() -> MlflowClient:
     return client
 
 
-def kill_runs(lease: str, reason: str) -> None:
-    """Give the running runs of a dead process the status KILLED."""
+def kill_runs(lease: str, reason: str) -> set[str]:
+    """Give the running runs of a dead process the status KILLED.
+
+    Returns:
+        The registered models that its runs were to add a version to.
+    """
     quiet()
     client = MlflowClient()
     experiments = [e.experiment_id for e in client.search_experiments(ViewType.ALL)]
@@ -172,11 +181,12 @@ def kill_runs(lease: str, reason: str) -> None:
     for run in found:
         if run.info.status == "RUNNING":
             end_run(client, run.info.run_id, "KILLED", reason)
+    return {run.data.params[MODEL_PARAM] for run in found if MODEL_PARAM in run.data.params}
 
 
 def quiet() -> None:
-    """Keep the libraries' progress and migration notes off the screen."""
-    for name in ("alembic", "mlflow", "sqlalchemy"):
+    """Keep the libraries' progress, migration notes and their tracebacks off the screen."""
+    for name in ("alembic", "mlflow", "sqlalchemy", "torch.export"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

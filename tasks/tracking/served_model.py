@@ -71,12 +71,22 @@ class LinearModel(mlflow.pyfunc.PythonModel):
         frame.columns = self.numeric
 
     def _numbers(self, column: pd.Series, name: str) -> np.ndarray:
+        """A column as finite numbers; text that reads as a number is none."""
         try:
-            return column.to_numpy(dtype=np.float64)
+            if column.dtype.kind not in "biuf" and any(isinstance(v, str) for v in column):
+                raise TypeError
+            numbers = column.to_numpy(dtype=np.float64)
         except (TypeError, ValueError):
             raise MlflowException.invalid_parameter_value(
                 f"column '{name}' must hold numbers. Got {column.dtype} instead."
             ) from None
+        wrong = numbers[~np.isfinite(numbers)]
+        if len(wrong):
+            found = "a missing value" if np.isnan(wrong[0]) else wrong[0]
+            raise MlflowException.invalid_parameter_value(
+                f"column '{name}' must hold finite numbers. Got {found} instead."
+            )
+        return numbers
 
     def _indicators(self, column: pd.Series, name: str, levels: list[str]) -> list[np.ndarray]:
         text = column.astype(str).to_numpy()

@@ -41,13 +41,17 @@ class Workspace:
         """MLflow, seen from outside the project."""
         return MlflowClient(f"sqlite:///{self.root / 'mlflow.db'}")
 
-    def start(self, *arguments: str) -> subprocess.Popen:
+    @property
+    def environment(self) -> dict[str, str]:
+        """This process's, without settings of Prefect and MLflow."""
+        return {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen:
         """Start `python -m ARGUMENTS` there, in a process group of its own."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
         return subprocess.Popen(
             [sys.executable, "-m", *arguments],
             cwd=self.root,
-            env=environment,
+            env=self.environment | variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -55,9 +59,9 @@ class Workspace:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str) -> Done:
+    def run(self, *arguments: str, **variables: str) -> Done:
         """Run `python -m ARGUMENTS` there to its end."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, **variables)
         out, err = process.communicate(timeout=180)
         return Done(process.returncode, out, err)
 
@@ -132,13 +136,24 @@ def tutorial(workspace: Workspace) -> tuple[Done, Run]:
     return done, workspace.runs("tutorial")[0]
 
 
+@pytest.fixture(scope="session")
+def pair(workspace: Workspace) -> tuple[Run, Run]:
+    """Two runs of an experiment of their own: the tutorial, and with another rate and length."""
+    changed = ("training.learning_rate=0.05", "training.epochs=500")
+    for overrides in ((), changed):
+        done = workspace.pipeline("configs/tutorial.yaml", "experiment=pair", *overrides)
+        assert done.status == 0, done.err
+    second, first = workspace.runs("pair")
+    return first, second
+
+
 @pytest.fixture
 def started(workspace: Workspace) -> Iterator[Callable[..., subprocess.Popen]]:
     """Start commands that are ended with the test."""
     processes = []
 
-    def start(*arguments: str) -> subprocess.Popen:
-        processes.append(workspace.start(*arguments))
+    def start(*arguments: str, **variables: str) -> subprocess.Popen:
+        processes.append(workspace.start(*arguments, **variables))
         return processes[-1]
 
     yield start

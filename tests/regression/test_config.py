@@ -3,7 +3,7 @@
 import pytest
 
 from regression.config import Config, SyntheticData, TableData
-from regression.config_file import validated
+from regression.config_file import load, validated
 from regression.errors import InputError
 
 GENERATED = {"kind": "synthetic", "x": [1.0, 2.0]}
@@ -88,3 +88,33 @@ def test_inputs_of_another_width_are_refused_with_their_place(row):
 
 def test_an_input_that_is_no_value_is_refused_with_its_place():
     assert "prediction.inputs[1] must be" in refusal(prediction={"inputs": [5.0, None]})
+
+
+@pytest.mark.parametrize(
+    ("schedule", "told"),
+    [
+        ({}, "schedule.cron and schedule.every must be exactly one of the two. Got neither"),
+        ({"cron": "0 3 * * *", "every": 60}, "exactly one of the two. Got both"),
+        ({"every": 0.5}, "schedule.every must be a number >= 1 or null"),
+        ({"cron": "0 3 * * *", "timezone": "Mars/Base"}, "schedule.timezone must be a time zone"),
+    ],
+)
+def test_a_wrong_schedule_is_refused(schedule, told):
+    assert told in refusal(schedule=schedule)
+
+
+def test_weights_need_a_loss_that_the_r_factor_knows():
+    faded = TABLE | {"window": {"half_life": 3}}
+    assert config(data=faded).data.window.half_life == 3
+    told = refusal(data=faded, training={"loss": "huber"})
+    assert "data.window.half_life must be left out unless training.loss is mse" in told
+    assert "half_life" in refusal(data=faded, training={"batch_size": 2})
+
+
+def test_an_unquoted_date_is_a_date(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "experiment: e\ndata: {kind: table, path: a.csv, target: y, window: {since: 2026-01-01}}\n"
+    )
+    assert load(path).data.window.since == "2026-01-01"
+    assert load(path, ["data.window.since=2026-02-03"]).data.window.since == "2026-02-03"

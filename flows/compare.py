@@ -1,0 +1,49 @@
+"""make compare: what differs between runs, and what it did. `python -m flows.compare`"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.command import leave, run_command
+from flows.environment import prepare_environment
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.compare",
+        description="Compare recorded runs: the parameters that differ, and the metrics.",
+    )
+    parser.add_argument("--experiment", help="its name; default: the one that ran last")
+    parser.add_argument(
+        "--runs",
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="ids, beginnings of ids, or names; default: the latest ten, without sweeps' parents",
+    )
+    parser.add_argument("--out", type=Path, help="also write an HTML file, with the loss curves")
+    given = parser.parse_args(arguments)
+    return run_command(lambda: compare_runs(given.experiment, given.runs, given.out))
+
+
+def compare_runs(experiment: str | None, wanted: Sequence[str], out: Path | None) -> None:
+    """Read the runs, print what differs, and write the report where one is asked for."""
+    prepare_environment()
+    from tasks.comparison.differences import compare
+    from tasks.comparison.report import check_writable, write_report
+    from tasks.comparison.terminal import show
+    from tasks.tracking.history import read_losses, read_runs
+
+    if out:
+        check_writable(out)
+    compared = compare(read_runs(experiment, wanted))
+    if out:
+        write_report(compared, [read_losses(run.id) for run in compared.runs], out)
+    show(compared)
+    if out:
+        print(f"Written to {out}.")
+
+
+if __name__ == "__main__":
+    leave(main())

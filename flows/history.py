@@ -1,0 +1,32 @@
+"""make history: which version was live when, and why. `python -m flows.history MODEL`"""
+
+import argparse
+from collections.abc import Sequence
+
+from flows.command import leave, run_command
+from flows.environment import prepare_environment
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.history",
+        description="Say which version of a registered model was live from when to when, and why.",
+    )
+    parser.add_argument("model", help="the registered model's name (registry.model)")
+    given = parser.parse_args(arguments)
+    return run_command(lambda: show_history(given.model))
+
+
+def show_history(name: str) -> None:
+    """Print every version and every move of its champion, the oldest first."""
+    prepare_environment()
+    from tasks.screen import print_history
+    from tasks.tracking.registry import known_model, registered_model
+
+    with registered_model(known_model(name)) as model:
+        print_history(model.name, model.history)
+
+
+if __name__ == "__main__":
+    leave(main())

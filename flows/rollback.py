@@ -1,0 +1,45 @@
+"""make rollback: let an earlier version be champion. `python -m flows.rollback MODEL [--to N]`"""
+
+import argparse
+import getpass
+from collections.abc import Sequence
+
+from flows.command import leave, run_command
+from flows.environment import prepare_environment
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.rollback",
+        description="Move the champion of a registered model to another version.",
+    )
+    parser.add_argument("model", help="the registered model's name (registry.model)")
+    parser.add_argument("--to", help="a version; default: the one that was champion before")
+    given = parser.parse_args(arguments)
+    return run_command(lambda: roll_back(given.model, given.to))
+
+
+def roll_back(name: str, to: str | None) -> None:
+    """Write the move down, carry it out, and say how to undo it."""
+    prepare_environment()
+    from tasks.tracking.models import load_fitted
+    from tasks.tracking.registry import carry_out, known_model, registered_model
+
+    with registered_model(known_model(name)) as model:
+        before, after = model.move_to(to)
+        load_fitted(f"models:/{name}/{after}", where="TO")
+        kind = "rolled back" if after < before else "moved forward"
+        model.write(before, after, kind, getpass.getuser(), f"from version {before}")
+        carry_out(model.client, name)
+    print(f"'{name}' was {kind} from version {before} to version {after}: champion now.")
+    if after < before:
+        print(
+            f"A version of the data and configuration of version {before} will not be promoted "
+            "again."
+        )
+    print(f"To undo it: make rollback MODEL='{name}' TO={before}")
+
+
+if __name__ == "__main__":
+    leave(main())

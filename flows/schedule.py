@@ -1,0 +1,146 @@
+"""make schedule: retrain until stopped. `python -m flows.schedule CONFIG [key=value ...]`"""
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from flows.command import leave, run_command
+from flows.environment import prepare_environment
+from flows.pipeline import read_arguments
+from flows.standing_server import StandingServer
+from regression.config import Config
+from regression.config_file import load
+from regression.errors import InputError, refuse
+from tasks.lease import exclusive, settle
+from tasks.notifying import check_addresses
+from tasks.screen import note
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import Deployment
+
+    from flows.scheduler import Scheduler
+
+STEP_SECONDS = 1.0
+SETTLE_SECONDS = 1.5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    given = read_arguments(arguments, "flows.schedule", "Retrain on a schedule, until stopped.")
+    return run_command(lambda: schedule(*given))
+
+
+def schedule(path: str, overrides: Sequence[str]) -> None:
+    """Serve the schedule of one configuration until interrupted."""
+    prepare_environment()
+    config = load(path, overrides)
+    if config.schedule is None:
+        raise refuse("schedule", "a section with cron or every", None)
+    if config.notify:
+        check_addresses(config.notify)
+    _say_what_would_fail(config)
+    with contextlib.suppress(KeyboardInterrupt), _serving(config) as (server, scheduler):
+        _keep_stepping(server, scheduler)
+    print("Stopped.", flush=True)
+
+
+def _say_what_would_fail(config: Config) -> None:
+    """Data may be mended or still to come, so it does not keep the schedule from starting."""
+    from regression.preflight import check_inputs
+
+    try:
+        check_inputs(config)
+    except InputError as error:
+        note(f"as things are now, a retraining would fail: {error}")
+
+
+@contextlib.contextmanager
+def _serving(config: Config) -> Iterator[tuple[StandingServer, "Scheduler"]]:
+    """A server that knows the deployment, and a scheduler for it; both stop with the body."""
+    with contextlib.ExitStack() as ending:
+        name = _deployment_name(config)
+        ending.enter_context(_only_scheduler(name))
+        server = StandingServer(meanwhile=_import_the_slow_parts)
+        ending.callback(server.end)
+        from prefect.client.orchestration import get_client
+
+        from flows.deployment import deploy
+        from flows.scheduler import Scheduler
+        from tasks.tracking.run import open_store
+
+        client = ending.enter_context(get_client(sync_client=True))
+        deployment = deploy(client, config, name)
+        open_store()  # settle needs it ready when there is little time
+        scheduler = Scheduler(client, deployment, server)
+        ending.callback(_settle_in_time)
+        ending.callback(scheduler.stop)
+        _introduce(config, deployment, server)
+        yield server, scheduler
+
+
+def _import_the_slow_parts() -> None:
+    import tasks.tracking.run  # noqa: F401
+
+
+def _introduce(config: Config, deployment: "Deployment", server: StandingServer) -> None:
+    from flows.deployment import is_paused
+
+    times = config.schedule
+    when = f"every {times.every:g} seconds" if times.every else f"{times.cron} {times.timezone}"
+    print(f"Retraining of '{deployment.name}': {when}")
+    print(f"Prefect: {server.address}   pause, resume, start or cancel a run there")
+    if is_paused(deployment):
+        note("the schedule is paused; resume it there")
+    print("Ctrl-C stops it.", flush=True)
+
+
+def _deployment_name(config: Config) -> str:
+    """The registered model's name, else the experiment's, less what Prefect does not take."""
+    name = config.registry.model if config.registry else config.experiment
+    return re.sub(r"[/%&<>]", "_", name)
+
+
+@contextlib.contextmanager
+def _only_scheduler(name: str) -> Iterator[None]:
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(exclusive(f"schedule-{name}", wait=False))
+        except BlockingIOError:
+            raise BlockingIOError(
+                f"'{name}' is scheduled by another process already. Stop that one first."
+            ) from None
+        yield
+
+
+def _keep_stepping(server: StandingServer, scheduler: "Scheduler") -> None:
+    """Step until interrupted; what may pass (a server that is away) is said once and waited for."""
+    said = ""
+    while True:
+        server.keep()
+        try:
+            scheduler.step()
+            said = ""
+        except Exception as error:
+            before, said = said, f"{type(error).__name__}: {error}"
+            if said != before:
+                note(f"the schedule waits, because {said}")
+        time.sleep(STEP_SECONDS)
+
+
+def _settle_in_time() -> None:
+    """Set right what the last run left; what takes too long or fails, the next start does."""
+
+    def work() -> None:
+        with contextlib.suppress(Exception):
+            settle()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(SETTLE_SECONDS)
+
+
+if __name__ == "__main__":
+    leave(main())

@@ -1,0 +1,67 @@
+"""The Prefect server of `make schedule`: it creates the runs that are due, and has the UI."""
+
+import os
+import subprocess
+from collections.abc import Callable
+
+from flows.server import FAREWELL, free_port, send_what_waits, start_server, wait_healthy
+from flows.ui import PREFECT_PORT
+from tasks.screen import note
+
+END_SECONDS = 2.5
+
+
+class StandingServer:
+    """The server that PREFECT_API_URL names, else one of our own that is started again if it ends.
+
+    Its database is the one of all commands, so history, schedules and pauses outlive it. It ends
+    when this process and the retraining that it started are both gone, in whatever way.
+
+    Args:
+        meanwhile: work to do while it starts, such as slow imports.
+
+    Raises:
+        OSError: it does not start, or the one named does not answer.
+    """
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        self.process: subprocess.Popen | None = None
+        if given := os.environ.get("PREFECT_API_URL"):
+            wait_healthy(given, seconds=10)
+            meanwhile()
+        else:
+            self._port = free_port(PREFECT_PORT)
+            self._start(meanwhile)
+
+    @property
+    def address(self) -> str:
+        """Of the UI."""
+        return os.environ["PREFECT_API_URL"].removesuffix("/api")
+
+    @property
+    def pipe(self) -> tuple[int, ...]:
+        """What a child must hold open so that the server outlives it."""
+        return (self.process.stdin.fileno(),) if self.process else ()
+
+    def keep(self) -> None:
+        """Start our own again where it ended. Raises OSError where it does not start."""
+        if not self.process or self.process.poll() is None:
+            return
+        note("the Prefect server ended; it is started again")
+        self.process.stdin.close()
+        self.process = None
+        self._start(lambda: None)
+
+    def end(self) -> None:
+        """End our own, within seconds."""
+        send_what_waits()
+        if not self.process:
+            return
+        try:
+            self.process.communicate(FAREWELL, timeout=END_SECONDS)
+        except (subprocess.TimeoutExpired, OSError):
+            self.process.kill()
+            self.process.wait()
+
+    def _start(self, meanwhile: Callable[[], None]) -> None:
+        self.process = start_server(self._port, "scheduling", meanwhile=meanwhile)

@@ -1,0 +1,100 @@
+"""Telling people how a run ended, by any service that Apprise knows.
+
+What goes wrong here is a note on the screen: it never changes how the run ended.
+"""
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from regression.errors import InputError, refuse
+from regression.schedule_config import Notify
+from tasks.screen import note
+
+if TYPE_CHECKING:
+    from prefect import Flow, State
+    from prefect.client.schemas import FlowRun
+
+PATIENCE_SECONDS = 5  # a run that is being stopped has ten in all
+VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+def check_addresses(notify: Notify) -> None:
+    """Look at every address without telling anybody.
+
+    Raises:
+        InputError: a variable is not set, or Apprise does not know the kind of address. The message
+            holds no variable's value.
+    """
+    from apprise import Apprise
+
+    _quiet()
+    for number, (written, address) in enumerate(zip(notify.to, _expanded(notify), strict=True)):
+        if not Apprise.instantiate(address):
+            raise refuse(f"notify.to[{number}]", "an address that Apprise knows", written)
+
+
+def tell_how_it_ended(flow: "Flow", flow_run: "FlowRun", state: "State") -> None:
+    """Prefect's hook at the end of a flow run."""
+    tell(flow_run, state)
+
+
+def tell(flow_run: "FlowRun", state: "State") -> None:
+    """Send what `notify` in the flow run's configuration asks for; waits a few seconds at most."""
+    try:
+        config = flow_run.parameters["config"]
+        notify = Notify.model_validate(config["notify"]) if config.get("notify") else None
+        outcome = "success" if state.is_completed() else "failure"
+        if notify and outcome in notify.on:
+            _send(list(_expanded(notify)), *_message(config, flow_run.name, state))
+    except Exception as error:
+        note(f"nobody was notified: {_without_secrets(error)}")
+
+
+def _message(config: dict[str, Any], name: str, state: "State") -> tuple[str, str]:
+    what = (config.get("registry") or {}).get("model") or config["experiment"]
+    ended = "finished" if state.is_completed() else f"ended: {state.name}"
+    return f"Retraining of {what} {ended}", f"Flow run {name}. {state.message or ''}".strip()
+
+
+def _send(addresses: list[str], title: str, body: str) -> None:
+    from apprise import Apprise
+
+    _quiet()
+    taken: list[bool] = []
+    sender = Apprise()
+    for address in addresses:
+        sender.add(address)
+    # a service that hangs must not hold up the end of the run
+    thread = threading.Thread(
+        target=lambda: taken.append(bool(sender.notify(body=body, title=title))), daemon=True
+    )
+    thread.start()
+    thread.join(PATIENCE_SECONDS)
+    if taken != [True] or len(sender) < len(addresses):
+        note(f"not everybody was notified: one of {len(addresses)} addresses did not take it")
+
+
+def _expanded(notify: Notify) -> Iterator[str]:
+    """The addresses with their variables' values."""
+    for number, address in enumerate(notify.to):
+        for name in VARIABLE.findall(address):
+            if name not in os.environ:
+                raise InputError(
+                    f"notify.to[{number}] must name environment variables that are set. "
+                    f"{name} is not: export it before this command."
+                )
+        yield VARIABLE.sub(lambda found: os.environ[found[1]], address)
+
+
+def _without_secrets(error: Exception) -> str:
+    """What may be shown of an error: another library's text may hold an address."""
+    return str(error) if isinstance(error, InputError) else type(error).__name__
+
+
+def _quiet() -> None:
+    """Apprise logs addresses, more or less hidden."""
+    logging.getLogger("apprise").disabled = True

@@ -1,0 +1,115 @@
+"""Runs that are recorded already: finding them, and reading what a comparison needs."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from regression.errors import InputError, refuse
+from tasks.comparison.runs import RecordedRun
+from tasks.tracking.experiment import newest_experiment
+from tasks.tracking.run import open_store, quiet
+
+SWEEP_TAG = "plumbline.sweep"  # of a sweep's parent, which repeats its best trial
+LATEST = 10
+MOST_POINTS = 2_000
+MOST_NAMES = 1_000  # looked through for the nearest
+SHORTEST_ID = 4
+MOST_TOLD = 3
+
+
+def read_runs(experiment: str | None, wanted: Sequence[str] = ()) -> list[RecordedRun]:
+    """The runs to compare: the wanted ones in their order, else the latest, the oldest first.
+
+    Args:
+        experiment: its name; default: the one that ran last.
+        wanted: ids, beginnings of ids, or names of runs of the experiment.
+
+    Raises:
+        InputError: no such experiment or run, or several runs fit.
+    """
+    quiet()
+    client = open_store()
+    names = {e.experiment_id: e.name for e in client.search_experiments()}
+    chosen = _experiment(client, names, experiment)
+    if wanted:
+        found = [_find(client, list(names), chosen, text) for text in wanted]
+        found = list({run.info.run_id: run for run in found}.values())
+    else:
+        filtered = f"tags.`{SWEEP_TAG}` IS NULL"
+        found = client.search_runs([chosen], filtered, max_results=LATEST)[::-1]
+    return [_recorded(run, names[run.info.experiment_id]) for run in found]
+
+
+def read_losses(run_id: str) -> list[tuple[int, float]]:
+    """(epoch, loss) of a run in order, thinned to at most 2,000 evenly spread ones."""
+    history = MlflowClient().get_metric_history(run_id, "loss")
+    points = sorted({(metric.step, metric.value) for metric in history})
+    if not points:
+        return []
+    shown = np.unique(np.linspace(0, len(points) - 1, MOST_POINTS).round().astype(int))
+    return [points[place] for place in shown]
+
+
+def _experiment(client: MlflowClient, names: dict[str, str], wanted: str | None) -> str:
+    """The id of an experiment that has runs."""
+    newest = newest_experiment(client)
+    if newest is None:
+        raise InputError("there is no run to compare yet. Start with make run-pipeline.")
+    if wanted is None:
+        return newest.experiment_id
+    for known, name in names.items():
+        if name == wanted:
+            if not client.search_runs([known], max_results=1):
+                raise refuse("EXPERIMENT", "an experiment that has runs", wanted)
+            return known
+    raise refuse("EXPERIMENT", f"an experiment{_nearest(wanted, names.values())}", wanted)
+
+
+def _find(client: MlflowClient, everywhere: list[str], experiment: str, text: str) -> Run:
+    """One run by its id or the beginning of it, in any experiment, or by its name in this one."""
+    found = []
+    if re.fullmatch(f"[0-9a-f]{{{SHORTEST_ID},32}}", text):
+        found = client.search_runs(everywhere, f"attributes.run_id LIKE '{text}%'", max_results=3)
+    if not found:
+        pattern = re.sub(r"['\"\\]", "_", text)  # any character: a filter cannot hold quotes
+        found = client.search_runs([experiment], f"attributes.run_name LIKE '{pattern}'")
+        found = [run for run in found if run.info.run_name == text]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(run.info.run_id[:8] for run in found[:5])
+        raise refuse("RUNS", f"one run each; give more of the id, as here: {ids}", text)
+    known = [run.info.run_name for run in client.search_runs([experiment], max_results=MOST_NAMES)]
+    raise refuse("RUNS", f"ids or names of runs of the experiment{_nearest(text, known)}", text)
+
+
+def _nearest(text: str, known: Iterable[str]) -> str:
+    """The name that was probably meant; where none is near, some that there are."""
+    names = list(dict.fromkeys(known))
+    if close := difflib.get_close_matches(text, names, n=1, cutoff=0.5):
+        return f" (did you mean '{close[0]}'?)"
+    return f" (such as {', '.join(map(repr, names[:MOST_TOLD]))})"
+
+
+def _recorded(run: Run, experiment: str) -> RecordedRun:
+    info, data = run.info, run.data
+    metrics = dict(data.metrics)
+    if epochs := data.tags.get("epochs_run"):
+        metrics["epochs_run"] = float(epochs)
+    ended_well = info.status in ("FINISHED", "RUNNING")
+    return RecordedRun(
+        id=info.run_id,
+        name=info.run_name,
+        experiment=experiment,
+        status=info.status,
+        reason="" if ended_well else data.tags.get("reason", "not recorded"),
+        started=datetime.fromtimestamp(info.start_time / 1000),
+        params=data.params,
+        metrics=metrics,
+        tags=data.tags,
+    )

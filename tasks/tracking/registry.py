@@ -1,0 +1,219 @@
+"""A registered model: its versions, who is champion, and every move of that alias."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from regression.errors import InputError, refuse
+from tasks.lease import exclusive
+from tasks.tracking.moves import (
+    PREFIX,
+    Chapter,
+    Move,
+    all_moves,
+    chapters,
+    fingerprint,
+    key_of,
+    scores_of,
+)
+from tasks.tracking.run import open_store, quiet
+
+CHAMPION, PREVIOUS = "champion", "previous"
+APPLIED = "applied"  # tag of the registered model: the key of the last move that was carried out
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A registered model as it was when it was read.
+
+    Attributes:
+        name: its name.
+        aliases: alias to version.
+        tags: of the model itself.
+        versions: by number, ascending.
+    """
+
+    client: MlflowClient
+    name: str
+    aliases: dict[str, int]
+    tags: dict[str, str]
+    versions: dict[int, ModelVersion]
+
+    @property
+    def champion(self) -> ModelVersion | None:
+        """The version that is live."""
+        return self.versions.get(self.aliases.get(CHAMPION, 0))
+
+    @property
+    def moves(self) -> list[Move]:
+        """Every move of `champion`, the oldest first."""
+        return all_moves(self.tags, self.versions.values())
+
+    @property
+    def history(self) -> list[Chapter]:
+        """Which version was live when, the oldest first."""
+        return chapters(self.moves, self.versions.values())
+
+    def register(self, source: str, run_id: str, tags: dict[str, str]) -> int:
+        """Add a version, complete with its tags, in one call; returns its number.
+
+        Args:
+            source: the logged model, as models:/ID.
+            run_id: the run that trained it.
+            tags: `decision` among them. If it is "promoted", carry_out moves the alias.
+        """
+        model_id = source.removeprefix("models:/")
+        made = self.client.create_model_version(
+            self.name, source, run_id, tags=tags, model_id=model_id
+        )
+        return int(made.version)
+
+    def move_to(self, to: str | None) -> tuple[int, int]:
+        """(the champion, the version to move it to): `to`, or the previous champion.
+
+        Raises:
+            InputError: there is no champion or no previous one, or `to` is no other version.
+        """
+        known = ", ".join(map(str, self.versions)) or "none"
+        if self.champion is None:
+            raise InputError(f"MODEL: '{self.name}' has no champion. Its versions: {known}.")
+        live = self.aliases[CHAMPION]
+        if to is None and self.aliases.get(PREVIOUS) not in self.versions:
+            raise InputError(
+                f"TO must name a version, because '{self.name}' had no other champion before "
+                f"version {live}. Its versions: {known}."
+            )
+        wanted = str(self.aliases[PREVIOUS]) if to is None else to
+        if wanted not in map(str, self.versions):
+            raise refuse("TO", f"a version of '{self.name}' ({known})", wanted)
+        if int(wanted) == live:
+            raise refuse("TO", "another version than the champion", wanted)
+        return live, int(wanted)
+
+    def write(self, before: int, to: int, kind: str, who: str, reason: str) -> Move:
+        """Put a move at the end of the list, in one call; carry_out does it."""
+        newest = max(self.versions, default=0)
+        numbers = [int(m.key.split(".")[1]) for m in self.moves if m.key > key_of(newest, 0)]
+        key = key_of(newest, max(numbers, default=0) + 1)
+        left = fingerprint(self.versions[before].tags) if before in self.versions else ""
+        scores = scores_of(self.versions[to])
+        move = Move(key, int(time.time() * 1000), before, to, kind, who, reason, scores, left)
+        self.client.set_registered_model_tag(self.name, PREFIX + key, move.to_text())
+        return move
+
+
+@contextmanager
+def registered_model(name: str) -> Iterator[RegisteredModel]:
+    """A registered model for as long as nobody else on this machine changes it.
+
+    It is made where there is none, and what a killed process left undone is done first.
+    """
+    quiet()
+    with exclusive(f"champion of {name}"):
+        client = open_store()
+        if not _exists(client, name):
+            _make(client, name)
+        yield carry_out(client, name)
+
+
+def champion_of(name: str) -> ModelVersion | None:
+    """The version that is live; None where there is none, or no such model."""
+    quiet()
+    if not _exists(open_store(), name):
+        return None
+    with registered_model(name) as model:
+        return model.champion
+
+
+def known_model(name: str) -> str:
+    """The name, if a model is registered under it.
+
+    Raises:
+        InputError: there is none; the message lists those there are.
+    """
+    quiet()
+    names = registered_names()
+    if name in names:
+        return name
+    if not names:
+        raise InputError(
+            "MODEL must name a registered model, and none is registered here yet. Add "
+            "registry: {model: NAME} to a configuration and run it."
+        )
+    raise refuse("MODEL", f"a registered model ({', '.join(names)})", name)
+
+
+def registered_names() -> list[str]:
+    """The names of all registered models, sorted."""
+    quiet()
+    client = open_store()
+    found, token = [], None
+    while token != "":
+        page = client.search_registered_models(max_results=1_000, page_token=token)
+        found, token = found + [model.name for model in page], page.token or ""
+    return sorted(found)
+
+
+def carry_out(client: MlflowClient, name: str) -> RegisteredModel:
+    """Let the aliases follow the last move; returns the model as it is then.
+
+    `previous` is set before `champion`: killed anywhere between, the next call sets both again.
+    Where the last move was carried out long ago and `champion` stands elsewhere, somebody moved it
+    with other tools: that becomes a move of its own.
+    """
+    model = read_model(client, name)
+    last = model.moves[-1] if model.moves else None
+    live = model.aliases.get(CHAMPION, 0)
+    if last and model.tags.get(APPLIED) == last.key and live not in (0, last.to):
+        last = model.write(last.to, live, "moved by hand", "another tool", "the alias was moved")
+    if last is None or model.tags.get(APPLIED) == last.key:
+        return model
+    for alias, version in ((PREVIOUS, last.before), (CHAMPION, last.to)):
+        if version in model.versions:
+            client.set_registered_model_alias(name, alias, str(version))
+    client.set_registered_model_tag(name, APPLIED, last.key)
+    return read_model(client, name)
+
+
+def read_model(client: MlflowClient, name: str) -> RegisteredModel:
+    """A registered model as it stands, nothing set right."""
+    found = client.get_registered_model(name)
+    aliases = {alias: int(version) for alias, version in found.aliases.items()}
+    versions, token = [], None
+    while token != "":
+        page = client.search_model_versions(f"name='{name}'", max_results=1_000, page_token=token)
+        versions, token = [*versions, *page], page.token or ""
+    numbered = {int(v.version): v for v in sorted(versions, key=lambda v: int(v.version))}
+    return RegisteredModel(client, name, aliases, dict(found.tags), numbered)
+
+
+def settle_models(names: set[str]) -> None:
+    """Carry out what killed processes had decided about these models."""
+    client = open_store()
+    for name in sorted(names):
+        with exclusive(f"champion of {name}"):
+            if _exists(client, name):
+                carry_out(client, name)
+
+
+def _exists(client: MlflowClient, name: str) -> bool:
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+    return True
+
+
+def _make(client: MlflowClient, name: str) -> None:
+    try:
+        client.create_registered_model(name)
+    except MlflowException:  # another machine was faster
+        if not _exists(client, name):
+            raise

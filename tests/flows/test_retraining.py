@@ -1,0 +1,153 @@
+"""Retraining as a user sees it: the gate, the history, going back, serving."""
+
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import mlflow
+import pytest
+
+from tests.flows.conftest import Done, Workspace, eventually
+
+CONFIG = "configs/retraining.yaml"
+
+
+@pytest.fixture(scope="module")
+def retrained(workspace: Workspace) -> tuple[Done, Done]:
+    """The example, run twice on the same data."""
+    return workspace.pipeline(CONFIG), workspace.pipeline(CONFIG)
+
+
+def test_the_first_is_promoted_and_an_equal_is_kept_both_with_success(
+    workspace: Workspace, retrained: tuple[Done, Done]
+) -> None:
+    first, second = retrained
+    assert (first.status, first.err) == (second.status, second.err) == (0, "")
+    assert "Promoted version 1 of 'ozone': there was no champion" in first.out
+    assert "Kept the champion (version 1) of 'ozone' over version 2: it is no better" in second.out
+    assert {run.info.status for run in workspace.runs("retraining")} == {"FINISHED"}
+    assert workspace.client.get_registered_model("ozone").aliases == {"champion": 1}
+
+
+def test_every_decision_is_written_on_its_version(
+    workspace: Workspace, retrained: tuple[Done, Done]
+) -> None:
+    newest, oldest = workspace.runs("retraining")
+    for number, run, decision in (("1", oldest, "promoted"), ("2", newest, "kept")):
+        version = workspace.client.get_model_version("ozone", number)
+        assert version.run_id == version.tags["run_id"] == run.info.run_id
+        assert version.tags["decision"] == decision
+        assert version.tags["data_digest"] == run.data.tags["data_digest"]
+        assert float(version.tags["test_rmse"]) == pytest.approx(
+            run.data.metrics["test_rmse"], rel=1e-9
+        )
+        logged = workspace.client.get_logged_model(version.source.removeprefix("models:/"))
+        assert logged.source_run_id == run.info.run_id
+    assert float(version.tags["margin"]) == 0.0
+    assert version.tags["champion_version"] == "1"
+    assert version.tags["champion_test_rmse"] == version.tags["test_rmse"]
+
+
+def test_data_is_compared_before_training_as_metrics_and_a_table(
+    workspace: Workspace, retrained: tuple[Done, Done], tmp_path: Path
+) -> None:
+    newest, oldest = workspace.runs("retraining")
+    assert "drift_max_shift" not in oldest.data.metrics
+    assert newest.data.metrics["drift_max_shift"] == 0.0
+    assert newest.data.metrics["drift_shift/x"] == 0.0
+    assert newest.data.metrics["drift_spread_ratio/x"] == 1.0
+    path = workspace.client.download_artifacts(newest.info.run_id, "drift.json", str(tmp_path))
+    table = json.loads(Path(path).read_text())
+    assert "column" in table["columns"]
+    assert [row[0] for row in table["data"]] == ["x", "y"]
+    out = retrained[1].out
+    assert out.index("Data against version 1's: rows 36 to 36") < out.index("Train:")
+
+
+def test_history_and_rollback_say_what_happened_and_refuse_what_is_wrong(
+    workspace: Workspace, retrained: tuple[Done, Done]
+) -> None:
+    assert workspace.run("flows.rollback", "ozone").status == 2
+    moved = workspace.run("flows.rollback", "ozone", "--to", "2")
+    assert (moved.status, moved.err) == (0, "")
+    assert "make rollback MODEL='ozone' TO=1" in moved.out
+    back = workspace.run("flows.rollback", "ozone")
+    assert "rolled back from version 2 to version 1" in back.out
+    told = workspace.run("flows.history", "ozone")
+    lines = told.out.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == ["1", "2", "2", "1"]
+    assert re.search(r"now .* rolled back by \w+: from version 2", lines[-1])
+    wrong = workspace.run("flows.history", "ozne")
+    assert (wrong.status, wrong.out) == (2, "")
+    assert wrong.err == "MODEL must be a registered model (ozone). Got 'ozne' instead.\n"
+
+
+def test_predict_takes_the_champion_and_refuses_one_that_is_not_there(
+    workspace: Workspace, retrained: tuple[Done, Done], tmp_path: Path
+) -> None:
+    rows, output = tmp_path / "rows.csv", tmp_path / "out.csv"
+    rows.write_text("x\n500\n")
+    command = ("flows.prediction", str(rows), str(output), "--model")
+    assert workspace.run(*command, "models:/ozone@champion").status == 0
+    assert float(output.read_text().splitlines()[1]) == pytest.approx(500.9, abs=0.1)
+    for uri in ("models:/ozone@chmpion", "models:/ozne@champion"):
+        wrong = workspace.run(*command, uri)
+        assert (wrong.status, len(wrong.err.splitlines())) == (2, 1)
+        assert uri in wrong.err
+
+
+def ask(address: str, body: object) -> tuple[int, str]:
+    """(status, body) of a request to MLflow's server."""
+    text = body if isinstance(body, str) else json.dumps(body)
+    request = Request(f"{address}/invocations", text.encode())
+    request.add_header("Content-Type", "application/json")
+    try:
+        with urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_the_champion_is_served_its_curl_line_works_and_wrong_rows_get_a_4xx(
+    workspace: Workspace,
+    retrained: tuple[Done, Done],
+    started: Callable[..., subprocess.Popen],
+) -> None:
+    process = started("flows.serving")
+    lines = [process.stdout.readline() for _ in range(3)]
+    address = re.search(r"http://127\.0\.0\.1:\d+", lines[0]).group()
+    assert lines[0].startswith("models:/ozone@champion is served at")
+    asked = subprocess.run(lines[1], shell=True, capture_output=True, text=True, check=True)
+    assert len(json.loads(asked.stdout)["predictions"]) == 3
+    status, answer = ask(address, {"dataframe_records": [{"other": 1, "x": 500}]})
+    assert status == 200
+    mlflow.set_tracking_uri(f"sqlite:///{workspace.root / 'mlflow.db'}")
+    direct = mlflow.pyfunc.load_model("models:/ozone@champion").predict([{"x": 500.0}])
+    assert json.loads(answer)["predictions"] == direct.tolist()
+    for value, told in (
+        ("abc", "column 'x' must hold numbers"), ("5.0", "column 'x' must hold numbers"),
+        (None, "a missing value"), ([1, 2], "column 'x' must hold numbers"),
+    ):  # fmt: skip
+        status, answer = ask(address, {"dataframe_records": [{"x": value}]})
+        assert (status, told in json.loads(answer)["message"]) == (400, True), answer
+    for body, told in (
+        ({"dataframe_records": [{"z": 5}]}, "missing inputs ['x']"),
+        ({"dataframe_records": []}, "missing inputs ['x']"),
+        ("no JSON", "valid JSON"),
+    ):
+        status, answer = ask(address, body)
+        assert (status, told in json.loads(answer)["message"]) == (400, True), answer
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    eventually(lambda: not workspace.processes())
+
+
+def test_serving_what_is_not_there_is_refused(workspace: Workspace) -> None:
+    done = workspace.run("flows.serving", "--model", "models:/none@champion")
+    assert (done.status, done.out, len(done.err.splitlines())) == (2, "", 1)

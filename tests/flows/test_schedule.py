@@ -1,0 +1,136 @@
+"""make schedule: each due run happens once, one at a time, and stopping or pausing it holds."""
+
+import signal
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+
+from tests.flows.conftest import Workspace, eventually
+from tests.flows.scheduling import UNDER_WAY, Scheduled
+
+pytestmark = pytest.mark.slow
+LONG = ("training.epochs=100000000", "training.learning_rate=1e-9")
+
+
+@pytest.fixture
+def scheduled(workspace: Workspace, request: pytest.FixtureRequest) -> Iterator[Scheduled]:
+    """A schedule named after the test; nothing of it is left."""
+    made = Scheduled(workspace, request.node.name.split("[")[0][-40:])
+    yield made
+    if made.process:
+        made.kill_all()
+
+
+def test_a_pause_survives_a_restart_and_due_runs_never_overlap(scheduled: Scheduled) -> None:
+    scheduled.start("schedule.every=2")
+    scheduled.completed(more_than=1)
+    deployment, paused = scheduled.deployment
+    assert not paused
+    scheduled.api(f"deployments/{deployment}/pause_deployment")
+    eventually(lambda: not scheduled.flow_runs(*UNDER_WAY))
+    assert scheduled.stop() == 0
+    before = scheduled.flow_runs()
+    skipped = [run for run in before if run["state_name"] == "Skipped"]
+    assert skipped
+    assert all("under way" in run["message"] or "missed" in run["message"] for run in skipped)
+    ran = [run for run in before if run["state_name"] != "Skipped"]
+    assert len(scheduled.workspace.runs(scheduled.name)) == len(ran)
+    for earlier, later in pairwise(ran):
+        assert earlier["end_time"] <= later["start_time"]
+
+    scheduled.start("schedule.every=2")
+    assert scheduled.said("is paused")
+    time.sleep(8)  # several times the period
+    assert scheduled.deployment == (deployment, True)
+    assert scheduled.flow_runs() == before
+    scheduled.api(f"deployments/{deployment}/resume_deployment")
+    scheduled.completed(more_than=len(ran))
+    assert scheduled.flow_runs()[: len(before)] == before
+    assert scheduled.stop(signal.SIGINT) == 0
+
+
+def test_a_second_scheduler_and_a_manual_run_of_the_same_model_are_turned_away(
+    scheduled: Scheduled,
+) -> None:
+    scheduled.start("schedule.every=60", *LONG)
+    scheduled.api(
+        f"deployments/{scheduled.deployment[0]}/create_flow_run", state={"type": "SCHEDULED"}
+    )
+    scheduled.retraining()
+    for module in ("flows.schedule", "flows.pipeline"):
+        done = scheduled.workspace.run(module, scheduled.config)
+        assert (done.status, done.out) == (1, "")
+        assert len(done.err.splitlines()) == 1
+    assert "a retraining of model" in done.err
+    assert len(scheduled.workspace.runs(scheduled.name)) == 1
+
+
+def test_a_run_that_comes_due_during_a_manual_one_is_skipped(scheduled: Scheduled) -> None:
+    manual = scheduled.workspace.start("flows.pipeline", scheduled.config, *LONG)
+    eventually(lambda: scheduled.workspace.runs(scheduled.name))
+    scheduled.start()
+    eventually(lambda: scheduled.flow_runs("CANCELLED"))
+    manual.terminate()
+    manual.communicate()
+    scheduled.completed()
+    skipped = scheduled.flow_runs("CANCELLED")[0]
+    assert skipped["state_name"] == "Skipped"
+    assert "under way" in skipped["message"]
+    assert scheduled.stop() == 0
+
+
+def test_stopping_ends_a_run_in_progress_and_leaves_no_process(scheduled: Scheduled) -> None:
+    scheduled.start(*LONG)
+    scheduled.retraining()
+    assert scheduled.stop() == 0
+    assert scheduled.workspace.processes() == []
+    run = scheduled.workspace.runs(scheduled.name)[0]
+    assert run.info.status == "KILLED"
+    assert scheduled.workspace.flow_state(run) in ("CRASHED", "CANCELLED")
+
+
+def test_a_run_cancelled_in_the_ui_ends_cancelled_and_the_next_one_goes_ahead(
+    scheduled: Scheduled,
+) -> None:
+    scheduled.start(*LONG)
+    scheduled.retraining()
+    first = scheduled.flow_runs("RUNNING")[0]["id"]
+    scheduled.api(f"flow_runs/{first}/set_state", state={"type": "CANCELLING"})
+    run = scheduled.workspace.runs(scheduled.name)[0]
+    eventually(lambda: scheduled.workspace.flow_state(run) == "CANCELLED")
+    assert scheduled.workspace.client.get_run(run.info.run_id).info.status == "KILLED"
+    scheduled.retraining()
+    assert scheduled.workspace.runs(scheduled.name)[0].info.run_id != run.info.run_id
+
+
+def test_of_the_runs_missed_while_it_was_down_one_catches_up(scheduled: Scheduled) -> None:
+    scheduled.start("schedule.every=3")
+    eventually(lambda: scheduled.flow_runs("RUNNING"))
+    assert scheduled.stop() == 0
+    seen = len(scheduled.flow_runs())
+    time.sleep(10)  # three periods and more
+    scheduled.start("schedule.every=3")
+    scheduled.completed()
+    new = scheduled.flow_runs()[seen:]
+    missed = [run for run in new if "missed" in (run["message"] or "")]
+    assert len(missed) >= 2
+    assert new[len(missed)]["state_name"] != "Skipped"
+    assert scheduled.said("missed")
+    assert scheduled.stop() == 0
+
+
+def test_wrong_schedules_and_addresses_are_one_line_each(workspace: Workspace) -> None:
+    for override, key in (
+        ("schedule.cron=1 2", "schedule"),
+        ("schedule={cron: 61 * * * *}", "schedule.cron"),
+        ("schedule=null", "schedule"),
+        ("schedule.timezone=Mars/Base", "schedule.timezone"),
+        ("notify.to=[nosuch://x]", "notify.to[0]"),
+        ("notify.to=['json://${NOT_SET}']", "notify.to[0]"),
+    ):
+        done = workspace.run("flows.schedule", "configs/retraining.yaml", override)
+        assert (done.status, done.out) == (2, ""), done
+        assert len(done.err.splitlines()) == 1
+        assert key in done.err

@@ -1,0 +1,45 @@
+"""A registered model is trained by one process at a time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks.lease import lease, only_retraining
+
+HOLD = """
+import sys
+from tasks.lease import only_retraining
+with only_retraining("a/b"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+
+
+def test_a_model_that_another_process_trains_is_refused_until_that_is_killed():
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert other.stdout.readline() == b"held\n"
+    with pytest.raises(BlockingIOError, match="model 'a/b' is under way"), only_retraining("a/b"):
+        raise AssertionError
+    with only_retraining("another"), only_retraining(None), only_retraining(None):
+        other.kill()
+    other.communicate()
+    with only_retraining("a/b"):
+        assert other.returncode
+
+
+def test_a_lease_stays_behind_unless_its_run_ended_well(tmp_path):
+    with lease() as name:
+        assert (tmp_path / "leases" / name).exists()
+    assert not (tmp_path / "leases" / name).exists()
+    with pytest.raises(OSError, match="away"), lease() as name:
+        raise OSError("the server is away")
+    assert (tmp_path / "leases" / name).exists()

@@ -1,0 +1,300 @@
+"""Versions, the champion and its moves, against a real registry; faults at every call."""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import mlflow.pyfunc
+import pandas as pd
+import pytest
+import torch
+from mlflow import MlflowClient
+from torch import nn
+
+from regression.config import Config
+from regression.encoding import Encoding
+from regression.errors import InputError
+from tasks.tracking.artifact import log_model
+from tasks.tracking.housekeeping import prune
+from tasks.tracking.models import default_model, load_fitted
+from tasks.tracking.moves import barred
+from tasks.tracking.registry import (
+    RegisteredModel,
+    carry_out,
+    known_model,
+    read_model,
+    registered_model,
+    settle_models,
+)
+from tasks.tracking.run import tracked_run
+
+CONFIG = Config.model_validate({"experiment": "registry", "data": {"kind": "synthetic", "rows": 4}})
+CHANGING = (
+    "create_model_version", "set_registered_model_alias", "set_registered_model_tag",
+    "delete_model_version", "delete_registered_model_tag", "delete_logged_model",
+)  # fmt: skip
+
+
+class Killed(BaseException):
+    """Stands where kill -9 would: nothing of the project catches it."""
+
+
+def logged(weight: float = 1.0) -> tuple[str, str]:
+    """(URI, run) of a model that was logged as make run-pipeline does."""
+    module = nn.Linear(1, 1, dtype=torch.float64)
+    with torch.no_grad():
+        module.weight.fill_(weight)
+        module.bias.fill_(0.5)
+    with tracked_run(CONFIG, "a run", "cpu", "flow", "lease") as run:
+        example = pd.DataFrame({"x": [1.0, 2.0]})
+        uri = log_model(run, module.eval(), Encoding(("x",), {}), True, example)
+    return uri, run.id
+
+
+def add(decision: str = "promoted", name: str = "m", digest: str = "") -> int:
+    """Register a version as the gate does; returns its number."""
+    uri, run_id = logged()
+    with registered_model(name) as model:
+        tags = {
+            "decision": decision, "reason": "because", "test_rmse": "0.5",
+            "data_digest": digest or run_id, "config_digest": "c",
+        }  # fmt: skip
+        if model.champion:
+            tags["champion_version"] = str(model.champion.version)
+        version = model.register(uri, run_id, tags)
+    with registered_model(name):
+        return version
+
+
+def roll_back(to: str | None = None) -> None:
+    """As make rollback does."""
+    with registered_model("m") as model:
+        before, after = model.move_to(to)
+        model.write(before, after, "rolled back", "ada", f"from version {before}")
+        carry_out(model.client, "m")
+
+
+def aliases(client: MlflowClient) -> tuple[int | None, int | None]:
+    """(champion, previous)"""
+    found = client.get_registered_model("m").aliases
+    return tuple(int(found[a]) if a in found else None for a in ("champion", "previous"))
+
+
+@pytest.fixture
+def dying(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """A function that lets the process die before its n-th call that changes the registry."""
+    left = [-1]
+
+    def guard(name: str) -> None:
+        call = getattr(MlflowClient, name)
+
+        def guarded(*given: object, **named: object) -> object:
+            if left[0] == 0:
+                raise Killed(name)
+            left[0] -= 1
+            return call(*given, **named)
+
+        monkeypatch.setattr(MlflowClient, name, guarded)
+
+    for name in CHANGING:
+        guard(name)
+
+    def die_before(calls: int) -> None:
+        left[0] = calls
+
+    yield die_before
+    left[0] = -1
+
+
+def check_whole(client: MlflowClient) -> RegisteredModel:
+    """What holds at every moment: one champion that loads; every version complete and loadable."""
+    model = read_model(client, "m")
+    assert model.champion is not None
+    for number, version in model.versions.items():
+        assert version.tags["decision"] in ("promoted", "kept")
+        assert version.tags["reason"]
+        mlflow.pyfunc.load_model(f"models:/m/{number}")
+    mlflow.pyfunc.load_model("models:/m@champion")
+    return model
+
+
+def test_promotions_and_rollbacks_move_the_aliases_and_stand_in_the_history(
+    client: MlflowClient,
+) -> None:
+    assert [add(), add("kept"), add()] == [1, 2, 3]
+    assert aliases(client) == (3, 1)
+    roll_back()
+    assert aliases(client) == (1, 3)
+    roll_back("2")
+    assert aliases(client) == (2, 1)
+    assert add() == 4
+    assert aliases(client) == (4, 2)
+    with registered_model("m") as model:
+        told = [(c.version, c.told.split(":")[0].split(" by")[0]) for c in model.history]
+        live = [(c.since, c.until) for c in model.history if c.since]
+    assert told == [
+        (1, "promoted"), (2, "kept"), (3, "promoted"),
+        (1, "rolled back"), (2, "rolled back"), (4, "promoted"),
+    ]  # fmt: skip
+    assert all(until == since for (_, until), (since, _) in pairwise(live))
+    assert live[-1][1] is None
+    check_whole(client)
+
+
+@pytest.mark.parametrize("calls", range(5))
+def test_killed_before_any_call_a_promotion_is_whole_or_not_begun(
+    client: MlflowClient, dying: Callable[[int], None], calls: int
+) -> None:
+    add()
+    dying(calls)
+    try:
+        add()
+    except Killed:
+        assert aliases(client)[0] in (1, 2)
+    dying(-1)
+    begun = len(check_whole(client).versions) == 2
+    settle_models({"m", "unknown"})
+    assert aliases(client) == ((2, 1) if begun else (1, None))
+    assert [move.to for move in check_whole(client).moves] == ([1, 2] if begun else [1])
+    assert begun is (calls > 0)
+
+
+@pytest.mark.parametrize("calls", range(5))
+def test_killed_before_any_call_a_rollback_is_whole_or_not_begun(
+    client: MlflowClient, dying: Callable[[int], None], calls: int
+) -> None:
+    add()
+    add()
+    dying(calls)
+    try:
+        roll_back()
+    except Killed:
+        assert aliases(client)[0] in (1, 2)
+    dying(-1)
+    settle_models({"m"})
+    assert aliases(client) == ((1, 2) if calls else (2, 1))
+    assert len(check_whole(client).moves) == (3 if calls else 2)
+
+
+def test_an_alias_moved_with_another_tool_stays_and_stands_in_the_history(
+    client: MlflowClient,
+) -> None:
+    add()
+    add()
+    client.set_registered_model_alias("m", "champion", "1")
+    with registered_model("m") as model:
+        assert [move.kind for move in model.moves] == ["promoted", "promoted", "moved by hand"]
+    assert aliases(client) == (1, 2)
+    assert add() == 3
+    assert aliases(client) == (3, 1)
+
+
+def test_what_was_rolled_back_is_barred_until_somebody_moves_back_to_it(
+    client: MlflowClient,
+) -> None:
+    add(digest="old")
+    add(digest="bad")
+    roll_back()
+    with registered_model("m") as model:
+        assert set(barred(model.moves)) == {"bad c"}
+    add(digest="good")
+    with registered_model("m") as model:
+        assert barred(model.moves)["bad c"].who == "ada"
+    roll_back("2")
+    with registered_model("m") as model:
+        assert set(barred(model.moves)) == {"good c"}
+
+
+def test_wrong_rollbacks_are_refused_and_change_nothing(client: MlflowClient) -> None:
+    add("kept")
+    with registered_model("m") as model, pytest.raises(InputError, match="has no champion"):
+        model.move_to(None)
+    add()
+    with registered_model("m") as model:
+        for to, told in (
+            (None, "had no other champion"), ("9", r"a version of 'm' \(1, 2\)"),
+            ("", "a version of"), ("x", "a version of"), ("2", "another version than the champion"),
+        ):  # fmt: skip
+            with pytest.raises(InputError, match=told):
+                model.move_to(to)
+    assert aliases(client) == (2, None)
+
+
+def test_models_are_known_by_name(client: MlflowClient) -> None:
+    with pytest.raises(InputError, match="none is registered here yet"):
+        known_model("m")
+    add()
+    assert known_model("m") == "m"
+    assert default_model() == "models:/m@champion"
+    with pytest.raises(InputError, match=r"a registered model \(m\)"):
+        known_model("n")
+
+
+def test_without_one_champion_the_default_is_the_latest_runs_model(client: MlflowClient) -> None:
+    add("kept")
+    assert default_model().startswith("runs:/")
+    add(name="n")
+    assert default_model().startswith("runs:/")
+
+
+def test_a_stored_models_numbers_are_read_and_a_damaged_one_is_refused(
+    client: MlflowClient,
+) -> None:
+    uri, _ = logged(weight=2.5)
+    fitted = load_fitted(uri, "y")
+    assert (fitted.intercept, fitted.weights.tolist()) == (0.5, [2.5])
+    folder = Path(client.get_logged_model(uri.removeprefix("models:/")).artifact_location)
+    stored = next(folder.rglob("model.pt2"))
+    stored.write_bytes(stored.read_bytes()[:100])
+    with pytest.raises(InputError, match="TO must be a model of this project"):
+        load_fitted(uri, where="TO")
+
+
+def test_old_versions_go_with_their_files_but_never_the_champion_nor_the_previous_one(
+    client: MlflowClient,
+) -> None:
+    decisions = ["promoted", "kept", "promoted", "kept", "promoted", "kept", "kept", "kept"]
+    places = []
+    for decision in decisions:
+        version = add(decision)
+        source = client.get_model_version("m", str(version)).source
+        model = client.get_logged_model(source.removeprefix("models:/"))
+        places.append(Path(model.artifact_location))
+    with registered_model("m") as model:
+        before = model.history
+        assert prune(model, 2) == [1, 2, 4, 6]
+        assert prune(read_model(client, "m"), 2) == []
+    assert list(check_whole(client).versions) == [3, 5, 7, 8]
+    assert [place.exists() for place in places] == [n in (3, 5, 7, 8) for n in range(1, 9)]
+    assert aliases(client) == (5, 3)
+    with registered_model("m") as model:
+        assert model.history == [c for c in before if c.since or c.version in (7, 8)]
+        assert not [tag for tag in model.tags if tag.startswith("pruning")]
+
+
+@pytest.mark.parametrize("calls", range(6))
+def test_housekeeping_that_was_killed_is_finished_by_the_next(
+    client: MlflowClient, dying: Callable[[int], None], calls: int
+) -> None:
+    for _ in range(3):
+        add()
+    source = client.get_model_version("m", "1").source
+    place = Path(client.get_logged_model(source.removeprefix("models:/")).artifact_location)
+    dying(calls)
+    try:
+        prune(read_model(client, "m"), 1)
+    except Killed:
+        check_whole(client)
+    dying(-1)
+    prune(read_model(client, "m"), 1)
+    assert list(check_whole(client).versions) == [2, 3]
+    assert [move.to for move in read_model(client, "m").moves] == [1, 2, 3]
+    assert not place.exists()
+
+
+def test_a_version_of_a_run_under_way_is_not_deleted(client: MlflowClient) -> None:
+    for _ in range(3):
+        add("kept")
+    run = client.get_run(client.get_model_version("m", "1").run_id)
+    client.update_run(run.info.run_id, status="RUNNING")
+    assert prune(read_model(client, "m"), 1) == [2]
