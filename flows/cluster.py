@@ -95,6 +95,7 @@ def cluster(wanted: RunsOn) -> Iterator[Cluster | None]:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if wanted.ray.address is not None:
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # of 40 seconds each
         yield Cluster(wanted.ray.address)
         return
     with _own_cluster() as own:
@@ -145,11 +146,20 @@ def connected_to(cluster: Cluster | None) -> Iterator[None]:
         raise OSError(_unreachable(cluster.address, error)) from None
     finally:
         signal.signal(signal.SIGTERM, ended_by)
+    _silence()
     try:
         _check_the_way_back(node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"])
         yield
     finally:
         ray.shutdown()
+
+
+def _silence() -> None:
+    """Pages about each worker that Ray stops for want of memory: our error says it in one line."""
+    from ray._private import worker
+
+    with contextlib.suppress(AttributeError):  # Ray has no setting for it
+        worker.global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
 
 
 def _wait_open(cluster: Cluster) -> None:
