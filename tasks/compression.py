@@ -39,7 +39,7 @@ from tasks.screen import bar
 # Bytes of files in a task. Fewer are not worth a task run of their own, more make a long wait of
 # what a lost worker had not finished. In between there are four tasks a worker, so that all end
 # at about the same time.
-LEAST_BATCH, MOST_BATCH, BATCHES_A_WORKER = 16 << 20, 256 << 20, 4
+LEAST_BATCH, MOST_BATCH, BATCHES_A_WORKER = 16 << 20, 1 << 30, 4
 COUNTED_BYTES = 256 << 20  # of CSV files that are left out and were never read
 
 
