@@ -24,7 +24,7 @@ from flows.environment import DEFAULTS, ROOT
 from flows.server import free_port
 from regression.errors import InputError
 from regression.runner_config import RunsOn
-from tasks.cluster import connected
+from tasks.cluster import FOLDER, begin, connected
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -179,16 +179,11 @@ def _wait_open(cluster: Cluster) -> None:
 
 def _worker() -> dict[str, Any]:
     """What a worker process is given: this code, Prefect's settings, this working folder."""
-    folder = os.getcwd()
-
-    def begin() -> None:
-        with contextlib.suppress(OSError):  # on a machine without it, data.path must be absolute
-            os.chdir(folder)
-
+    handed_on = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
     return {
         "py_modules": [str(ROOT / name) for name in ("regression", "tasks")],
-        "env_vars": {name: os.environ[name] for name in HANDED_ON if name in os.environ},
-        "worker_process_setup_hook": begin,
+        "env_vars": {**handed_on, FOLDER: os.getcwd()},
+        "worker_process_setup_hook": f"{begin.__module__}.{begin.__name__}",
     }
 
 

@@ -3,7 +3,15 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+FOLDER = "PLUMBLINE_FOLDER"  # the environment variable that tells workers the working folder
+
+
+def begin() -> None:
+    """What a new worker process of a cluster does first: work where the command works."""
+    with suppress(OSError):  # on a machine without that folder, data.path must be absolute
+        os.chdir(os.environ[FOLDER])
 
 
 def connected() -> bool:
