@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
+CLUSTER := $(VENV)/.cluster
 
 CONFIG ?= configs/tutorial.yaml
 SET    ?=
@@ -24,6 +25,14 @@ $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -m venv $(VENV)
 	@$(RUN) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["project"]["dependencies"], *p["dependency-groups"]["dev"], sep="\n")' > $(VENV)/wanted.txt
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements.lock -r $(VENV)/wanted.txt
+	@touch $@
+
+install-cluster: $(CLUSTER) ## add what `runner: ray` needs
+
+$(CLUSTER): $(STAMP)
+	@echo "Adding Ray to $(VENV) (once) ..."
+	@$(RUN) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["dependency-groups"]["cluster"], sep="\n")' > $(VENV)/wanted-cluster.txt
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements.lock -r $(VENV)/wanted-cluster.txt
 	@touch $@
 
 run-pipeline: $(STAMP) ## run one experiment: CONFIG=configs/tutorial.yaml SET="training.epochs=500"
@@ -72,7 +81,7 @@ bench: $(STAMP) ## print the figures of the README: SIZE=small | full
 
 lock: $(STAMP) ## renew requirements.lock for all systems and Python versions
 	@$(RUN) -m uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-header \
-	  --no-annotate --no-emit-index-url --group dev pyproject.toml -o requirements.lock
+	  --no-annotate --no-emit-index-url --group dev --group cluster pyproject.toml -o requirements.lock
 
 clean: ## remove .venv and caches; runs, models and Prefect's history stay
 	@rm -rf $(VENV) .pytest_cache .ruff_cache benchmarks/data
@@ -81,4 +90,4 @@ clean: ## remove .venv and caches; runs, models and Prefect's history stay
 clean-history: ## remove everything recorded here: mlflow.db, mlruns, .prefect
 	@rm -rf mlflow.db* mlruns .prefect
 
-.PHONY: help install run-pipeline sweep schedule compare predict serve-model history rollback ui test test-slow lint docs bench lock clean clean-history
+.PHONY: help install install-cluster run-pipeline sweep schedule compare predict serve-model history rollback ui test test-slow lint docs bench lock clean clean-history
