@@ -16,7 +16,7 @@ ADDED   = $(patsubst $(VENV)/.installed-%,%,$(wildcard $(VENV)/.installed-*))
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-install: $(STAMP) $(GROUPS:%=$(VENV)/.installed-%) ## prepare .venv (other commands do so, too); GROUPS=servers adds more
+install: $(STAMP) $(GROUPS:%=$(VENV)/.installed-%) ## prepare .venv (other commands do so, too); GROUPS="cluster servers" adds more
 
 # What pyproject.toml asks for, at the versions of the lock. The lock serves as constraints and is
 # not installed whole, so that torch's own metadata decides about CUDA packages.
@@ -87,7 +87,7 @@ docs: $(STAMP) ## write docs/configuration.md from the schema
 bench: $(STAMP) ## print the figures of the README: SIZE=small | full
 	@$(RUN) -m benchmarks $(or $(SIZE),small)
 
-GROUPED = $(addprefix --group ,dev servers servers-test)
+GROUPED = $(addprefix --group ,dev cluster servers servers-test)
 lock: $(STAMP) ## renew requirements.lock for all systems and Python versions
 	@$(RUN) -m uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-header \
 	  --no-annotate --no-emit-index-url $(GROUPED) pyproject.toml -o requirements.lock

@@ -7,7 +7,7 @@ tables also go to benchmarks/data/report-SIZE.md.
 import argparse
 from collections.abc import Callable, Mapping
 
-from benchmarks import growth, memory, one_pass, report, retraining, start_up, sweep
+from benchmarks import growth, memory, one_pass, report, retraining, scaling, start_up, sweep
 from benchmarks.measure import DATA
 from benchmarks.report import Table
 
@@ -21,6 +21,7 @@ SIZES: Mapping[str, Mapping[str, Section]] = {
         "retraining": lambda: retraining.measure(1_000_000, rounds=3),
         "memory": lambda: memory.measure(times=5, rounds=3),
         "growth": lambda: growth.measure(rounds=3),
+        "scaling": lambda: scaling.measure(rounds=3),
     },
     "full": {
         "start-up": lambda: start_up.measure(rounds=5),
@@ -29,6 +30,7 @@ SIZES: Mapping[str, Mapping[str, Section]] = {
         "retraining": lambda: retraining.measure(10_000_000, rounds=3),
         "memory": lambda: memory.measure(times=100, rounds=1),
         "growth": lambda: growth.measure(rounds=3),
+        "scaling": lambda: scaling.measure(rounds=3),
     },
 }
 

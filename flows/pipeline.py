@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from flows.cluster import check_runner, cluster, connected_to
 from flows.command import leave, run_command
 from flows.environment import prepare_environment
 from flows.server import prefect_server
@@ -55,8 +56,14 @@ def run_pipeline(path: str, overrides: Sequence[str]) -> None:
     prepare_environment()
     config = load(path, overrides)
     check_inputs(config)
+    check_runner(config)
     model = config.registry.model if config.registry else None
-    with only_retraining(model), prefect_server(meanwhile=import_the_slow_parts):
+    with (
+        only_retraining(model),
+        cluster(config) as found,
+        prefect_server(meanwhile=import_the_slow_parts),
+        connected_to(found),
+    ):
         from flows.pipeline_flow import run
 
         run(config, run_name(path, overrides))

@@ -7,8 +7,9 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.cluster import on_cluster
 from regression.config import Config
-from regression.device import resolve_device
+from regression.device import device_of
 from tasks.compression import compress_all
 from tasks.gates import check_drift, promote
 from tasks.kept import kept_unless_recorded
@@ -33,7 +34,7 @@ WORKERS = os.cpu_count() or 1
 )
 def pipeline(config: Config, name: str = "retraining") -> str:
     """Train one experiment and record it. Returns the MLflow run's name."""
-    device = resolve_device(config.training.device, config.training.dtype)
+    device = device_of(config)
     with tracked_run(config, name, device, flow_run.get_id(), held_lease()) as run:
         source = source_of(config.data)
         data = compress_all(source, config.data, device)
@@ -55,7 +56,7 @@ def run(config: Config, name: str) -> None:
     settle()
     quick = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
     with lease() as lease_name, tags(lease_name), quick:
-        say_where(pipeline(config, name), config.experiment)
+        say_where(on_cluster(pipeline)(config, name), config.experiment)
 
 
 def say_where(recorded: str, experiment: str) -> None:

@@ -45,8 +45,10 @@ def retrain(flow_run_id: UUID, by_worker: bool = False) -> None:
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow
 
+    from flows.cluster import check_runner, cluster, connected_to, on_cluster
     from flows.deployment import model_of, skip
     from flows.pipeline_flow import pipeline, say_where
+    from regression.runner_config import RunsOn
     from tasks.lease import lease, only_retraining, settle
 
     if by_worker:
@@ -59,7 +61,9 @@ def retrain(flow_run_id: UUID, by_worker: bool = False) -> None:
             skip(client, flow_run_id, f"skipped: {error}")
             return
         if _take(client, flow_run, held.enter_context(lease()), by_worker):
-            recorded = run_flow(pipeline, flow_run=flow_run)
+            check_runner(wanted := RunsOn.of(flow_run.parameters["config"]))
+            held.enter_context(connected_to(held.enter_context(cluster(wanted))))
+            recorded = run_flow(on_cluster(pipeline), flow_run=flow_run)
             say_where(recorded, flow_run.parameters["config"]["experiment"])
 
 

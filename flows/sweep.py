@@ -6,6 +6,7 @@ This file is the command; the flow is in flows/sweep_flow.py.
 import argparse
 from collections.abc import Sequence
 
+from flows.cluster import check_runner, cluster, connected_to
 from flows.command import leave, run_command
 from flows.environment import prepare_environment
 from flows.pipeline import import_the_slow_parts
@@ -46,7 +47,12 @@ def run_sweep(path: str, overrides: Sequence[str]) -> None:
 
     prepare_environment()
     sweep = load_sweep(path, overrides)
-    with prefect_server(meanwhile=import_the_slow_parts):
+    check_runner(sweep.runs_on)
+    with (
+        cluster(sweep.runs_on) as found,
+        prefect_server(meanwhile=import_the_slow_parts),
+        connected_to(found),
+    ):
         from flows.sweep_flow import run
 
         run(sweep)

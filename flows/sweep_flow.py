@@ -5,9 +5,11 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.cluster import on_cluster
 from regression.sweep import Sweep
+from tasks.cluster import cores
 from tasks.lease import held_lease, lease, settle
-from tasks.search import MOST_AHEAD
+from tasks.search import ahead_of
 from tasks.shared_data import SharedData
 from tasks.sweep_recording import Recorder, conclude
 from tasks.tracking.store import check_store
@@ -18,7 +20,7 @@ from tasks.trials import run_trials
 @flow(
     name="sweep",
     flow_run_name="{plan.base[experiment]}: {plan.title}",
-    task_runner=ThreadPoolTaskRunner(MOST_AHEAD),
+    task_runner=ThreadPoolTaskRunner(ahead_of("grid", cores())),
 )
 def sweep(plan: Sweep) -> str:
     """Try many configurations and record them. Returns the parent run's name."""
@@ -36,7 +38,7 @@ def run(plan: Sweep) -> None:
     check_store()
     settle()
     with lease() as name, tags(name), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        recorded = sweep(plan)
+        recorded = on_cluster(sweep)(plan)
     print(
         f"Recorded as run '{recorded}' of experiment '{plan.base['experiment']}', a run nested in "
         "it for each trial. To look at it: make ui"

@@ -102,10 +102,9 @@ def combine(parts: Iterable[Compressed]) -> Compressed:
         InputError: there is not one row to train on.
     """
     parts = iter(parts)
-    groups = []
-    while group := list(islice(parts, MERGED_AT_ONCE)):
-        groups.append(combine_group(group))
-    return combine_groups(groups)
+    return combine_groups(
+        combine_group(group) for group in iter(lambda: list(islice(parts, MERGED_AT_ONCE)), [])
+    )
 
 
 def combine_group(parts: Sequence[Compressed]) -> Compressed:
@@ -121,17 +120,33 @@ def combine_group(parts: Sequence[Compressed]) -> Compressed:
 
 
 def combine_groups(groups: Iterable[Compressed]) -> Compressed:
-    """The rest of combine, from groups of 64 parts (the last may have fewer)."""
-    level = list(groups)
-    while len(level) > 1:
-        level = [
-            combine_group(level[i : i + MERGED_AT_ONCE])
-            for i in range(0, len(level), MERGED_AT_ONCE)
-        ]
-    whole = level[0]
+    """The rest of combine, from groups of 64 parts (the last may have fewer).
+
+    A tree whose nodes join 64 each. A node is made as soon as its 64 are there, so at most 64 are
+    held a level.
+    """
+    levels: list[list[Compressed]] = [[]]
+    for group in groups:
+        _add(levels, 0, group)
+    while len(levels) > 1 or len(levels[0]) > 1:
+        rest = levels.pop(0)
+        if rest:
+            levels = levels or [[]]
+            levels[0].append(combine_group(rest))
+    whole = levels[0][0]
     if not whole.train.rows:
         raise InputError(
             f"data must have at least one row to train on. Got {whole.rows} rows, "
             f"{whole.dropped} dropped, {whole.test.rows} held out."
         )
     return whole
+
+
+def _add(levels: list[list[Compressed]], height: int, node: Compressed) -> None:
+    """Put a node into the tree; its 64th completes the node above."""
+    if height == len(levels):
+        levels.append([])
+    levels[height].append(node)
+    if len(levels[height]) == MERGED_AT_ONCE:
+        full, levels[height] = levels[height], []
+        _add(levels, height + 1, combine_group(full))

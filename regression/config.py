@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from regression.gate_config import Drift, Registry, check_gates
+from regression.runner_config import Ray, Runner
 from regression.schedule_config import Notify, Schedule, Window
 from regression.section import (
     Count,
@@ -220,7 +221,8 @@ class Config(Section):
     drift: Drift | None = None
     schedule: Schedule | None = None
     notify: Notify | None = None
-    runner: Literal["threads"] = Field("threads", description="what per-file work runs on")
+    runner: Runner = "threads"
+    ray: Ray = Ray()
 
     @model_validator(mode="before")
     @classmethod
@@ -233,6 +235,13 @@ class Config(Section):
             return raw
         table = raw["data"].get("kind") == "table"
         return {**raw, "training": {**training, "standardize": table}}
+
+    @model_validator(mode="after")
+    def _device_fits(self) -> "Config":
+        if self.runner == "ray" and self.training.device not in ("auto", "cpu"):
+            allowed = "auto or cpu with runner: ray (its workers compute on their CPUs)"
+            raise disagreement("training.device", allowed, self.training.device)
+        return self
 
     @model_validator(mode="after")
     def _weights_fit(self) -> "Config":

@@ -2,6 +2,7 @@
 
 import torch
 
+from regression.config import Config
 from regression.errors import InputError
 
 
@@ -14,6 +15,16 @@ def present_devices() -> list[str]:
             [f"{kind}:{i}" for i in range(module.device_count())] if module.is_available() else []
         )
     return names + (["mps"] if torch.backends.mps.is_available() else [])
+
+
+def device_of(config: Config) -> str:
+    """Where an experiment computes: on a Ray cluster on the CPUs, whatever this machine has.
+
+    Raises:
+        InputError: the device is not here, or does not know the dtype.
+    """
+    wanted = "cpu" if config.runner == "ray" else config.training.device
+    return resolve_device(wanted, config.training.dtype)
 
 
 def resolve_device(wanted: str, dtype: str) -> str:

@@ -1,6 +1,6 @@
 """Blocks of rows: what every source of data yields, whatever it reads or draws."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
@@ -74,6 +74,15 @@ class Source(Protocol):
         """Raise OSError where a part is no longer what it was when the source was made."""
         ...
 
+    def only(self, parts: Sequence[str]) -> "Source":
+        """The same rows of some parts, for a worker that is to know of no others."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """The parts in a few words."""
+        ...
+
 
 @dataclass(frozen=True)
 class Synthetic:
@@ -121,6 +130,14 @@ class Synthetic:
 
     def check_unchanged(self, part: str) -> None:
         """Generated rows never change."""
+
+    def only(self, parts: Sequence[str]) -> "Synthetic":
+        """All: there is one part."""
+        return self
+
+    @property
+    def label(self) -> str:
+        return "generated rows"
 
     def _block(self, first: int, rows: int) -> Block:
         random = self._random(first)

@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import Field, model_validator
 
-from regression.config import Config, Count, Name, Section, Seed, disagreement
+from regression.config import Config, Seed
 from regression.config_file import validated
 from regression.reference import known_keys
+from regression.runner_config import RunsOn
+from regression.section import Count, Name, Section, disagreement
 
 Values = Mapping[str, Any]
 SHORT = {"learning_rate": "lr"}
@@ -87,6 +89,12 @@ class Sweep(Section):
                 place = place.setdefault(section, {})
             place[last] = value
         return validated(raw, "this combination")
+
+    @property
+    def runs_on(self) -> RunsOn:
+        """Where its trials run, all alike. Raises InputError where the base's keys are wrong."""
+        raw = {key: self.base[key] for key in RunsOn.model_fields if key in self.base}
+        return validated(raw, self.name, RunsOn)
 
     @property
     def title(self) -> str:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from regression.compress import VERSION
-from regression.config import Config, Section
+from regression.config import Config
 from regression.config_file import apply, nearest, read_yaml, validated
 from regression.errors import InputError, refuse
 from regression.evaluation import METRICS
 from regression.files import DataFile, find_files
 from regression.reference import known_keys
+from regression.runner_config import RunsOn
+from regression.section import Section
 from regression.sweep import Range, Search, Sweep, Values, takes_numbers
 
 MOST_CHECKED = 2_000  # combinations, before the first trial
@@ -77,6 +79,8 @@ def _check_keys(sweep: Sweep, path: str | Path) -> None:
         where = f"{path}: sweep.parameters"
         if key not in known:
             raise InputError(f"{where}: {key} is not a known key.{nearest(key, Config)}")
+        if key.partition(".")[0] in RunsOn.model_fields:
+            raise refuse(f"{where}.{key}", "in the base: all trials run in one place", "it here")
         if isinstance(given, Range) and not takes_numbers(key):
             raise refuse(f"{where}.{key}", "a list of values (a range is for numbers)", "a range")
 

@@ -1,8 +1,8 @@
 """Rows of CSV and Parquet files, read in blocks through one buffer."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -83,6 +83,16 @@ class Table:
     def check_unchanged(self, part: str) -> None:
         """Raise OSError (which is retried) where a file is no longer what was listed."""
         self.file(part).check_unchanged()
+
+    def only(self, parts: Sequence[str]) -> "Table":
+        """The table of some of the files."""
+        return replace(self, files=tuple(self.file(part) for part in parts), left_out=())
+
+    @property
+    def label(self) -> str:
+        """Such as `part-0001.parquet and 63 more`."""
+        more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
+        return self.files[0].name + more
 
 
 @dataclass

@@ -23,6 +23,12 @@ def mark_used(store: ResultStore, keys: Iterable[str]) -> None:
             os.utime(folder / key)
 
 
+def stored(store: ResultStore, key: str) -> bool:
+    """Whether there is a result; one on this machine is not opened for that."""
+    folder = _folder(store)
+    return (folder / key).exists() if folder else store.exists(key)
+
+
 def delete_unused(used: Callable[[float], bool]) -> int:
     """Delete the R factors whose last use (seconds since 1970) does not count; returns how many."""
     deleted = 0

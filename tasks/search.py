@@ -6,10 +6,14 @@ from typing import Any
 
 from regression.sweep import Range, Sweep, Values, is_whole
 
-# How many trials may be under way when the next is proposed. A fixed number, so that what tpe
-# proposes depends on the seed and the results, never on the machine.
-AHEAD = {"grid": 16, "random": 16, "tpe": 4}
-MOST_AHEAD = max(AHEAD.values())
+# How many trials may be under way when the next is proposed. For tpe a fixed number, so that what
+# it proposes depends on the seed and the results, never on the machine; the others do not learn.
+TPE_AHEAD, LEAST_AHEAD = 4, 16
+
+
+def ahead_of(method: str, workers: int) -> int:
+    """How many trials may be under way at once."""
+    return TPE_AHEAD if method == "tpe" else max(LEAST_AHEAD, 2 * workers)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prefect import task
 
-from regression.device import resolve_device
+from regression.device import device_of
 from regression.errors import AllTrialsFailedError
 from regression.sweep import Sweep, label
 from regression.threads import one_thread
@@ -73,7 +73,7 @@ class Recorder:
         best = best_of(self.sweep, self.tracked)
         if self.best is None or self.best.proposal.number != best.number:
             config = self.sweep.trial(best.values)
-            device = resolve_device(config.training.device, config.training.dtype)
+            device = device_of(config)
             data = self.data.of(config, device)
             with one_thread():  # as the process that trained it first
                 outcome = attempt(config, data, device)

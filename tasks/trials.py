@@ -3,20 +3,18 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-
-from prefect import task
 
 from regression.config import Config
-from regression.device import resolve_device
+from regression.device import device_of
 from regression.errors import InputError
 from regression.prepared import Prepared
 from regression.sweep import Sweep, label
 from regression.trial import Outcome
-from tasks.search import AHEAD, Proposal, search_of
+from tasks.attempting import Prepare, trainers, trial
+from tasks.cluster import cores
+from tasks.search import Proposal, ahead_of, search_of
 from tasks.shared_data import SharedData
 from tasks.tracking.sweep import Recorded
-from tasks.workers import Attempt, workers
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def run_trials(sweep: Sweep, data: SharedData, known: Mapping[int, Recorded]) ->
         InputError: data that no parameter varies is wrong.
         OSError: a process that trains died.
     """
-    search, ahead = search_of(sweep), AHEAD[sweep.search.method]
+    search, ahead = search_of(sweep), ahead_of(sweep.search.method, cores())
     under_way: deque[tuple[Proposal, Callable[[], Trial] | None]] = deque()
 
     def finish() -> Iterator[Trial]:
@@ -61,10 +59,10 @@ def run_trials(sweep: Sweep, data: SharedData, known: Mapping[int, Recorded]) ->
         if trial:
             yield trial
 
-    with workers() as attempt:
+    with trainers() as prepare:
         for proposal in search:
             new = proposal.number not in known
-            under_way.append((proposal, _start(sweep, proposal, data, attempt) if new else None))
+            under_way.append((proposal, _start(sweep, proposal, data, prepare) if new else None))
             if len(under_way) == ahead:
                 yield from finish()
         while under_way:
@@ -72,13 +70,13 @@ def run_trials(sweep: Sweep, data: SharedData, known: Mapping[int, Recorded]) ->
 
 
 def _start(
-    sweep: Sweep, proposal: Proposal, data: SharedData, attempt: Attempt
+    sweep: Sweep, proposal: Proposal, data: SharedData, prepare: Prepare
 ) -> Callable[[], Trial]:
     """Submit a trial; returns what waits for it."""
     config = None
     try:
         config = sweep.trial(proposal.values)
-        device = resolve_device(config.training.device, config.training.dtype)
+        device = device_of(config)
     except InputError as error:
         return _failed(proposal, config, error)
     try:
@@ -87,7 +85,7 @@ def _start(
         if not data.varies:
             raise
         return _failed(proposal, config, error)
-    work = partial(attempt, config, rows, device)
+    work = prepare(config, rows, device)
     future = trial.submit(proposal.number, label(proposal.values), work)
     return lambda: Trial(proposal, _checked(future.result(), sweep), config, rows, device)
 
@@ -105,9 +103,3 @@ def _checked(outcome: Outcome, sweep: Sweep) -> Outcome:
         outcome.losses,
         reason=f"it has no {sweep.search.metric}: no row is held out, or the value is not finite",
     )
-
-
-@task(task_run_name="trial {number}: {name}")
-def trial(number: int, name: str, work: Callable[[], Outcome]) -> Outcome:
-    """Train one configuration; waits for the process that does."""
-    return work()

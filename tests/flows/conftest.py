@@ -1,5 +1,6 @@
 """A copy of the project in an empty folder, and commands that run there as a user's would."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -119,10 +120,9 @@ def eventually(what: Callable[[], Any], seconds: float = 60) -> Any:
     raise AssertionError(f"not within {seconds} seconds: {what}")
 
 
-@pytest.fixture(scope="session")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """One clone for all tests of a session: a new Prefect database takes ten seconds to make."""
-    root = tmp_path_factory.mktemp("clone").resolve()
+@contextlib.contextmanager
+def cloned(root: Path) -> Iterator[Workspace]:
+    """A clone in an empty folder; at its end nothing runs there."""
     clone_into(root)
     yield Workspace(root)
     if sys.platform == "linux":
@@ -156,14 +156,20 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Team"]:
 
 
 @pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """One clone for all tests of a session: a new Prefect database takes ten seconds to make."""
+    with cloned(tmp_path_factory.mktemp("clone").resolve()) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
 def tutorial(workspace: Workspace) -> tuple[Done, Run]:
     """The tutorial, run once."""
     done = workspace.pipeline("configs/tutorial.yaml")
     return done, workspace.runs("tutorial")[0]
 
 
-@pytest.fixture(scope="session")
-def pair(workspace: Workspace) -> tuple[Run, Run]:
+def run_pair(workspace: Workspace) -> tuple[Run, Run]:
     """Two runs of an experiment of their own: the tutorial, and with another rate and length."""
     changed = ("training.learning_rate=0.05", "training.epochs=500")
     for overrides in ((), changed):
@@ -171,6 +177,12 @@ def pair(workspace: Workspace) -> tuple[Run, Run]:
         assert done.status == 0, done.err
     second, first = workspace.runs("pair")
     return first, second
+
+
+@pytest.fixture(scope="session")
+def pair(workspace: Workspace) -> tuple[Run, Run]:
+    """Two runs to compare."""
+    return run_pair(workspace)
 
 
 @pytest.fixture

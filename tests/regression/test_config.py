@@ -118,3 +118,20 @@ def test_an_unquoted_date_is_a_date(tmp_path):
     )
     assert load(path).data.window.since == "2026-01-01"
     assert load(path, ["data.window.since=2026-02-03"]).data.window.since == "2026-02-03"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:6379", "ray://head.example:10001", None])
+def test_a_cluster_is_named_by_host_and_port_or_not_at_all(address):
+    assert config(runner="ray", ray={"address": address}).ray.address == address
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "auto", "http://a:1", "a:b", "a:1/x"])
+def test_an_address_without_host_and_port_is_refused(address):
+    told = refusal(runner="ray", ray={"address": address})
+    assert "ray.address must be null, host:port or ray://host:port" in told
+
+
+def test_workers_of_a_cluster_compute_on_their_cpus():
+    config(runner="ray", training={"device": "cpu"})
+    told = refusal(runner="ray", training={"device": "cuda"})
+    assert "training.device must be auto or cpu with runner: ray" in told

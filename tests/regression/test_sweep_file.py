@@ -53,6 +53,7 @@ def test_overrides_reach_the_sweep_what_varies_and_the_base(tmp_path: Path) -> N
         ({"parameters": RATES, "metod": "grid"}, r"Did you mean sweep\.method\?"),
         ({"parameters": RATES, "method": "annealing"}, r"grid or random or tpe. Got 'annealing'"),
         ({"parameters": RATES, "trials": 0}, r"sweep\.trials must be an integer >= 1"),
+        ({"parameters": {"runner": ["threads", "ray"]}}, r"runner must be in the base"),
         ({"parameters": {"training.lerning_rate": [1]}}, r"Did you mean training\.learning_rate\?"),
         (
             {"parameters": {"training.epochs": {"low": 5, "high": 1}}},

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from regression.sweep import Search, Sweep
-from tasks.search import AHEAD, Proposal, search_of
+from tasks.search import Proposal, ahead_of, search_of
 
 PARAMETERS = {
     "training.learning_rate": {"low": 0.001, "high": 0.1, "log": True},
@@ -24,7 +24,7 @@ def proposed(given: Sweep) -> list[Proposal]:
     search, waiting, found = search_of(given), [], []
     for proposal in search:
         waiting.append(proposal)
-        if len(waiting) == AHEAD[given.search.method]:
+        if len(waiting) == ahead_of(given.search.method, workers=2):
             first = waiting.pop(0)
             found.append(first)
             failed = first.number % 7 == 0

@@ -1,0 +1,196 @@
+"""Scaling: what each step costs a unit, and what that predicts for a cluster (docs/scaling.md).
+
+`python -m benchmarks.scaling costs FEATURES` and `... task-runs threads|ray` are one trial each and
+print one line of JSON. Costs are processor seconds, which other work on the machine changes little;
+those of task runs are seconds on the clock, because they are waited for.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.measure import fresh_scratch, median, run, said
+from benchmarks.report import Table
+from benchmarks.tables import table
+
+if TYPE_CHECKING:
+    from prefect.results import ResultStore
+
+FEATURES = (5, 20, 80, 320)
+CELLS = 20_000_000  # rows times features of the file that is read
+TASK_RUNS = 200
+EPOCHS = 1000
+BATCH, GROUP = 1 << 30, 64  # bytes of files in a task, files that are merged at once
+GOAL = {"rows": 10**12, "machines": 1_000, "cores": 16, "features": 20}
+FILE_BYTES = (256 << 20, 16 << 20)
+
+Costs = dict[str, float]
+
+
+def measure(rounds: int) -> list[Table]:
+    """The costs by number of features, those of a task run, and the prediction."""
+    fresh_scratch()
+    by_width = {d: _median_of(rounds, "costs", d) for d in FEATURES}
+    runners = ["threads", *(["ray"] if find_spec("prefect_ray") else [])]
+    by_runner = {name: _median_of(rounds, "task-runs", name)["run"] for name in runners}
+    names = {
+        "row": ("rows a second and core", lambda v: f"{1 / v:,.0f}"),
+        "file": ("a file, beside its rows (ms)", lambda v: f"{1e3 * v:.1f}"),
+        "planned": ("a file, in the command (ms)", lambda v: f"{1e3 * v:.2f}"),
+        "merge": ("merging 64 files (ms)", lambda v: f"{1e3 * v:.0f}"),
+        "bytes": ("a result (kB)", lambda v: f"{v / 1e3:,.0f}"),
+        "epochs": (f"{EPOCHS:,} epochs (s)", lambda v: f"{v:.2f}"),
+    }
+    lines = [
+        [what, *(shown(by_width[d][key]) for d in FEATURES)] for key, (what, shown) in names.items()
+    ]
+    heads = ("processor time of one core", *(f"{d} features" for d in FEATURES))
+    runs = [[name, f"{1e3 * value:.1f}"] for name, value in by_runner.items()]
+    note = f"Median of {rounds} processes."
+    return [
+        Table("Scaling: costs", heads, lines, note),
+        Table(
+            "Scaling: a task run", ("runner", "ms"), runs, f"{TASK_RUNS} that do nothing. {note}"
+        ),
+        predicted(by_width[GOAL["features"]], by_runner[runners[-1]]),
+    ]
+
+
+def _median_of(rounds: int, *arguments: object) -> Costs:
+    spent = [run("-m", "benchmarks.scaling", *arguments) for _ in range(rounds)]
+    return {key: median(said(spent, key)) for key in spent[0].said}
+
+
+def predicted(costs: Costs, task_run: float) -> Table:
+    """Seconds of each step for the goal, with large files and with small ones."""
+    lines = []
+    for size in FILE_BYTES:
+        files = GOAL["rows"] * costs["row_bytes"] / size
+        cores = GOAL["machines"] * GOAL["cores"]
+        tasks = files / min(GROUP, BATCH / size) + files / GROUP
+        steps = {
+            "compress": (GOAL["rows"] * costs["row"] + files * costs["file"]) / cores,
+            "merge on workers": files / GROUP * costs["merge"] / cores,
+            "plan": files * costs["planned"],
+            "task runs": tasks * task_run,
+            "merge in the command": files / GROUP**2 * costs["merge"],
+            "train": costs["epochs"],
+        }
+        shown = [f"{value:,.0f}" for value in steps.values()]
+        lines.append([f"{files:,.0f} of {size >> 20} MiB", f"{tasks:,.0f}", *shown])
+    title = "Scaling: {rows:,} rows × {features} features on {machines:,} machines × {cores} cores"
+    heads = ("files", "task runs", *(f"{name} (s)" for name in steps))
+    note = "What the costs above predict; nothing of this size was run."
+    return Table(title.format(**GOAL), heads, lines, note)
+
+
+def costs(features: int) -> Costs:
+    """Processor seconds a row, a file, 64 files merged and 1,000 epochs, on one core."""
+    from regression.columns import choose_columns
+    from regression.compress import compress
+    from regression.compressed import Compressed, combine_group
+    from regression.config import TableData, Training
+    from regression.files import find_files
+    from regression.table import Table as Rows
+    from regression.training import make_plan, train
+    from tasks.factor_cache import stored
+    from tasks.parts import known, part_key
+
+    def opened(folder: Path) -> tuple[TableData, Rows]:
+        data = TableData(kind="table", path=str(folder), target="y")
+        files = find_files(data.path)
+        return data, Rows(files, choose_columns(data, files[0]))
+
+    rows = CELLS // features
+    data, many = opened(table(rows, features, files=1))
+    compress(many, many.parts[0], data)  # warm
+    whole, spent = _timed(lambda: compress(many, many.parts[0], data))
+    training = Training(learning_rate="auto", epochs=EPOCHS, standardize=True, tolerance=None)
+    plan = make_plan(whole, training)
+    train(plan, training.model_copy(update={"epochs": 1}), "cpu", lambda epoch, loss: None)
+    _, epochs = _timed(lambda: train(plan, training, "cpu", lambda epoch, loss: None))
+
+    _, few = opened(table(GROUP * 100, features, files=GROUP))
+    with tempfile.TemporaryDirectory() as folder:
+        store = _store(folder)
+        keys = [part_key(few, part, data) for part in few.parts]
+
+        def keep(result: Compressed, key: str) -> None:
+            store.write(result.to_dict(), key=key)
+            known(store, key)
+
+        results, files = _timed(lambda: [compress(few, part, data) for part in few.parts])
+        # each as large as that of a large file: a full sample
+        _, kept = _timed(lambda: [keep(whole, key) for key in keys])
+        _, merging = _timed(lambda: combine_group([whole] * GROUP))
+        _, planning = _timed(lambda: [stored(store, part_key(few, p, data)) for p in few.parts])
+        size = (Path(folder) / keys[0]).stat().st_size
+    return {
+        "row": spent / rows,
+        "row_bytes": many.files[0].size / rows,
+        "file": (files + kept) / len(results),
+        "planned": planning / len(keys),
+        "merge": merging,
+        "bytes": float(size),
+        "epochs": epochs,
+    }
+
+
+def _store(folder: str) -> "ResultStore":
+    from prefect.filesystems import LocalFileSystem
+    from prefect.results import ResultStore
+    from prefect.serializers import JSONSerializer
+
+    return ResultStore(
+        result_storage=LocalFileSystem(basepath=folder),
+        serializer=JSONSerializer(),
+        cache_result_in_memory=False,
+    )
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    began = time.process_time()
+    result = work()
+    return result, time.process_time() - began
+
+
+def task_runs(runner: str) -> Costs:
+    """Seconds on the clock of one task run that does nothing, of many at once."""
+    from contextlib import ExitStack
+
+    from flows.cluster import cluster, connected_to, on_cluster
+    from flows.environment import prepare_environment
+    from flows.server import prefect_server
+    from regression.runner_config import RunsOn
+
+    prepare_environment()
+    with ExitStack() as held:
+        found = held.enter_context(cluster(RunsOn(runner=runner)))
+        held.enter_context(prefect_server())
+        held.enter_context(connected_to(found))
+        from prefect import flow
+        from prefect.task_runners import ThreadPoolTaskRunner
+
+        from tasks.attempting import trial
+
+        @flow(task_runner=ThreadPoolTaskRunner(os.cpu_count()))
+        def many() -> float:
+            for number in range(4):
+                trial.submit(number, "warm", tuple).result()
+            began = time.perf_counter()
+            for future in [trial.submit(n, "nothing", tuple) for n in range(TASK_RUNS)]:
+                future.result()
+            return (time.perf_counter() - began) / TASK_RUNS
+
+        return {"run": on_cluster(many)()}
+
+
+if __name__ == "__main__":
+    trial_of, given = sys.argv[1:]
+    print(json.dumps(costs(int(given)) if trial_of == "costs" else task_runs(given)))

@@ -1,0 +1,221 @@
+"""Where per-file work and a sweep's trials run: threads here, or a Ray cluster.
+
+A cluster of our own is started beside the command and ends with it, however that ends; one that is
+given is used and left as it is.
+"""
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from flows.companion import start_companion
+from flows.environment import DEFAULTS, ROOT
+from flows.server import free_port
+from regression.errors import InputError
+from regression.runner_config import RunsOn
+from tasks.cluster import connected
+
+if TYPE_CHECKING:
+    from prefect import Flow
+
+START_SECONDS = 120  # Ray takes five; a loaded machine several times that
+ANSWER_SECONDS = 5
+STORE_BYTES = 200 << 20  # of results on their way; Ray would set a third of the memory aside
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning about GPUs that nobody asked for
+    "RAY_task_oom_retries": "3",  # Ray would start what runs out of memory again for ever
+}
+# Settings of this command's Prefect that a worker needs as well. Not the secrets: Ray writes them
+# down; a given cluster's machines have those in their own environment.
+HANDED_ON = (
+    *(name for name in DEFAULTS if name.startswith("PREFECT_")),
+    "PREFECT_API_URL",
+    "PREFECT_LOCAL_STORAGE_PATH",
+    "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK",
+)
+
+
+def check_runner(wanted: RunsOn) -> None:
+    """See at once whether the runner can be had.
+
+    Raises:
+        InputError: Ray is not installed.
+        OSError: the cluster that is given does not answer.
+    """
+    if wanted.runner != "ray":
+        return
+    if find_spec("ray") is None or find_spec("prefect_ray") is None:
+        raise InputError(
+            "runner: ray needs packages that are not there: make install GROUPS=cluster"
+        )
+    if wanted.ray.address is not None:
+        try:
+            socket.create_connection(wanted.ray.place, ANSWER_SECONDS).close()
+        except OSError as error:
+            raise OSError(_unreachable(wanted.ray.address, error)) from None
+
+
+def _unreachable(address: str, why: object) -> str:
+    first = next(iter(str(why).splitlines()), type(why).__name__)
+    return (
+        f"the Ray cluster at {address} cannot be reached ({first}). Is it running (`ray status` "
+        "there), with the same versions of Ray and Python, and is ray.address right?"
+    )
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster to connect to.
+
+    Attributes:
+        address: host:port, or ray://host:port.
+        process: what runs it; None for one that was given.
+    """
+
+    address: str
+    process: subprocess.Popen | None = None
+
+
+@contextlib.contextmanager
+def cluster(wanted: RunsOn) -> Iterator[Cluster | None]:
+    """Yields the cluster that a command uses, perhaps still starting; None for threads."""
+    if wanted.runner != "ray":
+        yield None
+        return
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if wanted.ray.address is not None:
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # of 40 seconds each
+        yield Cluster(wanted.ray.address)
+        return
+    with _own_cluster() as own:
+        yield own
+
+
+@contextlib.contextmanager
+def _own_cluster() -> Iterator[Cluster]:
+    address = f"127.0.0.1:{free_port()}"
+    # A token of its own, so that nobody else on this machine can use it; and Ray's way to say that
+    # no other machine takes part, without which it would listen on every network.
+    os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    with tempfile.TemporaryDirectory(prefix="plumbline-ray-", ignore_cleanup_errors=True) as folder:
+        process = start_companion(
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+            *(f"--port={address.rpartition(':')[2]}", f"--temp-dir={folder}"),
+            *(f"--object-store-memory={STORE_BYTES}", "--include-dashboard=false"),
+            "--disable-usage-stats",
+        )
+        try:
+            yield Cluster(address, process)
+        finally:
+            process.communicate()  # closes its input, the sign to end
+
+
+@contextlib.contextmanager
+def connected_to(cluster: Cluster | None) -> Iterator[None]:
+    """For the length of the body, flows made by on_cluster run their tasks there.
+
+    Raises:
+        OSError: it cannot be reached.
+        InputError: its machines cannot reach this command's Prefect server.
+    """
+    if cluster is None:
+        yield
+        return
+    if cluster.process:
+        _wait_open(cluster)
+    import ray
+
+    ended_by = signal.getsignal(signal.SIGTERM)  # Ray puts its own there
+    try:
+        ray.init(
+            cluster.address, runtime_env=_worker(), log_to_driver=False, logging_level="CRITICAL"
+        )
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise OSError(_unreachable(cluster.address, error)) from None
+    finally:
+        signal.signal(signal.SIGTERM, ended_by)
+    _silence()
+    try:
+        _check_the_way_back(node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"])
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _silence() -> None:
+    """Pages about each worker that Ray stops for want of memory: our error says it in one line."""
+    from ray._private import worker
+
+    with contextlib.suppress(AttributeError):  # Ray has no setting for it
+        worker.global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
+
+
+def _wait_open(cluster: Cluster) -> None:
+    host, port = cluster.address.split(":")
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
+            return
+        if cluster.process.poll() is not None:
+            break
+        time.sleep(0.05)
+    raise OSError(
+        "Ray did not start on this machine. To see why: .venv/bin/ray start --head --block"
+    )
+
+
+def _worker() -> dict[str, Any]:
+    """What a worker process is given: this code, Prefect's settings, this working folder."""
+    folder = os.getcwd()
+
+    def begin() -> None:
+        with contextlib.suppress(OSError):  # on a machine without it, data.path must be absolute
+            os.chdir(folder)
+
+    return {
+        "py_modules": [str(ROOT / name) for name in ("regression", "tasks")],
+        "env_vars": {name: os.environ[name] for name in HANDED_ON if name in os.environ},
+        "worker_process_setup_hook": begin,
+    }
+
+
+def _check_the_way_back(hosts: Iterable[str]) -> None:
+    server = urlsplit(os.environ["PREFECT_API_URL"]).hostname
+    far = [host for host in hosts if not _is_here(host)]
+    if far and server in ("127.0.0.1", "localhost", "::1"):
+        raise InputError(
+            f"ray.address must be a cluster that reaches the Prefect server. Got one with "
+            f"a machine at {far[0]}, while the server listens on 127.0.0.1: set PREFECT_API_URL to "
+            "a server that all its machines reach."
+        )
+
+
+def _is_here(host: str) -> bool:
+    with contextlib.suppress(OSError), socket.socket() as probe:
+        probe.bind((host, 0))  # only a machine's own addresses can be bound
+        return True
+    return False
+
+
+def on_cluster(flow: "Flow") -> "Flow":
+    """A flow with its tasks on the cluster that this process is connected to, if it is."""
+    if not connected():
+        return flow
+    from prefect_ray import RayTaskRunner
+
+    return flow.with_options(task_runner=RayTaskRunner())

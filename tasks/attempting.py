@@ -1,0 +1,58 @@
+"""The Prefect task of one trial. Imports no mlflow, so that a Ray worker starts fast."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from prefect import task
+
+from regression.config import Config
+from regression.prepared import Prepared
+from regression.threads import one_thread
+from regression.trial import Outcome, attempt
+from tasks.cluster import clear_errors, connected
+from tasks.workers import workers
+
+Work = Callable[[], Outcome]
+Prepare = Callable[[Config, Prepared, str], Work]
+
+
+@task(task_run_name="trial {number}: {name}")
+def trial(number: int, name: str, work: Work) -> Outcome:
+    """Train one configuration: on a Ray worker right here, else by a process that is waited for."""
+    return work()
+
+
+@contextmanager
+def trainers() -> Iterator[Prepare]:
+    """Yields what turns an experiment into a trial's work: here, or on the Ray cluster.
+
+    Raises:
+        OSError: (the work, or the body) a process that trains died.
+    """
+    if connected():
+        stored: dict[int, tuple[Prepared, Any]] = {}
+        with clear_errors():
+            yield partial(_store, stored)
+        return
+    with workers() as attempt_there:
+        yield partial(partial, attempt_there)
+
+
+def _store(
+    stored: dict[int, tuple[Prepared, Any]], config: Config, data: Prepared, device: str
+) -> Work:
+    """Data goes to the cluster once for all trials that share it."""
+    import ray
+
+    if id(data) not in stored:
+        stored[id(data)] = data, ray.put(data)
+    return partial(_attempt, config, stored[id(data)][1], device)
+
+
+def _attempt(config: Config, stored: Any, device: str) -> Outcome:
+    import ray
+
+    with one_thread():
+        return attempt(config, ray.get(stored), device)

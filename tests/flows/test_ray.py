@@ -1,0 +1,268 @@
+"""runner: ray gives what threads give, to the last bit, whatever becomes of workers and nodes.
+
+A cluster starts in ten seconds or more, so almost all of this is slow; `make test-slow` runs it.
+"""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import artifacts
+
+from flows.cluster import check_runner
+from regression.errors import InputError
+from regression.runner_config import RunsOn
+from tests.flows.conftest import ROOT, Workspace, eventually
+from tests.flows.test_sweep import split, write_sweep
+from tests.flows.test_system import write_files
+
+FILES, ROWS = 140, 40_000
+DATA = {"kind": "table", "path": "ray-rows", "target": "y", "test_fraction": 0.2}
+BASE = {"experiment": "ray", "data": DATA, "training": {"epochs": 20}}
+# as tests start it: nothing on another network, nobody to keep out
+ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"}
+Start = Callable[..., subprocess.Popen]
+
+
+needs_ray = pytest.mark.skipif(
+    find_spec("prefect_ray") is None, reason="Ray is not installed: make install GROUPS=cluster"
+)
+
+
+@pytest.fixture(scope="module")
+def threads(workspace: Workspace) -> tuple[dict, dict]:
+    """What a run on threads records, and the R factors that it stores."""
+    write_files(workspace.root / "ray-rows", files=1, rows=ROWS)
+    first = workspace.root / "ray-rows" / "part-0000.parquet"
+    for number in range(1, FILES):
+        os.link(first, first.with_name(f"part-{number:04}.parquet"))
+    (workspace.root / "ray.yaml").write_text(yaml.safe_dump(BASE))
+    forget(workspace)
+    assert workspace.pipeline("ray.yaml").status == 0
+    return recorded(workspace), factors(workspace)
+
+
+def forget(workspace: Workspace) -> None:
+    """Empty the result store."""
+    for path in storage(workspace).glob("*"):
+        path.unlink()
+
+
+def storage(workspace: Workspace) -> Path:
+    return workspace.root / ".prefect" / "storage"
+
+
+def factors(workspace: Workspace) -> dict[str, object]:
+    """Every stored R factor, of files and of groups of 64."""
+    return {p.name: json.loads(p.read_text())["result"] for p in storage(workspace).iterdir()}
+
+
+def recorded(workspace: Workspace) -> dict[str, object]:
+    """What the newest run says of the data and the model."""
+    run = workspace.runs("ray")[0]
+    assert run.info.status == "FINISHED"
+    folder = Path(artifacts.download_artifacts(run.info.artifact_uri))
+    coefficients = json.loads((folder / "coefficients.json").read_text())
+    losses = workspace.losses(run)
+    return {**run.data.metrics, "digest": run.data.tags["data_digest"], "losses": losses} | {
+        "coefficients": coefficients
+    }
+
+
+@contextmanager
+def cluster(nodes: int, **environment: str) -> Iterator[dict]:
+    """Several nodes with a raylet each: their address and process ids."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.flows.ray_cluster", str(nodes)],
+        cwd=ROOT,
+        env=os.environ | ALONE | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield json.loads(process.stdout.readline())
+    finally:
+        process.communicate()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def of_ray(workspace: Workspace) -> list[str]:
+    """Processes of clusters that commands in the workspace started."""
+    return [line for line in workspace.processes() if "ray" in line]
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_cluster_of_our_own_gives_the_same_bits_and_leaves_nothing(
+    workspace: Workspace, threads: tuple[dict, dict]
+) -> None:
+    forget(workspace)
+    done = workspace.pipeline("ray.yaml", "runner=ray")
+    assert (done.status, done.err) == (0, "")
+    assert (recorded(workspace), factors(workspace)) == threads
+    assert not workspace.processes()
+    again = workspace.pipeline("ray.yaml")  # what workers stored serves threads, too
+    assert again.status == 0
+    assert recorded(workspace)["files_reused"] == FILES
+
+
+@needs_ray
+@pytest.mark.slow
+def test_trials_on_ray_are_those_of_threads(
+    workspace: Workspace, threads: tuple[dict, dict]
+) -> None:
+    varied = {"training.learning_rate": [0.01, 0.1, 90.0], "data.features": [["x0"], ["x0", "x1"]]}
+    found = {}
+    for runner in ("threads", "ray"):
+        base = {**BASE, "experiment": f"sweep-{runner}", "runner": runner}
+        done = workspace.run(
+            "flows.sweep", write_sweep(workspace, f"{runner}.yaml", base, parameters=varied)
+        )
+        assert (done.status, done.err) == (0, "")
+        _, trials = split(workspace.runs(base["experiment"]))
+        found[runner] = {
+            n: (run.info.status, run.data.metrics, workspace.losses(run))
+            for n, run in trials.items()
+        }
+    assert found["ray"] == found["threads"]
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_a_node_killed_in_mid_run_costs_its_unfinished_files_only(
+    workspace: Workspace,
+    threads: tuple[dict, dict],
+    started: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
+) -> None:
+    for name, value in ALONE.items():
+        monkeypatch.setenv(name, value)
+    forget(workspace)
+    moment = random.Random(seed).randint(5, FILES - 40)
+    print(f"seed {seed}: a node is killed once {moment} files are done")
+    with cluster(nodes=2) as found:
+        process = started(
+            "flows.pipeline", "ray.yaml", "runner=ray", f"ray.address={found['address']}"
+        )
+        eventually(lambda: len(list(storage(workspace).glob("factor-*"))) >= moment, 120)
+        os.kill(found["raylets"][1], signal.SIGKILL)
+        written = {path: path.stat().st_mtime_ns for path in whole(workspace)}
+        _, err = process.communicate(timeout=240)
+        assert (process.returncode, err) == (0, "")
+        assert {path: path.stat().st_mtime_ns for path in written} == written
+        assert (recorded(workspace), factors(workspace)) == threads
+        assert [alive(pid) for pid in found["raylets"]] == [True, False, True]
+
+
+def whole(workspace: Workspace) -> list[Path]:
+    """Stored factors of files that are completely written."""
+    found = []
+    for path in storage(workspace).glob("factor-*"):
+        try:
+            json.loads(path.read_text())
+            found.append(path)
+        except ValueError:
+            continue
+    return found
+
+
+@needs_ray
+@pytest.mark.slow
+def test_workers_without_memory_end_the_run_with_one_line(
+    workspace: Workspace, threads: tuple[dict, dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ALONE.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("RAY_task_oom_retries", "0")
+    forget(workspace)
+    with cluster(
+        1, RAY_memory_usage_threshold="0.01", RAY_memory_monitor_refresh_ms="100"
+    ) as found:
+        done = workspace.pipeline("ray.yaml", "runner=ray", f"ray.address={found['address']}")
+    assert done.status == 1
+    assert done.err.startswith("Failed: a Ray worker ran out of memory")
+    assert len(done.err.splitlines()) == 1
+    run = workspace.runs("ray")[0]
+    assert run.info.status == "FAILED"
+    assert "out of memory" in run.data.tags["reason"]
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_cluster_of_our_own_ends_with_the_command_however_that_ends(
+    workspace: Workspace, threads: tuple[dict, dict], started: Start, sign: signal.Signals
+) -> None:
+    forget(workspace)
+    process = started("flows.pipeline", "ray.yaml", "runner=ray")
+    eventually(lambda: list(storage(workspace).glob("factor-*")), 120)
+    assert of_ray(workspace)
+    process.send_signal(sign)
+    _, err = process.communicate(timeout=60)
+    if sign is not signal.SIGKILL:
+        assert (process.returncode, err.strip()) == (130, "Interrupted.")
+    eventually(lambda: not workspace.processes())
+    assert workspace.runs("ray")[0].info.status == "KILLED"
+
+
+@needs_ray
+@pytest.mark.slow
+def test_wrong_data_found_by_a_worker_is_wrong_data(workspace: Workspace) -> None:
+    (workspace.root / "bad.csv").write_text("x,y\n1,2\n2,\n")
+    config = {**BASE, "data": {**DATA, "path": "bad.csv"}, "experiment": "bad", "runner": "ray"}
+    (workspace.root / "bad.yaml").write_text(yaml.safe_dump(config))
+    done = workspace.pipeline("bad.yaml")
+    assert done.status == 2
+    assert "bad.csv: column 'y', row 2 must be a finite number" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+@needs_ray
+def test_a_cluster_that_does_not_answer_is_said_before_anything_starts(
+    workspace: Workspace,
+) -> None:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        port = taken.getsockname()[1]
+        done = workspace.pipeline(
+            "configs/tutorial.yaml", "experiment=far", "runner=ray", f"ray.address=127.0.0.1:{port}"
+        )
+    assert done.status == 1
+    assert done.err.startswith(f"Failed: the Ray cluster at 127.0.0.1:{port} cannot be reached")
+    assert len(done.err.splitlines()) == 1
+    assert workspace.runs("far") == []
+
+
+@pytest.mark.parametrize("wrong", ["127.0.0.1", "ray://", "http://127.0.0.1:1"])
+def test_an_address_that_is_none_is_refused(workspace: Workspace, wrong: str) -> None:
+    done = workspace.pipeline("configs/tutorial.yaml", "runner=ray", f"ray.address={wrong}")
+    assert done.status == 2
+    assert "ray.address must be null, host:port or ray://host:port" in done.err
+
+
+def test_without_the_packages_it_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
+    with pytest.raises(InputError, match="make install GROUPS=cluster"):
+        check_runner(RunsOn(runner="ray"))
+    check_runner(RunsOn())
