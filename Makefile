@@ -99,5 +99,4 @@ clean: ## remove .venv and caches; runs, models and Prefect's history stay
 clean-history: ## remove everything recorded here: mlflow.db, mlruns, .prefect
 	@rm -rf mlflow.db* mlruns .prefect
 
-.PHONY: help install run-pipeline sweep schedule deploy compare predict record serve-model history rollback ui \
-	test test-slow lint docs bench lock clean clean-history
+.PHONY: help install run-pipeline sweep schedule deploy compare predict record serve-model history rollback ui test test-slow lint docs bench lock clean clean-history
