@@ -88,11 +88,12 @@ def cluster(nodes: int, **environment: str) -> Iterator[dict]:
         env=os.environ | ALONE | environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
         text=True,
     )
     try:
-        yield json.loads(process.stdout.readline())
+        line = process.stdout.readline()
+        assert line, "the cluster did not start"
+        yield json.loads(line)
     finally:
         process.communicate()
 
@@ -133,9 +134,10 @@ def test_trials_on_ray_are_those_of_threads(
     varied = {"training.learning_rate": [0.01, 0.1, 90.0], "data.features": [["x0"], ["x0", "x1"]]}
     found = {}
     for runner in ("threads", "ray"):
+        forget(workspace)  # the counts of new files are compared, too
         base = {**BASE, "experiment": f"sweep-{runner}", "runner": runner}
         done = workspace.run(
-            "flows.sweep", write_sweep(workspace, f"{runner}.yaml", base, parameters=varied)
+            "flows.sweep", write_sweep(workspace, f"sweep-{runner}.yaml", base, parameters=varied)
         )
         assert (done.status, done.err) == (0, "")
         _, trials = split(workspace.runs(base["experiment"]))
