@@ -1,6 +1,6 @@
 """runner: ray gives what threads give, to the last bit, whatever becomes of workers and nodes.
 
-A cluster starts in ten seconds or more, so almost all of this is slow; `make test-slow` runs it.
+A cluster starts in ten seconds or more, so almost all of this is slow; `make test-long` runs it.
 """
 
 import json
@@ -112,7 +112,7 @@ def of_ray(workspace: Workspace) -> list[str]:
 
 
 @needs_ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_cluster_of_our_own_gives_the_same_bits_and_leaves_nothing(
     workspace: Workspace, threads: tuple[dict, dict]
 ) -> None:
@@ -127,7 +127,7 @@ def test_a_cluster_of_our_own_gives_the_same_bits_and_leaves_nothing(
 
 
 @needs_ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_trials_on_ray_are_those_of_threads(
     workspace: Workspace, threads: tuple[dict, dict]
 ) -> None:
@@ -149,7 +149,7 @@ def test_trials_on_ray_are_those_of_threads(
 
 
 @needs_ray
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [0])
 def test_a_node_killed_in_mid_run_costs_its_unfinished_files_only(
     workspace: Workspace,
@@ -190,7 +190,7 @@ def whole(workspace: Workspace) -> list[Path]:
 
 
 @needs_ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_workers_without_memory_end_the_run_with_one_line(
     workspace: Workspace, threads: tuple[dict, dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,7 +211,7 @@ def test_workers_without_memory_end_the_run_with_one_line(
 
 
 @needs_ray
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 def test_a_cluster_of_our_own_ends_with_the_command_however_that_ends(
     workspace: Workspace, threads: tuple[dict, dict], started: Start, sign: signal.Signals
@@ -229,7 +229,7 @@ def test_a_cluster_of_our_own_ends_with_the_command_however_that_ends(
 
 
 @needs_ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_wrong_data_found_by_a_worker_is_wrong_data(workspace: Workspace) -> None:
     (workspace.root / "bad.csv").write_text("x,y\n1,2\n2,\n")
     config = {**BASE, "data": {**DATA, "path": "bad.csv"}, "experiment": "bad", "runner": "ray"}
