@@ -7,32 +7,34 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
-CLUSTER := $(VENV)/.cluster
 
 CONFIG ?= configs/tutorial.yaml
 SET    ?=
+GROUPS ?=
+ADDED   = $(patsubst $(VENV)/.installed-%,%,$(wildcard $(VENV)/.installed-*))
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-install: $(STAMP) ## prepare .venv (every other command does so by itself)
+install: $(STAMP) $(GROUPS:%=$(VENV)/.installed-%) ## prepare .venv (other commands do so, too); GROUPS="cluster servers" adds more
 
 # What pyproject.toml asks for, at the versions of the lock. The lock serves as constraints and is
 # not installed whole, so that torch's own metadata decides about CUDA packages.
+define pip_install
+$(RUN) -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["project"]["dependencies"], *(each for group in sys.argv[1:] for each in p["dependency-groups"][group]), sep="\n")' dev $(1) > $(VENV)/wanted.txt
+@$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements.lock -r $(VENV)/wanted.txt
+endef
+
 $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@echo "Preparing $(VENV) (once) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(RUN) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["project"]["dependencies"], *p["dependency-groups"]["dev"], sep="\n")' > $(VENV)/wanted.txt
-	@$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements.lock -r $(VENV)/wanted.txt
+	@$(call pip_install,$(ADDED))
 	@touch $@
 
-install-cluster: $(CLUSTER) ## add what `runner: ray` needs
-
-$(CLUSTER): $(STAMP)
-	@echo "Adding Ray to $(VENV) (once) ..."
-	@$(RUN) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["dependency-groups"]["cluster"], sep="\n")' > $(VENV)/wanted-cluster.txt
-	@$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements.lock -r $(VENV)/wanted-cluster.txt
+$(VENV)/.installed-%: $(STAMP)
+	@echo "Adding what the group $* needs ..."
+	@$(call pip_install,$*)
 	@touch $@
 
 run-pipeline: $(STAMP) ## run one experiment: CONFIG=configs/tutorial.yaml SET="training.epochs=500"
@@ -46,6 +48,9 @@ schedule: $(STAMP) ## retrain on a schedule until stopped: CONFIG=configs/retrai
 
 predict: $(STAMP) ## predict rows of a file: INPUT=rows.csv OUTPUT=out.csv [MODEL=models:/NAME@champion]
 	@$(RUN) -m flows.prediction "$(INPUT)" "$(OUTPUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(KEEP),--keep "$(KEEP)")
+
+deploy: $(STAMP) ## hand a schedule to a Prefect work pool: POOL=name CONFIG=configs/retraining.yaml
+	@$(RUN) -m flows.deploy "$(POOL)" $(if $(filter file,$(origin CONFIG)),configs/retraining.yaml,$(CONFIG)) $(SET)
 
 compare: $(STAMP) ## what differs between runs, and what it did: [EXPERIMENT=name] [RUNS="id id"] [OUT=report.html]
 	@$(RUN) -m flows.compare $(if $(EXPERIMENT),--experiment "$(EXPERIMENT)") $(if $(RUNS),--runs $(RUNS)) $(if $(OUT),--out "$(OUT)")
@@ -62,11 +67,17 @@ rollback: $(STAMP) ## let an earlier version be champion: MODEL=name [TO=version
 ui: $(STAMP) ## open the MLflow and the Prefect UI on 127.0.0.1, until Ctrl-C
 	@$(RUN) -m flows.ui
 
+record: $(STAMP) ## record what a run kept while MLflow's server was away: FOLDER=.plumbline/unrecorded/...
+	@$(RUN) -m flows.record "$(FOLDER)"
+
 test: $(STAMP) ## run the test suite
-	@$(RUN) -m pytest -q -m "not slow"
+	@$(RUN) -m pytest -q -m "not slow and not long"
 
 test-slow: $(STAMP) ## run the checks of the whole system: fresh clone, kills, memory
 	@$(RUN) -m pytest -q -m slow
+
+test-long: $(STAMP) ## run the checks that take minutes each: Ray's nodes, shared servers, many pipelines at once
+	@$(RUN) -m pytest -q -m long
 
 lint: $(STAMP) ## check style, and that the generated reference is up to date
 	@$(RUN) -m ruff check .
@@ -79,9 +90,10 @@ docs: $(STAMP) ## write docs/configuration.md from the schema
 bench: $(STAMP) ## print the figures of the README: SIZE=small | full
 	@$(RUN) -m benchmarks $(or $(SIZE),small)
 
+GROUPED = $(addprefix --group ,dev cluster servers servers-test)
 lock: $(STAMP) ## renew requirements.lock for all systems and Python versions
 	@$(RUN) -m uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-header \
-	  --no-annotate --no-emit-index-url --group dev --group cluster pyproject.toml -o requirements.lock
+	  --no-annotate --no-emit-index-url $(GROUPED) pyproject.toml -o requirements.lock
 
 clean: ## remove .venv and caches; runs, models and Prefect's history stay
 	@rm -rf $(VENV) .pytest_cache .ruff_cache benchmarks/data
@@ -90,5 +102,4 @@ clean: ## remove .venv and caches; runs, models and Prefect's history stay
 clean-history: ## remove everything recorded here: mlflow.db, mlruns, .prefect
 	@rm -rf mlflow.db* mlruns .prefect
 
-.PHONY: help install install-cluster run-pipeline sweep schedule compare predict serve-model history rollback ui \
-	test test-slow lint docs bench lock clean clean-history
+.PHONY: help install run-pipeline sweep schedule deploy compare predict record serve-model history rollback ui test test-slow test-long lint docs bench lock clean clean-history

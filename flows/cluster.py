@@ -57,7 +57,9 @@ def check_runner(wanted: RunsOn) -> None:
     if wanted.runner != "ray":
         return
     if find_spec("ray") is None or find_spec("prefect_ray") is None:
-        raise InputError("runner: ray needs packages that are not there: make install-cluster")
+        raise InputError(
+            "runner: ray needs packages that are not there: make install GROUPS=cluster"
+        )
     if wanted.ray.address is not None:
         try:
             socket.create_connection(wanted.ray.place, ANSWER_SECONDS).close()

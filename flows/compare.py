@@ -34,9 +34,11 @@ def compare_runs(experiment: str | None, wanted: Sequence[str], out: Path | None
     from tasks.comparison.report import check_writable, write_report
     from tasks.comparison.terminal import show
     from tasks.tracking.history import read_losses, read_runs
+    from tasks.tracking.store import check_store
 
     if out:
         check_writable(out)
+    check_store()
     compared = compare(read_runs(experiment, wanted))
     if out:
         write_report(compared, [read_losses(run.id) for run in compared.runs], out)

@@ -1,17 +1,25 @@
 """The deployment: what Prefect knows of a scheduled retraining."""
 
+import shlex
+import sys
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import FlowRun
 from prefect.client.schemas.actions import DeploymentScheduleCreate
-from prefect.client.schemas.objects import Deployment
+from prefect.client.schemas.objects import (
+    ConcurrencyLimitConfig,
+    ConcurrencyLimitStrategy,
+    Deployment,
+)
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled
 from pydantic import ValidationError
 
+from flows.environment import ROOT
 from flows.pipeline_flow import pipeline
 from regression.config import Config
 from regression.errors import refuse
@@ -21,10 +29,19 @@ from regression.schedule_config import Schedule
 ANCHOR = "2020-01-01T00:00:00Z"
 
 
-def deploy(client: SyncPrefectClient, config: Config, name: str) -> Deployment:
+def deploy(
+    client: SyncPrefectClient, config: Config, name: str, pool: str | None = None
+) -> Deployment:
     """Make the deployment what the configuration says; a pause made in Prefect stays.
 
     Runs that came due and were not started stay as well; later ones are planned anew.
+
+    Args:
+        client: of the server.
+        config: with a schedule.
+        name: of the deployment.
+        pool: a work pool of the kind `process` whose workers run it, one run at a time, in a
+            checkout at the same place as this one; None: `make schedule` does.
     """
     before = _known(client, name)
     running = before is None or not before.schedules or any(s.active for s in before.schedules)
@@ -34,8 +51,22 @@ def deploy(client: SyncPrefectClient, config: Config, name: str) -> Deployment:
         schedules=[times],
         paused=bool(before and before.paused),
         parameters={"config": config.model_dump(mode="json")},
+        **(_by_workers_of(pool) if pool else {}),
     )
     return client.read_deployment(deployment.apply())
+
+
+def _by_workers_of(pool: str) -> dict[str, Any]:
+    """What a deployment says beside for a worker: our own command takes the lease and the lock."""
+    one_at_a_time = ConcurrencyLimitConfig(
+        limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
+    )
+    command = f"{shlex.quote(sys.executable)} -m flows.retraining"
+    return {
+        "work_pool_name": pool,
+        "job_variables": {"command": command, "working_dir": str(ROOT)},
+        "concurrency_limit": one_at_a_time,
+    }
 
 
 def is_paused(deployment: Deployment) -> bool:

@@ -6,6 +6,8 @@ Everything here is a default: what is set in the environment wins.
 import os
 from pathlib import Path
 
+from regression.uris import without_login
+
 ROOT = Path(__file__).resolve().parent.parent
 PREFECT_HOME = ROOT / ".prefect"
 
@@ -23,6 +25,11 @@ DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # models come through the server: the bucket is its own, and asking costs a request a file
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    # what was trained and could not be recorded yet
+    "PLUMBLINE_HOME": str(ROOT / ".plumbline"),
     # each of these would start a subprocess to find out what is written down already
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
@@ -36,4 +43,19 @@ def prepare_environment() -> None:
     """Set the defaults. Call it before prefect or mlflow is imported."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    _take_logins_out()
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+
+
+def _take_logins_out() -> None:
+    """Logins in the servers' addresses go where the clients look for them, too: addresses are
+    shown, logged and recorded."""
+    address, user, password = without_login(os.environ["MLFLOW_TRACKING_URI"])
+    if user and address.startswith("http"):
+        os.environ["MLFLOW_TRACKING_URI"] = address
+        os.environ["MLFLOW_TRACKING_USERNAME"] = user
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = password
+    address, user, password = without_login(os.environ.get("PREFECT_API_URL", ""))
+    if user:
+        os.environ["PREFECT_API_URL"] = address
+        os.environ["PREFECT_API_AUTH_STRING"] = f"{user}:{password}"

@@ -23,7 +23,9 @@ def show_history(name: str) -> None:
     prepare_environment()
     from tasks.screen import print_history
     from tasks.tracking.registry import known_model, registered_model
+    from tasks.tracking.store import check_store
 
+    check_store()
     with registered_model(known_model(name)) as model:
         print_history(model.name, model.history)
 

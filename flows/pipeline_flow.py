@@ -12,12 +12,14 @@ from regression.config import Config
 from regression.device import device_of
 from tasks.compression import compress_all
 from tasks.gates import check_drift, promote
+from tasks.kept import kept_unless_recorded
 from tasks.lease import held_lease, lease, settle
 from tasks.modelling import evaluate, predict, train
 from tasks.notifying import tell_how_it_ended
 from tasks.reading import source_of
 from tasks.recording import record
 from tasks.tracking.run import tracked_run
+from tasks.tracking.store import check_store
 
 WORKERS = os.cpu_count() or 1
 
@@ -41,7 +43,8 @@ def pipeline(config: Config, name: str = "retraining") -> str:
         trained = train(data, config, device, run.losses.add)
         metrics = evaluate(trained, data, config)
         predictions = predict(trained, data, config.prediction.inputs)
-        model = record(run, config, data, trained, metrics, predictions)
+        with kept_unless_recorded(run, config, data, trained, metrics, predictions):
+            model = record(run, config, data, trained, metrics, predictions)
         if config.registry:
             promote(run, config, model, data, metrics)
     return run.name
@@ -49,6 +52,7 @@ def pipeline(config: Config, name: str = "retraining") -> str:
 
 def run(config: Config, name: str) -> None:
     """Run the flow here under a name and say where to look."""
+    check_store()
     settle()
     quick = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
     with lease() as lease_name, tags(lease_name), quick:

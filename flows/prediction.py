@@ -34,7 +34,9 @@ def predict_file(source: str, output: str, model: str | None, keep: str) -> None
     from regression.scoring import score
     from tasks.screen import bar
     from tasks.tracking.models import latest_model, load_predictor
+    from tasks.tracking.store import check_store
 
+    check_store()
     uri = model or latest_model()
     needed, predict = load_predictor(uri)
     kept = [name for name in keep.split(",") if name]

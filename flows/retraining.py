@@ -1,7 +1,8 @@
-"""One scheduled run, in a process of its own: `python -m flows.retraining FLOW_RUN_ID`.
+"""One scheduled run, in a process of its own: `python -m flows.retraining [FLOW_RUN_ID]`.
 
 `make schedule` starts it, and it ends with it: when standard input closes, the run is interrupted.
-What is slow to import is imported after that watch has begun.
+What is slow to import is imported after that watch has begun. A Prefect worker starts it without an
+argument and names the flow run in the environment.
 """
 
 import contextlib
@@ -14,22 +15,33 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from flows.command import FAILED, leave, run_command
+from flows.environment import prepare_environment
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas import FlowRun
 
 PATIENCE_SECONDS = 4.5
+BY_WORKER = "PREFECT__FLOW_RUN_ID"
 
 
 def main() -> int:
     """Run the command; returns its exit status."""
+    prepare_environment()
+    if not sys.argv[1:]:
+        return run_command(lambda: retrain(UUID(os.environ[BY_WORKER]), by_worker=True))
     threading.Thread(target=_end_with_the_starter, daemon=True).start()
     return run_command(lambda: retrain(UUID(sys.argv[1])))
 
 
-def retrain(flow_run_id: UUID) -> None:
-    """Run what a deployment's flow run asks for, or skip it while its model is being trained."""
+def retrain(flow_run_id: UUID, by_worker: bool = False) -> None:
+    """Run what a deployment's flow run asks for, or skip it while its model is being trained.
+
+    Args:
+        flow_run_id: of a run that is due.
+        by_worker: whether a worker has taken it already, and nobody settles what runs before it
+            left behind.
+    """
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow
 
@@ -37,8 +49,10 @@ def retrain(flow_run_id: UUID) -> None:
     from flows.deployment import model_of, skip
     from flows.pipeline_flow import pipeline, say_where
     from regression.runner_config import RunsOn
-    from tasks.lease import lease, only_retraining
+    from tasks.lease import lease, only_retraining, settle
 
+    if by_worker:
+        settle()
     with get_client(sync_client=True) as client, contextlib.ExitStack() as held:
         flow_run = client.read_flow_run(flow_run_id)
         try:
@@ -46,24 +60,28 @@ def retrain(flow_run_id: UUID) -> None:
         except BlockingIOError as error:
             skip(client, flow_run_id, f"skipped: {error}")
             return
-        if _take(client, flow_run, held.enter_context(lease())):
+        if _take(client, flow_run, held.enter_context(lease()), by_worker):
             check_runner(wanted := RunsOn.of(flow_run.parameters["config"]))
             held.enter_context(connected_to(held.enter_context(cluster(wanted))))
             recorded = run_flow(on_cluster(pipeline), flow_run=flow_run)
             say_where(recorded, flow_run.parameters["config"]["experiment"])
 
 
-def _take(client: "SyncPrefectClient", flow_run: "FlowRun", lease_name: str) -> bool:
+def _take(
+    client: "SyncPrefectClient", flow_run: "FlowRun", lease_name: str, by_worker: bool
+) -> bool:
     """Mark a run with the lease and make it ours; False where another process was faster.
 
-    The server refuses a second Pending, so each run happens once.
+    The server refuses a second Pending, so each run happens once. A worker has made it Pending.
     """
     from prefect.client.schemas.responses import SetStateStatus
     from prefect.states import Pending
 
-    if not flow_run.state.is_scheduled():
+    if not (by_worker or flow_run.state.is_scheduled()):
         return False
     client.update_flow_run(flow_run.id, tags=[*flow_run.tags, lease_name])
+    if by_worker:
+        return True
     taken = client.set_flow_run_state(flow_run.id, Pending())
     return taken.status == SetStateStatus.ACCEPT
 

@@ -25,7 +25,9 @@ def roll_back(name: str, to: str | None) -> None:
     prepare_environment()
     from tasks.tracking.models import load_fitted
     from tasks.tracking.registry import carry_out, known_model, registered_model
+    from tasks.tracking.store import check_store
 
+    check_store()
     with registered_model(known_model(name)) as model:
         before, after = model.move_to(to)
         load_fitted(f"models:/{name}/{after}", where="TO")

@@ -36,15 +36,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def schedule(path: str, overrides: Sequence[str]) -> None:
     """Serve the schedule of one configuration until interrupted."""
     prepare_environment()
+    config = load_scheduled(path, overrides)
+    with contextlib.suppress(KeyboardInterrupt), _serving(config) as (server, scheduler):
+        _keep_stepping(server, scheduler)
+    print("Stopped.", flush=True)
+
+
+def load_scheduled(path: str, overrides: Sequence[str]) -> Config:
+    """Read a configuration that has a schedule; say what would fail as things are."""
     config = load(path, overrides)
     if config.schedule is None:
         raise refuse("schedule", "a section with cron or every", None)
     if config.notify:
         check_addresses(config.notify)
     _say_what_would_fail(config)
-    with contextlib.suppress(KeyboardInterrupt), _serving(config) as (server, scheduler):
-        _keep_stepping(server, scheduler)
-    print("Stopped.", flush=True)
+    return config
 
 
 def _say_what_would_fail(config: Config) -> None:
@@ -61,7 +67,7 @@ def _say_what_would_fail(config: Config) -> None:
 def _serving(config: Config) -> Iterator[tuple[StandingServer, "Scheduler"]]:
     """A server that knows the deployment, and a scheduler for it; both stop with the body."""
     with contextlib.ExitStack() as ending:
-        name = _deployment_name(config)
+        name = deployment_name(config)
         ending.enter_context(_only_scheduler(name))
         server = StandingServer(meanwhile=_import_the_slow_parts)
         ending.callback(server.end)
@@ -97,7 +103,7 @@ def _introduce(config: Config, deployment: "Deployment", server: StandingServer)
     print("Ctrl-C stops it.", flush=True)
 
 
-def _deployment_name(config: Config) -> str:
+def deployment_name(config: Config) -> str:
     """The registered model's name, else the experiment's, less what Prefect does not take."""
     name = config.registry.model if config.registry else config.experiment
     return re.sub(r"[/%&<>]", "_", name)

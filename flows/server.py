@@ -16,13 +16,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from flows.environment import ROOT
 from tasks.lease import exclusive
 
 FAREWELL = b"done"
+LOGIN_WANTED = (401, 403)
 UI_PORT = 4200  # where make ui opens Prefect's UI; links in records lead there
+PATIENCE_SECONDS = 60  # with a server that many use at once
 START_SECONDS = 120  # a new database takes ten; a loaded machine several times that
 
 
@@ -39,6 +42,7 @@ def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[Non
     if os.environ.get("PREFECT_API_URL"):
         meanwhile()
         wait_healthy(os.environ["PREFECT_API_URL"], seconds=10)
+        _check_login(os.environ["PREFECT_API_URL"])
         yield
         return
     process = None
@@ -104,6 +108,8 @@ def _spawn(port: int, *options: str) -> subprocess.Popen:
         return subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(port), *options],
             cwd=ROOT,
+            # it sets right what it can and holds nobody up: MLflow's server may be away
+            env={**os.environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -126,22 +132,45 @@ def wait_healthy(api: str, seconds: float, process: subprocess.Popen | None = No
                 "removes it."
             )
 
-    if not answers(f"{api}/health", seconds, check):
+    if not answers(f"{api}/health", seconds, check, PATIENCE_SECONDS):
         raise OSError(
             f"the Prefect server at {api} does not answer. Start it, or unset PREFECT_API_URL "
             "to let this command start its own."
         )
 
 
-def answers(address: str, seconds: float, check: Callable[[], None]) -> bool:
-    """Whether an address answers within some seconds; check may raise why it never will."""
+def answers(address: str, seconds: float, check: Callable[[], None], patience: float = 5) -> bool:
+    """Whether an address answers within some seconds; check may raise why it never will.
+
+    A server that takes a request gets `patience` seconds to answer it: it may only be busy.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), urlopen(address, timeout=5):
-            return True
+        try:
+            with urlopen(address, timeout=patience):
+                return True
+        except OSError as error:
+            if isinstance(error, HTTPError) and error.code in LOGIN_WANTED:
+                return True
         check()
         time.sleep(0.02)
     return False
+
+
+def _check_login(api: str) -> None:
+    """Raise OSError where the server named refuses whatever login Prefect's settings hold."""
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    try:
+        with get_client(sync_client=True) as client:
+            client.api_version()
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code not in LOGIN_WANTED:
+            raise
+        raise OSError(
+            f"the Prefect server at {api} refuses the login. Set PREFECT_API_AUTH_STRING."
+        ) from None
 
 
 def serve(port: int, scheduling: bool) -> None:

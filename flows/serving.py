@@ -39,7 +39,9 @@ def serve_model(model: str | None) -> None:
     """Start the server, print how to ask it, and wait."""
     prepare_environment()
     from tasks.tracking.models import default_model, load_example
+    from tasks.tracking.store import check_store
 
+    check_store()
     uri = model or default_model()
     example = load_example(uri)
     port = free_port(PORT)

@@ -4,8 +4,7 @@ import os
 import subprocess
 from collections.abc import Callable
 
-from flows.server import FAREWELL, free_port, send_what_waits, start_server, wait_healthy
-from flows.ui import PREFECT_PORT
+from flows.server import FAREWELL, UI_PORT, free_port, send_what_waits, start_server, wait_healthy
 from tasks.screen import note
 
 END_SECONDS = 2.5
@@ -30,7 +29,7 @@ class StandingServer:
             wait_healthy(given, seconds=10)
             meanwhile()
         else:
-            self._port = free_port(PREFECT_PORT)
+            self._port = free_port(UI_PORT)
             self._start(meanwhile)
 
     @property

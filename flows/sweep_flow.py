@@ -12,6 +12,7 @@ from tasks.lease import held_lease, lease, settle
 from tasks.search import ahead_of
 from tasks.shared_data import SharedData
 from tasks.sweep_recording import Recorder, conclude
+from tasks.tracking.store import check_store
 from tasks.tracking.sweep import tracked_sweep
 from tasks.trials import run_trials
 
@@ -34,6 +35,7 @@ def sweep(plan: Sweep) -> str:
 
 def run(plan: Sweep) -> None:
     """Run the flow here and say where to look."""
+    check_store()
     settle()
     with lease() as name, tags(name), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         recorded = on_cluster(sweep)(plan)

@@ -48,8 +48,8 @@ def _mlflow_ui(started: list[subprocess.Popen]) -> str:
     store = os.environ["MLFLOW_TRACKING_URI"]
     if store.startswith("http"):
         return store
-    command = ("mlflow", "ui", "--workers", "1", "--backend-store-uri", store)
-    return _start(started, MLFLOW_PORT, *command)
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = store  # not an argument: it may hold a password
+    return _start(started, MLFLOW_PORT, "mlflow", "ui", "--workers", "1")
 
 
 def _latest_runs(address: str) -> str | None:

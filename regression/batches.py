@@ -33,7 +33,7 @@ def read_batches(file: DataFile, kinds: dict[str, Kind]) -> Iterator[pa.RecordBa
         place = (first_bad_row(file) or first_bad_cell(file, kinds)) if file.is_csv else None
         raise place or _damaged(file, error) from None
     except OSError as error:
-        if file.is_csv or error.errno:
+        if file.is_csv or error.errno or file.is_out_of_reach(error):
             raise
         # pyarrow reports damaged Parquet pages as an OSError without a number
         raise _damaged(file, error) from None

@@ -118,7 +118,7 @@ def column_kinds(file: DataFile) -> dict[str, Kind]:
         what = "CSV in UTF-8" if file.is_csv else "Parquet"
         raise InputError(f"{file.uri}: is not whole {what} ({_first(error)}).") from None
     except OSError as error:
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError) or file.is_out_of_reach(error):
             raise
         raise InputError(f"{file.uri}: cannot be read ({_first(error)}).") from None
     twice = sorted({name for name in names if names.count(name) > 1})

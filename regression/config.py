@@ -22,6 +22,7 @@ from regression.section import (
     Seed,
     disagreement,
 )
+from regression.uris import holds_secret
 
 Optimizer = Literal[
     "sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "lbfgs"
@@ -119,6 +120,13 @@ class TableData(Split):
 
     @model_validator(mode="after")
     def _agrees(self) -> "TableData":
+        if holds_secret(self.path):
+            raise disagreement(
+                "data.path",
+                "without a password or key, because it is recorded (the environment gives them: "
+                "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)",
+                "one that has it",
+            )
         named = [*(self.features or ()), *self.categorical]
         for key, names in (("features", self.features or ()), ("categorical", self.categorical)):
             if self.target in names:

@@ -2,9 +2,12 @@
 
 import glob
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from functools import lru_cache
+from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from pyarrow import fs
@@ -12,6 +15,8 @@ from pyarrow import fs
 from regression.errors import InputError
 
 FORMATS = (".csv", ".parquet")
+REMOTE = re.compile(r"(?P<root>\w+://[^/?]*)/?(?P<rest>.*?)(?P<query>\?\w+=.*)?")
+ASKED_AT_ONCE = 16  # ETags, each a request
 
 
 @dataclass(frozen=True)
@@ -21,14 +26,17 @@ class DataFile:
     Attributes:
         uri: a local path, or a URI such as s3://bucket/key.
         size: in bytes.
-        modified: time of the last change in nanoseconds since 1970, 0 where unknown.
+        modified: time of the last change in nanoseconds since 1970; 0 where unknown, and where an
+            ETag says more.
         etag: what an object store calls this content; empty elsewhere.
+        query: what a URI says of its store, such as ?endpoint_override=HOST:PORT&scheme=http.
     """
 
     uri: str
     size: int
     modified: int
     etag: str = ""
+    query: str = ""
 
     @property
     def name(self) -> str:
@@ -41,8 +49,15 @@ class DataFile:
 
     def open(self) -> BinaryIO:
         """The file's bytes, seekable."""
-        filesystem, path = _filesystem(self.uri)
-        return filesystem.open_input_file(path)
+        place = _place(self.uri + self.query)
+        return place.filesystem.open_input_file(place.path)
+
+    def is_out_of_reach(self, error: OSError) -> bool:
+        """Whether a read failed on the way to an object store, not because of the content.
+
+        pyarrow reports both without a number.
+        """
+        return "://" in self.uri and "AWS Error" in str(error)
 
     def digest(self) -> str:
         """SHA-256 of every byte, in hexadecimal."""
@@ -54,7 +69,7 @@ class DataFile:
 
     def check_unchanged(self) -> None:
         """Raise OSError (which is retried) where the file is no longer what was listed."""
-        now = next(iter(_listed(self.uri)), None)
+        now = next(iter(_listed(self.uri + self.query)), None)
         if now != self:
             raise OSError(
                 f"{self.uri} changed while it was read. Write new files elsewhere and "
@@ -89,18 +104,14 @@ def find_files(path: str, key: str = "data.path") -> tuple[DataFile, ...]:
 
 
 def _listed(path: str) -> Iterator[DataFile]:
-    if "://" in path:
-        filesystem, base = _filesystem(path)
-        prefix = path[: len(path) - len(base)] if path.endswith(base) else ""
-    else:
-        filesystem, base, prefix = fs.LocalFileSystem(), path, ""
-    for pattern in _bases(filesystem, base):
-        info = filesystem.get_file_info(pattern)
+    place = _place(path)
+    for pattern in _bases(place.filesystem, place.path):
+        info = place.filesystem.get_file_info(pattern)
         if info.type == fs.FileType.Directory:
-            inside = filesystem.get_file_info(fs.FileSelector(pattern, recursive=True))
-            yield from (_data_file(i, prefix, filesystem) for i in inside if _wanted(i, pattern))
+            inside = place.filesystem.get_file_info(fs.FileSelector(pattern, recursive=True))
+            yield from place.files(info for info in inside if _wanted(info, pattern))
         elif info.type == fs.FileType.File and _readable(info.path):
-            yield _data_file(info, prefix, filesystem)
+            yield from place.files([info])
 
 
 def _bases(filesystem: fs.FileSystem, base: str) -> list[str]:
@@ -114,10 +125,58 @@ def _bases(filesystem: fs.FileSystem, base: str) -> list[str]:
     return [i.path for i in inside if PurePosixPath(i.path).match(pattern)]
 
 
-def _filesystem(uri: str) -> tuple[fs.FileSystem, str]:
-    if "://" in uri:
-        return fs.FileSystem.from_uri(uri)
-    return fs.LocalFileSystem(), str(Path(uri))
+@dataclass(frozen=True)
+class _Place:
+    """A path in a file system, and how the URIs of what is there are written.
+
+    Attributes:
+        filesystem: local, or a store's.
+        path: as the file system takes it, possibly with a glob's characters.
+        root: of a URI, what stands for `base` of a path.
+        query: of a URI, from "?" on.
+    """
+
+    filesystem: fs.FileSystem
+    path: str
+    root: str = ""
+    base: str = ""
+    query: str = ""
+
+    def files(self, found: Iterable[fs.FileInfo]) -> Iterator[DataFile]:
+        """What was listed, as it is now."""
+        if isinstance(self.filesystem, fs.LocalFileSystem):
+            yield from (self._file(info) for info in found)
+            return
+        with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+            yield from pool.map(self._object, found)
+
+    def _file(self, info: fs.FileInfo) -> DataFile:
+        return DataFile(self._uri(info), info.size or 0, info.mtime_ns or 0)
+
+    def _object(self, info: fs.FileInfo) -> DataFile:
+        """An object as its store names this content: a listing has no ETag, its metadata has."""
+        with self.filesystem.open_input_stream(info.path, compression=None) as stream:
+            etag = (stream.metadata() or {}).get("ETag", b"").decode()
+        modified = 0 if etag else info.mtime_ns or 0
+        return DataFile(self._uri(info), info.size or 0, modified, etag, self.query)
+
+    def _uri(self, info: fs.FileInfo) -> str:
+        return self.root + info.path.removeprefix(self.base)
+
+
+def _place(path: str) -> _Place:
+    if "://" not in path:
+        return _Place(fs.LocalFileSystem(), path)
+    root, rest, query = REMOTE.fullmatch(path).group("root", "rest", "query")
+    filesystem, base = _store(f"{root}/{query or ''}")
+    base = base.rstrip("/")
+    return _Place(filesystem, f"{base}/{rest}".rstrip("/") or "/", root, base, query or "")
+
+
+@lru_cache(64)
+def _store(root: str) -> tuple[fs.FileSystem, str]:
+    """A URI's file system; one for all its files, because each has connections of its own."""
+    return fs.FileSystem.from_uri(root)
 
 
 def _readable(path: str) -> bool:
@@ -128,14 +187,3 @@ def _wanted(info: fs.FileInfo, folder: str) -> bool:
     inside = PurePosixPath(info.path[len(folder) :].lstrip("/")).parts
     hidden = any(part.startswith((".", "_")) for part in inside)
     return info.type == fs.FileType.File and _readable(info.path) and not hidden
-
-
-def _data_file(info: fs.FileInfo, prefix: str, filesystem: fs.FileSystem) -> DataFile:
-    etag = "" if isinstance(filesystem, fs.LocalFileSystem) else _etag(filesystem, info.path)
-    return DataFile(prefix + info.path, info.size or 0, info.mtime_ns or 0, etag)
-
-
-def _etag(filesystem: fs.FileSystem, path: str) -> str:
-    """An object's ETag, which its stream's metadata holds where the store has one."""
-    with filesystem.open_input_stream(path, compression=None) as stream:
-        return (stream.metadata() or {}).get(b"ETag", b"").decode()

@@ -15,14 +15,14 @@ class Prepared:
     Attributes:
         rows: the merged factors of all parts, in the model's features.
         encoding: from raw columns to those features.
-        source: where the rows came from.
+        source: where the rows came from; None where they cannot be read again.
         counts: files_new, files_reused, files_left_out, rows_new, rows_reused, rows_dropped, and
             rows_left_out where it is known.
     """
 
     rows: Compressed
     encoding: Encoding
-    source: Source
+    source: Source | None
     counts: dict[str, int]
 
     @classmethod

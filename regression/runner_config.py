@@ -10,7 +10,9 @@ from regression.section import Name, Section, disagreement
 ADDRESS = re.compile(r"(ray://)?[^\s:/]+:\d{1,5}")
 Runner = Annotated[
     Literal["threads", "ray"],
-    Field(description="what per-file work and trials run on; ray: make install-cluster once"),
+    Field(
+        description="what per-file work and trials run on; ray: make install GROUPS=cluster once"
+    ),
 ]
 
 

@@ -6,6 +6,8 @@ MLflow. A lease whose lock can be taken belongs to a dead process; its runs are 
 
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -17,7 +19,11 @@ _held: list[str] = []
 
 
 def _folder() -> Path:
-    folder = Path(os.environ["PREFECT_HOME"]) / "leases"
+    """Where the leases of this MLflow store are: those of another are no business of a command
+    that does not talk to it."""
+    store = os.environ.get("MLFLOW_TRACKING_URI", "")
+    name = hashlib.sha256(store.encode()).hexdigest()[:12]
+    folder = Path(os.environ["PREFECT_HOME"]) / "leases" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -29,7 +35,7 @@ def exclusive(what: str, wait: bool = True) -> Iterator[None]:
     Raises:
         BlockingIOError: another process holds it, and wait is False.
     """
-    with (_folder().parent / f"{what}.lock").open("a") as lock:
+    with (Path(os.environ["PREFECT_HOME"]) / f"{what}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
 
@@ -76,11 +82,18 @@ def held_lease() -> str:
     return _held[-1]
 
 
+def leave_word(status: str, reason: str) -> None:
+    """Say in the lease how its runs ended, for settle to tell a store that is away just now."""
+    if _held:
+        word = json.dumps({"status": status, "reason": reason})
+        (_folder() / _held[-1]).write_text(word)
+
+
 def settle() -> None:
     """Set right what dead processes left.
 
-    MLflow runs become KILLED, Prefect's flow runs Crashed, and a promotion that had been decided is
-    carried out.
+    MLflow runs become what they left word of, else KILLED; Prefect's flow runs Crashed; and a
+    promotion that had been decided is carried out.
     """
     for path in sorted(_folder().iterdir()):
         with contextlib.suppress(FileNotFoundError), path.open() as lock:
@@ -89,16 +102,19 @@ def settle() -> None:
             except BlockingIOError:
                 continue  # its process lives
             if path.exists():
-                _settle(path.name)
+                _settle(path.name, path.read_text())
                 path.unlink()
 
 
-def _settle(name: str) -> None:
+def _settle(name: str, word: str) -> None:
     from tasks.tracking.registry import settle_models
-    from tasks.tracking.run import kill_runs
+    from tasks.tracking.run import end_runs
+    from tasks.tracking.store import check_store
 
+    ended = json.loads(word or "null") or {"status": "KILLED", "reason": REASON}
+    check_store()
     _crash_flow_runs(name)
-    settle_models(kill_runs(name, REASON))
+    settle_models(end_runs(name, **ended))
 
 
 def _crash_flow_runs(name: str) -> None:

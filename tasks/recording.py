@@ -46,6 +46,7 @@ def record(
     Raises:
         RuntimeError: the stored model does not predict what the trained one does.
     """
+    run.losses.close()  # what waits there is part of the record
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         drawn = start_pictures(folder, data, trained)

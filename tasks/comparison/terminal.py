@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.comparison import wording
-from tasks.comparison.differences import Comparison, Metric
+from tasks.comparison.differences import Comparison
+from tasks.comparison.metrics import Metric
 
 GAP = 2  # between columns: one of padding, one of the rule
 BEST = " *"

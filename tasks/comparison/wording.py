@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from hashlib import sha256
 from os.path import commonprefix
 
-from tasks.comparison.differences import Comparison, Effect, Metric, Param
+from tasks.comparison.differences import Comparison, Effect, Param
+from tasks.comparison.metrics import Metric
 from tasks.comparison.runs import RecordedRun, numbers
 
 LONGEST = 40  # characters of a parameter's value

@@ -3,10 +3,14 @@
 import threading
 import time
 from collections.abc import Callable
+from types import TracebackType
 
 from mlflow.entities import Metric
 
+from tasks.tracking.store import give_up
+
 FLUSH_SECONDS = 1.0
+PATIENCE_SECONDS = 10.0  # of one who interrupts
 BATCH = 1_000  # the most metrics that MLflow takes in one call
 
 
@@ -14,7 +18,9 @@ class LossLog:
     """A buffer that a thread empties about once a second.
 
     One call an epoch would cost 3 ms each; one call at the end would show nothing meanwhile and
-    lose everything to kill -9. Used as a context manager: leaving it sends what is left.
+    lose everything to kill -9. Where the store is away, training goes on and losses wait here. A
+    batch whose answer was lost is sent again as it was, with its times, and so is stored once.
+    Used as a context manager: leaving it sends what is left.
     """
 
     def __init__(self, send: Callable[[list[Metric]], None]) -> None:
@@ -25,27 +31,51 @@ class LossLog:
         self._thread = threading.Thread(target=self._flush_now_and_then, daemon=True)
 
     def add(self, epoch: int, loss: float) -> None:
-        """Take one loss; never blocks. Raises what an earlier flush met."""
+        """Take one loss; never blocks."""
+        self._waiting.append(Metric("loss", loss, int(time.time() * 1000), epoch))
+
+    def close(self) -> None:
+        """Send what is left; raises what that met."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if not self._failed:
+            self._flush()
         if self._failed:
             raise self._failed
-        self._waiting.append(Metric("loss", loss, int(time.time() * 1000), epoch))
 
     def __enter__(self) -> "LossLog":
         self._thread.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        if kind and not issubclass(kind, Exception) and not self._ends_soon():
+            return
+        try:
+            self.close()
+        except Exception:
+            give_up()
+            if not kind:
+                raise
+
+    def _ends_soon(self) -> bool:
+        """Whether the thread, asked to end, is not held up by a store that is away."""
+        give_up()
         self._ended.set()
-        self._thread.join()
-        self._flush()
-        if self._failed and not any(error):
-            raise self._failed
+        self._thread.join(PATIENCE_SECONDS)
+        return not self._thread.is_alive()
 
     def _flush_now_and_then(self) -> None:
         while not self._ended.wait(FLUSH_SECONDS):
             self._flush()
 
     def _flush(self) -> None:
+        self._failed = None
         try:
             while self._waiting:
                 batch = self._waiting[:BATCH]

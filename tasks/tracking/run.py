@@ -8,7 +8,7 @@ import re
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -17,10 +17,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 
 from regression.config import Config
-from tasks.lease import exclusive
+from tasks.lease import exclusive, leave_word
 from tasks.tracking.description import NOTE_TAG, description, how_it_ended, what_it_is
 from tasks.tracking.experiment import experiment_id, unused_name
 from tasks.tracking.losses import BATCH, LossLog
+from tasks.tracking.store import FAILURES, give_up, plainly, server
 
 LOCAL_UI = "http://127.0.0.1:5000"
 LEASE_TAG = "plumbline.lease"
@@ -38,19 +39,19 @@ class Run:
         name: its name in the UI.
         experiment_id: MLflow's id of its experiment.
         losses: where the loss of every epoch goes.
+        known: metrics that the store has already, of a run that is taken up.
     """
 
     def __init__(self, client: MlflowClient, run_id: str, name: str, experiment_id: str) -> None:
         self.client, self.id, self.name = client, run_id, name
         self.experiment_id = experiment_id
         self.losses = LossLog(lambda batch: client.log_batch(run_id, metrics=batch))
+        self.known: frozenset[str] = frozenset()
 
     @property
     def page(self) -> str:
         """Where MLflow's UI shows it: on the tracking server, or where `make ui` opens one."""
-        server = os.environ.get("MLFLOW_TRACKING_URI", "")
-        server = server if server.startswith("http") else LOCAL_UI
-        return f"{server}/#/experiments/{self.experiment_id}/runs/{self.id}"
+        return f"{server() or LOCAL_UI}/#/experiments/{self.experiment_id}/runs/{self.id}"
 
     def log(
         self,
@@ -66,6 +67,7 @@ class Run:
         """
         now = int(time.time() * 1000)
         named = {_metric_name(key): value for key, value in metrics.items()}
+        named = {key: value for key, value in named.items() if key not in self.known}
         values = [Metric(k, v, now, 0) for k, v in named.items() if math.isfinite(v)]
         most = BATCH - len(tags) - len(params)
         self.client.log_batch(
@@ -76,11 +78,11 @@ class Run:
         )
         self._log(values[most:])
 
-    def log_losses(self, losses: Sequence[float]) -> None:
-        """Log a whole loss curve at once, for a run that begins when training is over."""
+    def log_losses(self, losses: Sequence[float], known: Container[int] = ()) -> None:
+        """Log a whole loss curve at once when training is over, less epochs that are known."""
         now = int(time.time() * 1000)
-        metrics = [Metric("loss", loss, now, epoch) for epoch, loss in enumerate(losses, 1)]
-        self._log(metrics)
+        told = [(epoch, loss) for epoch, loss in enumerate(losses, 1) if epoch not in known]
+        self._log([Metric("loss", loss, now, epoch) for epoch, loss in told])
 
     def _log(self, metrics: Sequence[Metric]) -> None:
         for first in range(0, len(metrics), BATCH):
@@ -129,17 +131,37 @@ def tracked_run(
         name: what the run is called; a number is added where the experiment has that name already.
     """
     quiet()
-    client = open_store()
-    experiment = experiment_id(client, config.experiment)
-    told = description("Running.", what_it_is(config, device, flow_run_id))
-    tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, NOTE_TAG: told, **git_state()}
-    called = unused_name(client, experiment, name)
-    begun = client.create_run(experiment, tags=tags, run_name=called)
-    run = Run(client, begun.info.run_id, begun.info.run_name, begun.info.experiment_id)
-    with ended_truly(run):
-        run.log(params=params_of(config, device))
-        with run.losses:
-            yield run
+    with plainly():
+        client = open_store()
+        experiment = experiment_id(client, config.experiment)
+        told = description("Running.", what_it_is(config, device, flow_run_id))
+        tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, NOTE_TAG: told, **git_state()}
+        run = begin_run(client, experiment, unused_name(client, experiment, name), tags)
+        with ended_truly(run):
+            run.log(params=params_of(config, device))
+            with run.losses:
+                yield run
+
+
+def begin_run(
+    client: MlflowClient,
+    experiment: str,
+    name: str,
+    tags: Mapping[str, str],
+    only: Sequence[str] = (LEASE_TAG,),
+) -> Run:
+    """Begin a run; only: the tags that tell it from all others.
+
+    Where a server's answer is lost the client asks again, and the server begins a second run: that
+    one is deleted.
+    """
+    info = client.create_run(experiment, tags=dict(tags), run_name=name).info
+    if server():
+        wanted = " and ".join(f"tags.`{tag}` = '{tags[tag]}'" for tag in only)
+        for other in client.search_runs([experiment], wanted):
+            if other.info.run_id != info.run_id:
+                client.delete_run(other.info.run_id)
+    return Run(client, info.run_id, info.run_name, experiment)
 
 
 @contextmanager
@@ -147,13 +169,23 @@ def ended_truly(run: Run) -> Iterator[None]:
     """Give a run the status that says how the body ended."""
     try:
         yield
+        run.end("FINISHED")
     except Exception as error:
-        run.end("FAILED", f"{type(error).__name__}: {error}")
+        if isinstance(error, FAILURES):
+            give_up()
+        end_or_leave_word(run, "FAILED", f"{type(error).__name__}: {error}")
         raise
     except BaseException:
-        run.end("KILLED", "interrupted")
+        end_or_leave_word(run, "KILLED", "interrupted")
         raise
-    run.end("FINISHED")
+
+
+def end_or_leave_word(run: Run, status: str, reason: str) -> None:
+    """End a run that did not end well; where its store is away, whoever settles its lease will."""
+    try:
+        run.end(status, reason)
+    except FAILURES:
+        leave_word(status, reason)
 
 
 def open_store() -> MlflowClient:
@@ -168,8 +200,8 @@ def open_store() -> MlflowClient:
     return client
 
 
-def kill_runs(lease: str, reason: str) -> set[str]:
-    """Give the running runs of a dead process the status KILLED.
+def end_runs(lease: str, status: str, reason: str) -> set[str]:
+    """Give the running runs of a dead process a status.
 
     Returns:
         The registered models that its runs were to add a version to.
@@ -180,7 +212,7 @@ def kill_runs(lease: str, reason: str) -> set[str]:
     found = client.search_runs(experiments, f"tags.`{LEASE_TAG}` = '{lease}'")
     for run in found:
         if run.info.status == "RUNNING":
-            end_run(client, run.info.run_id, "KILLED", reason)
+            end_run(client, run.info.run_id, status, reason)
     return {run.data.params[MODEL_PARAM] for run in found if MODEL_PARAM in run.data.params}
 
 

@@ -17,12 +17,15 @@ from tasks.tracking.run import (
     LEASE_TAG,
     LONGEST_VALUE,
     Run,
+    begin_run,
+    end_or_leave_word,
     ended_truly,
     git_state,
     leaves,
     open_store,
     quiet,
 )
+from tasks.tracking.store import FAILURES, give_up, plainly
 
 PARENT_TAG = "mlflow.parentRunId"
 SWEEP_TAG = "plumbline.sweep"
@@ -85,12 +88,13 @@ class SweepRun:
             VALUES_TAG: json.dumps(proposal.values),
         }
         name = label(proposal.values)
-        begun = client.create_run(parent.experiment_id, tags=tags, run_name=name)
-        run = Run(client, begun.info.run_id, name, parent.experiment_id)
+        run = begin_run(client, parent.experiment_id, name, tags, (LEASE_TAG, NUMBER_TAG))
         try:
             yield run
-        except BaseException:
-            run.end("KILLED", "interrupted while it was recorded")
+        except BaseException as error:
+            if isinstance(error, FAILURES):
+                give_up()
+            end_or_leave_word(run, "KILLED", "interrupted while it was recorded")
             raise
         client.set_terminated(run.id, "FAILED" if reason else "FINISHED")
 
@@ -107,28 +111,26 @@ def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepR
     It is taken up where nothing differs: what varies, the base, and the data's files.
     """
     quiet()
-    client = open_store()
-    tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, **git_state()}
-    identity = fingerprint(sweep)
-    experiment = experiment_id(client, str(sweep.base["experiment"]))
-    told = description("Running.", what_a_sweep_is(sweep, flow_run_id))
-    found = _interrupted(client, experiment, identity)
-    if found is None:
-        begun = client.create_run(
-            experiment,
-            tags=tags | {SWEEP_TAG: identity, NOTE_TAG: told},
-            run_name=unused_name(client, experiment, sweep.title),
-        )
-        run = Run(client, begun.info.run_id, begun.info.run_name, experiment)
-        trials = {}
-    else:
-        run = Run(client, found.info.run_id, found.info.run_name, experiment)
-        trials = _taken_up(client, found)
-        client.update_run(run.id, status="RUNNING")
-        run.log(tags=tags | {NOTE_TAG: told})
-    with ended_truly(run):
-        run.log(params=leaves(sweep.search.model_dump(), "sweep"))
-        yield SweepRun(run, trials, tags)
+    with plainly("Run the same command again: it goes on where it stopped."):
+        client = open_store()
+        tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, **git_state()}
+        identity = fingerprint(sweep)
+        experiment = experiment_id(client, str(sweep.base["experiment"]))
+        told = description("Running.", what_a_sweep_is(sweep, flow_run_id))
+        found = _interrupted(client, experiment, identity)
+        if found is None:
+            name = unused_name(client, experiment, sweep.title)
+            told_of_it = {SWEEP_TAG: identity, NOTE_TAG: told}
+            run = begin_run(client, experiment, name, tags | told_of_it)
+            trials = {}
+        else:
+            run = Run(client, found.info.run_id, found.info.run_name, experiment)
+            trials = _taken_up(client, found)
+            client.update_run(run.id, status="RUNNING")
+            run.log(tags=tags | {NOTE_TAG: told})
+        with ended_truly(run):
+            run.log(params=leaves(sweep.search.model_dump(), "sweep"))
+            yield SweepRun(run, trials, tags)
 
 
 def _interrupted(client: MlflowClient, experiment: str, identity: str) -> MlflowRun | None:

@@ -15,7 +15,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 DRIVER = shutil.which("chromedriver")
 MISSING = "no Chromium with its driver here (Debian: apt-get install chromium chromium-driver)"
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180  # for one thing to appear; a loaded machine takes a minute
 # As root, without a display, and asking nothing of the network but pages of this machine.
 OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

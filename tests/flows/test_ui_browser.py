@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from selenium.webdriver.common.by import By
 
 from tests.flows.browser import CHROMIUM, DRIVER, MISSING, Browser, open_browser
-from tests.flows.conftest import Workspace
+from tests.flows.conftest import Workspace, cloned, run_pair
 
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=MISSING)
 ROWS = ".ag-pinned-left-cols-container .ag-row"
@@ -22,6 +22,19 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
     """A window of its own."""
     with open_browser(tmp_path) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A clone of its own: the page of experiments shows only so many."""
+    with cloned(tmp_path_factory.mktemp("seen").resolve()) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def pair(workspace: Workspace) -> tuple[Run, Run]:
+    """Two runs to compare."""
+    return run_pair(workspace)
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,9 @@ from datetime import datetime
 
 import pytest
 
-from tasks.comparison.differences import better, compare
+from tasks.comparison.differences import compare
 from tasks.comparison.likeness import warnings
+from tasks.comparison.metrics import better
 from tasks.comparison.runs import RecordedRun
 from tasks.comparison.wording import number, shortened, verdict, written
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.lease import lease, only_retraining
+from tasks.lease import lease, only_retraining, settle
 
 HOLD = """
 import sys
@@ -38,8 +38,24 @@ def test_a_model_that_another_process_trains_is_refused_until_that_is_killed():
 
 def test_a_lease_stays_behind_unless_its_run_ended_well(tmp_path):
     with lease() as name:
-        assert (tmp_path / "leases" / name).exists()
-    assert not (tmp_path / "leases" / name).exists()
+        assert left(tmp_path, name)
+    assert not left(tmp_path, name)
     with pytest.raises(OSError, match="away"), lease() as name:
         raise OSError("the server is away")
-    assert (tmp_path / "leases" / name).exists()
+    assert left(tmp_path, name)
+
+
+def test_a_lease_of_another_store_is_left_for_a_command_that_talks_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nothing listens there
+    with pytest.raises(OSError, match="killed"), lease() as name:
+        raise OSError("killed")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    settle()
+    assert left(tmp_path, name)
+
+
+def left(home: Path, name: str) -> list[Path]:
+    """Where a lease lies."""
+    return list((home / "leases").rglob(name))

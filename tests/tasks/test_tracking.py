@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import threading
+import time
 from contextlib import nullcontext, suppress
 
 import pytest
@@ -12,7 +14,7 @@ from mlflow.entities import Metric
 from regression.config import Config
 from tasks.tracking.experiment import page
 from tasks.tracking.losses import LossLog
-from tasks.tracking.run import Run, kill_runs, tracked_run
+from tasks.tracking.run import Run, end_runs, tracked_run
 
 CONFIG = Config.model_validate({"experiment": "tracking", "data": {"kind": "synthetic", "rows": 4}})
 
@@ -94,9 +96,9 @@ def test_the_description_says_how_a_run_ended_and_leads_to_its_flow_run(
 
 def test_a_run_killed_from_outside_is_described_so(client: MlflowClient) -> None:
     with tracked_run(CONFIG, "try", "cpu", "flow", "a-lease") as run:
-        kill_runs("another-lease", "the power went")
+        end_runs("another-lease", "KILLED", "the power went")
         assert described(client, run.id)[0] == "Running."
-        kill_runs("a-lease", "the power went")
+        end_runs("a-lease", "KILLED", "the power went")
         assert described(client, run.id)[0] == "Killed: the power went."
         assert client.get_run(run.id).info.status == "KILLED"
 
@@ -134,3 +136,23 @@ def test_a_new_experiment_has_a_description_and_a_view_that_it_links_to(
     assert columns.index("metrics.`test_rmse`") < columns.index("params.`training.optimizer`")
     older = client.get_experiment(client.create_experiment("older"))
     assert "viewStateShareKey" not in page(older)
+
+
+def test_losses_wait_while_the_store_is_away_and_are_sent_once() -> None:
+    sent: list[Metric] = []
+    tried = threading.Event()
+
+    def send(batch: list[Metric]) -> None:
+        if not tried.is_set():
+            tried.set()
+            raise OSError("the store is away")
+        sent.extend(batch)
+
+    with LossLog(send) as log:
+        log.add(1, 1.0)
+        assert tried.wait(60)
+        for epoch in range(2, 1_500):
+            log.add(epoch, 1 / epoch)
+        while not sent:
+            time.sleep(0.01)
+    assert [metric.step for metric in sent] == list(range(1, 1_500))

@@ -1,0 +1,56 @@
+"""make deploy: hand a schedule to a work pool. `python -m flows.deploy POOL CONFIG [key=value ...]`
+
+In place of `make schedule`, on a Prefect server that a team shares: the server plans the runs, the
+workers of the pool start them.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from flows.command import leave, run_command
+from flows.environment import prepare_environment
+from flows.schedule import deployment_name, load_scheduled
+from flows.server import prefect_server
+from regression.errors import InputError, refuse
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.deploy", description="Hand a schedule to a Prefect work pool."
+    )
+    parser.add_argument("pool", help="a work pool of the kind process")
+    parser.add_argument("config", help="a YAML file with a schedule")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="replaces a key")
+    given = parser.parse_args(arguments)
+    return run_command(lambda: hand_over(given.pool, given.config, given.overrides))
+
+
+def hand_over(pool: str, path: str, overrides: Sequence[str]) -> None:
+    """Make or renew the deployment; the next run that is due goes by it."""
+    prepare_environment()
+    if not os.environ.get("PREFECT_API_URL"):
+        raise InputError(
+            "PREFECT_API_URL must name the server that has the work pool. For one machine without "
+            "such a server: make schedule."
+        )
+    config = load_scheduled(path, overrides)
+    with prefect_server():
+        from prefect.client.orchestration import get_client
+        from prefect.exceptions import ObjectNotFound
+
+        from flows.deployment import deploy
+
+        with get_client(sync_client=True) as client:
+            try:
+                client.read_work_pool(pool)
+            except ObjectNotFound:
+                known = "a work pool (prefect work-pool create --type process NAME)"
+                raise refuse("POOL", known, pool) from None
+            made = deploy(client, config, deployment_name(config), pool)
+    print(f"Deployment 'pipeline/{made.name}' is run by the workers of '{pool}'.")
+
+
+if __name__ == "__main__":
+    leave(main())

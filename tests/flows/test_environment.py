@@ -1,0 +1,33 @@
+"""What commands find in the environment."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.flows.conftest import ROOT
+
+PREPARED = """
+import json, os
+from flows.environment import prepare_environment
+prepare_environment()
+print(json.dumps(dict(os.environ)))
+"""
+
+
+def test_logins_are_taken_out_of_the_servers_addresses(tmp_path: Path) -> None:
+    given = {
+        "PREFECT_HOME": str(tmp_path),
+        "MLFLOW_TRACKING_URI": "http://ann:open%20up@mlflow:5000",
+        "PREFECT_API_URL": "https://team:secret@prefect/api",
+    }
+    printed = subprocess.check_output(
+        [sys.executable, "-c", PREPARED], cwd=ROOT, env=os.environ | given, text=True
+    )
+    found = json.loads(printed)
+    assert found["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
+    assert found["MLFLOW_TRACKING_USERNAME"] == "ann"
+    assert found["MLFLOW_TRACKING_PASSWORD"] == "open up"
+    assert found["PREFECT_API_URL"] == "https://prefect/api"
+    assert found["PREFECT_API_AUTH_STRING"] == "team:secret"

@@ -1,0 +1,66 @@
+"""What could not be recorded is kept whole, bit for bit."""
+
+from pathlib import Path
+
+import pytest
+
+from regression.columns import choose_columns
+from regression.compress import compress
+from regression.compressed import combine
+from regression.config import Config
+from regression.errors import InputError
+from regression.files import find_files
+from regression.prediction import predict
+from regression.prepared import Prepared
+from regression.table import Table
+from regression.training import make_plan, train
+from regression.trial import measure
+from tasks.kept import kept_unless_recorded, take_up
+from tasks.tracking.run import Run
+from tasks.tracking.store import StoreError
+
+ROWS = "x,town,y\n" + "".join(f"{n / 7},{'abc'[n % 3]},{n * 1.1 + n % 3}\n" for n in range(40))
+
+
+def test_results_are_taken_up_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PLUMBLINE_HOME", str(tmp_path / ".plumbline"))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "7")  # given up in this process
+    Path("rows.csv").write_text(ROWS)
+    given = {"kind": "table", "path": "rows.csv", "target": "y", "categorical": ["town"]}
+    config = Config.model_validate({
+        "experiment": "kept/1",
+        "data": {**given, "test_fraction": 0.3},
+        "training": {"epochs": 7, "learning_rate": "auto"},
+        "prediction": {"inputs": [[1.5, "b"]]},
+    })  # fmt: skip
+    files = find_files("rows.csv")
+    table = Table(files, choose_columns(config.data, files[0]))
+    whole = combine(compress(table, part, config.data) for part in table.parts)
+    data = Prepared.of(whole, config.data, table, {"files_new": 1, "files_reused": 0})
+    trained = train(
+        make_plan(data.rows, config.training), config.training, "cpu", lambda epoch, loss: None
+    )
+    results = (trained, measure(trained, data, config))
+    predictions = predict(trained, data.encoding, config.prediction.inputs)
+    with (
+        pytest.raises(StoreError, match=r"away\. What .* make record FOLDER=\.plumbline/") as kept,
+        kept_unless_recorded(
+            Run(None, "0123456789", "a b", "1"), config, data, *results, predictions
+        ),
+    ):
+        raise OSError("away.")
+    Path("rows.csv").unlink()
+    found = take_up(str(kept.value).partition("FOLDER=")[2])
+    assert (found.run_id, found.config) == ("0123456789", config)
+    assert (found.metrics, found.predictions) == (results[1], predictions)
+    assert found.data.encoding == data.encoding
+    assert found.data.counts == data.counts
+    assert found.data.rows.to_dict() == data.rows.to_dict()
+    assert found.trained.losses == trained.losses
+    assert found.trained.intercept == trained.intercept
+    assert found.trained.weights.tolist() == trained.weights.tolist()
+    assert found.trained.plan.optimum.mse == trained.plan.optimum.mse
+    found.discard()
+    with pytest.raises(InputError, match="FOLDER must be a folder"):
+        take_up(str(found.folder))
