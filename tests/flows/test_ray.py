@@ -212,7 +212,7 @@ def test_workers_without_memory_end_the_run_with_one_line(
 
 @needs_ray
 @pytest.mark.long
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_cluster_of_our_own_ends_with_the_command_however_that_ends(
     workspace: Workspace, threads: tuple[dict, dict], started: Start, sign: signal.Signals
 ) -> None:
