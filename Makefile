@@ -71,10 +71,13 @@ record: $(STAMP) ## record what a run kept while MLflow's server was away: FOLDE
 	@$(RUN) -m flows.record "$(FOLDER)"
 
 test: $(STAMP) ## run the test suite
-	@$(RUN) -m pytest -q -m "not slow"
+	@$(RUN) -m pytest -q -m "not slow and not long"
 
 test-slow: $(STAMP) ## run the checks of the whole system: fresh clone, kills, memory
 	@$(RUN) -m pytest -q -m slow
+
+test-long: $(STAMP) ## run the checks that take minutes each: Ray's nodes, shared servers, many pipelines at once
+	@$(RUN) -m pytest -q -m long
 
 lint: $(STAMP) ## check style, and that the generated reference is up to date
 	@$(RUN) -m ruff check .
@@ -99,4 +102,4 @@ clean: ## remove .venv and caches; runs, models and Prefect's history stay
 clean-history: ## remove everything recorded here: mlflow.db, mlruns, .prefect
 	@rm -rf mlflow.db* mlruns .prefect
 
-.PHONY: help install run-pipeline sweep schedule deploy compare predict record serve-model history rollback ui test test-slow lint docs bench lock clean clean-history
+.PHONY: help install run-pipeline sweep schedule deploy compare predict record serve-model history rollback ui test test-slow test-long lint docs bench lock clean clean-history

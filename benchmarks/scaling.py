@@ -1,10 +1,11 @@
 """Scaling: what each step costs a unit, and what that predicts for a cluster (docs/scaling.md).
 
 `python -m benchmarks.scaling costs FEATURES` and `... task-runs threads|ray` are one trial each and
-print one line of JSON. Costs are processor seconds, which other work on the machine changes little;
-those of task runs are seconds on the clock, because they are waited for.
+print one line of JSON. Costs are processor seconds, which other work on the machine changes less
+than seconds on the clock.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -38,7 +39,7 @@ def measure(rounds: int) -> list[Table]:
     fresh_scratch()
     by_width = {d: _median_of(rounds, "costs", d) for d in FEATURES}
     runners = ["threads", *(["ray"] if find_spec("prefect_ray") else [])]
-    by_runner = {name: _median_of(rounds, "task-runs", name)["run"] for name in runners}
+    by_runner = {name: _median_of(rounds, "task-runs", name) for name in runners}
     names = {
         "row": ("rows a second and core", lambda v: f"{1 / v:,.0f}"),
         "file": ("a file, beside its rows (ms)", lambda v: f"{1e3 * v:.1f}"),
@@ -51,15 +52,19 @@ def measure(rounds: int) -> list[Table]:
         [what, *(shown(by_width[d][key]) for d in FEATURES)] for key, (what, shown) in names.items()
     ]
     heads = ("processor time of one core", *(f"{d} features" for d in FEATURES))
-    runs = [[name, f"{1e3 * value:.1f}"] for name, value in by_runner.items()]
+    runs = [
+        [name, *(f"{1e3 * spent[where]:.1f}" for where in ("command", "server"))]
+        for name, spent in by_runner.items()
+    ]
     note = f"Median of {rounds} processes."
     return [
         Table("Scaling: costs", heads, lines, note),
-        Table(
-            "Scaling: a task run", ("runner", "ms"), runs, f"{TASK_RUNS} that do nothing. {note}"
-        ),
+        Table("Scaling: a task run", RUN_HEADS, runs, f"{TASK_RUNS} that do nothing. {note}"),
         predicted(by_width[GOAL["features"]], by_runner[runners[-1]]),
     ]
+
+
+RUN_HEADS = ("runner", "in the command (ms)", "in Prefect's server (ms)")
 
 
 def _median_of(rounds: int, *arguments: object) -> Costs:
@@ -67,7 +72,7 @@ def _median_of(rounds: int, *arguments: object) -> Costs:
     return {key: median(said(spent, key)) for key in spent[0].said}
 
 
-def predicted(costs: Costs, task_run: float) -> Table:
+def predicted(costs: Costs, task_run: Costs) -> Table:
     """Seconds of each step for the goal, with large files and with small ones."""
     lines = []
     for size in FILE_BYTES:
@@ -78,7 +83,8 @@ def predicted(costs: Costs, task_run: float) -> Table:
             "compress": (GOAL["rows"] * costs["row"] + files * costs["file"]) / cores,
             "merge on workers": files / GROUP * costs["merge"] / cores,
             "plan": files * costs["planned"],
-            "task runs": tasks * task_run,
+            "submit": tasks * task_run["command"],
+            "Prefect's server": tasks * task_run["server"],
             "merge in the command": files / GROUP**2 * costs["merge"],
             "train": costs["epochs"],
         }
@@ -161,7 +167,7 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def task_runs(runner: str) -> Costs:
-    """Seconds on the clock of one task run that does nothing, of many at once."""
+    """Processor seconds of one task run that does nothing, here and in Prefect's server."""
     from contextlib import ExitStack
 
     from flows.cluster import cluster, connected_to, on_cluster
@@ -183,12 +189,27 @@ def task_runs(runner: str) -> Costs:
         def many() -> float:
             for number in range(4):
                 trial.submit(number, "warm", tuple).result()
-            began = time.perf_counter()
+            began = time.process_time()
             for future in [trial.submit(n, "nothing", tuple) for n in range(TASK_RUNS)]:
                 future.result()
-            return (time.perf_counter() - began) / TASK_RUNS
+            return (time.process_time() - began) / TASK_RUNS
 
-        return {"run": on_cluster(many)()}
+        before = _server_time()
+        return {
+            "command": on_cluster(many)(),
+            "server": (_server_time() - before) / TASK_RUNS,
+        }
+
+
+def _server_time() -> float:
+    """Processor seconds of the Prefect server that this process started (Linux)."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state = (entry / "stat").read_text().rpartition(")")[2].split()
+            started_here = int(state[1]) == os.getpid()
+            if started_here and b"flows.server" in (entry / "cmdline").read_bytes():
+                return sum(map(int, state[11:13])) / os.sysconf("SC_CLK_TCK")
+    raise RuntimeError("this process started no Prefect server")
 
 
 if __name__ == "__main__":

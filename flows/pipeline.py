@@ -29,16 +29,24 @@ def read_arguments(
     arguments: Sequence[str] | None,
     module: str = "flows.pipeline",
     description: str = "Run one experiment.",
+    keys: str = "",
 ) -> tuple[str, list[str]]:
-    """The configuration's path and the overrides."""
+    """The configuration's path and the overrides, of a command that takes both.
+
+    Args:
+        arguments: the command line's; None for this process's own.
+        module: the command's.
+        description: what it does, for --help.
+        keys: what the file may hold, for --help; default: an experiment's keys.
+    """
     parser = argparse.ArgumentParser(
         prog=f"python -m {module}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Keys, each with what it may hold, its default and its meaning:\n\n"
-        + as_text(Config),
+        + (keys or as_text(Config)),
     )
-    parser.add_argument("config", help="a YAML file, such as configs/tutorial.yaml")
+    parser.add_argument("config", help="a YAML file, such as those in configs/")
     parser.add_argument(
         "overrides",
         nargs="*",

@@ -3,42 +3,24 @@
 This file is the command; the flow is in flows/sweep_flow.py.
 """
 
-import argparse
 from collections.abc import Sequence
 
 from flows.cluster import check_runner, cluster, connected_to
 from flows.command import leave, run_command
 from flows.environment import prepare_environment
-from flows.pipeline import import_the_slow_parts
+from flows.pipeline import import_the_slow_parts, read_arguments
 from flows.server import prefect_server
 from regression.reference import as_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    return run_command(lambda: run_sweep(*read_arguments(arguments)))
-
-
-def read_arguments(arguments: Sequence[str] | None) -> tuple[str, list[str]]:
-    """The sweep's path and the overrides."""
     from regression.sweep_file import SweepFile
 
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.sweep",
-        description="Run many configurations: one parent run, a nested run for each trial.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="The file names a base (or holds the base's keys) and what varies:\n\n"
-        "  base: the path of an experiment, relative to this file\n" + as_text(SweepFile),
-    )
-    parser.add_argument("config", help="a YAML file, such as configs/sweep.yaml")
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        help="replaces a key, such as sweep.trials=50 or, of the base, training.epochs=500",
-    )
-    given = parser.parse_args(arguments)
-    return given.config, given.overrides
+    description = "Run many configurations: one parent run, a nested run for each trial."
+    base = "  base: the path of an experiment, relative to this file; or that experiment's keys\n"
+    given = read_arguments(arguments, "flows.sweep", description, base + as_text(SweepFile))
+    return run_command(lambda: run_sweep(*given))
 
 
 def run_sweep(path: str, overrides: Sequence[str]) -> None:

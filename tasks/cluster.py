@@ -35,6 +35,8 @@ def clear_errors() -> Iterator[None]:
 
     try:
         yield
+    except SystemError as error:  # what a signal's handler raised while Ray's extension waited
+        raise error.__cause__ or error from None
     except OutOfMemoryError:
         raise OSError(
             "a Ray worker ran out of memory and was stopped, again and again. Start the cluster "

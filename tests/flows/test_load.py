@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from tests.flows.conftest import Done, Workspace, eventually
 from tests.flows.team import Team, ended
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 Start = Callable[..., subprocess.Popen]
 PARAMS = {"experiment", "data.kind", "data.noise", "training.epochs", "training.learning_rate"}
 

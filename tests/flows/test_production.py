@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from tests.flows.conftest import ROOT, eventually
 from tests.flows.team import SECRETS, Team, blocks, ended
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def at_the_desk(team: Team) -> str:

@@ -59,7 +59,7 @@ def check_what_is_left(scheduled: Scheduled) -> None:
     assert last.data.tags["data_digest"] == whole
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_kill_9_of_any_process_at_any_moment_is_set_right(scheduled: Scheduled, seed: int) -> None:
     chance = random.Random(seed)
     victim, moment = VICTIMS[seed % len(VICTIMS)], chance.uniform(0, 14)
