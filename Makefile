@@ -76,7 +76,7 @@ test: $(STAMP) ## run the test suite
 test-slow: $(STAMP) ## run the checks of the whole system: fresh clone, kills, memory
 	@$(RUN) -m pytest -q -m slow
 
-test-long: $(STAMP) ## run the checks that take minutes each: Ray's nodes, shared servers, many pipelines at once
+test-long: $(STAMP) ## run the checks that take minutes each: schedules, Ray's nodes, shared servers, load
 	@$(RUN) -m pytest -q -m long
 
 lint: $(STAMP) ## check style, and that the generated reference is up to date

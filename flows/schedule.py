@@ -75,10 +75,11 @@ def _serving(config: Config) -> Iterator[tuple[StandingServer, "Scheduler"]]:
 
         from flows.deployment import deploy
         from flows.scheduler import Scheduler
-        from tasks.tracking.run import open_store
+        from tasks.tracking.run import open_store, quiet
 
         client = ending.enter_context(get_client(sync_client=True))
         deployment = deploy(client, config, name)
+        quiet()
         open_store()  # settle needs it ready when there is little time
         scheduler = Scheduler(client, deployment, server)
         ending.callback(_settle_in_time)

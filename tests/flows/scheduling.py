@@ -21,7 +21,7 @@ from tests.flows.conftest import Workspace, eventually
 UNDER_WAY = ("PENDING", "RUNNING", "CANCELLING")
 CONFIG = """
 experiment: {name}
-data: {{kind: table, path: {name}, target: y}}
+data: {{kind: table, path: {name}, target: y, test_fraction: 0.2}}
 training: {{epochs: 500, learning_rate: 0.01}}
 registry: {{model: {name}}}
 schedule: {{every: 4}}

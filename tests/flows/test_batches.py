@@ -4,7 +4,7 @@ import json
 
 from mlflow.entities import Run
 
-from tests.flows.conftest import Workspace
+from tests.flows.conftest import Done, Workspace
 from tests.flows.test_system import write_files
 
 FILES = 130
@@ -20,7 +20,10 @@ def run(workspace: Workspace) -> tuple[Run, int]:
     return found, len(workspace.prefect(query, found.data.tags["prefect_flow_run_id"]))
 
 
-def test_a_few_tasks_read_many_small_files_and_each_is_read_once(workspace: Workspace) -> None:
+def test_a_few_tasks_read_many_small_files_and_each_is_read_once(
+    tutorial: tuple[Done, Run],  # the first of all: it records whether the clone is as committed
+    workspace: Workspace,
+) -> None:
     write_files(workspace.root / "batches", FILES, rows=50)
     (workspace.root / "batches.yaml").write_text(CONFIG)
     storage = workspace.root / ".prefect" / "storage"

@@ -139,7 +139,7 @@ def test_prefect_holds_the_flow_and_its_tasks_as_completed(
         run.data.tags["prefect_flow_run_id"],
     )
     names = {name.split("-")[0].split(" ")[0] for name, _ in tasks}
-    assert names == {"generate", "compress", "merge", "train", "evaluate", "predict", "record"}
+    assert names == {"generate", "compress", "train", "evaluate", "predict", "record"}
     assert {state for _, state in tasks} == {"COMPLETED"}
 
 

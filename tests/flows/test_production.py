@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 
-from tests.flows.conftest import ROOT, eventually
+from tests.flows.conftest import eventually
 from tests.flows.team import SECRETS, Team, blocks, ended
 
 pytestmark = pytest.mark.long
@@ -177,13 +177,3 @@ def test_a_restored_backup_after_an_upgrade_has_every_run_and_model(team: Team) 
     team.shell(predict.format("now"), team.desk.environment)
     then, now = (team.desk.root / name for name in ("then.csv", "now.csv"))
     assert now.read_text() == then.read_text()
-
-
-def test_what_ci_installs_is_what_the_page_installs() -> None:
-    script = (ROOT / ".ci" / "run").read_text()
-    commands = [line for kind, text in blocks() if kind == "install" for line in text.splitlines()]
-    assert "apt-get install -y postgresql" in commands
-    assert re.search(r"apt-get install -y .*postgresql", script)
-    groups = set(re.search(r'GROUPS="([\w -]+)"', script).group(1).split())
-    assert {"servers"} <= groups
-    assert all(line.startswith(("apt-get", "make install GROUPS=servers")) for line in commands)

@@ -13,7 +13,7 @@ from tests.flows.conftest import Workspace, eventually
 from tests.flows.scheduling import UNDER_WAY, Scheduled, kill, write_file
 from tests.webhook import Webhook
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 Start = Callable[..., subprocess.Popen]
 VICTIMS = ("the run", "the server", "the scheduler", "everything")
 SECRET = "s3cret-token"
