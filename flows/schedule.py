@@ -68,7 +68,8 @@ def _serving(config: Config) -> Iterator[tuple[StandingServer, "Scheduler"]]:
     """A server that knows the deployment, and a scheduler for it; both stop with the body."""
     with contextlib.ExitStack() as ending:
         name = deployment_name(config)
-        ending.enter_context(_only_scheduler(name))
+        refusal = f"'{name}' is scheduled by another process already. Stop that one first."
+        ending.enter_context(exclusive(f"schedule-{name}", refusal))
         server = StandingServer(meanwhile=_import_the_slow_parts)
         ending.callback(server.end)
         from prefect.client.orchestration import get_client
@@ -108,18 +109,6 @@ def deployment_name(config: Config) -> str:
     """The registered model's name, else the experiment's, less what Prefect does not take."""
     name = config.registry.model if config.registry else config.experiment
     return re.sub(r"[/%&<>]", "_", name)
-
-
-@contextlib.contextmanager
-def _only_scheduler(name: str) -> Iterator[None]:
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(exclusive(f"schedule-{name}", wait=False))
-        except BlockingIOError:
-            raise BlockingIOError(
-                f"'{name}' is scheduled by another process already. Stop that one first."
-            ) from None
-        yield
 
 
 def _keep_stepping(server: StandingServer, scheduler: "Scheduler") -> None:

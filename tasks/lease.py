@@ -29,14 +29,21 @@ def _folder() -> Path:
 
 
 @contextlib.contextmanager
-def exclusive(what: str, wait: bool = True) -> Iterator[None]:
+def exclusive(what: str, refusal: str = "") -> Iterator[None]:
     """Hold a lock that all commands of this checkout share, such as while a database is made.
 
+    Args:
+        what: the lock's name.
+        refusal: what to say instead of waiting, where another process holds it; empty: wait.
+
     Raises:
-        BlockingIOError: another process holds it, and wait is False.
+        BlockingIOError: with the refusal.
     """
     with (Path(os.environ["PREFECT_HOME"]) / f"{what}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))
+        except BlockingIOError:
+            raise BlockingIOError(refusal) from None
         yield
 
 
@@ -47,14 +54,11 @@ def only_retraining(model: str | None) -> Iterator[None]:
     Raises:
         BlockingIOError: another process of this checkout trains it just now.
     """
-    with contextlib.ExitStack() as held:
-        try:
-            if model:
-                held.enter_context(exclusive("model-" + quote(model, safe=""), wait=False))
-        except BlockingIOError:
-            raise BlockingIOError(
-                f"a retraining of model '{model}' is under way. Wait until it has ended."
-            ) from None
+    if not model:
+        yield
+        return
+    refusal = f"a retraining of model '{model}' is under way. Wait until it has ended."
+    with exclusive("model-" + quote(model, safe=""), refusal):
         yield
 
 

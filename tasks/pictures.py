@@ -31,9 +31,14 @@ def start_drawing(what: dict, folder: Path) -> Callable[[], None]:
             `told`, which rows they are.
         folder: where to write.
     """
-    shown = np.unique(np.linspace(0, len(what["losses"]) - 1, MOST_POINTS).round().astype(int))
+    shown = thinned(len(what["losses"]))
     points = {"epochs": (shown + 1).tolist(), "losses": [what["losses"][i] for i in shown]}
     return draw_beside("tasks.pictures", {**what, **points}, folder)
+
+
+def thinned(points: int) -> np.ndarray:
+    """The places of at most 2,000 of so many points, evenly spread, the first and last included."""
+    return np.unique(np.linspace(0, points - 1, MOST_POINTS).round().astype(int))
 
 
 def draw_beside(module: str, what: dict, folder: Path) -> Callable[[], None]:

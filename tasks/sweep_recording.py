@@ -35,7 +35,8 @@ class Recorder:
     def __init__(self, sweep: Sweep, tracked: SweepRun, data: SharedData) -> None:
         self.sweep, self.tracked, self.data = sweep, tracked, data
         self.best: Trial | None = None
-        self._progress = ProgressArtifact("trials", f"Trials of {sweep.title}", sweep.trials)
+        self._total = sweep.trials  # of a grid, counted through
+        self._progress = ProgressArtifact("trials", f"Trials of {sweep.title}", self._total)
 
     def add(self, trial: Trial) -> None:
         """Record a trial that is over: params, losses, metrics and files, or why it failed."""
@@ -66,7 +67,7 @@ class Recorder:
         result = recorded.reason or f"{metric} {recorded.metrics[metric]:.6g}"
         if best_of(self.sweep, self.tracked) is recorded:
             self.best, result = trial, f"{result} (the best so far)"
-        print_trial(recorded.number, self.sweep.trials, label(recorded.values), result)
+        print_trial(recorded.number, self._total, label(recorded.values), result)
 
     def best_trial(self) -> Trial:
         """The best trial with its model; trained again where an interrupted command trained it."""

@@ -17,6 +17,7 @@ from tasks.tracking.description import NOTE_TAG
 VIEW, VIEW_NAME = "plumbline", "What matters"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 LONGEST_NAME = 120  # of a run
+SWEEP_TAG = "plumbline.sweep"  # of a sweep's parent, which repeats its best trial
 # The columns by the UI's own names, and their widths in pixels. The first two are always there. A
 # metric needs its width: the UI writes all digits and cuts off the exponent.
 NAME_AND_TIME = {"attributes.`Run Name`": 320, "runDateAndNestInfo": 150}

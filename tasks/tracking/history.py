@@ -5,18 +5,16 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from regression.errors import InputError, refuse
 from tasks.comparison.runs import RecordedRun
-from tasks.tracking.experiment import newest_experiment
+from tasks.pictures import thinned
+from tasks.tracking.experiment import SWEEP_TAG, newest_experiment
 from tasks.tracking.run import open_store, quiet
 
-SWEEP_TAG = "plumbline.sweep"  # of a sweep's parent, which repeats its best trial
 LATEST = 10
-MOST_POINTS = 2_000
 MOST_NAMES = 1_000  # looked through for the nearest
 SHORTEST_ID = 4
 MOST_TOLD = 3
@@ -51,8 +49,7 @@ def read_losses(run_id: str) -> list[tuple[int, float]]:
     points = sorted({(metric.step, metric.value) for metric in history})
     if not points:
         return []
-    shown = np.unique(np.linspace(0, len(points) - 1, MOST_POINTS).round().astype(int))
-    return [points[place] for place in shown]
+    return [points[place] for place in thinned(len(points))]
 
 
 def _experiment(client: MlflowClient, names: dict[str, str], wanted: str | None) -> str:

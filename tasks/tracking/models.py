@@ -17,6 +17,7 @@ from regression.encoding import Encoding
 from regression.errors import InputError, refuse
 from regression.fitted import Fitted
 from regression.scoring import Predict
+from tasks.tracking.pages import every
 from tasks.tracking.registry import CHAMPION, registered_names
 from tasks.tracking.run import quiet
 
@@ -33,18 +34,15 @@ def latest_model() -> str:
     client = MlflowClient()
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     newest = [{"field_name": "creation_timestamp", "ascending": False}]
-    token = None
-    while True:
-        page = client.search_logged_models(experiments, order_by=newest, page_token=token)
-        for model in page:
-            if client.get_run(model.source_run_id).info.status == "FINISHED":
-                return f"runs:/{model.source_run_id}/model"
-        token = page.token
-        if not token:
-            raise InputError(
-                "MODEL must name a model, because no run has finished here yet. "
-                "Run make run-pipeline first, or give MODEL=runs:/ID/model."
-            )
+    for model in every(
+        lambda token: client.search_logged_models(experiments, order_by=newest, page_token=token)
+    ):
+        if client.get_run(model.source_run_id).info.status == "FINISHED":
+            return f"runs:/{model.source_run_id}/model"
+    raise InputError(
+        "MODEL must name a model, because no run has finished here yet. "
+        "Run make run-pipeline first, or give MODEL=runs:/ID/model."
+    )
 
 
 def default_model() -> str:

@@ -21,6 +21,7 @@ from tasks.tracking.moves import (
     key_of,
     scores_of,
 )
+from tasks.tracking.pages import every
 from tasks.tracking.run import open_store, quiet
 
 CHAMPION, PREVIOUS = "champion", "previous"
@@ -152,11 +153,10 @@ def registered_names() -> list[str]:
     """The names of all registered models, sorted."""
     quiet()
     client = open_store()
-    found, token = [], None
-    while token != "":
-        page = client.search_registered_models(max_results=1_000, page_token=token)
-        found, token = found + [model.name for model in page], page.token or ""
-    return sorted(found)
+    found = every(
+        lambda token: client.search_registered_models(max_results=1_000, page_token=token)
+    )
+    return sorted(model.name for model in found)
 
 
 def carry_out(client: MlflowClient, name: str) -> RegisteredModel:
@@ -184,10 +184,10 @@ def read_model(client: MlflowClient, name: str) -> RegisteredModel:
     """A registered model as it stands, nothing set right."""
     found = client.get_registered_model(name)
     aliases = {alias: int(version) for alias, version in found.aliases.items()}
-    versions, token = [], None
-    while token != "":
-        page = client.search_model_versions(f"name='{name}'", max_results=1_000, page_token=token)
-        versions, token = [*versions, *page], page.token or ""
+    named = f"name='{name}'"
+    versions = every(
+        lambda token: client.search_model_versions(named, max_results=1_000, page_token=token)
+    )
     numbered = {int(v.version): v for v in sorted(versions, key=lambda v: int(v.version))}
     return RegisteredModel(client, name, aliases, dict(found.tags), numbered)
 

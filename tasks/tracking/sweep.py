@@ -12,7 +12,8 @@ from regression.sweep import Sweep, Values, label
 from regression.sweep_file import fingerprint
 from tasks.search import Proposal
 from tasks.tracking.description import NOTE_TAG, description, what_a_sweep_is
-from tasks.tracking.experiment import experiment_id, unused_name
+from tasks.tracking.experiment import SWEEP_TAG, experiment_id, unused_name
+from tasks.tracking.pages import every
 from tasks.tracking.run import (
     LEASE_TAG,
     LONGEST_VALUE,
@@ -28,7 +29,6 @@ from tasks.tracking.run import (
 from tasks.tracking.store import FAILURES, give_up, plainly
 
 PARENT_TAG = "mlflow.parentRunId"
-SWEEP_TAG = "plumbline.sweep"
 NUMBER_TAG = "plumbline.trial"
 VALUES_TAG = "plumbline.values"
 RESUMED = ("KILLED", "FAILED")
@@ -164,18 +164,11 @@ def _taken_up(client: MlflowClient, parent: MlflowRun) -> dict[int, Recorded]:
 def children(client: MlflowClient, parent: MlflowRun) -> list[MlflowRun]:
     """The nested runs of a run, the oldest first."""
     wanted = f"tags.`{PARENT_TAG}` = '{parent.info.run_id}'"
-    found, token = [], None
-    while True:
-        page = client.search_runs(
-            [parent.info.experiment_id],
-            wanted,
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
-        found += page
-        token = page.token
-        if not token:
-            return found
+    where, oldest_first = [parent.info.experiment_id], ["attributes.start_time ASC"]
+    found = every(
+        lambda token: client.search_runs(where, wanted, order_by=oldest_first, page_token=token)
+    )
+    return list(found)  # whole before the first of them is deleted
 
 
 def _recorded(run: MlflowRun) -> Recorded:
