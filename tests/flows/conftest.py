@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -138,6 +139,13 @@ def clone_into(root: Path) -> None:
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "clone"]):
         identity = ["-c", "user.name=test", "-c", "user.email=test@example.invalid"]
         subprocess.run(["git", *identity, *command], cwd=root, check=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_tracking_uri_is_left() -> Iterator[None]:
+    """What a test told MLflow would win over the environment of the tests after it."""
+    yield
+    mlflow.set_tracking_uri(None)
 
 
 @pytest.fixture(scope="session")

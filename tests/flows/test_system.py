@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.flows.conftest import ROOT, Workspace, eventually
+from tests.flows.conftest import ROOT, Workspace, cloned, eventually
 
 pytestmark = pytest.mark.slow
 Start = Callable[..., subprocess.Popen]
@@ -124,20 +123,13 @@ def test_a_folder_read_on_one_and_on_many_days_gives_the_same_model(workspace: W
     assert again.data.tags["data_digest"] == before.data.tags["data_digest"]
 
 
-def test_two_first_starts_at_once_both_finish(started: Start, workspace: Workspace) -> None:
-    aside = workspace.root / f"aside-{time.time_ns()}"
-    aside.mkdir()
-    for path in [*workspace.root.glob(".prefect"), *workspace.root.glob("mlflow.db*")]:
-        path.rename(aside / path.name)
-    first = started("flows.pipeline", "configs/tutorial.yaml")
-    second = started("flows.pipeline", "configs/tutorial.yaml")
-    for process in (first, second):
-        _, err = process.communicate(timeout=180)
-        assert (process.returncode, err) == (0, "")
-    # MLflow's client in this process has the old file open
-    with sqlite3.connect(workspace.root / "mlflow.db") as database:
-        statuses = database.execute("SELECT status FROM runs").fetchall()
-    assert statuses == [("FINISHED",), ("FINISHED",)]
+def test_two_first_starts_at_once_both_finish(tmp_path: Path) -> None:
+    with cloned(tmp_path) as empty:
+        commands = [empty.start("flows.pipeline", "configs/tutorial.yaml") for _ in range(2)]
+        for process in commands:
+            _, err = process.communicate(timeout=180)
+            assert (process.returncode, err) == (0, "")
+        assert [run.info.status for run in empty.runs("tutorial")] == ["FINISHED", "FINISHED"]
 
 
 def test_memory_does_not_grow_with_rows(tmp_path: Path) -> None:

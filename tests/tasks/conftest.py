@@ -3,7 +3,6 @@
 import shutil
 from pathlib import Path
 
-import mlflow
 import pytest
 from mlflow import MlflowClient
 
@@ -20,7 +19,6 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def client(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     """MLflow's client of a new SQLite store, which the environment names."""
     uri = f"sqlite:///{shutil.copy(empty_store, tmp_path)}"
-    mlflow.set_tracking_uri(None)  # what a test before this one set would win over the environment
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
