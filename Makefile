@@ -87,7 +87,7 @@ lint: $(STAMP) ## check style, and that the generated reference is up to date
 docs: $(STAMP) ## write docs/configuration.md from the schema
 	@$(RUN) -m regression.reference > docs/configuration.md
 
-bench: $(STAMP) ## print the figures of the README: SIZE=small | full
+bench: $(STAMP) ## print the figures of the README: SIZE=quick | small | full
 	@$(RUN) -m benchmarks $(or $(SIZE),small)
 
 GROUPED = $(addprefix --group ,dev cluster servers servers-test)

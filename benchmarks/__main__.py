@@ -1,4 +1,4 @@
-"""make bench: `python -m benchmarks small | full [SECTION ...]`.
+"""make bench: `python -m benchmarks quick | small | full [SECTION ...]`.
 
 Every figure is a whole process's or a ratio of two things run in turn; nothing is asserted. The
 tables also go to benchmarks/data/report-SIZE.md.
@@ -14,6 +14,11 @@ from benchmarks.report import Table
 Section = Callable[[], list[Table]]
 
 SIZES: Mapping[str, Mapping[str, Section]] = {
+    "quick": {
+        "one-pass": lambda: one_pass.measure(1_000_000, rounds=1, loop_epochs=50),
+        "retraining": lambda: retraining.measure(1_000_000, rounds=1),
+        "memory": lambda: memory.measure(times=5, rounds=1),
+    },
     "small": {
         "start-up": lambda: start_up.measure(rounds=3),
         "sweep": lambda: sweep.measure(rounds=2),

@@ -10,6 +10,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.cluster import on_cluster
 from regression.config import Config
 from regression.device import device_of
+from regression.result import Result
 from tasks.compression import compress_all
 from tasks.gates import check_drift, promote
 from tasks.kept import kept_unless_recorded
@@ -43,10 +44,11 @@ def pipeline(config: Config, name: str = "retraining") -> str:
         trained = train(data, config, device, run.losses.add)
         metrics = evaluate(trained, data, config)
         predictions = predict(trained, data, config.prediction.inputs)
-        with kept_unless_recorded(run, config, data, trained, metrics, predictions):
-            model = record(run, config, data, trained, metrics, predictions)
+        result = Result(config, data, trained, metrics, predictions)
+        with kept_unless_recorded(run, result):
+            model = record(run, result)
         if config.registry:
-            promote(run, config, model, data, metrics)
+            promote(run, result, model)
     return run.name
 
 

@@ -15,12 +15,11 @@ from tasks.tracking.taken_up import taken_up_run
 def record_kept(folder: str) -> str:
     """Record what a folder keeps and remove the folder. Returns the MLflow run's name."""
     kept = take_up(folder)
-    config, data, metrics = kept.config, kept.data, kept.metrics
-    with taken_up_run(kept.run_id, kept.trained.losses, held_lease()) as run:
-        model = record(run, config, data, kept.trained, metrics, kept.predictions)
+    with taken_up_run(kept.run_id, kept.result.trained.losses, held_lease()) as run:
+        model = record(run, kept.result)
         kept.discard()
-        if config.registry:
-            promote(run, config, model, data, metrics)
+        if kept.result.config.registry:
+            promote(run, kept.result, model)
     return run.name
 
 
@@ -28,7 +27,7 @@ def run(folder: str) -> None:
     """Run the flow here and say where to look."""
     check_store()
     settle()
-    registry = take_up(folder).config.registry
+    registry = take_up(folder).result.config.registry
     quick = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
     with only_retraining(registry and registry.model), lease() as name, tags(name), quick:
         recorded = record_kept(folder)

@@ -19,6 +19,7 @@ from regression.fitted import Fitted, NotComparableError
 from regression.gate import Champion, Decision, Mean, decide
 from regression.gate_config import Drift
 from regression.prepared import Prepared
+from regression.result import Result
 from tasks.factor_cache import delete_unused
 from tasks.screen import note, print_decision, print_drift
 from tasks.tracking.housekeeping import prune, spans_in_use
@@ -54,21 +55,19 @@ def check_drift(run: Run, config: Config, data: Prepared) -> None:
 
 
 @task
-def promote(
-    run: Run, config: Config, model_uri: str, data: Prepared, metrics: Mapping[str, float]
-) -> None:
+def promote(run: Run, result: Result, model_uri: str) -> None:
     """Register the stored model as a version; let it be champion if it passes the gate.
 
     The version is born with its decision in one call and the aliases follow it, so a process killed
     at any moment leaves a promotion that is whole, not begun, or carried out by the next start.
     """
-    rules = config.registry
+    data, rules = result.data, result.config.registry
     with registered_model(rules.model) as model:
-        tags = _origin(run, config, data)
+        tags = _origin(run, result.config, data)
         champion = _rescored(model.champion, data)
         new = _scores(load_fitted(model_uri), data)
         mean = held_out_scores(Mean.of(data.rows), data.rows)
-        decision = decide(rules, {**metrics, **new}, mean, champion, _barred(model, tags))
+        decision = decide(rules, {**result.metrics, **new}, mean, champion, _barred(model, tags))
         tags |= _told(decision, rules.metric, new, mean, champion)
         version = model.register(model_uri, run.id, tags)
         now = carry_out(model.client, rules.model)

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from regression.compressed import Compressed
-from regression.config import Config
 from regression.config_file import validated
 from regression.encoding import Encoding
 from regression.errors import refuse
 from regression.prediction import Predicted
 from regression.prepared import Prepared
+from regression.result import Result
 from regression.training import Trained, make_plan
 from tasks.tracking.run import Run
 from tasks.tracking.store import StoreError, give_up, plainly
@@ -33,17 +33,12 @@ class Kept:
     Attributes:
         folder: where they are.
         run_id: MLflow's id of the run they belong to.
-        config, data, trained, metrics, predictions: what `record` takes; the rows of `data` cannot
-            be read again (its source is None).
+        result: what `record` takes; the rows of its data cannot be read again (source is None).
     """
 
     folder: Path
     run_id: str
-    config: Config
-    data: Prepared
-    trained: Trained
-    metrics: dict[str, float]
-    predictions: list[Predicted]
+    result: Result
 
     def discard(self) -> None:
         """Remove the folder, once everything is recorded."""
@@ -51,39 +46,36 @@ class Kept:
 
 
 @contextmanager
-def kept_unless_recorded(
-    run: Run,
-    config: Config,
-    data: Prepared,
-    trained: Trained,
-    metrics: dict[str, float],
-    predictions: Sequence[Predicted],
-) -> Iterator[None]:
-    """Keep the results on disk where the body, which records them, cannot.
+def kept_unless_recorded(run: Run, result: Result) -> Iterator[None]:
+    """Keep the result on disk where the body, which records it, cannot.
 
     Raises:
-        StoreError: they are kept; where, and how to record them.
+        StoreError: it is kept; where, and how to record it.
     """
     try:
         with plainly():
             yield
     except OSError as error:
         give_up()
-        told = {
-            "run_id": run.id,
-            "config": config.model_dump(mode="json"),
-            "rows": data.rows.to_dict(),
-            "encoding": asdict(data.encoding),
-            "counts": data.counts,
-            "trained": _plain(trained),
-            "metrics": metrics,
-            "predictions": [asdict(predicted) for predicted in predictions],
-        }
-        name = re.sub(r"[^\w.-]+", "-", f"{config.experiment}-{run.name}-{run.id[:8]}")
-        folder = _write(name, told)
+        name = f"{result.config.experiment}-{run.name}-{run.id[:8]}"
+        folder = _write(re.sub(r"[^\w.-]+", "-", name), _told(run.id, result))
         raise StoreError(
             f"{error} What was trained is kept. To record it later: make record FOLDER={folder}"
         ) from error
+
+
+def _told(run_id: str, result: Result) -> dict[str, Any]:
+    """What `take_up` reads again."""
+    return {
+        "run_id": run_id,
+        "config": result.config.model_dump(mode="json"),
+        "rows": result.data.rows.to_dict(),
+        "encoding": asdict(result.data.encoding),
+        "counts": result.data.counts,
+        "trained": _plain(result.trained),
+        "metrics": result.metrics,
+        "predictions": [asdict(predicted) for predicted in result.predictions],
+    }
 
 
 def _plain(trained: Trained) -> dict[str, Any]:
@@ -126,12 +118,11 @@ def take_up(path: str) -> Kept:
     given = told["trained"]
     weights = torch.tensor(given.pop("weights"), dtype=torch.float64)
     names, plan = tuple(given.pop("names")), make_plan(rows, config.training)
-    return Kept(
-        folder=folder,
-        run_id=told["run_id"],
+    result = Result(
         config=config,
         data=Prepared(rows, encoding, None, told["counts"]),
         trained=Trained(names, weights=weights, plan=plan, **given),
         metrics=told["metrics"],
         predictions=[Predicted(**each) for each in told["predictions"]],
     )
+    return Kept(folder, told["run_id"], result)

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,10 +15,9 @@ from torch import nn
 
 from regression.config import Config
 from regression.drift import Portrait
-from regression.least_squares import LeastSquares
 from regression.model import raw_model
-from regression.prediction import Predicted
 from regression.prepared import Prepared
+from regression.result import Result
 from regression.training import Trained
 from tasks.artifacts import publish
 from tasks.pictures import start_drawing
@@ -30,14 +29,7 @@ AGREEMENT = {"float32": 1e-5, "float64": 1e-12}  # relative, of the stored model
 
 
 @task
-def record(
-    run: Run,
-    config: Config,
-    data: Prepared,
-    trained: Trained,
-    metrics: dict[str, float],
-    predictions: list[Predicted],
-) -> str:
+def record(run: Run, result: Result) -> str:
     """Log metrics, tags, data set, model and files; load the model back and compare.
 
     Returns:
@@ -49,33 +41,22 @@ def record(
     run.losses.close()  # what waits there is part of the record
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        drawn = start_pictures(folder, data, trained)
-        log_results(run, config, data, trained, metrics, predictions)
-        model = store_model(run, config, data, trained)
-        write_files(folder, config, trained, predictions)
-        if config.registry:
-            portrait = Portrait.of(data.rows, data.encoding).to_dict()
+        drawn = start_pictures(folder, result)
+        log_results(run, result)
+        model = store_model(run, result)
+        write_files(folder, result)
+        if result.config.registry:
+            portrait = Portrait.of(result.data.rows, result.data.encoding).to_dict()
             (folder / PORTRAIT).write_text(json.dumps(portrait))
         drawn()
         run.log_folder(folder)
-    publish(run, f"{config.experiment}: {run.name}", metrics | _predicted(predictions))
+    publish(run, f"{result.config.experiment}: {run.name}", result.all_metrics)
     return model
 
 
-def _predicted(predictions: Sequence[Predicted]) -> dict[str, float]:
-    return {f"prediction_{p.label}": p.value for p in predictions}
-
-
-def log_results(
-    run: Run,
-    config: Config,
-    data: Prepared,
-    trained: Trained,
-    metrics: dict[str, float],
-    predictions: Sequence[Predicted],
-    params: Mapping[str, str] = MappingProxyType({}),
-) -> None:
+def log_results(run: Run, result: Result, params: Mapping[str, str] = MappingProxyType({})) -> None:
     """Log the metrics, the predictions, tags and the data set; and params not logged before."""
+    config, data, trained = result.config, result.data, result.trained
     tags = {
         "data_digest": data.rows.digest,
         "epochs_run": len(trained.losses),
@@ -83,13 +64,14 @@ def log_results(
     }
     if collinear := trained.plan.optimum.collinear:
         tags["collinear"] = ", ".join(collinear)
-    run.log(metrics | _predicted(predictions), tags, params)
+    run.log(result.all_metrics, tags, params)
     columns = list(data.encoding.columns)
     run.log_dataset(config.experiment, data.rows.digest, _where(config), columns, data.rows.rows)
 
 
-def start_pictures(folder: Path, data: Prepared, trained: Trained) -> Callable[[], None]:
+def start_pictures(folder: Path, result: Result) -> Callable[[], None]:
     """Start to draw a run's pictures into folder/plots; returns what waits for them."""
+    data, trained = result.data, result.trained
     (folder / "plots").mkdir()
     sample = data.rows.sample
     if not len(sample.rows):  # every held-out row was dropped, or none drawn
@@ -107,12 +89,13 @@ def start_pictures(folder: Path, data: Prepared, trained: Trained) -> Callable[[
     return start_drawing(what, folder / "plots")
 
 
-def store_model(run: Run, config: Config, data: Prepared, trained: Trained) -> str:
+def store_model(run: Run, result: Result) -> str:
     """Log the model, load it back, and hold both against the trained one; returns its URI.
 
     Raises:
         RuntimeError: the stored model does not predict what the trained one does.
     """
+    config, data, trained = result.config, result.data, result.trained
     module = raw_model(trained.intercept, trained.weights, config.training)
     named = config.data.kind == "table"
     example = _example(data)
@@ -145,15 +128,13 @@ def _example(data: Prepared) -> pd.DataFrame:
     return raw
 
 
-def write_files(
-    folder: Path, config: Config, trained: Trained, predictions: Sequence[Predicted]
-) -> None:
+def write_files(folder: Path, result: Result) -> None:
     """Write config.yaml, coefficients.json and predictions.json."""
-    best = trained.plan.optimum
-    text = yaml.safe_dump(config.model_dump(), sort_keys=False)
+    text = yaml.safe_dump(result.config.model_dump(), sort_keys=False)
     (folder / "config.yaml").write_text(text)
-    (folder / "coefficients.json").write_text(json.dumps(_coefficients(trained, best), indent=2))
-    told = [{"input": p.input, "prediction": p.value} for p in predictions]
+    coefficients = _coefficients(result.trained)
+    (folder / "coefficients.json").write_text(json.dumps(coefficients, indent=2))
+    told = [{"input": p.input, "prediction": p.value} for p in result.predictions]
     (folder / "predictions.json").write_text(json.dumps(told, indent=2))
 
 
@@ -166,7 +147,7 @@ def sampled(data: Prepared) -> str:
     return f"{shown} of {rows} {share} rows (a uniform sample)"
 
 
-def _coefficients(trained: Trained, best: LeastSquares) -> dict:
+def _coefficients(trained: Trained) -> dict:
     values = [trained.intercept, *trained.weights.tolist()]
     return {
         exact.name: {
@@ -175,7 +156,7 @@ def _coefficients(trained: Trained, best: LeastSquares) -> dict:
             "standard_error": exact.error,
             "t_value": exact.t_value,
         }
-        for value, exact in zip(values, best.coefficients, strict=True)
+        for value, exact in zip(values, trained.plan.optimum.coefficients, strict=True)
     }
 
 

@@ -54,10 +54,9 @@ class Recorder:
         self._progress.show(len(self.tracked.trials))
 
     def _log(self, run: Run, trial: Trial) -> None:
-        outcome, made = trial.outcome, (trial.config, trial.data, trial.outcome.trained)
-        log_results(run, *made, outcome.metrics, outcome.predictions, _params(trial))
+        log_results(run, trial.result, _params(trial))
         with tempfile.TemporaryDirectory() as scratch:
-            write_files(Path(scratch), trial.config, outcome.trained, outcome.predictions)
+            write_files(Path(scratch), trial.result)
             run.log_folder(Path(scratch))
         if self.sweep.search.keep_models == "all":
             log_model_of(run, trial)
@@ -96,8 +95,8 @@ def _note(trial: Trial, tracked: SweepRun) -> str:
 def log_model_of(run: Run, trial: Trial) -> None:
     """Store a trial's model and pictures in its run."""
     with tempfile.TemporaryDirectory() as scratch:
-        drawn = start_pictures(Path(scratch), trial.data, trial.outcome.trained)
-        store_model(run, trial.config, trial.data, trial.outcome.trained)
+        drawn = start_pictures(Path(scratch), trial.result)
+        store_model(run, trial.result)
         drawn()
         run.log_folder(Path(scratch))
 

@@ -8,6 +8,7 @@ from regression.config import Config
 from regression.device import device_of
 from regression.errors import InputError
 from regression.prepared import Prepared
+from regression.result import Result
 from regression.sweep import Sweep, label
 from regression.trial import Outcome
 from tasks.attempting import Prepare, trainers, trial
@@ -34,6 +35,12 @@ class Trial:
     config: Config | None = None
     data: Prepared | None = None
     device: str = ""
+
+    @property
+    def result(self) -> Result:
+        """What a trial that did not fail is recorded as."""
+        made = self.outcome
+        return Result(self.config, self.data, made.trained, made.metrics, made.predictions)
 
 
 def run_trials(sweep: Sweep, data: SharedData, known: Mapping[int, Recorded]) -> Iterator[Trial]:

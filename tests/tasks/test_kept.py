@@ -12,6 +12,7 @@ from regression.errors import InputError
 from regression.files import find_files
 from regression.prediction import predict
 from regression.prepared import Prepared
+from regression.result import Result
 from regression.table import Table
 from regression.training import make_plan, train
 from regression.trial import measure
@@ -41,26 +42,26 @@ def test_results_are_taken_up_as_they_were(tmp_path: Path, monkeypatch: pytest.M
     trained = train(
         make_plan(data.rows, config.training), config.training, "cpu", lambda epoch, loss: None
     )
-    results = (trained, measure(trained, data, config))
+    metrics = measure(trained, data, config)
     predictions = predict(trained, data.encoding, config.prediction.inputs)
+    run = Run(None, "0123456789", "a b", "1")
     with (
         pytest.raises(StoreError, match=r"away\. What .* make record FOLDER=\.plumbline/") as kept,
-        kept_unless_recorded(
-            Run(None, "0123456789", "a b", "1"), config, data, *results, predictions
-        ),
+        kept_unless_recorded(run, Result(config, data, trained, metrics, predictions)),
     ):
         raise OSError("away.")
     Path("rows.csv").unlink()
     found = take_up(str(kept.value).partition("FOLDER=")[2])
-    assert (found.run_id, found.config) == ("0123456789", config)
-    assert (found.metrics, found.predictions) == (results[1], predictions)
-    assert found.data.encoding == data.encoding
-    assert found.data.counts == data.counts
-    assert found.data.rows.to_dict() == data.rows.to_dict()
-    assert found.trained.losses == trained.losses
-    assert found.trained.intercept == trained.intercept
-    assert found.trained.weights.tolist() == trained.weights.tolist()
-    assert found.trained.plan.optimum.mse == trained.plan.optimum.mse
+    again = found.result
+    assert (found.run_id, again.config) == ("0123456789", config)
+    assert (again.metrics, again.predictions) == (metrics, predictions)
+    assert again.data.encoding == data.encoding
+    assert again.data.counts == data.counts
+    assert again.data.rows.to_dict() == data.rows.to_dict()
+    assert again.trained.losses == trained.losses
+    assert again.trained.intercept == trained.intercept
+    assert again.trained.weights.tolist() == trained.weights.tolist()
+    assert again.trained.plan.optimum.mse == trained.plan.optimum.mse
     found.discard()
     with pytest.raises(InputError, match="FOLDER must be a folder"):
         take_up(str(found.folder))
