@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def serve_model(model: str | None) -> None:
     """Start the server, print how to ask it, and wait."""
     prepare_environment()
-    from tasks.tracking.models import default_model, load_example
+    from tasks.tracking.models import default_model, load_example, own_uri
     from tasks.tracking.store import check_store
 
     check_store()
@@ -49,7 +49,7 @@ def serve_model(model: str | None) -> None:
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     where = ("--host", "127.0.0.1", "--port", str(port), "--env-manager", "local")
     process = start_companion(
-        sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", uri, *where
+        sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", own_uri(uri), *where
     )
     try:
         address = f"http://127.0.0.1:{port}"

@@ -103,17 +103,37 @@ def load_example(uri: str) -> dict[str, Any]:
     _load(uri)  # a server would end without a word
 
     def load() -> dict[str, Any]:
-        folder = Path(mlflow.artifacts.download_artifacts(uri))
+        folder = Path(mlflow.artifacts.download_artifacts(own_uri(uri)))
         return json.loads((folder / SERVING_INPUT_FILENAME).read_text())
 
     return _try(uri, load)
+
+
+def own_uri(uri: str) -> str:
+    """models:/ID where runs:/ID/NAME names a model, others as they are.
+
+    By the run's name MLflow looks among the run's files first, and asks a server for minutes for
+    what is not there.
+
+    Raises:
+        LookupError: the run has no such model. MlflowException: there is no such run.
+    """
+    if not uri.startswith("runs:/"):
+        return uri
+    client = MlflowClient()
+    run_id, _, name = uri.removeprefix("runs:/").strip("/").partition("/")
+    outputs = client.get_run(run_id).outputs
+    for output in outputs.model_outputs if outputs else ():
+        if client.get_logged_model(output.model_id).name == name:
+            return f"models:/{output.model_id}"
+    raise LookupError(f"run {run_id} has no model '{name}'")
 
 
 def _load(uri: str, where: str = "MODEL") -> Any:
     """The python model of an artifact: LinearModel of tasks/tracking/served_model.py."""
 
     def load() -> Any:
-        model = mlflow.pyfunc.load_model(uri).unwrap_python_model()
+        model = mlflow.pyfunc.load_model(own_uri(uri)).unwrap_python_model()
         if not hasattr(model, "levels"):
             raise TypeError("it was logged by something else")
         return model

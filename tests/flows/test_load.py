@@ -98,7 +98,7 @@ def test_a_server_that_stays_away_ends_the_run_failed_and_it_is_recorded_later(
     assert refused.status == 1
     assert "does not answer. Start it" in refused.err
     team.start("mlflow")
-    assert ended(team.pipeline("training.epochs=1")).status == 0
+    assert ended(team.pipeline("experiment=after", "training.epochs=1")).status == 0
     failed = team.desk.client.get_run(begun.info.run_id)
     assert failed.info.status == "FAILED"
     assert "does not answer" in failed.data.tags["reason"]

@@ -1,6 +1,7 @@
 """A tracking server's answer that is lost: the client asks again, and nothing is there twice."""
 
 import http.client
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,8 +17,11 @@ from mlflow import MlflowClient
 
 from flows.server import free_port
 from regression.config import Config
+from tasks.tracking.models import load_fitted
+from tasks.tracking.portrait import load_portrait
 from tasks.tracking.run import tracked_run
 from tasks.tracking.store import StoreError, check_store
+from tests.tasks.test_registry import logged
 
 pytestmark = pytest.mark.slow
 CONFIG = Config.model_validate({"experiment": "lost", "data": {"kind": "synthetic", "rows": 4}})
@@ -30,21 +34,24 @@ class Lossy:
     Attributes:
         address: its own.
         lose: for the end of a request's path, how many answers are still to be lost.
+        failed: the requests that the server answered with 5xx.
     """
 
     address: str
     lose: dict[str, int] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module")
-def server(empty_store: Path) -> Iterator[int]:
+def server(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """MLflow's server on a SQLite store; yields its port."""
-    port = free_port()
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
     command = ["-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
-    store = ["--backend-store-uri", f"sqlite:///{empty_store}", "--port", str(port)]
+    path = shutil.copy(empty_store, folder)
+    store = ["--backend-store-uri", f"sqlite:///{path}", "--port", str(port)]
     process = subprocess.Popen(
         [sys.executable, *command, *store],
-        cwd=empty_store.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         while True:
@@ -71,6 +78,8 @@ def lossy(server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
             upstream.request(self.command, self.path, body, dict(self.headers))
             answer = upstream.getresponse()
             told = answer.read()
+            if answer.status >= 500:
+                proxy.failed.append(self.path)
             name = self.path.partition("?")[0].rpartition("/")[2]
             if proxy.lose.get(name):
                 proxy.lose[name] -= 1
@@ -83,7 +92,7 @@ def lossy(server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
             self.end_headers()
             self.wfile.write(told)
 
-        do_GET = do_POST = do_PATCH = do_DELETE = forward  # noqa: N815
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = forward  # noqa: N815
 
         def log_message(self, *arguments: object) -> None:
             pass
@@ -110,6 +119,14 @@ def test_every_loss_is_there_once_in_one_run(lossy: Lossy) -> None:
     assert [(m.step, m.value) for m in history] == [(n, 1 / n) for n in range(1, 2_501)]
     found = client.search_runs([run.experiment_id])
     assert [(each.info.run_id, each.info.status) for each in found] == [(run.id, "FINISHED")]
+
+
+def test_a_model_and_a_portrait_are_read_without_a_request_that_fails(lossy: Lossy) -> None:
+    """MLflow asks again for minutes where it gets a 5xx."""
+    _, run_id = logged(weight=2.5)
+    assert load_fitted(f"runs:/{run_id}/model").weights.tolist() == [2.5]
+    assert load_portrait(run_id) is None
+    assert lossy.failed == []
 
 
 def log_while_answers_are_lost(lossy: Lossy) -> None:

@@ -16,7 +16,7 @@ from regression.encoding import Encoding
 from regression.errors import InputError
 from tasks.tracking.artifact import log_model
 from tasks.tracking.housekeeping import prune
-from tasks.tracking.models import default_model, load_fitted
+from tasks.tracking.models import default_model, load_fitted, own_uri
 from tasks.tracking.moves import barred
 from tasks.tracking.registry import (
     RegisteredModel,
@@ -235,6 +235,16 @@ def test_without_one_champion_the_default_is_the_latest_runs_model(client: Mlflo
     assert default_model().startswith("runs:/")
     add(name="n")
     assert default_model().startswith("runs:/")
+
+
+def test_a_model_is_found_by_its_run(client: MlflowClient) -> None:
+    uri, run_id = logged(weight=2.5)
+    assert own_uri(f"runs:/{run_id}/model") == uri
+    assert load_fitted(f"runs:/{run_id}/model").weights.tolist() == [2.5]
+    with pytest.raises(InputError, match=f"run {run_id} has no model 'other'"):
+        load_fitted(f"runs:/{run_id}/other")
+    with pytest.raises(InputError, match="nowhere"):
+        load_fitted("runs:/nowhere/model")
 
 
 def test_a_stored_models_numbers_are_read_and_a_damaged_one_is_refused(
