@@ -115,8 +115,8 @@ def _keep_stepping(server: StandingServer, scheduler: "Scheduler") -> None:
     """Step until interrupted; what may pass (a server that is away) is said once and waited for."""
     said = ""
     while True:
-        server.keep()
         try:
+            server.keep()
             scheduler.step()
             said = ""
         except Exception as error:

@@ -1,9 +1,10 @@
 """A Prefect server for the length of one command.
 
-`python -m flows.server PORT [scheduling]` is the server's process. It lives as long as its standard
-input is open: when the command that started it ends, in whatever way, the server sets right what
-the command left behind and ends, too. So nothing stays in the background, not even after kill -9.
-A scheduling one also creates the runs that are due, and has the UI.
+`python -m flows.server SOCKET [scheduling]` is the server's process; SOCKET is the number of the
+listening socket that it inherits. It lives as long as its standard input is open: when the command
+that started it ends, in whatever way, the server sets right what the command left behind and ends,
+too. So nothing stays in the background, not even after kill -9. A scheduling one also creates the
+runs that are due, and has the UI.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from tasks.lease import exclusive
 
 FAREWELL = b"done"
 LOGIN_WANTED = (401, 403)
+COLLECT_SECONDS = 10
 UI_PORT = 4200  # where make ui opens Prefect's UI; links in records lead there
 PATIENCE_SECONDS = 60  # with a server that many use at once
 START_SECONDS = 120  # a new database takes ten; a loaded machine several times that
@@ -47,7 +49,7 @@ def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[Non
         return
     process = None
     try:
-        process = start_server(free_port(), meanwhile=meanwhile)
+        process = start_server(listen(), meanwhile=meanwhile)
         yield
     finally:
         send_what_waits()
@@ -57,9 +59,12 @@ def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[Non
 
 
 def start_server(
-    port: int, *options: str, meanwhile: Callable[[], None] = lambda: None
+    listener: socket.socket, *options: str, meanwhile: Callable[[], None] = lambda: None
 ) -> subprocess.Popen:
     """Start a server and wait until it answers; it ends when its stdin is closed.
+
+    The socket becomes the server's: were it to open a port of its own, another server that is
+    faster would answer in its place.
 
     Sets PREFECT_API_URL, before prefect is imported: it reads its settings then, and without an
     address it would start one more server of its own.
@@ -67,8 +72,9 @@ def start_server(
     making = contextlib.ExitStack()
     if not (Path(os.environ["PREFECT_HOME"]) / "prefect.db").exists():
         making.enter_context(exclusive("prefect"))  # two first starts at once would collide
-    process = _spawn(port, *options)
-    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+    with listener:
+        process = _spawn(listener.fileno(), *options)
     os.environ.setdefault("PREFECT_UI_URL", f"http://127.0.0.1:{UI_PORT}")  # this port will be gone
     try:
         meanwhile()
@@ -90,24 +96,27 @@ def send_what_waits() -> None:
             worker.drain_all(timeout=5)
 
 
+def listen(wanted: int = 0) -> socket.socket:
+    """A socket that listens on 127.0.0.1: at the wanted port where that is free."""
+    try:
+        return socket.create_server(("127.0.0.1", wanted))
+    except OSError:
+        return socket.create_server(("127.0.0.1", 0))
+
+
 def free_port(wanted: int = 0) -> int:
     """A port of 127.0.0.1 that nothing listens on: the wanted one where it is free."""
-    with socket.socket() as probe:
-        # as the servers do: connections that are closed already do not hold a port
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            probe.bind(("127.0.0.1", 0))
+    with listen(wanted) as probe:
         return probe.getsockname()[1]
 
 
-def _spawn(port: int, *options: str) -> subprocess.Popen:
+def _spawn(listener: int, *options: str) -> subprocess.Popen:
     # A session of its own: Ctrl-C ends the command first, then the server by its closed input.
     with _log_file().open("a") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.server", str(port), *options],
+            [sys.executable, "-m", "flows.server", str(listener), *options],
             cwd=ROOT,
+            pass_fds=(listener,),
             # it sets right what it can and holds nobody up: MLflow's server may be away
             env={**os.environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
             stdin=subprocess.PIPE,
@@ -173,10 +182,9 @@ def _check_login(api: str) -> None:
         ) from None
 
 
-def serve(port: int, scheduling: bool) -> None:
+def serve(listener: socket.socket, scheduling: bool) -> None:
     """Be the server until standard input closes."""
-    gc.disable()  # while a million objects are made that stay
-    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"  # for settle, before prefect
+    gc.disable()  # from here on, it is done aside
     import uvicorn
     from prefect.server.api.server import create_app
 
@@ -187,8 +195,6 @@ def serve(port: int, scheduling: bool) -> None:
 
     config = uvicorn.Config(
         create_app(ephemeral=not scheduling, final=True),
-        host="127.0.0.1",
-        port=port,
         log_level="error",
         timeout_graceful_shutdown=1 if scheduling else 5,  # a UI keeps its socket open
     )
@@ -205,10 +211,22 @@ def serve(port: int, scheduling: bool) -> None:
             server.should_exit = True
 
     threading.Thread(target=end_with_the_command, daemon=True).start()
-    gc.freeze()
-    gc.enable()
-    server.run()
+    gc.freeze()  # a million objects that stay
+    threading.Thread(target=_collect_garbage, daemon=True).start()
+    server.run(sockets=[listener])
     os._exit(0)  # taking the interpreter apart would only keep the command waiting
+
+
+def _collect_garbage() -> None:
+    """Look for unreachable objects now and then, outside the thread that answers.
+
+    A database cursor among them waits until its connection is idle, and that may be waiting for
+    SQLite's lock. In the thread of the event loop this would keep the very transaction from ending
+    that holds the lock: the server stood still for the minute after which SQLite gives up.
+    """
+    while True:
+        time.sleep(COLLECT_SECONDS)
+        gc.collect()
 
 
 def _wait_for_the_end_of(starter: int, seconds: float = 10) -> None:
@@ -219,4 +237,4 @@ def _wait_for_the_end_of(starter: int, seconds: float = 10) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), scheduling=sys.argv[2:] == ["scheduling"])
+    serve(socket.socket(fileno=int(sys.argv[1])), scheduling=sys.argv[2:] == ["scheduling"])

@@ -1,10 +1,11 @@
 """The Prefect server of `make schedule`: it creates the runs that are due, and has the UI."""
 
 import os
+import socket
 import subprocess
 from collections.abc import Callable
 
-from flows.server import FAREWELL, UI_PORT, free_port, send_what_waits, start_server, wait_healthy
+from flows.server import FAREWELL, UI_PORT, listen, send_what_waits, start_server, wait_healthy
 from tasks.screen import note
 
 END_SECONDS = 2.5
@@ -25,12 +26,14 @@ class StandingServer:
 
     def __init__(self, meanwhile: Callable[[], None]) -> None:
         self.process: subprocess.Popen | None = None
+        self._port = 0
         if given := os.environ.get("PREFECT_API_URL"):
             wait_healthy(given, seconds=10)
             meanwhile()
         else:
-            self._port = free_port(UI_PORT)
-            self._start(meanwhile)
+            listener = listen(UI_PORT)
+            self._port = listener.getsockname()[1]
+            self.process = start_server(listener, "scheduling", meanwhile=meanwhile)
 
     @property
     def address(self) -> str:
@@ -44,12 +47,14 @@ class StandingServer:
 
     def keep(self) -> None:
         """Start our own again where it ended. Raises OSError where it does not start."""
-        if not self.process or self.process.poll() is None:
+        if not self._port or (self.process and self.process.poll() is None):
             return
-        note("the Prefect server ended; it is started again")
-        self.process.stdin.close()
-        self.process = None
-        self._start(lambda: None)
+        if self.process:
+            note("the Prefect server ended; it is started again")
+            self.process.stdin.close()
+            self.process = None
+        # at the same port, which the run under way and the UI know
+        self.process = start_server(socket.create_server(("127.0.0.1", self._port)), "scheduling")
 
     def end(self) -> None:
         """End our own, within seconds."""
@@ -61,6 +66,3 @@ class StandingServer:
         except (subprocess.TimeoutExpired, OSError):
             self.process.kill()
             self.process.wait()
-
-    def _start(self, meanwhile: Callable[[], None]) -> None:
-        self.process = start_server(self._port, "scheduling", meanwhile=meanwhile)

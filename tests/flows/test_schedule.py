@@ -10,7 +10,7 @@ import pytest
 from tests.flows.conftest import Workspace, eventually
 from tests.flows.scheduling import UNDER_WAY, Scheduled
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 LONG = ("training.epochs=100000000", "training.learning_rate=1e-9")
 
 
