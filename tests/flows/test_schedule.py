@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
@@ -134,3 +135,19 @@ def test_wrong_schedules_and_addresses_are_one_line_each(workspace: Workspace) -
         assert (done.status, done.out) == (2, ""), done
         assert len(done.err.splitlines()) == 1
         assert key in done.err
+
+
+def test_two_schedules_started_together_each_have_a_server_and_retrain(
+    scheduled: Scheduled, workspace: Workspace
+) -> None:
+    other = Scheduled(workspace, f"{scheduled.name[:-1]}2")
+    try:
+        with ThreadPoolExecutor() as together:
+            list(together.map(Scheduled.start, (scheduled, other)))
+        assert scheduled.said("Prefect:") != other.said("Prefect:")
+        for each in (scheduled, other):
+            assert each.completed()
+            assert each.stop() == 0
+    finally:
+        if other.process:
+            other.kill_all()
