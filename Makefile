@@ -73,10 +73,10 @@ record: $(STAMP) ## record what a run kept while MLflow's server was away: FOLDE
 test: $(STAMP) ## run the test suite
 	@$(RUN) -m pytest -q -m "not slow and not long"
 
-test-slow: $(STAMP) ## run the checks of the whole system: fresh clone, kills, memory
+test-slow: $(STAMP) ## run the checks of the whole system: fresh clone, kills, schedules, memory
 	@$(RUN) -m pytest -q -m slow
 
-test-long: $(STAMP) ## run the checks that take minutes each: schedules, Ray's nodes, shared servers, load
+test-long: $(STAMP) ## run the checks that take minutes each: schedules under faults, Ray's nodes, shared servers, load
 	@$(RUN) -m pytest -q -m long
 
 lint: $(STAMP) ## check style, and that the generated reference is up to date
