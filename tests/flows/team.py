@@ -5,7 +5,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
 
+from flows.server import free_port
 from tests.flows.conftest import OURS, ROOT, Done, Workspace, eventually
 from tests.regression.object_store import missing, object_store
 
@@ -158,7 +158,7 @@ def _postgres() -> Iterator[tuple[str, int]]:
     folder = tempfile.mkdtemp(prefix="pg-", dir="/tmp")  # a socket's path must be short
     if user:
         shutil.chown(folder, user)
-    port = _free_port()
+    port = free_port()
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
     options += " -c fsync=off"
     control = [_find("pg_ctl"), "-D", f"{folder}/data", "-w", "-t", "120"]
@@ -180,7 +180,7 @@ def _postgres() -> Iterator[tuple[str, int]]:
 
 def _settings(desk: Path, sockets: str, port: int, store: str) -> tuple[dict, dict]:
     """The page's variables with this test's values; a variable that the page lacks is an error."""
-    ports = {"MLFLOW_PORT": str(_free_port()), "PREFECT_PORT": str(_free_port())}
+    ports = {"MLFLOW_PORT": str(free_port()), "PREFECT_PORT": str(free_port())}
     ours = {
         "ADMIN_DATABASE": f"postgresql:///postgres?host={sockets}&port={port}&user=postgres",
         "PGPORT": str(port), "AWS_ENDPOINT_URL": store, **ports, **SECRETS,
@@ -221,12 +221,6 @@ def _virtual_environment(desk: Path) -> None:
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, desk)
         os.utime(desk / name, (0, 0))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def ended(process: subprocess.Popen) -> Done:
