@@ -69,6 +69,7 @@ class RowStream:
 
     def _all_rows(self, model: nn.Linear) -> Tensor:
         """The mean loss over every row, its gradients added up block by block."""
+        model.zero_grad()
         total = torch.zeros((), device=self.device)
         for block in self._blocks(self.source.parts):
             share = self._loss(model, block) * (len(block) / self.rows)
@@ -77,6 +78,7 @@ class RowStream:
         return total
 
     def _mean(self, model: nn.Linear, rows: Tensor) -> Tensor:
+        model.zero_grad()
         loss = self._loss(model, rows)
         loss.backward()
         return loss

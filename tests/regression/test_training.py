@@ -9,10 +9,10 @@ from regression.config_file import load
 from regression.encoding import Encoding
 from regression.errors import InputError, TrainingDivergedError
 from regression.least_squares import least_squares
-from regression.model import raw_model
+from regression.model import initial_model, raw_model
 from regression.prediction import predict
 from regression.rows import Synthetic
-from regression.training import Plan, Trained, make_plan, train
+from regression.training import Plan, Trained, make_plan, on_factor, parameters, train
 from tests.regression.tools import DTYPES, ROOT, compressed, plain_loop, random_rows
 
 OPTIMIZERS = {
@@ -48,6 +48,26 @@ def test_every_epochs_loss_is_that_of_the_loop_on_the_rows(keys, standardize, bi
     rows = random_rows(50, 3, far=0.5)
     training = Training(epochs=150, dtype=dtype, bias=bias, standardize=standardize, **keys)
     assert_agree(trained_on(rows, training).losses, plain_loop(rows, training))
+
+
+@each_dtype
+@each_bias
+def test_the_gradient_on_the_factor_is_autograds_to_the_last_bit(bias, dtype):
+    training = Training(dtype=dtype, bias=bias)
+    plan = make_plan(compressed(random_rows(50, 3, far=0.5)), training)
+    model = initial_model(3, training, "cpu")
+    ((share, backward),) = on_factor(plan.problem, model)(model, 1)
+    found = [backward(), *(p.grad for p in model.parameters())]
+    model.zero_grad()
+    scale = plan.problem.rows**-0.5
+    matrix, target = (plan.problem.matrix * scale, plan.problem.target * scale)
+    matrix, target = matrix.to(model.weight), target.to(model.weight)
+    residual = torch.addmv(target, matrix, parameters(model), beta=-1)
+    loss = residual @ residual
+    loss.backward()
+    expected = [loss, *(p.grad for p in model.parameters())]
+    assert share == 1.0
+    assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
 
 
 @each_dtype
