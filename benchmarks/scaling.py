@@ -102,6 +102,7 @@ def costs(features: int) -> Costs:
     from regression.compress import compress
     from regression.compressed import Compressed, combine_group
     from regression.config import TableData, Training
+    from regression.factor import MERGED_AT_ONCE
     from regression.files import find_files
     from regression.table import Table as Rows
     from regression.training import make_plan, train
@@ -133,7 +134,8 @@ def costs(features: int) -> Costs:
 
         results, files = _timed(lambda: [compress(few, part, data) for part in few.parts])
         # each as large as that of a large file: a full sample
-        _, kept = _timed(lambda: [keep(whole, key) for key in keys])
+        # and those of eight files in a row
+        _, kept = _timed(lambda: [keep(whole, key) for key in (*keys, *keys[::MERGED_AT_ONCE])])
         _, merging = _timed(lambda: combine_group([whole] * GROUP))
         _, planning = _timed(lambda: [stored(store, part_key(few, p, data)) for p in few.parts])
         size = (Path(folder) / keys[0]).stat().st_size

@@ -10,6 +10,8 @@ from regression.factor import MERGED_AT_ONCE, Factor, merge, union_of
 from regression.sample import Sample, merge_samples
 from regression.threads import one_thread
 
+GROUP = MERGED_AT_ONCE**2  # parts that a task merges: two levels of the tree
+
 
 @dataclass(frozen=True)
 class Compressed:
@@ -103,12 +105,18 @@ def combine(parts: Iterable[Compressed]) -> Compressed:
     """
     parts = iter(parts)
     return combine_groups(
-        combine_group(group) for group in iter(lambda: list(islice(parts, MERGED_AT_ONCE)), [])
+        combine_group(group) for group in iter(lambda: list(islice(parts, GROUP)), [])
     )
 
 
 def combine_group(parts: Sequence[Compressed]) -> Compressed:
-    """Up to 64 consecutive parts as one: a node of the tree that combine climbs."""
+    """Up to 64 consecutive parts as one, by eights."""
+    starts = range(0, len(parts), MERGED_AT_ONCE)
+    return combine_eight([combine_eight(parts[i : i + MERGED_AT_ONCE]) for i in starts])
+
+
+def combine_eight(parts: Sequence[Compressed]) -> Compressed:
+    """Up to 8 consecutive parts as one: a node of the tree that combine climbs."""
     names = sorted({name for part in parts for name in part.factors})
     columns = union_of([factor for part in parts for factor in part.factors.values()])
     with one_thread():
@@ -122,8 +130,8 @@ def combine_group(parts: Sequence[Compressed]) -> Compressed:
 def combine_groups(groups: Iterable[Compressed]) -> Compressed:
     """The rest of combine, from groups of 64 parts (the last may have fewer).
 
-    A tree whose nodes join 64 each. A node is made as soon as its 64 are there, so at most 64 are
-    held a level.
+    A tree whose nodes join 8 each. A node is made as soon as its 8 are there, so at most 8 are held
+    a level.
     """
     levels: list[list[Compressed]] = [[]]
     for group in groups:
@@ -132,7 +140,7 @@ def combine_groups(groups: Iterable[Compressed]) -> Compressed:
         rest = levels.pop(0)
         if rest:
             levels = levels or [[]]
-            levels[0].append(combine_group(rest))
+            levels[0].append(combine_eight(rest))
     whole = levels[0][0]
     if not whole.train.rows:
         raise InputError(
@@ -143,10 +151,10 @@ def combine_groups(groups: Iterable[Compressed]) -> Compressed:
 
 
 def _add(levels: list[list[Compressed]], height: int, node: Compressed) -> None:
-    """Put a node into the tree; its 64th completes the node above."""
+    """Put a node into the tree; its 8th completes the node above."""
     if height == len(levels):
         levels.append([])
     levels[height].append(node)
     if len(levels[height]) == MERGED_AT_ONCE:
         full, levels[height] = levels[height], []
-        _add(levels, height + 1, combine_group(full))
+        _add(levels, height + 1, combine_eight(full))

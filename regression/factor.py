@@ -29,7 +29,7 @@ INVERSE_LIMIT = 1e4
 HEAD = 6  # Householder folds one row in so many of the first block: the others then have an r
 IN_CACHE = 2048  # rows whose products stay in the cache
 WIDTH = 8  # of vector registers: products are up to twice as fast in a multiple of it
-MERGED_AT_ONCE = 64
+MERGED_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def fold(r: Tensor | None, rows: Tensor) -> Tensor:
 def merge(factors: Sequence[Factor]) -> Factor:
     """The factor of all the rows of several; columns that only some have are zeros in the others.
 
-    The tree of merges depends on the order alone (groups of 64), never on which worker was first,
+    The tree of merges depends on the order alone (groups of 8), never on which worker was first,
     so the result is the same to the last bit on any number of threads or machines.
     """
     if not factors:

@@ -1,7 +1,7 @@
 """Rows to R factors: what is known is taken from the result store, what is new goes to tasks.
 
-Files are compressed in batches of some size and merged in groups of 64. How they are batched
-depends on how many workers there are; what they are merged with, never.
+Files are compressed in batches of some size and merged in groups of 64, by eights. How they are
+batched depends on how many workers there are; what they are merged with, never.
 """
 
 from collections import deque
@@ -12,7 +12,7 @@ from itertools import chain, groupby, pairwise
 from prefect.futures import PrefectFuture
 
 from regression.batches import count_rows
-from regression.compressed import Compressed, combine_groups
+from regression.compressed import GROUP, Compressed, combine_groups
 from regression.config import Split, SyntheticData, TableData
 from regression.factor import MERGED_AT_ONCE
 from regression.files import DataFile
@@ -63,7 +63,7 @@ class _Wave:
     """Up to 64 consecutive parts on their way to one result.
 
     Attributes:
-        parts: their names.
+        eights: their names; those that are merged first together.
         weight: of a row of the last of them.
         key: where their merged result is kept.
         new: those that no result is stored of.
@@ -71,12 +71,17 @@ class _Wave:
         group: the task that compresses what is left and merges; None where the result is kept.
     """
 
-    parts: list[str]
+    eights: list[list[str]]
     weight: float
     key: str | None
     new: list[str]
     batches: list[PrefectFuture] = field(default_factory=list)
     group: PrefectFuture | None = None
+
+    @property
+    def parts(self) -> list[str]:
+        """The names of all."""
+        return list(chain(*self.eights))
 
 
 class _Compression:
@@ -115,18 +120,25 @@ class _Compression:
         they were: known ones stay known."""
         placed = zip(self.source.places, self.source.parts, strict=True)
         last = self.source.places[-1]
-        for number, wave in groupby(placed, key=lambda each: each[0] // MERGED_AT_ONCE):
-            end = min((number + 1) * MERGED_AT_ONCE - 1, last)
-            yield self._plan([part for _, part in wave], weight(last - end, self.half_life))
+        for number, wave in groupby(placed, key=lambda each: each[0] // GROUP):
+            eights = groupby(wave, key=lambda each: each[0] // MERGED_AT_ONCE)
+            parts = [[part for _, part in eight] for _, eight in eights]
+            end = min((number + 1) * GROUP - 1, last)
+            yield self._plan(parts, weight(last - end, self.half_life))
 
-    def _plan(self, parts: list[str], weight: float) -> _Wave:
-        keys = [part_key(self.source, part, self.split) for part in parts]
-        key = group_key(keys, self.half_life)
-        mark_used(self.store, [each for each in (key, *keys) if each])
-        if key and stored(self.store, key):
-            return _Wave(parts, weight, key, [])
-        new = [p for p, k in zip(parts, keys, strict=True) if not (k and stored(self.store, k))]
-        return _Wave(parts, weight, None, new)
+    def _plan(self, eights: list[list[str]], weight: float) -> _Wave:
+        keys = [[part_key(self.source, part, self.split) for part in parts] for parts in eights]
+        together = [group_key(each, MERGED_AT_ONCE, self.half_life) for each in keys]
+        key = group_key(list(chain(*keys)), GROUP, self.half_life)
+        mark_used(self.store, [each for each in (key, *together, *chain(*keys)) if each])
+        if self._stored(key):
+            return _Wave(eights, weight, key, [])
+        unknown = [i for i, each in enumerate(together) if not self._stored(each)]
+        pairs = chain(*(zip(eights[i], keys[i], strict=True) for i in unknown))
+        return _Wave(eights, weight, None, [part for part, k in pairs if not self._stored(k)])
+
+    def _stored(self, key: str | None) -> bool:
+        return key is not None and stored(self.store, key)
 
     def _begin(self, wave: _Wave) -> _Wave:
         """Submit the batches of a wave, unless its merging task can read them on the way."""
@@ -141,9 +153,8 @@ class _Compression:
     def _merge(self, wave: _Wave) -> _Wave:
         if wave.key is None:
             source = self.source.only(wave.parts)
-            wave.group = compress_group.submit(
-                source, self.split, self.device, self.half_life, wave.batches
-            )
+            how = self.split, self.device, wave.eights, wave.new, self.half_life
+            wave.group = compress_group.submit(source, *how, wave.batches)
         return wave
 
     def _finish(self, wave: _Wave) -> Compressed:

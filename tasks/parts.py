@@ -8,17 +8,18 @@ imports no mlflow, so that workers start fast.
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from prefect import task
 from prefect.results import ResultStore, get_result_store
 
 from regression.compress import VERSION, compress
-from regression.compressed import Compressed, combine_group
+from regression.compressed import GROUP, Compressed, combine_eight
 from regression.config import Split
 from regression.factor import MERGED_AT_ONCE
 from regression.rows import Source
@@ -68,7 +69,8 @@ class Group:
 
     Attributes:
         factors: all of them, merged.
-        rows: of each part, dropped ones included.
+        rows: of each part, dropped ones included; of eight that were kept together, of all, under
+            the first of them.
         new: the parts that no result was stored of.
     """
 
@@ -98,9 +100,9 @@ def part_key(source: Source, part: str, split: Split) -> str | None:
     return "factor-" + hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
-def group_key(keys: Sequence[str | None], half_life: float | None) -> str | None:
-    """Under which 64 parts are kept, merged; None for fewer, or for parts that are not kept."""
-    if len(keys) < MERGED_AT_ONCE or None in keys:
+def group_key(keys: Sequence[str | None], whole: int, half_life: float | None) -> str | None:
+    """Under which parts are kept, merged; None for fewer than a whole, and for what is not kept."""
+    if len(keys) < whole or None in keys:
         return None
     told = "".join([*keys, str(half_life or "")])
     return "group-" + hashlib.sha256(told.encode()).hexdigest()
@@ -153,31 +155,59 @@ def compress_group(
     source: Source,
     split: Split,
     device: str,
+    eights: Sequence[Sequence[str]],
+    new: Sequence[str],
     half_life: float | None = None,
     before: Sequence[frozenset[str]] = (),
 ) -> Group:
-    """Merge up to 64 parts, reading those that no result is stored of.
+    """Merge up to 64 parts by eights, reading those that no result is stored of.
 
     Args:
         source: the parts.
         split: which rows are held out.
         device: where blocks are folded.
+        eights: the parts, up to 8 in a row that are merged, and kept, together.
+        new: those of them that no result was stored of when the command began.
         half_life: after how many files a row counts half; the last part's rows count one.
         before: what compress_files returned of some of them; the others are read here.
     """
-    parts = list(_each(source, split, device))
-    factors = [each for _, each, _ in parts]
-    if half_life:
-        last = len(factors) - 1
-        factors = [f.weighted(weight(last - i, half_life)) for i, f in enumerate(factors)]
-    factors = combine_group(factors)
-    if key := group_key([part_key(source, part, split) for part in source.parts], half_life):
+    groups = [_eight(source.only(parts), split, device, new, half_life) for parts in eights]
+    factors = _combined([each.factors for each in groups], map(len, eights), half_life)
+    if key := group_key([part_key(source, p, split) for p in source.parts], GROUP, half_life):
         result_store().write(factors.to_dict(), key=key)
-    return Group(
-        factors,
-        rows={part: each.rows + each.dropped for part, each, _ in parts},
-        new=frozenset(part for part, _, new in parts if new).union(*before),
-    )
+    rows = {part: count for each in groups for part, count in each.rows.items()}
+    return Group(factors, rows, frozenset().union(*before, *(each.new for each in groups)))
+
+
+def _eight(
+    source: Source, split: Split, device: str, new: Sequence[str], half_life: float | None
+) -> Group:
+    """Up to 8 consecutive parts; all 8 are kept as one, too, so that few results are read again.
+
+    Where some are new the kept one is of a task that died before this: it cannot say which rows.
+    """
+    store = result_store()
+    keys = [part_key(source, part, split) for part in source.parts]
+    key = group_key(keys, MERGED_AT_ONCE, half_life)
+    if not set(new).intersection(source.parts) and (factors := known(store, key)):
+        return Group(factors, {source.parts[0]: factors.rows + factors.dropped}, frozenset())
+    parts = list(_each(source, split, device))
+    factors = _combined([each for _, each, _ in parts], [1] * len(parts), half_life)
+    if key:
+        store.write(factors.to_dict(), key=key)
+    rows = {part: each.rows + each.dropped for part, each, _ in parts}
+    return Group(factors, rows, frozenset(part for part, _, just_now in parts if just_now))
+
+
+def _combined(
+    factors: Sequence[Compressed], files: Iterable[int], half_life: float | None
+) -> Compressed:
+    """Merge what stands for so many files each; with a half-life, rows of the last count one."""
+    if half_life:
+        ends = list(accumulate(files))
+        ages = [ends[-1] - end for end in ends]
+        factors = [f.weighted(weight(a, half_life)) for f, a in zip(factors, ages, strict=True)]
+    return combine_eight(factors)
 
 
 def _each(source: Source, split: Split, device: str) -> Iterator[tuple[str, Compressed, bool]]:

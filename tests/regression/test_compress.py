@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from regression.compress import compress
-from regression.compressed import Compressed, combine, combine_group
+from regression.compressed import Compressed, combine, combine_eight
 from regression.config import Split, SyntheticData
 from regression.least_squares import least_squares, squared_error
 from regression.rows import BLOCK_ROWS, Synthetic
@@ -59,13 +59,13 @@ def test_the_merged_factor_is_the_same_to_the_last_bit_on_any_number_of_threads(
 def by_levels(level: list[Compressed]) -> Compressed:
     """The tree of merges, a whole level at a time."""
     while True:
-        level = [combine_group(level[i : i + 64]) for i in range(0, len(level), 64)]
+        level = [combine_eight(level[i : i + 8]) for i in range(0, len(level), 8)]
         if len(level) == 1:
             return level[0]
 
 
-@pytest.mark.parametrize("count", [1, 63, 64, 65, 128, 4096, 4097])
-def test_parts_are_joined_by_a_tree_whose_nodes_join_64_each(count, tmp_path):
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 63, 64, 65, 128, 512, 513])
+def test_parts_are_joined_by_a_tree_whose_nodes_join_8_each(count, tmp_path):
     many_files(tmp_path, 3, random_rows(60, 2, far=3.0))
     source = opened(tmp_path)
     three = [compress(source, part, Split(test_fraction=0.3)) for part in source.parts]
