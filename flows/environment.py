@@ -15,6 +15,8 @@ DEFAULTS = {
     "PREFECT_HOME": str(PREFECT_HOME),
     # Prefect: its log goes to its server, the screen is ours; no caching where none is asked for
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    # of tasks only what went wrong: that one finished is its state, and a line of log costs as much
+    "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "WARNING",
     "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "true",

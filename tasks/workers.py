@@ -35,7 +35,9 @@ def workers() -> Iterator[Attempt]:
     Raises:
         OSError: (the function) a process died.
     """
-    context = multiprocessing.get_context("spawn")
+    # One process imports torch, with what its optimizers import on first use; workers are copies.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "torch._dynamo"])
     stopped = context.Event()
     count = 2 if len(present_devices()) > 1 else os.cpu_count() or 1
     pool = ProcessPoolExecutor(count, context, _begin, (stopped,))
