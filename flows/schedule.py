@@ -77,7 +77,9 @@ def _serving(config: Config) -> Iterator[tuple[StandingServer, "Scheduler"]]:
         from flows.deployment import deploy
         from flows.scheduler import Scheduler
         from tasks.tracking.run import open_store, quiet
+        from tasks.tracking.store import check_store
 
+        check_store()
         client = ending.enter_context(get_client(sync_client=True))
         deployment = deploy(client, config, name)
         quiet()

@@ -39,12 +39,11 @@ def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[Non
         meanwhile: work to do while the server starts, such as slow imports.
 
     Raises:
-        OSError: the server did not start, or the one named does not answer.
+        OSError: the server did not start; the one named does not answer, or refuses the login.
     """
-    if os.environ.get("PREFECT_API_URL"):
+    if given := os.environ.get("PREFECT_API_URL"):
         meanwhile()
-        wait_healthy(os.environ["PREFECT_API_URL"], seconds=10)
-        _check_login(os.environ["PREFECT_API_URL"])
+        wait_for_given(given)
         yield
         return
     process = None
@@ -166,8 +165,13 @@ def answers(address: str, seconds: float, check: Callable[[], None], patience: f
     return False
 
 
-def _check_login(api: str) -> None:
-    """Raise OSError where the server named refuses whatever login Prefect's settings hold."""
+def wait_for_given(api: str) -> None:
+    """Wait for the server that PREFECT_API_URL names.
+
+    Raises:
+        OSError: it does not answer, or refuses whatever login Prefect's settings hold.
+    """
+    wait_healthy(api, seconds=10)
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError
 

@@ -5,7 +5,7 @@ import socket
 import subprocess
 from collections.abc import Callable
 
-from flows.server import FAREWELL, UI_PORT, listen, send_what_waits, start_server, wait_healthy
+from flows.server import FAREWELL, UI_PORT, listen, send_what_waits, start_server, wait_for_given
 from tasks.screen import note
 
 END_SECONDS = 2.5
@@ -21,15 +21,15 @@ class StandingServer:
         meanwhile: work to do while it starts, such as slow imports.
 
     Raises:
-        OSError: it does not start, or the one named does not answer.
+        OSError: it does not start; the one named does not answer, or refuses the login.
     """
 
     def __init__(self, meanwhile: Callable[[], None]) -> None:
         self.process: subprocess.Popen | None = None
         self._port = 0
         if given := os.environ.get("PREFECT_API_URL"):
-            wait_healthy(given, seconds=10)
             meanwhile()
+            wait_for_given(given)
         else:
             listener = listen(UI_PORT)
             self._port = listener.getsockname()[1]

@@ -85,10 +85,15 @@ def test_a_key_in_the_address_of_data_is_refused_and_not_shown(team: Team) -> No
     ("variable", "server"),
     [("MLFLOW_TRACKING_PASSWORD", "MLflow"), ("PREFECT_API_AUTH_STRING", "Prefect")],
 )
+@pytest.mark.parametrize(
+    "command",
+    [("flows.pipeline", "configs/tutorial.yaml"), ("flows.schedule", "configs/retraining.yaml")],
+    ids=lambda command: command[0],
+)
 def test_without_the_right_login_a_command_says_so_in_one_line(
-    team: Team, variable: str, server: str
+    team: Team, command: tuple[str, ...], variable: str, server: str
 ) -> None:
-    done = ended(team.pipeline(**{variable: "team:wrong"}))
+    done = ended(team.desk.start(*command, **{variable: "team:wrong"}))
     assert done.status == 1
     assert re.fullmatch(rf"Failed: the {server} server at \S+ refuses the login\. .*\n", done.err)
 
