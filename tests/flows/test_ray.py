@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,8 +24,10 @@ from flows.cluster import check_runner
 from regression.errors import InputError
 from regression.runner_config import RunsOn
 from tests.flows.conftest import ROOT, Workspace, eventually
+from tests.flows.scheduling import Scheduled, write_file
 from tests.flows.test_sweep import split, write_sweep
 from tests.flows.test_system import write_files
+from tests.regression.object_store import KEYS, needs_object_store, object_store
 
 FILES, ROWS = 140, 40_000
 DATA = {"kind": "table", "path": "ray-rows", "target": "y", "test_fraction": 0.2}
@@ -63,7 +66,7 @@ def storage(workspace: Workspace) -> Path:
 
 
 def factors(workspace: Workspace) -> dict[str, object]:
-    """Every stored R factor, of files and of groups of 64."""
+    """Every stored R factor, of files and of groups of 8 and 64."""
     return {p.name: json.loads(p.read_text())["result"] for p in storage(workspace).iterdir()}
 
 
@@ -124,6 +127,59 @@ def test_a_cluster_of_our_own_gives_the_same_bits_and_leaves_nothing(
     again = workspace.pipeline("ray.yaml")  # what workers stored serves threads, too
     assert again.status == 0
     assert recorded(workspace)["files_reused"] == FILES
+
+
+@needs_ray
+@needs_object_store
+@pytest.mark.long
+def test_workers_read_the_objects_of_a_bucket(workspace: Workspace) -> None:
+    boto3 = import_module("boto3")
+    found = []
+    with object_store() as address:
+        login = {name.lower(): value for name, value in KEYS.items()}
+        client = boto3.client("s3", endpoint_url=address, region_name="us-east-1", **login)
+        client.create_bucket(Bucket="rows")
+        for number in range(20):
+            rows = "".join(f"{x},{number + 2 * x}\n" for x in range(50))
+            text = f"x,y\n{rows}".encode()
+            client.put_object(Bucket="rows", Key=f"part-{number:02}.csv", Body=text)
+        base = {**BASE, "data": {"kind": "table", "path": "s3://rows", "target": "y"}}
+        base["training"] = {"epochs": 20, "standardize": True}
+        (workspace.root / "bucket.yaml").write_text(yaml.safe_dump(base))
+        for runner in ("threads", "ray"):
+            forget(workspace)
+            done = workspace.run(
+                "flows.pipeline",
+                "bucket.yaml",
+                f"runner={runner}",
+                **KEYS,
+                AWS_ENDPOINT_URL=address,
+            )
+            assert (done.status, done.err) == (0, "")
+            found.append((recorded(workspace), factors(workspace)))
+    assert found[0][0]["files_new"] == 20
+    assert found[1] == found[0]
+
+
+@needs_ray
+@pytest.mark.long
+def test_a_schedule_retrains_on_ray_and_reads_new_files_only(workspace: Workspace) -> None:
+    scheduled = Scheduled(workspace, "ray-schedule", files=3)
+    try:
+        scheduled.start("runner=ray", "schedule.every=2")
+        scheduled.completed()
+        write_file(scheduled.folder / "part-99.parquet", seed=99)
+        scheduled.completed(more_than=2)  # the one under way may have missed the file
+        assert scheduled.stop() == 0
+    finally:
+        scheduled.kill_all()
+    eventually(lambda: not of_ray(workspace))
+    runs = [run for run in workspace.runs("ray-schedule") if run.info.status == "FINISHED"]
+    assert {run.data.params["runner"] for run in runs} == {"ray"}
+    metrics = [run.data.metrics for run in reversed(runs)]
+    counted = [(each["files_new"], each["files_reused"]) for each in metrics]
+    assert counted[0] == (3, 0)
+    assert counted.count((1, 3)) == 1
 
 
 @needs_ray
