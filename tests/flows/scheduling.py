@@ -8,8 +8,10 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -69,11 +71,14 @@ class Scheduled:
         return [line for line in list(self.lines) if text in line]
 
     def api(self, path: str, **body: Any) -> Any:
-        """Ask Prefect's server, as its UI does."""
+        """Ask Prefect's server, as its UI does; again while it is busy, as Prefect's clients do."""
         address = re.search(r"http://[\d.:]+", self.said("Prefect:")[0])[0]
-        request = Request(f"{address}/api/{path}", headers={"Content-Type": "application/json"})
-        with urlopen(request, json.dumps(body).encode(), timeout=20) as answer:
-            return json.loads(answer.read() or b"null")
+        request = Request(
+            f"{address}/api/{path}",
+            json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        return json.loads(eventually(lambda: _answer(request)))
 
     @property
     def deployment(self) -> tuple[str, bool]:
@@ -149,3 +154,14 @@ def _descendants(pid: int) -> Iterator[int]:
     for child in map(int, children):
         yield child
         yield from _descendants(child)
+
+
+def _answer(request: Request) -> bytes | None:
+    """What a server answers; None where its database was locked just then, and nothing was done."""
+    try:
+        with urlopen(request, timeout=20) as answer:
+            return answer.read() or b"null"
+    except HTTPError as error:
+        if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
+            return None
+        raise
