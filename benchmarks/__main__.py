@@ -15,9 +15,9 @@ Section = Callable[[], list[Table]]
 
 SIZES: Mapping[str, Mapping[str, Section]] = {
     "quick": {
-        "one-pass": lambda: one_pass.measure(1_000_000, rounds=1, loop_epochs=50),
-        "retraining": lambda: retraining.measure(1_000_000, rounds=1),
-        "memory": lambda: memory.measure(times=5, rounds=1),
+        "one-pass": lambda: one_pass.measure(500_000, rounds=1, loop_epochs=20),
+        "retraining": lambda: retraining.measure(500_000, rounds=1),
+        "memory": lambda: memory.measure(times=2, rounds=1),
     },
     "small": {
         "start-up": lambda: start_up.measure(rounds=3),
