@@ -52,10 +52,13 @@ def make_optimizer(model: nn.Linear, training: Training, rate: float) -> optim.O
     if training.optimizer == "lbfgs":
         return kind(model.parameters(), lr=rate, line_search_fn="strong_wolfe")
     decay = {"weight_decay": training.weight_decay}
-    groups = [{"params": [*model.parameters()], **decay}]
-    if model.bias is not None and training.weight_decay:  # else one group will do: it is faster
-        groups = [{"params": [model.weight], **decay}]
-        groups.append({"params": [model.bias], "weight_decay": 0.0})
+    if model.bias is None or not training.weight_decay:  # one group is faster than two
+        groups = [{"params": [*model.parameters()], **decay}]
+    else:
+        groups = [
+            {"params": [model.weight], **decay},
+            {"params": [model.bias], "weight_decay": 0.0},
+        ]
     extra = {"momentum": training.momentum} if training.optimizer in WITH_MOMENTUM else {}
     # for two small tensors the plain loop is faster than torch's default for accelerators
     how = {"fused": True} if training.optimizer in FUSED else {"foreach": False}

@@ -24,6 +24,7 @@ from tasks.cluster import clear_errors, cores
 from tasks.factor_cache import mark_used, stored
 from tasks.parts import (
     Group,
+    Keys,
     Reading,
     compress_files,
     compress_group,
@@ -63,7 +64,7 @@ class _Wave:
     """Up to 64 consecutive parts on their way to one result.
 
     Attributes:
-        eights: their names; those that are merged first together.
+        eights: they and their keys; those that are merged first together.
         weight: of a row of the last of them.
         key: where their merged result is kept.
         new: those that no result is stored of.
@@ -71,7 +72,7 @@ class _Wave:
         group: the task that compresses what is left and merges; None where the result is kept.
     """
 
-    eights: list[list[str]]
+    eights: list[Keys]
     weight: float
     key: str | None
     new: list[str]
@@ -79,9 +80,9 @@ class _Wave:
     group: PrefectFuture | None = None
 
     @property
-    def parts(self) -> list[str]:
-        """The names of all."""
-        return list(chain(*self.eights))
+    def keys(self) -> Keys:
+        """Of all."""
+        return dict(chain(*(keys.items() for keys in self.eights)))
 
 
 class _Compression:
@@ -122,20 +123,23 @@ class _Compression:
         last = self.source.places[-1]
         for number, wave in groupby(placed, key=lambda each: each[0] // GROUP):
             eights = groupby(wave, key=lambda each: each[0] // MERGED_AT_ONCE)
-            parts = [[part for _, part in eight] for _, eight in eights]
+            keys = [{part: self._key(part) for _, part in eight} for _, eight in eights]
             end = min((number + 1) * GROUP - 1, last)
-            yield self._plan(parts, weight(last - end, self.half_life))
+            yield self._plan(keys, weight(last - end, self.half_life))
 
-    def _plan(self, eights: list[list[str]], weight: float) -> _Wave:
-        keys = [[part_key(self.source, part, self.split) for part in parts] for parts in eights]
-        together = [group_key(each, MERGED_AT_ONCE, self.half_life) for each in keys]
-        key = group_key(list(chain(*keys)), GROUP, self.half_life)
-        mark_used(self.store, [each for each in (key, *together, *chain(*keys)) if each])
+    def _plan(self, eights: list[Keys], weight: float) -> _Wave:
+        each = [key for keys in eights for key in keys.values()]
+        together = [group_key([*keys.values()], MERGED_AT_ONCE, self.half_life) for keys in eights]
+        key = group_key(each, GROUP, self.half_life)
+        mark_used(self.store, [used for used in (key, *together, *each) if used])
         if self._stored(key):
             return _Wave(eights, weight, key, [])
-        unknown = [i for i, each in enumerate(together) if not self._stored(each)]
-        pairs = chain(*(zip(eights[i], keys[i], strict=True) for i in unknown))
-        return _Wave(eights, weight, None, [part for part, k in pairs if not self._stored(k)])
+        unknown = [eights[i] for i, used in enumerate(together) if not self._stored(used)]
+        new = [part for keys in unknown for part, k in keys.items() if not self._stored(k)]
+        return _Wave(eights, weight, None, new)
+
+    def _key(self, part: str) -> str | None:
+        return part_key(self.source, part, self.split)
 
     def _stored(self, key: str | None) -> bool:
         return key is not None and stored(self.store, key)
@@ -144,17 +148,18 @@ class _Compression:
         """Submit the batches of a wave, unless its merging task can read them on the way."""
         batches = list(self._batches(wave.new))
         if len(batches) > 1:
+            keys, how = wave.keys, (self.split, self.device)
             wave.batches = [
-                compress_files.submit(self.source.only(batch), self.split, self.device)
+                compress_files.submit(self.source.only(batch), {p: keys[p] for p in batch}, *how)
                 for batch in batches
             ]
         return wave
 
     def _merge(self, wave: _Wave) -> _Wave:
         if wave.key is None:
-            source = self.source.only(wave.parts)
-            how = self.split, self.device, wave.eights, wave.new, self.half_life
-            wave.group = compress_group.submit(source, *how, wave.batches)
+            source, parts = self.source.only(list(wave.keys)), (wave.eights, wave.new)
+            how = self.split, self.device, self.half_life
+            wave.group = compress_group.submit(source, *parts, *how, wave.batches)
         return wave
 
     def _finish(self, wave: _Wave) -> Compressed:
@@ -175,7 +180,7 @@ class _Compression:
     def _count(self, wave: _Wave, group: Group, new: frozenset[str]) -> None:
         rows = sum(count for part, count in group.rows.items() if part in new)
         self.counts["files_new"] += len(new)
-        self.counts["files_reused"] += len(wave.parts) - len(new)
+        self.counts["files_reused"] += len(wave.keys) - len(new)
         self.counts["rows_new"] += rows
         self.counts["rows_reused"] += sum(group.rows.values()) - rows
         self.progress.show(self.counts["files_new"] + self.counts["files_reused"])

@@ -8,7 +8,7 @@ imports no mlflow, so that workers start fast.
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
@@ -24,6 +24,8 @@ from regression.config import Split
 from regression.factor import MERGED_AT_ONCE
 from regression.rows import Source
 from regression.table import Table
+
+Keys = Mapping[str, str | None]  # parts in their order; where each one's result is kept, if it is
 
 
 @dataclass
@@ -145,53 +147,57 @@ POLICY = {
 
 
 @task(name="compress", task_run_name="compress {source.label}", **POLICY)
-def compress_files(source: Source, split: Split, device: str) -> frozenset[str]:
+def compress_files(source: Source, keys: Keys, split: Split, device: str) -> frozenset[str]:
     """Read the files that no result is stored of, and store it. Returns which they were."""
-    return frozenset(part for part, _, new in _each(source, split, device) if new)
+    return frozenset(part for part, _, new in _each(source, keys, split, device) if new)
 
 
 @task(name="compress group", task_run_name="compress group {source.label}", **POLICY)
 def compress_group(
     source: Source,
+    eights: Sequence[Keys],
+    new: Sequence[str],
     split: Split,
     device: str,
-    eights: Sequence[Sequence[str]],
-    new: Sequence[str],
     half_life: float | None = None,
     before: Sequence[frozenset[str]] = (),
 ) -> Group:
     """Merge up to 64 parts by eights, reading those that no result is stored of.
 
     Args:
-        source: the parts.
-        split: which rows are held out.
-        device: where blocks are folded.
+        source: has the parts.
         eights: the parts, up to 8 in a row that are merged, and kept, together.
         new: those of them that no result was stored of when the command began.
+        split: which rows are held out.
+        device: where blocks are folded.
         half_life: after how many files a row counts half; the last part's rows count one.
         before: what compress_files returned of some of them; the others are read here.
     """
-    groups = [_eight(source.only(parts), split, device, new, half_life) for parts in eights]
+    groups = [_eight(source, keys, new, split, device, half_life) for keys in eights]
     factors = _combined([each.factors for each in groups], map(len, eights), half_life)
-    if key := group_key([part_key(source, p, split) for p in source.parts], GROUP, half_life):
+    if key := group_key([key for keys in eights for key in keys.values()], GROUP, half_life):
         result_store().write(factors.to_dict(), key=key)
     rows = {part: count for each in groups for part, count in each.rows.items()}
     return Group(factors, rows, frozenset().union(*before, *(each.new for each in groups)))
 
 
 def _eight(
-    source: Source, split: Split, device: str, new: Sequence[str], half_life: float | None
+    source: Source,
+    keys: Keys,
+    new: Sequence[str],
+    split: Split,
+    device: str,
+    half_life: float | None,
 ) -> Group:
     """Up to 8 consecutive parts; all 8 are kept as one, too, so that few results are read again.
 
     Where some are new the kept one is of a task that died before this: it cannot say which rows.
     """
     store = result_store()
-    keys = [part_key(source, part, split) for part in source.parts]
-    key = group_key(keys, MERGED_AT_ONCE, half_life)
-    if not set(new).intersection(source.parts) and (factors := known(store, key)):
-        return Group(factors, {source.parts[0]: factors.rows + factors.dropped}, frozenset())
-    parts = list(_each(source, split, device))
+    key = group_key(list(keys.values()), MERGED_AT_ONCE, half_life)
+    if keys.keys().isdisjoint(new) and (factors := known(store, key)):
+        return Group(factors, {next(iter(keys)): factors.rows + factors.dropped}, frozenset())
+    parts = list(_each(source, keys, split, device))
     factors = _combined([each for _, each, _ in parts], [1] * len(parts), half_life)
     if key:
         store.write(factors.to_dict(), key=key)
@@ -210,11 +216,12 @@ def _combined(
     return combine_eight(factors)
 
 
-def _each(source: Source, split: Split, device: str) -> Iterator[tuple[str, Compressed, bool]]:
+def _each(
+    source: Source, keys: Keys, split: Split, device: str
+) -> Iterator[tuple[str, Compressed, bool]]:
     """Every part, what it was compressed to, and whether that was done just now."""
     store, reading = result_store(), _reading.get() or Reading()
-    for part in source.parts:
-        key = part_key(source, part, split)
+    for part, key in keys.items():
         result = known(store, key)
         new = result is None
         if new:

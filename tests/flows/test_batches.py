@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
 from mlflow.entities import Run
 
 from tests.flows.conftest import Done, Workspace
 from tests.flows.test_system import write_files
 
+pytestmark = pytest.mark.slow
 FILES = 130
 CONFIG = "experiment: batches\ndata: {kind: table, path: batches, target: y}\n"
 

@@ -56,6 +56,7 @@ def test_kill_9_leaves_nothing_that_says_running_and_nothing_in_the_background(
     assert workspace.losses(run)
 
 
+@pytest.mark.slow
 def test_what_a_whole_killed_group_left_is_set_right_by_the_next_start(
     workspace: Workspace, started: Start
 ) -> None:

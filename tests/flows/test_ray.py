@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from tests.flows.conftest import ROOT, Workspace, eventually
 from tests.flows.scheduling import Scheduled, write_file
 from tests.flows.test_sweep import split, write_sweep
 from tests.flows.test_system import write_files
-from tests.regression.object_store import KEYS, needs_object_store, object_store
+from tests.regression.object_store import KEYS, bucket, needs_object_store, object_store
 
 FILES, ROWS = 140, 40_000
 DATA = {"kind": "table", "path": "ray-rows", "target": "y", "test_fraction": 0.2}
@@ -133,12 +132,9 @@ def test_a_cluster_of_our_own_gives_the_same_bits_and_leaves_nothing(
 @needs_object_store
 @pytest.mark.long
 def test_workers_read_the_objects_of_a_bucket(workspace: Workspace) -> None:
-    boto3 = import_module("boto3")
     found = []
     with object_store() as address:
-        login = {name.lower(): value for name, value in KEYS.items()}
-        client = boto3.client("s3", endpoint_url=address, region_name="us-east-1", **login)
-        client.create_bucket(Bucket="rows")
+        client = bucket(address)
         for number in range(20):
             rows = "".join(f"{x},{number + 2 * x}\n" for x in range(50))
             text = f"x,y\n{rows}".encode()

@@ -1,5 +1,6 @@
 """A real S3-compatible server for tests: moto's, as a process."""
 
+import importlib
 import importlib.util
 import os
 import socket
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -37,6 +39,15 @@ def object_store() -> Iterator[str]:
     finally:
         server.kill()
         server.wait()
+
+
+def bucket(address: str) -> Any:
+    """boto3's client of the server, after it has made a bucket named "rows"."""
+    login = {name.lower(): value for name, value in KEYS.items()}
+    boto3 = importlib.import_module("boto3")
+    client = boto3.client("s3", endpoint_url=address, region_name="us-east-1", **login)
+    client.create_bucket(Bucket="rows")
+    return client
 
 
 def _wait(server: subprocess.Popen, address: str) -> None:

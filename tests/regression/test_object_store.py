@@ -1,6 +1,5 @@
 """Objects of an S3-compatible store: found, told apart by ETag, read; failures told from damage."""
 
-import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ from regression.batches import read_batches
 from regression.columns import column_kinds
 from regression.errors import InputError
 from regression.files import find_files
-from tests.regression.object_store import KEYS, needs_object_store, object_store
+from tests.regression.object_store import KEYS, bucket, needs_object_store, object_store
 
 pytestmark = needs_object_store
 ROWS = b"x,y\n1,2\n2,4\n3,6.5\n"
@@ -27,9 +26,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def client(address: str) -> Any:
-    boto3 = importlib.import_module("boto3")
-    client = boto3.client("s3", endpoint_url=address, region_name="us-east-1")
-    client.create_bucket(Bucket="rows")
+    client = bucket(address)
     for name in ("a/part-0.csv", "a/part-1.csv", "a/b c/part-2.csv", "a/_old.csv", "notes.txt"):
         client.put_object(Bucket="rows", Key=name, Body=ROWS)
     return client
