@@ -234,10 +234,16 @@ def _collect_garbage() -> None:
 
 
 def _wait_for_the_end_of(starter: int, seconds: float = 10) -> None:
-    """A killed process's pipes close a moment before its locks: wait until it is gone."""
+    """A killed process's pipes close a moment before its locks: wait until its id is gone.
+
+    To have a new parent says less: children are handed on once the last of the killed process's
+    threads is on its way out, and that one may still be closing files.
+    """
     deadline = time.monotonic() + seconds
-    while os.getppid() == starter and time.monotonic() < deadline:
-        time.sleep(0.01)
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # gone; or already another's
+        while time.monotonic() < deadline:
+            os.kill(starter, 0)
+            time.sleep(0.01)
 
 
 if __name__ == "__main__":
