@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("flows", "tasks", "regression", "configs", "data")
 OURS = ("PREFECT_", "MLFLOW_")
+PATIENCE_SECONDS = 240
 
 
 @dataclass(frozen=True)
@@ -111,14 +112,17 @@ class Workspace:
         return found
 
 
-def eventually(what: Callable[[], Any], seconds: float = 60) -> Any:
-    """The first true value of a function, asked again and again."""
-    deadline = time.monotonic() + seconds
+def eventually(what: Callable[[], Any]) -> Any:
+    """The first true value of a function, asked again and again.
+
+    Its patience is for loaded machines: there a command's first start alone has taken a minute.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if found := what():
             return found
         time.sleep(0.1)
-    raise AssertionError(f"not within {seconds} seconds: {what}")
+    raise AssertionError(f"not within {PATIENCE_SECONDS} seconds: {what}")
 
 
 @contextlib.contextmanager

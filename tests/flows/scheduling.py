@@ -59,7 +59,7 @@ class Scheduled:
         self.lines = []
         for stream in (self.process.stdout, self.process.stderr):
             threading.Thread(target=self._collect, args=(stream,), daemon=True).start()
-        eventually(lambda: self.said("Ctrl-C stops it"), 180)
+        eventually(lambda: self.said("Ctrl-C stops it"))
         return self
 
     def _collect(self, stream: Any) -> None:
@@ -103,7 +103,7 @@ class Scheduled:
 
     def completed(self, more_than: int = 0) -> list[dict[str, Any]]:
         """Completed flow runs, once there are more than so many."""
-        return eventually(lambda: _more(self.flow_runs("COMPLETED"), more_than), 240)
+        return eventually(lambda: _more(self.flow_runs("COMPLETED"), more_than))
 
     def children(self, module: str) -> list[int]:
         """Process ids of a module that run for this schedule's process."""
@@ -121,7 +121,7 @@ class Scheduled:
             busy = runs and runs[0].info.status == "RUNNING" and "loss" in runs[0].data.metrics
             return next(iter(self.children("flows.retraining")), None) if busy else None
 
-        return eventually(training, 240)
+        return eventually(training)
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
         """Stop it; its exit status, within the ten seconds that are promised."""

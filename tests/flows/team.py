@@ -94,7 +94,7 @@ class Team:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         health = f"{self.at(name)}/{'api/' if name == 'prefect' else ''}health"
-        eventually(lambda: self._answers(name, health), 240)
+        eventually(lambda: self._answers(name, health))
 
     def _answers(self, name: str, address: str) -> bool:
         log = self.desk.root / f"{name}.log"

@@ -72,7 +72,7 @@ def under_way(team: Team, experiment: str) -> Run | None:
 
 def test_a_server_that_is_away_for_a_while_costs_nothing_but_time(team: Team) -> None:
     process = team.pipeline("experiment=blink", "training.epochs=20000")
-    eventually(lambda: under_way(team, "blink"), 120)
+    eventually(lambda: under_way(team, "blink"))
     team.kill("mlflow")
     time.sleep(15)  # training ends meanwhile, and recording waits
     team.start("mlflow")
@@ -87,7 +87,7 @@ def test_a_server_that_stays_away_ends_the_run_failed_and_it_is_recorded_later(
     process = team.pipeline(
         "experiment=gone", "training.epochs=20000", MLFLOW_HTTP_REQUEST_MAX_RETRIES="2"
     )
-    begun = eventually(lambda: under_way(team, "gone"), 120)
+    begun = eventually(lambda: under_way(team, "gone"))
     team.kill("mlflow")
     done = ended(process)
     assert done.status == 1

@@ -137,7 +137,7 @@ def test_a_worker_retrains_on_the_schedule_that_it_was_handed(team: Team) -> Non
     (worker,) = (text for kind, text in section if kind == "worker")
     assert not team.desk.runs("retraining")
     with team.running("worker", worker):
-        found = eventually(lambda: finished(team, "retraining"), 240)
+        found = eventually(lambda: finished(team, "retraining"))
     run = found[-1]
     assert run.data.params["schedule.every"] == "60.0"
     (version, *_) = team.desk.client.search_model_versions("name = 'ozone'")

@@ -219,7 +219,7 @@ def test_a_node_killed_in_mid_run_costs_its_unfinished_files_only(
         process = started(
             "flows.pipeline", "ray.yaml", "runner=ray", f"ray.address={found['address']}"
         )
-        eventually(lambda: len(list(storage(workspace).glob("factor-*"))) >= moment, 120)
+        eventually(lambda: len(list(storage(workspace).glob("factor-*"))) >= moment)
         os.kill(found["raylets"][1], signal.SIGKILL)
         written = {path: path.stat().st_mtime_ns for path in whole(workspace)}
         _, err = process.communicate(timeout=240)
@@ -270,7 +270,7 @@ def test_a_cluster_of_our_own_ends_with_the_command_however_that_ends(
 ) -> None:
     forget(workspace)
     process = started("flows.pipeline", "ray.yaml", "runner=ray")
-    eventually(lambda: list(storage(workspace).glob("factor-*")), 120)
+    eventually(lambda: list(storage(workspace).glob("factor-*")))
     assert of_ray(workspace)
     process.send_signal(sign)
     _, err = process.communicate(timeout=60)

@@ -214,7 +214,7 @@ def test_a_server_keeps_the_registry_as_well_as_a_file(
         except OSError:
             return False
 
-    eventually(up, seconds=120)
+    eventually(up)
     kept = "Kept the champion (version 1)"
     for out in ("Promoted version 1", kept, kept):
         done = workspace.run(

@@ -90,7 +90,7 @@ def test_files_arrive_change_vanish_and_turn_bad_and_failures_are_told(
     def hears(what: str) -> None:
         """Two in a row: the second began after the files were as they are."""
         webhook.told.clear()
-        eventually(lambda: [body["title"] for _, body in webhook.told][-2:] == [what] * 2, 240)
+        eventually(lambda: [body["title"] for _, body in webhook.told][-2:] == [what] * 2)
 
     hears(told[0])
     write_file(scheduled.folder / "part-05.parquet", seed=5)
