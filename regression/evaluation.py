@@ -14,8 +14,8 @@ from regression.training import Trained
 # What evaluate can give, in this order.
 METRICS = (
     *(f"{share}_{name}" for share in ("train", "test") for name in ("mse", "rmse", "r2")),
-    *("optimal_mse", "optimality_gap", "condition_number", "mae", "cv_rmse_mean", "cv_rmse_std"),
-    "largest_stable_learning_rate",
+    *("optimal_mse", "optimality_gap", "condition_number", "mae"),
+    *("linear_cv_rmse_mean", "linear_cv_rmse_std", "largest_stable_learning_rate"),
 )
 
 
@@ -38,7 +38,7 @@ def evaluate(trained: Trained, data: Compressed, bias: bool = True) -> dict[str,
         train_mse, train_rmse, train_r2, and with held-out rows test_mse, test_rmse, test_r2;
         optimal_mse (the exact least-squares loss on the training rows), optimality_gap (train_mse
         above it), condition_number, largest_stable_learning_rate; mae on the sample of held-out
-        rows (of all rows where none are held out); cv_rmse_mean and cv_rmse_std with folds.
+        rows (of all rows where none are held out); linear_cv_rmse_mean and _std with folds.
     """
     best = trained.plan.optimum
     metrics = {
@@ -75,7 +75,8 @@ def mean_absolute_error(line: Line, data: Compressed) -> float:
 def cross_validation(data: Compressed, names: tuple[str, ...], bias: bool) -> dict[str, float]:
     """Root mean squared error of the exact fit to all folds but one, on that one: mean, deviation.
 
-    Folds without rows, or whose complement is empty, count for nothing.
+    Of the exact unpenalised fit, whatever is trained; hence the names. Folds without
+    rows, or whose complement is empty, count for nothing.
     """
     errors = []
     columns = (*names, data.columns[-1])
@@ -88,7 +89,8 @@ def cross_validation(data: Compressed, names: tuple[str, ...], bias: bool) -> di
     if not errors:
         return {}
     found = torch.tensor(errors, dtype=torch.float64)
-    return {"cv_rmse_mean": float(found.mean()), "cv_rmse_std": float(found.std(correction=0))}
+    mean, deviation = float(found.mean()), float(found.std(correction=0))
+    return {"linear_cv_rmse_mean": mean, "linear_cv_rmse_std": deviation}
 
 
 def _scores(share: str, line: Line, factor: Factor) -> dict[str, float]:

@@ -5,17 +5,23 @@ The rules between these keys and the data's are here, too; regression/config.py 
 
 import re
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from regression.section import Count, Fraction, Name, Positive, Section, disagreement
 
 # What a threshold can be set on; each is one of evaluation.evaluate's metrics.
 THRESHOLDS = (
     "train_mse", "train_rmse", "train_r2", "test_mse", "test_rmse", "test_r2", "mae",
-    "cv_rmse_mean", "optimality_gap", "condition_number",
+    "linear_cv_rmse_mean", "optimality_gap", "condition_number",
 )  # fmt: skip
+# What metrics were called before, and what to write instead.
+FORMER = {
+    f"cv_rmse_{part}": f"linear_cv_rmse_{part} (its name now, because it is the cross-validation "
+    "of the exact unpenalised fit, whatever was trained)"
+    for part in ("mean", "std")
+}
 # What two models can be compared by on rows that neither was trained on.
 Comparable = Literal["test_rmse", "test_mse", "test_r2", "mae"]
 
@@ -50,6 +56,13 @@ class Registry(Section):
         description="versions to keep; older ones are deleted with their models and cached R "
         "factors, but never the champion, the previous one or those of a run under way",
     )
+
+    @field_validator("require", mode="before")
+    @classmethod
+    def _named_as_now(cls, given: Any) -> Any:
+        for name in FORMER.keys() & (given if isinstance(given, dict) else ()):
+            raise disagreement(f"registry.require.{name}", FORMER[name], name)
+        return given
 
     @model_validator(mode="after")
     def _agrees(self) -> "Registry":
@@ -106,7 +119,7 @@ def check_gates(
             "out)",
             test_fraction,
         )
-    cross_validated = [name for name, _ in registry.limits() if name.startswith("cv_")]
+    cross_validated = [name for name, _ in registry.limits() if name.startswith("linear_cv_")]
     if cross_validated and not folds:
         raise disagreement(
             "data.folds", f"2 or more with registry.require.{cross_validated[0]}", folds

@@ -44,10 +44,9 @@ def print_fit(trained: Trained, metrics: Mapping[str, float], counts: Mapping[st
         if f"{share}_rmse" in metrics:
             r2 = metrics.get(f"{share}_r2", math.nan)
             print(f"{name}: RMSE {metrics[f'{share}_rmse']:.6g}, R² {r2:.6g}")
-    if "cv_rmse_mean" in metrics:
-        print(
-            f"Cross-validation: RMSE {metrics['cv_rmse_mean']:.6g} ± {metrics['cv_rmse_std']:.2g}"
-        )
+    if "linear_cv_rmse_mean" in metrics:
+        mean, deviation = metrics["linear_cv_rmse_mean"], metrics["linear_cv_rmse_std"]
+        print(f"Cross-validation of the exact fit: RMSE {mean:.6g} ± {deviation:.2g}")
     best = trained.plan.optimum
     print(
         f"Exact optimum: MSE {best.mse:.6g}; this model is {metrics['optimality_gap']:.3g} above "

@@ -89,20 +89,20 @@ def test_k_fold_from_factors_is_k_fold_on_rows(folds, fraction, bias):
         errors.append(math.sqrt(float(off.square().mean())))
     found = cross_validation(data, ("x0", "x1", "x2"), bias)
     mean = sum(errors) / folds
-    assert found["cv_rmse_mean"] == pytest.approx(mean, rel=1e-9)
+    assert found["linear_cv_rmse_mean"] == pytest.approx(mean, rel=1e-9)
     spread = math.sqrt(sum((e - mean) ** 2 for e in errors) / folds)
-    assert found["cv_rmse_std"] == pytest.approx(spread, rel=1e-6)
+    assert found["linear_cv_rmse_std"] == pytest.approx(spread, rel=1e-6)
 
 
 def test_folds_without_rows_count_for_nothing():
     found = cross_validation(compressed(ROWS[:3], Split(folds=50)), ("x0", "x1", "x2"), True)
-    assert math.isfinite(found["cv_rmse_mean"])
+    assert math.isfinite(found["linear_cv_rmse_mean"])
 
 
 def test_without_folds_there_is_no_cross_validation():
     data = compressed(ROWS)
     assert cross_validation(data, ("x0", "x1", "x2"), True) == {}
-    assert "cv_rmse_mean" not in evaluate(trained_on(data), data)
+    assert "linear_cv_rmse_mean" not in evaluate(trained_on(data), data)
 
 
 def test_without_held_out_rows_there_are_no_test_scores():

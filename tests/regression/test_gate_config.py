@@ -55,7 +55,10 @@ def test_thresholds_are_read_in_order():
         ({"model": "m", "require": {"mae": {}}}, "registry.require.mae must be a min, a max or"),
         ({"model": "m", "require": {"mae": {"min": 2, "max": 1}}}, "registry.require.mae must be"),
         ({"model": "m", "require": {"mae": {"max": float("nan")}}}, "registry.require.mae.max"),
-        ({"model": "m", "require": {"cv_rmse_mean": {"max": 1}}}, "data.folds must be 2 or more"),
+        ({"model": "m", "require": {"linear_cv_rmse_mean": {"max": 1}}}, "data.folds must be 2 or"),
+        ({"model": "m", "require": {"cv_rmse_mean": {"max": 1}}},
+         "registry.require.cv_rmse_mean must be linear_cv_rmse_mean (its name now, because it is "
+         "the cross-validation of the exact unpenalised fit, whatever was trained)"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_registry_is_said_by_its_key(registry, told):

@@ -77,6 +77,11 @@ def test_overrides_reach_the_sweep_what_varies_and_the_base(tmp_path: Path) -> N
         ),
         ({"parameters": RATES, "metric": "tran_mse"}, "Did you mean train_mse?"),
         (
+            {"parameters": RATES, "metric": "cv_rmse_mean"},
+            r"metric must be linear_cv_rmse_mean \(its name now, .* exact unpenalised fit",
+        ),
+        ({"parameters": RATES, "metric": "linear_cv_rmse_mean"}, r"while data\.folds is 0"),
+        (
             {"parameters": RATES, "metric": "test_mse"},
             r"another metric while data\.test_fraction is 0",
         ),

@@ -25,13 +25,14 @@ def scored(*scores: float | None, metric: str = "test_rmse") -> list[RecordedRun
 
 
 @pytest.mark.parametrize("name", ["test_rmse", "train_mse", "mae", "loss", "optimality_gap",
-                                  "optimal_mse", "cv_rmse_mean"])  # fmt: skip
+                                  "optimal_mse", "linear_cv_rmse_mean"])  # fmt: skip
 def test_less_is_better_for_errors(name: str) -> None:
     assert better(name) is min
 
 
-@pytest.mark.parametrize("name", ["rows_new", "condition_number", "prediction_5.0", "cv_rmse_std",
-                                  "largest_stable_learning_rate", "epochs_run"])  # fmt: skip
+@pytest.mark.parametrize("name", ["rows_new", "condition_number", "prediction_5.0",
+                                  "linear_cv_rmse_std", "largest_stable_learning_rate",
+                                  "epochs_run"])  # fmt: skip
 def test_nothing_is_better_for_counts_predictions_and_spreads(name: str) -> None:
     assert better(name) is None
     assert compare(scored(1.0, 2.0, metric=name)).metrics[0].best == ()
