@@ -89,17 +89,22 @@ def run_name(path: str, overrides: Sequence[str]) -> str:
 def import_the_slow_parts() -> None:
     """While the server starts on another core; what is needed last is imported beside the flow."""
     gc.disable()  # the collector would look through a million new objects again and again
-    import flows.pipeline_flow  # noqa: F401
-
+    try:
+        import flows.pipeline_flow  # noqa: F401
+    except BaseException:
+        gc.enable()
+        raise
     threading.Thread(target=_import_what_is_needed_later, daemon=True).start()
 
 
 def _import_what_is_needed_later() -> None:
     """torch and mlflow import these on first use: a second each, in the middle of the run."""
-    import torch._dynamo  # noqa: F401
+    try:
+        import torch._dynamo  # noqa: F401
 
-    gc.freeze()
-    gc.enable()
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """make schedule: retrain until stopped. `python -m flows.schedule CONFIG [key=value ...]`"""
 
 import contextlib
+import hashlib
 import re
 import threading
 import time
@@ -108,9 +109,14 @@ def _introduce(config: Config, deployment: "Deployment", server: StandingServer)
 
 
 def deployment_name(config: Config) -> str:
-    """The registered model's name, else the experiment's, less what Prefect does not take."""
+    """The registered model's name, else the experiment's.
+
+    Characters that Prefect refuses become `_`; a digest of the name then keeps `a/b` and `a_b`
+    apart.
+    """
     name = config.registry.model if config.registry else config.experiment
-    return re.sub(r"[/%&<>]", "_", name)
+    taken = re.sub(r"[/%&<>]", "_", name)
+    return name if taken == name else f"{taken}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _keep_stepping(server: StandingServer, scheduler: "Scheduler") -> None:

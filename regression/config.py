@@ -213,7 +213,9 @@ class Prediction(Section):
 class Config(Section):
     """One experiment."""
 
-    experiment: Name = Field(description="the MLflow experiment that the run belongs to")
+    experiment: Annotated[Name, Field(max_length=500)] = Field(
+        description="the MLflow experiment that the run belongs to"
+    )
     data: Annotated[SyntheticData | TableData, Field(discriminator="kind")]
     training: Training = Training()
     prediction: Prediction = Prediction()

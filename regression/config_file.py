@@ -62,7 +62,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raw = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}). Give a YAML file.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: such as the date 2020-99-99
         raise InputError(f"{path}: is not valid YAML: {_where(error)}") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path}: must hold keys and values. Got {type(raw).__name__} instead.")
@@ -90,7 +90,7 @@ def apply(raw: dict[str, Any], override: str) -> None:
         raise refuse("an override", "written key=value", override)
     try:
         value = yaml.load(text, Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{key}: is not valid YAML: {_where(error)}") from None
     *sections, last = _parts(key)
     for name in sections:

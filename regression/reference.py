@@ -156,6 +156,7 @@ def _bounds(metadata: list | tuple) -> str:
     ]
     if any(isinstance(m, MinLen) for m in metadata):
         found.append("not empty")
+    found += [f"of at most {m.max_length} characters" for m in metadata if isinstance(m, MaxLen)]
     return (" " + " and ".join(found)) if found else ""
 
 

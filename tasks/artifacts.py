@@ -1,5 +1,6 @@
 """What Prefect's UI shows beside a flow run: a summary, a link to MLflow, progress of long work."""
 
+import re
 import time
 from collections.abc import Mapping
 from uuid import UUID
@@ -21,11 +22,17 @@ def publish(run: Run, title: str, metrics: Mapping[str, float]) -> None:
     """A markdown summary of what came out, and a link to the MLflow run that has the rest."""
     told = {name: metrics[name] for name in SHOWN if name in metrics}
     told |= {name: value for name, value in metrics.items() if name.startswith("prediction_")}
-    rows = [f"| {name} | {value:.6g} |" for name, value in told.items()]
+    rows = [f"| {escaped(name)} | {value:.6g} |" for name, value in told.items()]
     table = "\n".join(["| metric | value |", "|---|---:|", *rows])
-    text = f"# {title}\n\n[Run '{run.name}' in MLflow]({run.page})\n\n{table}\n"
+    title, link = escaped(title), f"[Run '{escaped(run.name)}' in MLflow]({run.page})"
+    text = f"# {title}\n\n{link}\n\n{table}\n"
     create_markdown_artifact(text, key="summary", description=f"What {title} came to")
     create_link_artifact(run.page, f"Run '{run.name}'", key="mlflow-run", description=title)
+
+
+def escaped(text: str) -> str:
+    """A name on one line, without what Markdown or HTML would make of it."""
+    return re.sub(r"([^\w\s])", r"\\\1", " ".join(text.split()))
 
 
 class ProgressArtifact:

@@ -24,6 +24,7 @@ from tasks.tracking.run import Run
 from tasks.tracking.store import StoreError, give_up, plainly
 
 FILE = "result.json"
+LONGEST_NAME = 60  # of a folder, in characters: file systems take 255 bytes
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def kept_unless_recorded(run: Run, result: Result) -> Iterator[None]:
     except OSError as error:
         give_up()
         name = f"{result.config.experiment}-{run.name}-{run.id[:8]}"
-        folder = _write(re.sub(r"[^\w.-]+", "-", name), _told(run.id, result))
+        folder = _write(re.sub(r"[^\w.-]+", "-", name)[-LONGEST_NAME:], _told(run.id, result))
         raise StoreError(
             f"{error} What was trained is kept. To record it later: make record FOLDER={folder}"
         ) from error

@@ -5,10 +5,11 @@ matplotlib and nothing slow besides, and the run's own process never imports mat
 """
 
 import json
-import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +23,8 @@ MOST_POINTS = 2_000
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def start_drawing(what: dict, folder: Path) -> Callable[[], None]:
-    """Start to write loss.png, fit.png and residuals.png; returns a function that waits for them.
+def drawing(what: dict, folder: Path) -> AbstractContextManager[None]:
+    """Write loss.png, fit.png and residuals.png beside the body; they are there when it ends.
 
     Args:
         what: plain values: `losses` (one an epoch), `optimum` (the exact one), `names` of the
@@ -41,29 +42,32 @@ def thinned(points: int) -> np.ndarray:
     return np.unique(np.linspace(0, points - 1, MOST_POINTS).round().astype(int))
 
 
-def draw_beside(module: str, what: dict, folder: Path) -> Callable[[], None]:
-    """Start `python -m MODULE FOLDER` with what to draw as JSON; returns what waits for it."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, str(folder)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    process.stdin.write(json.dumps(what))
-    process.stdin.close()
-    process.stdin = None
+@contextmanager
+def draw_beside(module: str, what: dict, folder: Path) -> Iterator[None]:
+    """Run `python -m MODULE FOLDER` beside the body, with what to draw as JSON on its input.
 
-    def wait() -> None:
+    It is ended if the body fails.
+
+    Raises:
+        RuntimeError: the pictures could not be drawn.
+    """
+    command = [sys.executable, "-m", module, str(folder)]
+    with Popen(command, cwd=ROOT, stdin=PIPE, stderr=PIPE, text=True) as process:
+        try:
+            process.stdin.write(json.dumps(what))
+            process.stdin.close()
+            process.stdin = None
+            yield
+        except BaseException:
+            process.kill()
+            raise
         _, said = process.communicate()
-        if process.returncode:
-            raise RuntimeError(f"the pictures could not be drawn: {said.strip()[-500:]}")
-
-    return wait
+    if process.returncode:
+        raise RuntimeError(f"the pictures could not be drawn: {said.strip()[-500:]}")
 
 
 def draw(what: dict, folder: Path) -> None:
-    """Draw what start_drawing describes."""
+    """Draw what `drawing` describes."""
     rows = np.array(what["rows"])
     x, y = rows[:, :-1], rows[:, -1]
     predicted = what["intercept"] + x @ np.array(what["weights"])

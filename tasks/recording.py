@@ -2,7 +2,8 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 
@@ -20,7 +21,7 @@ from regression.prepared import Prepared
 from regression.result import Result
 from regression.training import Trained
 from tasks.artifacts import publish
-from tasks.pictures import start_drawing
+from tasks.pictures import drawing
 from tasks.tracking.artifact import load_back, log_model
 from tasks.tracking.portrait import PORTRAIT
 from tasks.tracking.run import Run
@@ -41,14 +42,13 @@ def record(run: Run, result: Result) -> str:
     run.losses.close()  # what waits there is part of the record
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        drawn = start_pictures(folder, result)
-        log_results(run, result)
-        model = store_model(run, result)
-        write_files(folder, result)
-        if result.config.registry:
-            portrait = Portrait.of(result.data.rows, result.data.encoding).to_dict()
-            (folder / PORTRAIT).write_text(json.dumps(portrait))
-        drawn()
+        with pictures(folder, result):
+            log_results(run, result)
+            model = store_model(run, result)
+            write_files(folder, result)
+            if result.config.registry:
+                portrait = Portrait.of(result.data.rows, result.data.encoding).to_dict()
+                (folder / PORTRAIT).write_text(json.dumps(portrait))
         run.log_folder(folder)
     publish(run, f"{result.config.experiment}: {run.name}", result.all_metrics)
     return model
@@ -69,13 +69,13 @@ def log_results(run: Run, result: Result, params: Mapping[str, str] = MappingPro
     run.log_dataset(config.experiment, data.rows.digest, _where(config), columns, data.rows.rows)
 
 
-def start_pictures(folder: Path, result: Result) -> Callable[[], None]:
-    """Start to draw a run's pictures into folder/plots; returns what waits for them."""
+def pictures(folder: Path, result: Result) -> AbstractContextManager[None]:
+    """Draw a run's pictures into folder/plots beside the body; they are there when it ends."""
     data, trained = result.data, result.trained
     (folder / "plots").mkdir()
     sample = data.rows.sample
     if not len(sample.rows):  # every held-out row was dropped, or none drawn
-        return lambda: None
+        return nullcontext()
     what = {
         "losses": trained.losses,
         "optimum": trained.plan.optimum.mse,
@@ -86,7 +86,7 @@ def start_pictures(folder: Path, result: Result) -> Callable[[], None]:
         "rows": sample.rows.tolist(),
         "told": sampled(data),
     }
-    return start_drawing(what, folder / "plots")
+    return drawing(what, folder / "plots")
 
 
 def store_model(run: Run, result: Result) -> str:

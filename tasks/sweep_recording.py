@@ -2,7 +2,7 @@
 
 import csv
 import tempfile
-from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from prefect import task
@@ -14,7 +14,7 @@ from regression.threads import one_thread
 from regression.trial import attempt
 from tasks.artifacts import ProgressArtifact, publish
 from tasks.pictures import draw_beside
-from tasks.recording import log_results, start_pictures, store_model, write_files
+from tasks.recording import log_results, pictures, store_model, write_files
 from tasks.screen import print_trial
 from tasks.search import Proposal
 from tasks.shared_data import SharedData
@@ -95,9 +95,8 @@ def _note(trial: Trial, tracked: SweepRun) -> str:
 def log_model_of(run: Run, trial: Trial) -> None:
     """Store a trial's model and pictures in its run."""
     with tempfile.TemporaryDirectory() as scratch:
-        drawn = start_pictures(Path(scratch), trial.result)
-        store_model(run, trial.result)
-        drawn()
+        with pictures(Path(scratch), trial.result):
+            store_model(run, trial.result)
         run.log_folder(Path(scratch))
 
 
@@ -119,14 +118,13 @@ def conclude(recorder: Recorder) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "plots").mkdir()
-        drawn = _draw(sweep, tracked, best, folder / "plots")
-        trial = recorder.best_trial()
-        if sweep.search.keep_models == "best":
-            log_model_of(tracked.run_of(best), trial)
-        tags = {"best_trial": best.number, "best_run_id": best.run_id}
-        tracked.run.log(best.metrics, tags, _params(trial))
-        _write_table(sweep, tracked, folder / "trials.csv")
-        drawn()
+        with _pictures(sweep, tracked, best, folder / "plots"):
+            trial = recorder.best_trial()
+            if sweep.search.keep_models == "best":
+                log_model_of(tracked.run_of(best), trial)
+            tags = {"best_trial": best.number, "best_run_id": best.run_id}
+            tracked.run.log(best.metrics, tags, _params(trial))
+            _write_table(sweep, tracked, folder / "trials.csv")
         tracked.run.log_folder(folder)
     publish(tracked.run, f"The best of {len(tracked.trials)} trials", best.metrics)
 
@@ -146,7 +144,9 @@ def _done(tracked: SweepRun) -> list[Recorded]:
     return [tracked.trials[n] for n in sorted(tracked.trials) if not tracked.trials[n].reason]
 
 
-def _draw(sweep: Sweep, tracked: SweepRun, best: Recorded, folder: Path) -> Callable[[], None]:
+def _pictures(
+    sweep: Sweep, tracked: SweepRun, best: Recorded, folder: Path
+) -> AbstractContextManager[None]:
     done = _done(tracked)
     what = {
         "metric": sweep.search.metric,

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 
+from regression.errors import refuse
 from tasks.tracking.description import NOTE_TAG
 
 VIEW, VIEW_NAME = "plumbline", "What matters"
@@ -35,7 +36,11 @@ COLUMNS = {
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """The id of an experiment; it is made, or taken out of the bin, where it has to be."""
+    """The id of an experiment; it is made, or taken out of the bin, where it has to be.
+
+    Raises:
+        InputError: MLflow does not take the name.
+    """
     found = client.get_experiment_by_name(name)
     if found:
         if found.lifecycle_stage == "deleted":
@@ -43,8 +48,13 @@ def experiment_id(client: MlflowClient, name: str) -> str:
         return found.experiment_id
     try:
         made = client.create_experiment(name, tags={VIEW_TAG: _view()})
-    except MlflowException:  # another process was faster
-        return client.get_experiment_by_name(name).experiment_id
+    except MlflowException as error:
+        if error.error_code == "INVALID_PARAMETER_VALUE":
+            allowed = f"a name that MLflow takes ({error.message})"
+            raise refuse("experiment", allowed, name) from None
+        if found := client.get_experiment_by_name(name):  # another process was faster
+            return found.experiment_id
+        raise
     client.set_experiment_tag(made, NOTE_TAG, _note(made))
     return made
 

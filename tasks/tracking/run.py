@@ -23,6 +23,7 @@ from tasks.tracking.experiment import experiment_id, unused_name
 from tasks.tracking.losses import BATCH, LossLog
 from tasks.tracking.store import FAILURES, give_up, plainly, server
 
+ROOT = Path(__file__).resolve().parents[2]
 LOCAL_UI = "http://127.0.0.1:5000"
 LEASE_TAG = "plumbline.lease"
 MODEL_PARAM = "registry.model"
@@ -223,11 +224,13 @@ def quiet() -> None:
 
 
 def git_state() -> dict[str, str]:
-    """The commit that ran, and whether files differed from it; unknown outside a checkout."""
+    """The project's commit, and whether its files differ from it; unknown outside a checkout."""
 
     def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+            )
         except (OSError, subprocess.CalledProcessError):
             return None
         return done.stdout.strip()

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.flows.conftest import ROOT
 
 PREPARED = """
@@ -31,3 +33,21 @@ def test_logins_are_taken_out_of_the_servers_addresses(tmp_path: Path) -> None:
     assert found["MLFLOW_TRACKING_PASSWORD"] == "open up"
     assert found["PREFECT_API_URL"] == "https://prefect/api"
     assert found["PREFECT_API_AUTH_STRING"] == "team:secret"
+
+
+STREAMS = """
+import flows, os, subprocess, sys
+opened = os.open(sys.argv[1], os.O_WRONLY)
+told = [os.readlink(f"/proc/self/fd/{number}") for number in range(3)]
+child = subprocess.run([sys.executable, "-c", "import sys; print(sys.stdin, sys.stderr)"])
+os.write(opened, f"{told} {opened} {child.returncode} {print('said')}".encode())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_closed_standard_streams_are_the_null_device(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.touch()
+    closed = ["bash", "-c", 'exec "$@" <&- >&- 2>&-', "-", sys.executable, "-c", STREAMS, str(out)]
+    subprocess.run(closed, cwd=ROOT, check=True)
+    assert out.read_text() == f"{['/dev/null'] * 3} 3 0 None"

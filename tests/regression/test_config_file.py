@@ -165,3 +165,11 @@ def test_anchors_and_merged_sections_are_yaml_like_any_other(tmp_path):
 def test_no_mapping_is_refused_by_its_source():
     with pytest.raises(InputError, match=r"^trial 3: "):
         validated({"experiment": "e"}, "trial 3")
+
+
+def test_an_impossible_date_and_a_name_too_long_for_mlflow_are_refused(tmp_path):
+    text = "experiment: 2020-99-99\n"
+    assert "month must be in 1..12" in refusal(tmp_path, text)
+    assert "month must be in 1..12" in refusal(tmp_path, with_keys(), ["experiment=2020-99-99"])
+    assert "at most 500 characters" in refusal(tmp_path, with_keys(experiment="x" * 501))
+    assert load(write(tmp_path, with_keys(experiment="x" * 500)))

@@ -6,15 +6,17 @@ import re
 import threading
 import time
 from contextlib import nullcontext, suppress
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from regression.config import Config
-from tasks.tracking.experiment import page
+from regression.errors import InputError
+from tasks.tracking.experiment import experiment_id, page
 from tasks.tracking.losses import LossLog
-from tasks.tracking.run import Run, end_runs, tracked_run
+from tasks.tracking.run import Run, end_runs, git_state, tracked_run
 
 CONFIG = Config.model_validate({"experiment": "tracking", "data": {"kind": "synthetic", "rows": 4}})
 
@@ -156,3 +158,18 @@ def test_losses_wait_while_the_store_is_away_and_are_sent_once() -> None:
         while not sent:
             time.sleep(0.01)
     assert [metric.step for metric in sent] == list(range(1, 1_500))
+
+
+def test_an_experiment_that_mlflow_does_not_take_is_refused_with_its_reason(
+    client: MlflowClient,
+) -> None:
+    with pytest.raises(InputError, match=r"experiment must be a name that MLflow takes .*500"):
+        experiment_id(client, "x" * 501)
+
+
+def test_the_commit_is_the_projects_wherever_the_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = git_state()
+    monkeypatch.chdir(tmp_path)
+    assert git_state() == here
