@@ -63,15 +63,11 @@ class Source(Protocol):
         ...
 
     def blocks(self, part: str) -> Iterator[Block]:
-        """The rows of one part, in order."""
+        """The rows of one part, in order. Raises OSError if it is no longer what was listed."""
         ...
 
     def digest(self, part: str) -> str:
         """SHA-256 over all the data of one part, in hexadecimal."""
-        ...
-
-    def check_unchanged(self, part: str) -> None:
-        """Raise OSError where a part is no longer what it was when the source was made."""
         ...
 
     def only(self, parts: Sequence[str]) -> "Source":
@@ -127,9 +123,6 @@ class Synthetic:
         for block in self.blocks(part):
             hashed.update(block.rows.numpy())
         return hashed.hexdigest()
-
-    def check_unchanged(self, part: str) -> None:
-        """Generated rows never change."""
 
     def only(self, parts: Sequence[str]) -> "Synthetic":
         """All: there is one part."""

@@ -65,9 +65,17 @@ class Table:
         Raises:
             InputError: the file's columns are not the table's, it is damaged, or a value is not
                 a finite number (a missing one only where `missing` is "error").
-            OSError: the file cannot be read just now.
+            OSError: the file cannot be read just now, or is no longer what was listed.
         """
         file = self.file(part)
+        try:
+            yield from self._read(file)
+        except InputError:
+            file.check_unchanged()  # half a new file is not wrong input
+            raise
+        file.check_unchanged()
+
+    def _read(self, file: DataFile) -> Iterator[Block]:
         check_columns(self.columns, file)
         buffer = _Buffer(self.columns, file)
         for batch in read_batches(file, self.columns.reading):
@@ -79,10 +87,6 @@ class Table:
     def digest(self, part: str) -> str:
         """SHA-256 of every byte of a file."""
         return self.file(part).digest()
-
-    def check_unchanged(self, part: str) -> None:
-        """Raise OSError (which is retried) where a file is no longer what was listed."""
-        self.file(part).check_unchanged()
 
     def only(self, parts: Sequence[str]) -> "Table":
         """The table of some of the files."""

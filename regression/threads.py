@@ -8,11 +8,10 @@ import torch
 
 
 class _OneThread:
-    """One thread of arithmetic each: parts run side by side, and the last bit stays the same.
+    """Compute with one thread each: parts run side by side, and the last bit stays the same.
 
-    torch's setting is the whole process's for threads to come: the first in saves it, the last out
-    restores it. A thread that left while others were inside keeps reading 1, so what it reads when
-    it is the first in again is not saved.
+    torch keeps a number for each thread, and one for threads that have not asked for it yet. A
+    thread that first asks while others are inside is told 1, so all restore what the first found.
     """
 
     def __init__(self) -> None:
@@ -21,20 +20,20 @@ class _OneThread:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
+        nested = getattr(self._this_thread, "inside", False)
         with self._lock:
-            if not self._inside and not getattr(self._this_thread, "limited", False):
-                self._before = torch.get_num_threads()
+            found = torch.get_num_threads()  # and from now on others do not change it
+            self._before = self._before if self._inside else found
             self._inside += 1
-            self._this_thread.limited = True
             torch.set_num_threads(1)
+        self._this_thread.inside = True
         try:
             yield
         finally:
+            self._this_thread.inside = nested
             with self._lock:
                 self._inside -= 1
-                if not self._inside:
-                    self._this_thread.limited = False
-                    torch.set_num_threads(self._before)
+                torch.set_num_threads(1 if nested else self._before)
 
 
 one_thread = _OneThread()

@@ -71,8 +71,10 @@ def lease() -> Iterator[str]:
     """
     name = uuid.uuid4().hex[:12]
     path = _folder() / name
-    with path.open("w") as lock:
+    new = path.parent.parent / name
+    with new.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        new.rename(path)  # settle never meets a living lease that is not locked yet
         _held.append(name)
         try:
             yield name

@@ -78,6 +78,23 @@ def test_rows_that_do_not_fit_the_buffer_are_read_again_every_epoch(batch, monke
         assert found.losses[-1] < found.losses[0]
 
 
+@pytest.mark.parametrize("change", [b"9,9\n", b"9\n"], ids=["longer", "damaged"])
+def test_a_file_that_changes_between_epochs_ends_the_training(change, tmp_path, monkeypatch):
+    monkeypatch.setattr(stream, "BUFFER_BYTES", 1)
+    path = write(tmp_path / "a.csv", {"x": [1.0, 2.0, 3.0], "y": [2.0, 4.0, 6.0]})
+    source, training = opened(path), Training(loss="huber", epochs=5)
+    data = combine([compress(source, source.parts[0], Split())])
+    plan = make_plan(data, training)
+    rows = RowStream(source, Split(), data.columns, plan.units, training, 3, "cpu")
+
+    def change_after_the_second(epoch: int, loss: float) -> None:
+        if epoch == 2:
+            path.write_bytes(path.read_bytes() + change)
+
+    with pytest.raises(OSError, match=r"a\.csv changed"):
+        train(plan, training, "cpu", change_after_the_second, rows.batches)
+
+
 def drawn_in(rows: RowStream, epoch: int) -> list[torch.Tensor]:
     """(share, loss) of every batch of an epoch, for the model that predicts 0."""
     model = nn.Linear(3, 1, dtype=torch.float64)

@@ -53,9 +53,6 @@ class Rows:
     def digest(self, part: str) -> str:
         return sha256(self.given[part].contiguous().numpy()).hexdigest()
 
-    def check_unchanged(self, part: str) -> None:
-        """Rows in memory stay as they are."""
-
 
 def random_rows(n: int, d: int, seed: int = 0, far: float = 0.0) -> Tensor:
     """(n, d + 1) float64: features about `far`, then a target that depends on them with noise."""

@@ -1,8 +1,10 @@
 """A registered model is trained by one process at a time."""
 
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +45,24 @@ def test_a_lease_stays_behind_unless_its_run_ended_well(tmp_path):
     with pytest.raises(OSError, match="away"), lease() as name:
         raise OSError("the server is away")
     assert left(tmp_path, name)
+
+
+def test_a_lease_is_safe_from_another_process_that_settles_before_it_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+
+    def settle_first(file: Any, how: int) -> None:
+        if how == fcntl.LOCK_EX:
+            monkeypatch.setattr(fcntl, "flock", lock)
+            settle()
+        lock(file, how)
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # whom settling would ask
+    monkeypatch.setattr(fcntl, "flock", settle_first)
+    with lease() as name:
+        settle()
+        assert left(tmp_path, name)
 
 
 def test_a_lease_of_another_store_is_left_for_a_command_that_talks_to_it(
