@@ -46,8 +46,8 @@ sweep: $(STAMP) ## run many configurations: CONFIG=configs/sweep.yaml SET="sweep
 schedule: $(STAMP) ## retrain on a schedule until stopped: CONFIG=configs/retraining.yaml SET="..."
 	@exec $(RUN) -m flows.schedule $(if $(filter file,$(origin CONFIG)),configs/retraining.yaml,$(CONFIG)) $(SET)
 
-predict: $(STAMP) ## predict rows of a file: INPUT=rows.csv OUTPUT=out.csv [MODEL=models:/NAME@champion]
-	@$(RUN) -m flows.prediction "$(INPUT)" "$(OUTPUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(KEEP),--keep "$(KEEP)")
+predict: $(STAMP) ## predict rows of a file: INPUT=rows.csv OUTPUT=out.csv [MODEL=models:/NAME@champion] [KEEP=id] [ON_MISSING=null]
+	@$(RUN) -m flows.prediction "$(INPUT)" "$(OUTPUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(KEEP),--keep "$(KEEP)") $(if $(ON_MISSING),--on-missing "$(ON_MISSING)")
 
 deploy: $(STAMP) ## hand a schedule to a Prefect work pool: POOL=name CONFIG=configs/retraining.yaml
 	@$(RUN) -m flows.deploy "$(POOL)" $(if $(filter file,$(origin CONFIG)),configs/retraining.yaml,$(CONFIG)) $(SET)

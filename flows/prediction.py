@@ -2,11 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from flows.command import leave, run_command
 from flows.environment import prepare_environment
+from regression.errors import refuse
 from regression.files import find_files
+from regression.output import check_output
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,14 +24,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "of the run that finished last",
     )
     parser.add_argument("--keep", default="", help="columns to pass through: a,b or all")
+    parser.add_argument(
+        "--on-missing",
+        default="error",
+        help="what a missing or infinite number or an unknown level means: error or null, an "
+        "empty prediction for that row",
+    )
     given = parser.parse_args(arguments)
-    return run_command(lambda: predict_file(given.input, given.output, given.model, given.keep))
+    return run_command(
+        lambda: predict_file(given.input, given.output, given.model, given.keep, given.on_missing)
+    )
 
 
-def predict_file(source: str, output: str, model: str | None, keep: str) -> None:
+def predict_file(source: str, output: str, model: str | None, keep: str, on_missing: str) -> None:
     """Stream the input through the model into the output."""
-    prepare_environment()
+    if on_missing not in ("error", "null"):
+        raise refuse("ON_MISSING", "error or null", on_missing)
     files = find_files(source, key="INPUT")
+    check_output(output, source, files)
+    prepare_environment()
     from regression.scoring import score
     from tasks.screen import bar
     from tasks.tracking.models import latest_model, load_predictor
@@ -38,11 +50,13 @@ def predict_file(source: str, output: str, model: str | None, keep: str) -> None
 
     check_store()
     uri = model or latest_model()
-    needed, predict = load_predictor(uri)
+    encoding, predict = load_predictor(uri)
     kept = [name for name in keep.split(",") if name]
     with bar("Predicting rows", None) as shown:
-        rows = score(files, needed, predict, Path(output), kept, shown.show)
-    print(f"Predicted {rows} rows with {uri} into {output}.")
+        done = score(files, encoding, predict, output, kept, on_missing, shown.show)
+    print(f"Predicted {done.rows} rows with {uri} into {output}.")
+    if done.empty:
+        print(f"{done.empty} of them have no prediction. The first: {done.first}.")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from pyarrow import fs
@@ -162,6 +162,12 @@ class _Place:
 
     def _uri(self, info: fs.FileInfo) -> str:
         return self.root + info.path.removeprefix(self.base)
+
+
+def local_path(uri: str) -> Path | None:
+    """The path that find_files reads for a name or a URI; None if it is not on this machine."""
+    place = _place(uri)
+    return Path(place.path) if isinstance(place.filesystem, fs.LocalFileSystem) else None
 
 
 def _place(path: str) -> _Place:

@@ -7,12 +7,11 @@ from typing import Any, TypeVar
 
 import mlflow.artifacts
 import mlflow.pyfunc
+import numpy as np
 import pyarrow as pa
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 from mlflow.models.utils import SERVING_INPUT_FILENAME
 
-from regression.columns import Kind
 from regression.encoding import Encoding
 from regression.errors import InputError, refuse
 from regression.fitted import Fitted
@@ -57,7 +56,7 @@ def default_model() -> str:
     return latest_model()
 
 
-def load_predictor(uri: str) -> tuple[dict[str, Kind], Predict]:
+def load_predictor(uri: str) -> tuple[Encoding, Predict]:
     """A stored model's columns and a function from rows of them to predictions.
 
     Raises:
@@ -65,14 +64,10 @@ def load_predictor(uri: str) -> tuple[dict[str, Kind], Predict]:
     """
     model = _load(uri)
 
-    def predict(batch: pa.RecordBatch):
-        try:
-            return model.predict(None, batch.to_pandas()).ravel()
-        except MlflowException as error:
-            raise InputError(error.message) from None
+    def predict(batch: pa.RecordBatch) -> np.ndarray:
+        return model.predict(None, batch.to_pandas()).ravel()
 
-    columns = {**dict.fromkeys(model.numeric, "number"), **dict.fromkeys(model.levels, "text")}
-    return columns, predict
+    return _encoding(model), predict
 
 
 def load_fitted(uri: str, target: str = "", where: str = "MODEL") -> Fitted:
@@ -88,10 +83,13 @@ def load_fitted(uri: str, target: str = "", where: str = "MODEL") -> Fitted:
     """
     model = _load(uri, where)
     state = {name: values.double() for name, values in model.module.state_dict().items()}
-    levels = {column: tuple(found) for column, found in model.levels.items()}
     intercept = float(state["bias"]) if "bias" in state else 0.0
-    encoding = Encoding(tuple(model.numeric), levels)
-    return Fitted(target, encoding, intercept, state["weight"].flatten())
+    return Fitted(target, _encoding(model), intercept, state["weight"].flatten())
+
+
+def _encoding(model: Any) -> Encoding:
+    levels = {column: tuple(found) for column, found in model.levels.items()}
+    return Encoding(tuple(model.numeric), levels)
 
 
 def load_example(uri: str) -> dict[str, Any]:

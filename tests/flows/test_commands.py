@@ -40,6 +40,30 @@ def test_predict_refuses_a_missing_column_and_leaves_no_output(
     assert list(tmp_path.iterdir()) == [rows]
 
 
+def test_predict_leaves_what_cannot_be_predicted_empty_where_it_is_asked_to(
+    workspace: Workspace, tutorial: tuple[Done, Run], tmp_path: Path
+) -> None:
+    rows, output = tmp_path / "rows.csv", tmp_path / "out.csv"
+    rows.write_text("id,x\na,5.0\nb,\nc,inf\n")
+    uri = f"runs:/{tutorial[1].info.run_id}/model"
+    command = ("flows.prediction", str(rows), str(output), "--model", uri)
+    done = workspace.run(*command)
+    assert (done.status, len(done.err.splitlines()), output.exists()) == (2, 1, False)
+    done = workspace.run(*command, "--on-missing", "null")
+    assert done.status == 0, done.err
+    assert "2 of them have no prediction. The first: " in done.out
+    assert "rows.csv: column 'x', row 2 " in done.out
+    assert output.read_text().splitlines()[2:] == ['""', '""']
+
+
+def test_predict_does_not_write_over_its_input(workspace: Workspace, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("x\n5.0\n")
+    done = workspace.run("flows.prediction", str(rows), str(rows))
+    assert (done.status, len(done.err.splitlines())) == (2, 1)
+    assert rows.read_text() == "x\n5.0\n"
+
+
 def test_ui_opens_both_prints_where_and_ends_with_ctrl_c(
     workspace: Workspace,
     started: Callable[..., subprocess.Popen],
