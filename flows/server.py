@@ -1,10 +1,10 @@
 """A Prefect server for the length of one command.
 
-`python -m flows.server SOCKET [scheduling]` is the server's process; SOCKET is the number of the
-listening socket that it inherits. It lives as long as its standard input is open: when the command
-that started it ends, in whatever way, the server sets right what the command left behind and ends,
-too. So nothing stays in the background, not even after kill -9. A scheduling one also creates the
-runs that are due, and has the UI.
+`python -m flows.server SOCKET [scheduling | ui]` is the server's process; SOCKET is the number of
+the listening socket that it inherits. It lives as long as its standard input is open: when the
+command that started it ends, in whatever way, the server sets right what the command left behind
+and ends, too. So nothing stays in the background, not even after kill -9. A scheduling one also
+creates the runs that are due; it and `ui` have the user interface.
 """
 
 import contextlib
@@ -186,11 +186,13 @@ def wait_for_given(api: str) -> None:
         ) from None
 
 
-def serve(listener: socket.socket, scheduling: bool) -> None:
-    """Be the server until standard input closes."""
+def serve(listener: socket.socket, kind: str = "") -> None:
+    """Be the server until standard input closes; its kind is "", "scheduling" or "ui"."""
     gc.disable()  # from here on, it is done aside
     import uvicorn
     from prefect.server.api.server import create_app
+
+    from flows.guard import Guard
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
@@ -198,9 +200,9 @@ def serve(listener: socket.socket, scheduling: bool) -> None:
             yield  # only the closed input ends it: the command's last states are still to come
 
     config = uvicorn.Config(
-        create_app(ephemeral=not scheduling, final=True),
+        Guard(create_app(ephemeral=not kind, webserver_only=kind == "ui", final=True)),
         log_level="error",
-        timeout_graceful_shutdown=1 if scheduling else 5,  # a UI keeps its socket open
+        timeout_graceful_shutdown=1 if kind else 5,  # a UI keeps its socket open
     )
     server, starter = Server(config), os.getppid()
 
@@ -247,4 +249,4 @@ def _wait_for_the_end_of(starter: int, seconds: float = 10) -> None:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])), scheduling=sys.argv[2:] == ["scheduling"])
+    serve(socket.socket(fileno=int(sys.argv[1])), *sys.argv[2:])

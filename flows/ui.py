@@ -8,7 +8,15 @@ import time
 from flows.command import leave, run_command
 from flows.companion import start_companion
 from flows.environment import prepare_environment
-from flows.server import START_SECONDS, UI_PORT, answers, free_port
+from flows.server import (
+    FAREWELL,
+    START_SECONDS,
+    UI_PORT,
+    answers,
+    free_port,
+    listen,
+    start_server,
+)
 
 MLFLOW_PORT = 5000
 
@@ -21,7 +29,6 @@ def main() -> int:
 def open_uis() -> None:
     """Start both (or name the ones that the environment points at), print where, and wait."""
     prepare_environment()
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     started: list[subprocess.Popen] = []
     try:
         mlflow, prefect = _mlflow_ui(started), _prefect_ui(started)
@@ -39,17 +46,16 @@ def open_uis() -> None:
         print("\nEnded.")
     finally:
         for process in started:
-            process.stdin.close()
-        for process in started:
-            process.wait()
+            process.communicate(FAREWELL)
 
 
 def _mlflow_ui(started: list[subprocess.Popen]) -> str:
     store = os.environ["MLFLOW_TRACKING_URI"]
     if store.startswith("http"):
         return store
-    os.environ["MLFLOW_BACKEND_STORE_URI"] = store  # not an argument: it may hold a password
-    return _start(started, MLFLOW_PORT, "mlflow", "ui", "--workers", "1")
+    port = free_port(MLFLOW_PORT)
+    started.append(start_companion(sys.executable, "-m", "flows.guard", str(port)))
+    return f"http://127.0.0.1:{port}"
 
 
 def _latest_runs(address: str) -> str | None:
@@ -65,15 +71,8 @@ def _latest_runs(address: str) -> str | None:
 def _prefect_ui(started: list[subprocess.Popen]) -> str:
     if api := os.environ.get("PREFECT_API_URL"):
         return api.removesuffix("/api")
-    return _start(started, UI_PORT, "prefect", "server", "start", "--no-services")
-
-
-def _start(started: list[subprocess.Popen], wanted_port: int, *command: str) -> str:
-    """Start `python -m COMMAND` on 127.0.0.1; returns its address."""
-    port = free_port(wanted_port)
-    where = ("--host", "127.0.0.1", "--port", str(port))
-    started.append(start_companion(sys.executable, "-m", *command, *where))
-    return f"http://127.0.0.1:{port}"
+    started.append(start_server(listen(UI_PORT), "ui"))
+    return os.environ["PREFECT_API_URL"].removesuffix("/api")
 
 
 def _wait_for(addresses: list[str], started: list[subprocess.Popen]) -> None:
