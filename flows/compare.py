@@ -30,9 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def compare_runs(experiment: str | None, wanted: Sequence[str], out: Path | None) -> None:
     """Read the runs, print what differs, and write the report where one is asked for."""
     prepare_environment()
-    from tasks.comparison.differences import compare
-    from tasks.comparison.report import check_writable, write_report
-    from tasks.comparison.terminal import show
+    from tasks.compare.comparison import compare
+    from tasks.compare.report import check_writable, write_report
+    from tasks.compare.terminal import show
     from tasks.tracking.history import read_losses, read_runs
     from tasks.tracking.store import check_store
 

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from regression.errors import InputError, refuse
-from tasks.comparison.runs import RecordedRun
+from tasks.compare.comparison import RecordedRun
 from tasks.pictures import thinned
 from tasks.tracking.experiment import SWEEP_TAG, newest_experiment
 from tasks.tracking.run import open_store, quiet

@@ -8,9 +8,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from regression.errors import refuse
-from tasks.comparison import wording
-from tasks.comparison.curves import Curve, loss_curves
-from tasks.comparison.differences import Comparison
+from tasks.compare import tables
+from tasks.compare.comparison import Comparison
+from tasks.compare.curves import Curve, loss_curves
 
 TEMPLATE = "report.html.jinja"
 LONGEST_LABEL = 45  # of a curve
@@ -46,7 +46,7 @@ def html(compared: Comparison, curves: Sequence[Curve]) -> str:
     pages.trim_blocks = pages.lstrip_blocks = True
     labels = [_label(place, run.name) for place, run in enumerate(compared.runs, start=1)]
     picture = Markup(loss_curves(labels, curves))  # matplotlib escapes the labels
-    return pages.get_template(TEMPLATE).render(compared=compared, say=wording, picture=picture)
+    return pages.get_template(TEMPLATE).render(compared=compared, say=tables, picture=picture)
 
 
 def _label(number: int, name: str) -> str:

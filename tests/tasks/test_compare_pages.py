@@ -10,10 +10,9 @@ import pytest
 from rich.console import Console
 
 from regression.errors import InputError
-from tasks.comparison.differences import Comparison, compare
-from tasks.comparison.report import check_writable, html, write_report
-from tasks.comparison.runs import RecordedRun
-from tasks.comparison.terminal import show
+from tasks.compare.comparison import Comparison, RecordedRun, compare
+from tasks.compare.report import check_writable, html, write_report
+from tasks.compare.terminal import show
 
 NASTY = '<script>alert("x")</script> & $x$ {{ 7*7 }} [bold]'
 VOID = {"meta"}

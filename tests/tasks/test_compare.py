@@ -2,13 +2,12 @@
 
 from datetime import datetime
 
+import pandas as pd
 import pytest
 
-from tasks.comparison.differences import compare
-from tasks.comparison.likeness import warnings
-from tasks.comparison.metrics import better
-from tasks.comparison.runs import RecordedRun
-from tasks.comparison.wording import number, shortened, verdict, written
+from regression.metrics import better
+from tasks.compare.comparison import Comparison, RecordedRun, compare, warnings
+from tasks.compare.tables import number, shortened, tables, verdict, written
 
 DATA = {"data.test_fraction": "0.2", "data.folds": "0", "data.seed": "42"}
 
@@ -19,6 +18,23 @@ def run(name: str = "run", status: str = "FINISHED", **given: dict) -> RecordedR
     return RecordedRun("0" * 32, name, "tests", status, reason, datetime(2026, 1, 1), **given)
 
 
+def best_of(compared: Comparison, name: str = "test_rmse") -> list[int]:
+    """The numbers of the runs that are marked as best in a metric."""
+    marked = compared.best.loc[name]
+    return list(marked[marked].index)
+
+
+def row_of(frame: pd.DataFrame, name: str) -> list:
+    """A row of a frame, None for what is not recorded."""
+    return [None if pd.isna(value) else value for value in frame.loc[name]]
+
+
+def notes(compared: Comparison) -> list[str]:
+    """The differences from the first run, as shown below the first metric."""
+    (_, cells), *_ = list(tables(compared))[-1].rows
+    return [cell.note for cell in cells]
+
+
 def scored(*scores: float | None, metric: str = "test_rmse") -> list[RecordedRun]:
     """Runs that have one metric; None: the run does not have it."""
     return [run(metrics={} if score is None else {metric: score}) for score in scores]
@@ -27,7 +43,7 @@ def scored(*scores: float | None, metric: str = "test_rmse") -> list[RecordedRun
 @pytest.mark.parametrize("name", ["test_rmse", "train_mse", "mae", "loss", "optimality_gap",
                                   "optimal_mse", "linear_cv_rmse_mean"])  # fmt: skip
 def test_less_is_better_for_errors(name: str) -> None:
-    assert better(name) is min
+    assert better(name) == "lower"
 
 
 @pytest.mark.parametrize("name", ["rows_new", "condition_number", "prediction_5.0",
@@ -35,12 +51,12 @@ def test_less_is_better_for_errors(name: str) -> None:
                                   "epochs_run"])  # fmt: skip
 def test_nothing_is_better_for_counts_predictions_and_spreads(name: str) -> None:
     assert better(name) is None
-    assert compare(scored(1.0, 2.0, metric=name)).metrics[0].best == ()
+    assert best_of(compare(scored(1.0, 2.0, metric=name)), name) == []
 
 
 def test_more_is_better_for_r2() -> None:
-    assert better("test_r2") is max
-    assert compare(scored(0.5, 0.9, metric="test_r2")).metrics[0].best == (1,)
+    assert better("test_r2") == "higher"
+    assert best_of(compare(scored(0.5, 0.9, metric="test_r2")), "test_r2") == [2]
 
 
 def test_only_parameters_that_differ_are_shown_and_missing_ones_as_such() -> None:
@@ -48,34 +64,37 @@ def test_only_parameters_that_differ_are_shown_and_missing_ones_as_such() -> Non
         run(params={"same": "1", "lr": "0.1", "gone": "x"}),
         run(params={"same": "1", "lr": "0.2"}),
     ]
-    rows = {row.name: row.values for row in compare(runs).params}
-    assert rows == {"lr": ("0.1", "0.2"), "gone": ("x", None)}
+    params = compare(runs).params
+    assert list(params.index) == ["gone", "lr"]
+    assert row_of(params, "lr") == ["0.1", "0.2"]
+    assert row_of(params, "gone") == ["x", None]
 
 
 def test_changes_are_from_the_first_run_and_unknown_where_either_is_missing() -> None:
-    row = compare(scored(1.0, 0.25, None, 1.5)).metrics[0]
-    assert row.changes == (None, -0.75, None, 0.5)
-    assert compare(scored(None, 0.25, 0.5)).metrics[0].changes == (None, None, None)
+    assert notes(compare(scored(1.0, 0.25, None, 1.5))) == ["", "-0.75", "", "+0.5"]
+    assert notes(compare(scored(None, 0.25, 0.5))) == ["", "", ""]
+    assert notes(compare(scored(0.5, 0.25, 0.5))) == ["", "-0.25", "±0"]
 
 
 def test_all_of_the_best_are_marked_and_infinity_never_is() -> None:
-    assert compare(scored(1.0, 0.5, 0.5)).metrics[0].best == (1, 2)
-    assert compare(scored(1.0, 2.0, -float("inf"))).metrics[0].best == (0,)
+    assert best_of(compare(scored(1.0, 0.5, 0.5))) == [2, 3]
+    assert best_of(compare(scored(1.0, 2.0, -float("inf")))) == [1]
 
 
 def test_metrics_of_one_value_are_listed_once_and_a_failed_run_need_not_have_them() -> None:
     runs = [*scored(1.0, 1.0), run(status="FAILED")]
     compared = compare(runs)
-    assert compared.metrics == ()
-    assert compared.same == {"test_rmse": 1.0}
+    assert compared.metrics.empty
+    assert dict(compared.same) == {"test_rmse": 1.0}
     assert compared.headline is None
-    assert compare(scored(1.0, None)).metrics[0].values == (1.0, None)
-    assert compare([runs[0], runs[2]]).metrics[0].values == (1.0, None)
+    assert row_of(compare(scored(1.0, None)).metrics, "test_rmse") == [1.0, None]
+    assert row_of(compare([runs[0], runs[2]]).metrics, "test_rmse") == [1.0, None]
 
 
 def test_one_run_has_no_differences() -> None:
     compared = compare([run(params={"lr": "0.1"}, metrics={"loss": 1.0})])
-    assert (compared.params, compared.metrics, compared.warnings) == ((), (), ())
+    assert list(tables(compared)) == []
+    assert compared.warnings == ()
 
 
 def test_the_headline_is_the_first_score_that_all_finished_runs_have() -> None:
@@ -85,8 +104,8 @@ def test_the_headline_is_the_first_score_that_all_finished_runs_have() -> None:
         run(metrics={"train_rmse": 4.0}),
         run(metrics={"loss": 0.0}, status="RUNNING"),
     ]
-    assert compare(runs[:2]).headline.name == "test_rmse"
-    assert compare(runs).headline.name == "train_rmse"
+    assert compare(runs[:2]).headline == "test_rmse"
+    assert compare(runs).headline == "train_rmse"
 
 
 def test_the_loss_of_different_loss_functions_has_no_best() -> None:
@@ -95,7 +114,7 @@ def test_the_loss_of_different_loss_functions_has_no_best() -> None:
         for loss, value in (("mse", 1.0), ("huber", 0.5))
     ]
     compared = compare(runs)
-    assert compared.metrics[0].best == ()
+    assert best_of(compared, "loss") == []
     assert "mse in run 1; huber in run 2" in compared.warnings[0]
 
 
@@ -173,5 +192,5 @@ def test_long_values_are_shortened_to_where_they_part() -> None:
 
 
 def test_a_parameter_that_one_run_lacks_is_written_as_missing() -> None:
-    row = compare([run(params={"a": "1"}), run()]).params[0]
-    assert written(row) == ["1", "-"]
+    params = compare([run(params={"a": "1"}), run()]).params
+    assert written(params.loc["a"]) == ["1", "-"]
