@@ -11,13 +11,6 @@ from regression.factor import Factor, merge
 from regression.least_squares import excess, least_squares, squared_error, total_squares
 from regression.training import Trained
 
-# What evaluate can give, in this order.
-METRICS = (
-    *(f"{share}_{name}" for share in ("train", "test") for name in ("mse", "rmse", "r2")),
-    *("optimal_mse", "optimality_gap", "condition_number", "mae"),
-    *("linear_cv_rmse_mean", "linear_cv_rmse_std", "largest_stable_learning_rate"),
-)
-
 
 class Line(Protocol):
     """Any model y = intercept + x · weights, in raw units; weights (d,) float64."""

@@ -17,12 +17,14 @@ class Metric:
         better: which direction is better; None for what only describes.
         unit: "target", "target squared", or "" for a pure number.
         needs: the key of `data` that must be above 0 for it: test_fraction or folds; "": none.
+        every_epoch: whether it is a curve; the others are measured once, of the trained model.
     """
 
     name: str
     better: Literal["lower", "higher"] | None
     unit: Literal["", "target", "target squared"] = ""
     needs: Literal["", "test_fraction", "folds"] = ""
+    every_epoch: bool = False
 
 
 def _scores(share: str, needs: Literal["", "test_fraction"]) -> list[Metric]:
@@ -45,9 +47,11 @@ METRICS = {
         Metric("linear_cv_rmse_mean", "lower", "target", "folds"),
         Metric("linear_cv_rmse_std", None, "target", "folds"),
         Metric("largest_stable_learning_rate", None),
-        Metric("loss", "lower"),
+        Metric("loss", "lower", every_epoch=True),
     )
 }
+# What a trained model has.
+SCORES = tuple(name for name, metric in METRICS.items() if not metric.every_epoch)
 # Of two runs, or of a run in one line: the first of these that there is.
 HEADLINES = ("test_rmse", "train_rmse", "loss")
 

@@ -14,9 +14,9 @@ from regression.compress import VERSION
 from regression.config import Config
 from regression.config_file import apply, nearest, read_yaml, validated
 from regression.errors import InputError, refuse
-from regression.evaluation import METRICS
 from regression.files import DataFile, find_files
 from regression.gate_config import FORMER
+from regression.metrics import METRICS, SCORES
 from regression.reference import known_keys
 from regression.runner_config import RunsOn
 from regression.section import Section
@@ -115,13 +115,13 @@ def _check_metric(sweep: Sweep, trials: Sequence[Config], path: str | Path) -> N
     metric, where = sweep.search.metric, f"{path}: sweep.metric"
     if metric in FORMER:
         raise refuse(where, FORMER[metric], metric)
-    if metric not in METRICS:
-        close = difflib.get_close_matches(metric, METRICS, n=1)
-        hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(METRICS)}."
+    if metric not in SCORES:
+        close = difflib.get_close_matches(metric, SCORES, n=1)
+        hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(SCORES)}."
         raise InputError(f"{where} is not a known metric: '{metric}'. {hint}")
-    for start, key in (("test_", "test_fraction"), ("linear_cv_", "folds")):
-        if metric.startswith(start) and not any(getattr(c.data, key) for c in trials):
-            raise refuse(where, f"another metric while data.{key} is 0", metric)
+    needed = METRICS[metric].needs
+    if needed and not any(getattr(config.data, needed) for config in trials):
+        raise refuse(where, f"another metric while data.{needed} is 0", metric)
 
 
 def fingerprint(sweep: Sweep) -> str:
