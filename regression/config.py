@@ -12,23 +12,9 @@ from pydantic import Field, model_validator
 from regression.gate_config import Drift, Registry, check_gates
 from regression.runner_config import Ray, Runner
 from regression.schedule_config import Notify, Schedule, Window
-from regression.section import (
-    Count,
-    Fraction,
-    Name,
-    NotNegative,
-    Positive,
-    Section,
-    Seed,
-    disagreement,
-)
+from regression.section import Count, Fraction, Name, NotNegative, Section, Seed, disagreement
+from regression.training_config import Training
 from regression.uris import holds_secret
-
-Optimizer = Literal[
-    "sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "lbfgs"
-]
-WITH_MOMENTUM = ("sgd", "rmsprop")
-WITHOUT_WEIGHT_DECAY = ("lbfgs",)
 
 
 class Split(Section):
@@ -137,69 +123,6 @@ class TableData(Split):
         if twice:
             raise disagreement("data.features", "named once, here or in data.categorical", twice)
         return self
-
-
-class Training(Section):
-    """The loop: what PyTorch is told."""
-
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$")] = Field(
-        "auto",
-        description="auto | cpu | cuda | cuda:N | mps | xpu; auto takes the machine's "
-        "accelerator where there is one",
-    )
-    dtype: Literal["float32", "float64"] = Field("float64", description="precision of the loop")
-    loss: Literal["mse", "huber", "l1"] = Field(
-        "mse", description="mse trains on the R factor; huber and l1 read the rows every epoch"
-    )
-    optimizer: Optimizer = Field("sgd", description="torch.optim's class of that name")
-    learning_rate: Positive | Literal["auto"] = Field(
-        0.01, description="step size; auto: the best fixed rate for sgd, from the eigenvalues"
-    )
-    momentum: Fraction = Field(0.0, description="for sgd and rmsprop")
-    weight_decay: NotNegative = Field(0.0, description="on the weights, never on the bias")
-    epochs: Count = Field(1000, description="passes over the training rows, at most")
-    batch_size: Count | None = Field(
-        None, description="rows a step; null: all of them, as in the tutorial"
-    )
-    standardize: bool = Field(
-        False,
-        description="train on features of mean 0 and deviation 1 (default: true for tables, "
-        "false for synthetic data); the saved model always takes raw units",
-    )
-    tolerance: Positive | None = Field(
-        None, description="stop as soon as the loss is within this of the exact optimum"
-    )
-    bias: bool = Field(True, description="fit an intercept")
-    seed: Seed = Field(42, description="seed of the initial weights and of shuffling")
-
-    @model_validator(mode="after")
-    def _agrees(self) -> "Training":
-        if self.momentum and self.optimizer not in WITH_MOMENTUM:
-            raise disagreement("training.momentum", f"0 with {self.optimizer}", self.momentum)
-        if self.weight_decay and self.optimizer in WITHOUT_WEIGHT_DECAY:
-            raise disagreement(
-                "training.weight_decay", f"0 with {self.optimizer}", self.weight_decay
-            )
-        if self.learning_rate == "auto" and (self.optimizer != "sgd" or not self.compressible):
-            raise disagreement(
-                "training.learning_rate",
-                "a number unless optimizer is sgd, loss is mse and batch_size is null (only there "
-                "is the best rate known)",
-                "auto",
-            )
-        if self.tolerance is not None and (self.loss != "mse" or self.weight_decay):
-            raise disagreement(
-                "training.tolerance",
-                "null unless loss is mse and weight_decay is 0 (only there does training approach "
-                "the least-squares optimum)",
-                self.tolerance,
-            )
-        return self
-
-    @property
-    def compressible(self) -> bool:
-        """Whether the R factor has the same loss as the rows for every step of this training."""
-        return self.loss == "mse" and self.batch_size is None
 
 
 class Prediction(Section):

@@ -5,7 +5,7 @@ import threading
 import torch
 from torch import nn, optim
 
-from regression.config import WITH_MOMENTUM, Training
+from regression.training_config import WITH_MOMENTUM, Training
 
 CLASSES = {
     "sgd": optim.SGD,

@@ -1,8 +1,8 @@
-"""The training loop, and what it is given."""
+"""The training loop, what it is given, and the closed form beside it."""
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn, optim
@@ -41,6 +41,12 @@ class Plan:
     stable_rate: float | None
     epochs_expected: int | None
 
+    @property
+    def optimum_in_units(self) -> Tensor:
+        """The optimum as `parameters` gives a model's, in training units: (p,)."""
+        best = self.units.trained(self.optimum.intercept, self.optimum.weights)
+        return best if self.problem.bias else best[1:]
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -75,12 +81,19 @@ def make_plan(data: Compressed, training: Training) -> Plan:
     optimum = least_squares(factor, training.bias)
     curvature = problem.curvature(training.weight_decay)
     rate = choose_rate(training, curvature)
-    expected = None
-    if training.tolerance and training.optimizer == "sgd" and training.compressible:
-        start = parameters(initial_model(len(optimum.names), training, "cpu")).detach().double()
-        best = units.trained(optimum.intercept, optimum.weights)[0 if training.bias else 1 :]
-        expected = epochs_to(problem, start, best, rate, training.momentum, training.tolerance)
-    return Plan(problem, units, optimum, rate, stable_limit(training, curvature), expected)
+    plan = Plan(problem, units, optimum, rate, stable_limit(training, curvature), None)
+    if not training.tolerance:
+        return plan
+    return replace(plan, epochs_expected=epochs_needed(plan, training, training.tolerance))
+
+
+def epochs_needed(plan: Plan, training: Training, tolerance: float) -> int | None:
+    """Epochs until the loss is within a tolerance of the optimum, where `epochs_to` knows."""
+    if training.optimizer != "sgd" or not training.compressible:
+        return None
+    start = parameters(initial_model(len(plan.optimum.names), training, "cpu")).detach().double()
+    best = plan.optimum_in_units
+    return epochs_to(plan.problem, start, best, plan.rate, training.momentum, tolerance)
 
 
 def train(
@@ -90,18 +103,21 @@ def train(
     on_epoch: OnEpoch,
     batches: Callable[[nn.Linear, int], Iterable[Batch]] | None = None,
 ) -> Trained:
-    """Train nn.Linear with torch.optim.
+    """Train nn.Linear with torch.optim, or take the closed form.
 
     Args:
         plan: from make_plan.
         training: the configuration's section.
         device: a device of this machine.
-        on_epoch: told (epoch from 1, the loss before its step) after every step.
+        on_epoch: told (epoch from 1, the loss before its step) after every step; by the closed
+            form, one epoch with the optimum's.
         batches: (model, epoch) to the steps of an epoch; default: one on the R factor.
 
     Raises:
         TrainingDivergedError: the loss became infinite or NaN.
     """
+    if training.optimizer == "exact":
+        return closed_form(plan, on_epoch)
     model = initial_model(len(plan.optimum.names), training, device)
     optimizer = make_optimizer(model, training, plan.rate)
     batches = batches or on_factor(plan.problem, model)
@@ -119,6 +135,22 @@ def train(
     if not (math.isfinite(intercept) and weights.isfinite().all()):
         raise diverged(len(losses), math.inf, plan)
     return Trained(plan.optimum.names, intercept, weights, losses, reached, plan)
+
+
+def closed_form(plan: Plan, on_epoch: OnEpoch) -> Trained:
+    """The least-squares optimum, in raw units and float64, as what one epoch trained.
+
+    Raises:
+        TrainingDivergedError: its squared error is beyond what a float64 holds.
+    """
+    best = plan.optimum
+    if not (math.isfinite(best.mse) and best.weights.isfinite().all()):
+        raise TrainingDivergedError(
+            f"the exact optimum has the loss {best.mse}: the data's squares are beyond float64's "
+            "range. Give the columns other units."
+        )
+    on_epoch(1, best.mse)
+    return Trained(best.names, best.intercept, best.weights, [best.mse], False, plan)
 
 
 def loop(
@@ -191,8 +223,7 @@ def _near_optimum(plan: Plan, training: Training) -> Callable[[nn.Linear], bool]
     """Whether the loss is within the tolerance of the least-squares optimum's."""
     if training.tolerance is None:
         return lambda model: False
-    best = plan.units.trained(plan.optimum.intercept, plan.optimum.weights)
-    best = best if training.bias else best[1:]
+    best = plan.optimum_in_units
 
     def enough(model: nn.Linear) -> bool:
         step = parameters(model).detach().cpu().double() - best

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from prefect import task
 
 from regression import prediction, training, trial
+from regression.advice import is_far, what_helps
 from regression.config import Config
 from regression.inputs import Row
+from regression.least_squares import squared_error
 from regression.prediction import Predicted
 from regression.prepared import Prepared
 from regression.stream import row_batches
 from regression.training import OnEpoch, Trained
-from tasks.screen import EVERY_EPOCHS, bar, note, print_epoch, print_fit
+from tasks.screen import EVERY_EPOCHS, bar, note, print_epoch, print_fit, warn
 
 
 @task
@@ -23,7 +25,7 @@ def train(data: Prepared, config: Config, device: str, record: OnEpoch) -> Train
     """
     plan = training.make_plan(data.rows, config.training)
     _say(plan, config)
-    epochs = config.training.epochs
+    epochs = 1 if config.training.optimizer == "exact" else config.training.epochs
     with bar("Training", epochs) as shown:
 
         def on_epoch(epoch: int, loss: float) -> None:
@@ -35,12 +37,13 @@ def train(data: Prepared, config: Config, device: str, record: OnEpoch) -> Train
             plan, config.training, device, on_epoch, row_batches(data, config, plan, device)
         )
     if trained.reached:
-        last = len(trained.losses)
-        if last % EVERY_EPOCHS:
+        last, train = len(trained.losses), data.rows.train
+        if last % EVERY_EPOCHS and last != epochs:
             print_epoch(last, epochs, trained.losses[-1], last=True)
+        loss = squared_error(train, trained.intercept, trained.weights) / train.weight
         note(
-            f"stopped after epoch {last}: the loss is within {config.training.tolerance} of the "
-            "exact optimum"
+            f"stopped after epoch {last}, whose step brought the loss to {loss:.6g}: within "
+            f"{config.training.tolerance} of the exact optimum"
         )
     return trained
 
@@ -51,6 +54,9 @@ def evaluate(trained: Trained, data: Prepared, config: Config) -> dict[str, floa
     metrics = trial.measure(trained, data, config)
     if config.data.kind == "table":
         print_fit(trained, metrics, data.counts)
+    gap = metrics.get("optimality_gap", 0.0)
+    if is_far(trained, config.training, gap):
+        warn(what_helps(trained, config.training, gap))
     return metrics
 
 
@@ -76,6 +82,10 @@ def _say(plan: training.Plan, config: Config) -> None:
             "columns that others determine (a constant one, or a combination of others): "
             + ", ".join(best.collinear)
         )
+    if config.training.optimizer == "exact":
+        if ignored := config.training.ignored:
+            note(f"training.optimizer is exact, so these have no effect: {', '.join(ignored)}")
+        return
     if config.training.learning_rate == "auto":
         note(f"learning rate {plan.rate:.6g}; the largest stable one is {plan.stable_rate:.6g}")
     if config.training.tolerance is not None:

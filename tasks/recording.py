@@ -14,6 +14,7 @@ import yaml
 from prefect import task
 from torch import nn
 
+from regression.advice import is_far
 from regression.config import Config
 from regression.drift import Portrait
 from regression.model import raw_model
@@ -62,6 +63,8 @@ def log_results(run: Run, result: Result, params: Mapping[str, str] = MappingPro
         "epochs_run": len(trained.losses),
         "sample": f"mae and the plots show {sampled(data)}",
     }
+    if is_far(trained, config.training, result.metrics.get("optimality_gap", 0.0)):
+        tags["far_from_optimum"] = "true"
     if collinear := trained.plan.optimum.collinear:
         tags["collinear"] = ", ".join(collinear)
     run.log(result.all_metrics, tags, params)

@@ -132,6 +132,11 @@ def note(text: str) -> None:
     print(f"Note: {text}", flush=True)
 
 
+def warn(text: str) -> None:
+    """A line about something that is probably not wanted."""
+    print(f"Warning: {text}", flush=True)
+
+
 class Bar:
     """A progress bar that appears after a second, on a terminal only."""
 

@@ -51,6 +51,8 @@ def how_it_ended(status: str, reason: str, metrics: Mapping[str, float], epochs:
 
 
 def _training(training: Training) -> str:
+    if training.optimizer == "exact":
+        return "exact least squares"
     batches = f", batches of {training.batch_size:,}" if training.batch_size else ""
     return (
         f"{training.optimizer}, learning rate {training.learning_rate}, {training.loss}{batches}, "

@@ -6,7 +6,7 @@ import torch
 from regression.config import Training
 from regression.errors import InputError, TrainingDivergedError
 from regression.problem import Problem, Units
-from regression.rates import best_rate, choose_rate, epochs_to, largest_stable_rate
+from regression.rates import best_momentum, best_rate, choose_rate, epochs_to, largest_stable_rate
 from regression.training import Plan, make_plan, train
 from tests.regression.tools import compressed, random_rows
 
@@ -103,6 +103,20 @@ def test_no_other_rate_shrinks_the_error_faster_than_the_best_one(momentum):
     assert best < 1
 
 
+def test_no_other_momentum_shrinks_the_error_faster_than_the_best_one():
+    best = best_momentum(curvature())
+    found = spectral_radius(best_rate(curvature(), best), best)
+    others = [float(m) for m in torch.linspace(0, 0.999, 400)]
+    least = min(spectral_radius(best_rate(curvature(), m), m) for m in others)
+    assert found <= least + 0.01  # the best is rounded to two digits
+
+
+@pytest.mark.parametrize(("k", "momentum"), [(1, 0.0), (9, 0.25), (1e6, 0.9961), (1e10, 0.999961)])
+def test_the_best_momentum_follows_from_the_condition_number(k, momentum):
+    spectrum = torch.tensor([0.0, 2.0, 2.0 * k], dtype=torch.float64)
+    assert best_momentum(spectrum) == momentum
+
+
 def test_directions_without_curvature_do_not_slow_the_best_rate():
     flat = torch.tensor([0.0, 1e-17, 1.0, 3.0], dtype=torch.float64)
     assert best_rate(flat, 0.0) == pytest.approx(2 / (1 + 3))
@@ -112,6 +126,7 @@ def test_a_flat_loss_takes_any_rate():
     flat = torch.zeros(2, dtype=torch.float64)
     assert largest_stable_rate(flat, 0.0) == float("inf")
     assert 0 < best_rate(flat, 0.9) < float("inf")
+    assert best_momentum(flat) == 0.0
 
 
 @each_momentum

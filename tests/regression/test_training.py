@@ -1,5 +1,7 @@
 """Training on the R factor is the loop on the rows, epoch by epoch."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -8,6 +10,7 @@ from regression.config import Split, Training
 from regression.config_file import load
 from regression.encoding import Encoding
 from regression.errors import InputError, TrainingDivergedError
+from regression.factor import merge
 from regression.least_squares import least_squares
 from regression.model import initial_model, raw_model
 from regression.prediction import predict
@@ -162,6 +165,56 @@ def test_standardised_weight_decay_leaves_the_bias_at_the_mean():
     at_mean = found.intercept + float(rows[:, :-1].mean(dim=0) @ found.weights)
     assert at_mean == pytest.approx(float(rows[:, -1].mean()), rel=1e-9)
     assert float(found.weights.abs().max()) < 0.1
+
+
+@each_dtype
+@each_bias
+@each_scaling
+def test_the_closed_form_is_the_optimum_in_one_epoch_whatever_else_is_set(standardize, bias, dtype):
+    rows = random_rows(40, 3, far=2.0)
+    keys = {"learning_rate": 1e9, "momentum": 0.9, "epochs": 7, "tolerance": 1e-3}
+    training = Training(optimizer="exact", dtype=dtype, bias=bias, standardize=standardize, **keys)
+    told: list[tuple[int, float]] = []
+    plan = make_plan(compressed(rows), training)
+    found = train(plan, training, "cpu", lambda epoch, loss: told.append((epoch, loss)))
+    x = torch.cat([torch.ones(40, 1).double() if bias else rows[:, :0], rows[:, :-1]], dim=1)
+    best = torch.linalg.lstsq(x, rows[:, -1:]).solution[:, 0]
+    loss = float((x @ best - rows[:, -1]).square().mean())
+    assert told == [(1, found.losses[0])]
+    assert found.losses == pytest.approx([loss], rel=1e-12)
+    theirs = best if bias else torch.cat([torch.zeros(1).double(), best])
+    ours = torch.tensor([found.intercept, *found.weights.tolist()], dtype=torch.float64)
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+    assert training.ignored == ["learning_rate", "momentum", "epochs", "tolerance"]
+
+
+def test_the_closed_form_takes_weights_of_rows():
+    """Older rows at a quarter, as data.window.half_life has them."""
+    rows = random_rows(60, 3)
+    old, new = compressed(rows[:30]), compressed(rows[30:])
+    data = replace(new, factors={"train": merge([old.train.weighted(0.25), new.train])})
+    training = Training(optimizer="exact")
+    found = train(make_plan(data, training), training, "cpu", lambda epoch, loss: None)
+    root = torch.cat([torch.full((30, 1), 0.5), torch.ones(30, 1)]).double()
+    x = torch.cat([torch.ones(60, 1).double(), rows[:, :-1]], dim=1)
+    best = torch.linalg.lstsq(root * x, root * rows[:, -1:]).solution[:, 0]
+    torch.testing.assert_close(found.weights, best[1:], rtol=1e-10, atol=1e-10)
+    assert found.intercept == pytest.approx(float(best[0]), rel=1e-10)
+
+
+def test_the_closed_form_takes_columns_that_others_determine():
+    rows = random_rows(60, 3)
+    rows[:, 2] = 2 * rows[:, 0] - rows[:, 1] + 1
+    training = Training(optimizer="exact")
+    found, less = trained_on(rows, training), trained_on(rows[:, [0, 1, 3]], training)
+    assert found.losses == pytest.approx(less.losses, rel=1e-10)
+    assert found.weights.abs().max() < 10
+
+
+def test_the_closed_form_of_data_beyond_float64_says_so():
+    rows = 1e200 * random_rows(20, 1)
+    with pytest.raises(TrainingDivergedError, match="beyond float64"):
+        trained_on(rows, Training(optimizer="exact"))
 
 
 def test_epochs_are_told_in_order_with_the_loss_before_the_step():
