@@ -32,15 +32,16 @@ def roll_back(name: str, to: str | None) -> None:
         before, after = model.move_to(to)
         load_fitted(f"models:/{name}/{after}", where="TO")
         kind = "rolled back" if after < before else "moved forward"
-        model.write(before, after, kind, getpass.getuser(), f"from version {before}")
+        model.write(before, after, kind, getpass.getuser(), f"from version {before or 'none'}")
         carry_out(model.client, name)
-    print(f"'{name}' was {kind} from version {before} to version {after}: champion now.")
+    print(f"'{name}' was {kind} from version {before or 'none'} to version {after}: champion now.")
     if after < before:
         print(
             f"A version of the data and configuration of version {before} will not be promoted "
             "again."
         )
-    print(f"To undo it: make rollback MODEL='{name}' TO={before}")
+    if before:
+        print(f"To undo it: make rollback MODEL='{name}' TO={before}")
 
 
 if __name__ == "__main__":

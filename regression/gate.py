@@ -12,6 +12,7 @@ from regression.gate_config import Registry
 
 Scores = Mapping[str, float]
 HIGHER_IS_BETTER = ("test_r2",)
+ROUNDING = 1e-5  # relative: two scores that differ by less are equal
 
 
 @dataclass(frozen=True)
@@ -20,15 +21,16 @@ class Champion:
 
     Attributes:
         version: its version.
-        scores: evaluation.held_out_scores of it; empty where it cannot be re-scored.
-        problem: why it cannot be re-scored; empty where it was.
-        broken: whether the reason is that its artifact cannot be loaded, by anyone.
+        scores: evaluation.held_out_scores of it; if it is damaged, those that were recorded when
+            it was registered; empty if it cannot be compared.
+        problem: why it could not be scored today; empty if it was.
+        damaged: whether the reason is that its files can be read by nobody.
     """
 
     version: int
     scores: Scores = field(default_factory=dict)
     problem: str = ""
-    broken: bool = False
+    damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,16 +83,14 @@ def decide(
         return Decision(True, "there was no champion, and it keeps every threshold")
     if "test_mse" not in metrics:
         return Decision(False, "no row is held out in today's data, so nothing can be compared")
-    if not metrics["test_mse"] < mean["test_mse"]:
+    if not metrics["test_mse"] < mean["test_mse"] or _equal(metrics["test_mse"], mean["test_mse"]):
         return Decision(
             False,
             f"it is no better than predicting the mean of the training rows (test_rmse "
             f"{metrics['test_rmse']:.6g} against {mean['test_rmse']:.6g})",
         )
-    if champion.broken:
-        return Decision(
-            True, f"the champion, version {champion.version}, cannot be loaded ({champion.problem})"
-        )
+    if champion.damaged:
+        return _against_recorded(champion, rules, metrics)
     return _against(champion, rules, metrics)
 
 
@@ -126,9 +126,31 @@ def _against(champion: Champion, rules: Registry, metrics: Scores) -> Decision:
         return Decision(False, f"it cannot be compared with version {version}: {problem}")
     margin = improvement(name, new, old)
     told = f"{name} {new:.6g} against {old:.6g} of version {version} on the same held-out rows"
+    if _equal(new, old):
+        return Decision(False, f"it is no better than the champion (equal to 1e-5): {told}", margin)
     if not margin > 0:
         return Decision(False, f"it is no better than the champion: {told}", margin)
     if margin < rules.min_improvement:
         asked = f"{rules.min_improvement:.3%} (registry.min_improvement)"
         return Decision(False, f"better by {margin:.3%}, less than {asked}: {told}", margin)
     return Decision(True, f"better by {margin:.3%}: {told}", margin)
+
+
+def _against_recorded(champion: Champion, rules: Registry, metrics: Scores) -> Decision:
+    """A champion that nobody can read serves nobody: a model that is no worse may replace it.
+
+    Its recorded scores are of other rows perhaps, so they never count as an improvement.
+    """
+    name, unreadable = rules.metric, f"version {champion.version} is damaged ({champion.problem})"
+    new, old = metrics.get(name), champion.scores.get(name)
+    if new is None or old is None:
+        return Decision(False, f"{unreadable}, and no {name} of it is recorded to compare with")
+    margin = improvement(name, new, old)
+    told = f"{name} {new:.6g} against {old:.6g} recorded when it was registered"
+    if margin < 0 and not _equal(new, old):
+        return Decision(False, f"{unreadable}, and this model is worse: {told}", margin)
+    return Decision(True, f"{unreadable}, and this model is no worse: {told}", margin)
+
+
+def _equal(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=ROUNDING)

@@ -49,7 +49,9 @@ class Registry(Section):
         "of today's data",
     )
     min_improvement: Fraction = Field(
-        0.0, description="how much better a new champion must be, as a share of the old one's value"
+        1e-4,
+        description="how much better a new champion must be, as a share of the old one's value; "
+        "scores within 1e-5 of each other are equal whatever this is",
     )
     keep: Count = Field(
         20,

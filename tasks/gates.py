@@ -1,14 +1,11 @@
 """Prefect tasks: the gate that data must pass before training, and the one for the new model."""
 
-import contextlib
 import hashlib
 import json
 import math
-import time
 from collections.abc import Mapping
 from datetime import datetime
 
-from mlflow.entities.model_registry import ModelVersion
 from prefect import task
 
 from regression.config import Config
@@ -23,14 +20,19 @@ from regression.result import Result
 from tasks.factor_cache import delete_unused
 from tasks.screen import note, print_decision, print_drift
 from tasks.tracking.housekeeping import prune, spans_in_use
-from tasks.tracking.models import load_fitted
-from tasks.tracking.moves import SCORES, barred, fingerprint
+from tasks.tracking.models import DamagedModelError, load_fitted
+from tasks.tracking.moves import SCORES, barred, fingerprint, scores_of
 from tasks.tracking.portrait import load_portrait
-from tasks.tracking.registry import RegisteredModel, carry_out, champion_of, registered_model
+from tasks.tracking.registry import (
+    ModelVersion,
+    RegisteredModel,
+    carry_out,
+    incumbent_of,
+    registered_model,
+)
 from tasks.tracking.run import Run
 
 MOST_TOLD = 5  # columns that drifted, on the screen
-PAUSES = (0.5, 3)  # seconds, before a champion counts as damaged
 
 
 @task
@@ -40,7 +42,7 @@ def check_drift(run: Run, config: Config, data: Prepared) -> None:
     Raises:
         InputError: a limit is passed and drift.action is stop.
     """
-    champion = champion_of(config.registry.model)
+    champion = incumbent_of(config.registry.model)
     if champion is None:
         return
     then = load_portrait(champion.run_id)
@@ -64,14 +66,14 @@ def promote(run: Run, result: Result, model_uri: str) -> None:
     data, rules = result.data, result.config.registry
     with registered_model(rules.model) as model:
         tags = _origin(run, result.config, data)
-        champion = _rescored(model.champion, data)
+        champion = _rescored(model.incumbent, data)
         new = _scores(load_fitted(model_uri), data)
         mean = held_out_scores(Mean.of(data.rows), data.rows)
         decision = decide(rules, {**result.metrics, **new}, mean, champion, _barred(model, tags))
         tags |= _told(decision, rules.metric, new, mean, champion)
         version = model.register(model_uri, run.id, tags)
         now = carry_out(model.client, rules.model)
-        print_decision(decision, rules.model, version, champion.version if champion else None)
+        _say(decision, model, version, champion)
         if prune(now, rules.keep):
             delete_unused(spans_in_use(now, rules.keep).hold)
 
@@ -109,27 +111,40 @@ def _drift_table(report: DriftReport) -> dict[str, list]:
 
 
 def _rescored(version: ModelVersion | None, data: Prepared) -> Champion | None:
-    """The champion on today's held-out rows."""
+    """The champion on today's held-out rows; if it is damaged, with the scores it had.
+
+    Raises:
+        StoreError: the store does not deliver it now. Nothing can be decided without it.
+    """
     if version is None:
         return None
     number = int(version.version)
     try:
-        return Champion(number, _scores(_loaded(version), data))
-    except InputError as error:
-        note(f"version {number} cannot be loaded: {error}")
-        return Champion(number, problem="its files are damaged or gone", broken=True)
+        uri, where = f"models:/{version.name}/{number}", f"the champion of '{version.name}'"
+        fitted = load_fitted(uri, version.tags.get("target", ""), where)
+        return Champion(number, _scores(fitted, data))
+    except DamagedModelError as error:
+        recorded = {name: float(value) for name, value in scores_of(version).items()}
+        return Champion(number, recorded, error.reason, damaged=True)
     except NotComparableError as error:
         return Champion(number, problem=str(error))
 
 
-def _loaded(version: ModelVersion) -> Fitted:
-    """A version's numbers; storage that fails for a moment is asked again."""
-    uri = f"models:/{version.name}/{version.version}"
-    for pause in PAUSES:
-        with contextlib.suppress(InputError):
-            return load_fitted(uri, version.tags.get("target", ""))
-        time.sleep(pause)
-    return load_fitted(uri, version.tags.get("target", ""))
+def _say(
+    decision: Decision, model: RegisteredModel, version: int, champion: Champion | None
+) -> None:
+    live = int(model.champion.version) if model.champion else None
+    if champion and live is None:
+        note(
+            f"'{model.name}' had no champion, because its alias or version was deleted by hand. "
+            f"Compared with version {champion.version}, which was live last"
+        )
+    print_decision(decision, model.name, version, live)
+    if champion and champion.damaged and not decision.promoted:
+        note(
+            f"WARNING: nobody can load version {champion.version}. Restore its files from a "
+            f"backup, or make rollback MODEL='{model.name}' TO={version}"
+        )
 
 
 def _scores(fitted: Fitted, data: Prepared) -> dict[str, float]:

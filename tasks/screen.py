@@ -95,7 +95,7 @@ def print_decision(decision: Decision, model: str, version: int, champion: int |
     if decision.promoted:
         told = f"Promoted version {version} of '{model}'"
     elif champion is None:
-        told = f"Registered version {version} of '{model}', which has no champion yet"
+        told = f"Registered version {version} of '{model}', which has no champion"
     else:
         told = f"Kept the champion (version {champion}) of '{model}' over version {version}"
     print(f"{told}: {decision.reason}.", flush=True)
@@ -114,7 +114,8 @@ def print_history(model: str, history: Sequence[Chapter]) -> None:
             f"{float(each.scores[name]):.6g}" if name in each.scores else "-"
             for name in ("test_rmse", "test_r2")
         )
-        print(f"{each.version:7}  {since:19}  {until:19}  {rmse:>10}  {r2:>9}  {each.told}")
+        live = each.version or "none"
+        print(f"{live:>7}  {since:19}  {until:19}  {rmse:>10}  {r2:>9}  {each.told}")
 
 
 def _moment(milliseconds: int) -> str:

@@ -14,6 +14,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from tasks.tracking.moves import PREFIX, promotion_of
 from tasks.tracking.portrait import PORTRAIT
 from tasks.tracking.registry import RegisteredModel, read_model, registered_names
+from tasks.tracking.store import is_absent
 
 PRUNING = "pruning."  # tag of the registered model: a version whose files are being deleted
 
@@ -80,8 +81,10 @@ def _span(run: Run, now: float) -> tuple[float, float]:
 def _run(client: MlflowClient, run_id: str) -> Run | None:
     try:
         return client.get_run(run_id)
-    except MlflowException:  # somebody deleted it for good
-        return None
+    except MlflowException as error:
+        if is_absent(error):  # somebody deleted it for good
+            return None
+        raise
 
 
 def _under_way(client: MlflowClient, run_id: str) -> bool:
@@ -116,5 +119,7 @@ def _delete_files(client: MlflowClient, told: str) -> None:
 def _logged_model(client: MlflowClient, source: str) -> LoggedModel | None:
     try:
         return client.get_logged_model(source.removeprefix("models:/"))
-    except MlflowException:  # deleted already
-        return None
+    except MlflowException as error:
+        if is_absent(error):  # deleted already
+            return None
+        raise

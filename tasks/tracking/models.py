@@ -1,6 +1,10 @@
 """Models that are stored already: finding one, and predicting with it."""
 
 import json
+import pickle
+import re
+import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +13,7 @@ import mlflow.artifacts
 import mlflow.pyfunc
 import numpy as np
 import pyarrow as pa
+import yaml
 from mlflow import MlflowClient
 from mlflow.models.utils import SERVING_INPUT_FILENAME
 
@@ -19,8 +24,25 @@ from regression.scoring import Predict
 from tasks.tracking.pages import every
 from tasks.tracking.registry import CHAMPION, registered_names
 from tasks.tracking.run import quiet
+from tasks.tracking.store import StoreError, is_absent, plainly
 
 Loaded = TypeVar("Loaded")
+NAMED = re.compile(r"runs:/[^/]+/.+|models:/(m-\w+|[^/@]+[/@][^/@]+)")
+# What reading files that are all there raises if their bytes are wrong. A disk, a memory or a
+# network that fails raises something else.
+DAMAGE = (
+    MlflowException, RuntimeError, ValueError, TypeError, LookupError, AttributeError, ImportError,
+    EOFError, SyntaxError, AssertionError, ArithmeticError, FileNotFoundError,
+    pickle.UnpicklingError, zipfile.BadZipFile, yaml.YAMLError,
+)  # fmt: skip
+
+
+class DamagedModelError(InputError):
+    """The store delivered all files of a model, and they cannot be read; `reason` says how."""
+
+    def __init__(self, where: str, uri: str, reason: str) -> None:
+        super().__init__(str(refuse(where, f"a model of this project ({reason})", uri)))
+        self.reason = reason
 
 
 def latest_model() -> str:
@@ -61,8 +83,9 @@ def load_predictor(uri: str) -> tuple[Encoding, Predict]:
 
     Raises:
         InputError: there is no such model, or it is not one of this project's.
+        DamagedModelError: its files cannot be read. StoreError: the store did not deliver them.
     """
-    model = _load(uri)
+    model = _opened(uri, _python_model)
 
     def predict(batch: pa.RecordBatch) -> np.ndarray:
         return model.predict(None, batch.to_pandas()).ravel()
@@ -79,9 +102,9 @@ def load_fitted(uri: str, target: str = "", where: str = "MODEL") -> Fitted:
         where: what an error says is wrong.
 
     Raises:
-        InputError: as load_predictor.
+        As load_predictor.
     """
-    model = _load(uri, where)
+    model = _opened(uri, _python_model, where)
     state = {name: values.double() for name, values in model.module.state_dict().items()}
     intercept = float(state["bias"]) if "bias" in state else 0.0
     return Fitted(target, _encoding(model), intercept, state["weight"].flatten())
@@ -96,15 +119,14 @@ def load_example(uri: str) -> dict[str, Any]:
     """The first rows that the model was logged with, as the body of a request to MLflow's server.
 
     Raises:
-        InputError: as load_predictor.
+        As load_predictor.
     """
-    _load(uri)  # a server would end without a word
 
-    def load() -> dict[str, Any]:
-        folder = Path(mlflow.artifacts.download_artifacts(own_uri(uri)))
+    def read(folder: Path) -> dict[str, Any]:
+        _python_model(folder)  # a server would end without a word
         return json.loads((folder / SERVING_INPUT_FILENAME).read_text())
 
-    return _try(uri, load)
+    return _opened(uri, read)
 
 
 def own_uri(uri: str) -> str:
@@ -127,22 +149,39 @@ def own_uri(uri: str) -> str:
     raise LookupError(f"run {run_id} has no model '{name}'")
 
 
-def _load(uri: str, where: str = "MODEL") -> Any:
+def _python_model(folder: Path) -> Any:
     """The python model of an artifact: LinearModel of tasks/tracking/served_model.py."""
-
-    def load() -> Any:
-        model = mlflow.pyfunc.load_model(own_uri(uri)).unwrap_python_model()
-        if not hasattr(model, "levels"):
-            raise TypeError("it was logged by something else")
-        return model
-
-    return _try(uri, load, where)
+    model = mlflow.pyfunc.load_model(str(folder)).unwrap_python_model()
+    if not hasattr(model, "levels"):
+        raise TypeError("it was logged by something else")
+    return model
 
 
-def _try(uri: str, load: Callable[[], Loaded], where: str = "MODEL") -> Loaded:
+def _opened(uri: str, read: Callable[[Path], Loaded], where: str = "MODEL") -> Loaded:
+    """What a function reads from a copy of a model's files. Raises: as load_predictor."""
     quiet()
-    try:
-        return load()
-    except Exception as error:  # a damaged artifact fails in as many ways as there are bytes
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise refuse(where, f"a model of this project ({reason})", uri) from None
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = _fetch(uri, scratch, where)
+        try:
+            return read(folder)
+        except DAMAGE as error:
+            reason = (str(error).replace(f"{folder}/", "") or type(error).__name__).splitlines()[0]
+            raise DamagedModelError(where, uri, reason[:200].rstrip(".")) from None
+
+
+def _fetch(uri: str, scratch: str, where: str) -> Path:
+    """Copy a model's files into a folder. Raises: as load_predictor, but DamagedModelError."""
+    with plainly():
+        try:
+            folder = Path(mlflow.artifacts.download_artifacts(own_uri(uri), dst_path=scratch))
+        except (LookupError, MlflowException) as error:
+            if isinstance(error, MlflowException) and NAMED.fullmatch(uri) and not is_absent(error):
+                raise
+            reason = str(error).splitlines()[0]
+            raise refuse(where, f"a model of this project ({reason})", uri) from None
+    if folder.is_dir() and not any(folder.iterdir()):
+        raise StoreError(
+            f"the store has no file of {uri}. Is the disk or the bucket of its artifacts away? If "
+            "they are deleted for good, delete the model's version, too."
+        )
+    return folder

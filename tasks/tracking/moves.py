@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from mlflow.entities.model_registry import ModelVersion
 
 PREFIX = "move."
+DELETED = "deleted by hand"
 SCORES = ("test_rmse", "test_mse", "test_r2", "mae")  # tags of a version, as the gate measured
 LONGEST_REASON = 2_000  # of 5,000 characters that a tag of a registered model may have
 
@@ -24,9 +25,10 @@ class Move:
         key: where it stands in the list: the newest version at that time, then a number; sorts.
         at: when, in milliseconds since 1970.
         before: the champion until then; 0 where there was none.
-        to: the champion from then on.
-        kind: "promoted", "rolled back", "moved forward" (by make rollback, to a newer version) or
-            "moved by hand" (an alias set outside this project).
+        to: the champion from then on; 0 if there was none.
+        kind: "promoted", "rolled back", "moved forward" (by make rollback, to a newer version),
+            "moved by hand" (an alias set outside this project) or DELETED (the alias or its
+            version).
         who: the user, or the run that promoted.
         reason: one sentence.
         scores: metric values of a promoted model.
@@ -55,7 +57,7 @@ class Chapter:
 
     Attributes:
         key: sorts.
-        version: its number.
+        version: its number; 0 for a time without a champion.
         since, until: in milliseconds since 1970; no `since`: it was not made champion; no `until`:
             it is live now.
         told: what happened, and why.

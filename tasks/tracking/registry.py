@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from regression.errors import InputError, refuse
 from tasks.lease import exclusive
 from tasks.tracking.moves import (
+    DELETED,
     PREFIX,
     Chapter,
     Move,
@@ -23,6 +24,7 @@ from tasks.tracking.moves import (
 )
 from tasks.tracking.pages import every
 from tasks.tracking.run import open_store, quiet
+from tasks.tracking.store import is_absent
 
 CHAMPION, PREVIOUS = "champion", "previous"
 APPLIED = "applied"  # tag of the registered model: the key of the last move that was carried out
@@ -49,6 +51,13 @@ class RegisteredModel:
     def champion(self) -> ModelVersion | None:
         """The version that is live."""
         return self.versions.get(self.aliases.get(CHAMPION, 0))
+
+    @property
+    def incumbent(self) -> ModelVersion | None:
+        """What a new model must beat: the champion; if its version or alias was deleted by hand,
+        the version that was live last and is still there."""
+        live = (self.versions.get(move.to) for move in reversed(self.moves))
+        return self.champion or next((version for version in live if version), None)
 
     @property
     def moves(self) -> list[Move]:
@@ -81,9 +90,9 @@ class RegisteredModel:
             InputError: there is no champion or no previous one, or `to` is no other version.
         """
         known = ", ".join(map(str, self.versions)) or "none"
-        if self.champion is None:
+        if self.incumbent is None:
             raise InputError(f"MODEL: '{self.name}' has no champion. Its versions: {known}.")
-        live = self.aliases[CHAMPION]
+        live = self.aliases.get(CHAMPION, 0)
         if to is None and self.aliases.get(PREVIOUS) not in self.versions:
             raise InputError(
                 f"TO must name a version, because '{self.name}' had no other champion before "
@@ -98,11 +107,11 @@ class RegisteredModel:
 
     def write(self, before: int, to: int, kind: str, who: str, reason: str) -> Move:
         """Put a move at the end of the list, in one call; carry_out does it."""
-        newest = max(self.versions, default=0)
-        numbers = [int(m.key.split(".")[1]) for m in self.moves if m.key > key_of(newest, 0)]
-        key = key_of(newest, max(numbers, default=0) + 1)
+        known = [tuple(map(int, move.key.split("."))) for move in self.moves]
+        newest, number = max([*known, (max(self.versions, default=0), 0)])
+        key = key_of(newest, number + 1)
         left = fingerprint(self.versions[before].tags) if before in self.versions else ""
-        scores = scores_of(self.versions[to])
+        scores = scores_of(self.versions[to]) if to else {}
         move = Move(key, int(time.time() * 1000), before, to, kind, who, reason, scores, left)
         self.client.set_registered_model_tag(self.name, PREFIX + key, move.to_text())
         return move
@@ -110,9 +119,10 @@ class RegisteredModel:
 
 @contextmanager
 def registered_model(name: str) -> Iterator[RegisteredModel]:
-    """A registered model for as long as nobody else on this machine changes it.
+    """A registered model, while no other command of this checkout changes it.
 
-    It is made where there is none, and what a killed process left undone is done first.
+    It is made if there is none, and what a killed process left undone is done first. Another
+    checkout or machine that shares the store is not kept out.
     """
     quiet()
     with exclusive(f"champion of {name}"):
@@ -122,13 +132,13 @@ def registered_model(name: str) -> Iterator[RegisteredModel]:
         yield carry_out(client, name)
 
 
-def champion_of(name: str) -> ModelVersion | None:
-    """The version that is live; None where there is none, or no such model."""
+def incumbent_of(name: str) -> ModelVersion | None:
+    """The version that a new model must beat; None if there is none, or no such model."""
     quiet()
     if not _exists(open_store(), name):
         return None
     with registered_model(name) as model:
-        return model.champion
+        return model.incumbent
 
 
 def known_model(name: str) -> str:
@@ -163,16 +173,20 @@ def carry_out(client: MlflowClient, name: str) -> RegisteredModel:
     """Let the aliases follow the last move; returns the model as it is then.
 
     `previous` is set before `champion`: killed anywhere between, the next call sets both again.
-    Where the last move was carried out long ago and `champion` stands elsewhere, somebody moved it
-    with other tools: that becomes a move of its own.
+    If the last move was carried out long ago and `champion` stands elsewhere, or nowhere, somebody
+    moved or deleted it with other tools: that becomes a move of its own. A promotion is copied to
+    the model's tags, because the tags of its version go if that is deleted.
     """
     model = read_model(client, name)
     last = model.moves[-1] if model.moves else None
     live = model.aliases.get(CHAMPION, 0)
-    if last and model.tags.get(APPLIED) == last.key and live not in (0, last.to):
-        last = model.write(last.to, live, "moved by hand", "another tool", "the alias was moved")
+    if last and model.tags.get(APPLIED) == last.key and live != last.to:
+        kind, what = ("moved by hand", "moved") if live else (DELETED, "deleted, or its version")
+        last = model.write(last.to, live, kind, "another tool", f"the alias was {what}")
     if last is None or model.tags.get(APPLIED) == last.key:
         return model
+    if PREFIX + last.key not in model.tags:
+        client.set_registered_model_tag(name, PREFIX + last.key, last.to_text())
     for alias, version in ((PREVIOUS, last.before), (CHAMPION, last.to)):
         if version in model.versions:
             client.set_registered_model_alias(name, alias, str(version))
@@ -205,7 +219,7 @@ def _exists(client: MlflowClient, name: str) -> bool:
     try:
         client.get_registered_model(name)
     except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+        if is_absent(error):
             return False
         raise
     return True

@@ -48,6 +48,11 @@ def check_store() -> None:
         )
 
 
+def is_absent(error: MlflowException) -> bool:
+    """Whether the store answered that what was asked for does not exist, and did not just fail."""
+    return error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
 @contextmanager
 def plainly(then: str = "") -> Iterator[None]:
     """Turn what MLflow raises in the body into a StoreError of one line; then: the next step."""

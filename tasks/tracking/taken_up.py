@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from regression.errors import refuse
 from tasks.tracking.run import LEASE_TAG, Run, ended_truly, open_store, quiet
-from tasks.tracking.store import plainly
+from tasks.tracking.store import is_absent, plainly
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def _find(client: MlflowClient, run_id: str) -> MlflowRun:
     try:
         return client.get_run(run_id)
     except MlflowException as error:
-        if error.get_http_status_code() != 404:
+        if not is_absent(error):
             raise
         known = "what a run of this MLflow store left (is MLFLOW_TRACKING_URI the same as then?)"
         raise refuse("FOLDER", known, f"run {run_id}") from None

@@ -98,7 +98,7 @@ def test_data_that_drifted_stops_the_run_before_it_trains_and_registers_nothing(
     bad.unlink()
 
 
-def test_a_champion_that_cannot_be_compared_stays_and_one_that_is_damaged_is_replaced(
+def test_a_champion_that_cannot_be_compared_stays_and_a_damaged_one_until_a_model_is_no_worse(
     days: Workspace,
 ) -> None:
     champion = aliases(days, "days")["champion"]
@@ -109,8 +109,14 @@ def test_a_champion_that_cannot_be_compared_stays_and_one_that_is_damaged_is_rep
     source = days.client.get_model_version("days", str(champion)).source
     place = days.client.get_logged_model(source.removeprefix("models:/")).artifact_location
     next(Path(place).rglob("model.pt2")).unlink()
-    replaced = days.pipeline("days.yaml", without, "drift.action=warn")
-    assert "cannot be loaded" in replaced.out, replaced.err
+    worse = days.pipeline("days.yaml", without, "drift.action=warn")
+    assert f"Kept the champion (version {champion}) of 'days'" in worse.out, worse.err
+    assert "is damaged (" in worse.out
+    assert "and this model is worse" in worse.out
+    assert f"WARNING: nobody can load version {champion}" in worse.out
+    assert aliases(days, "days")["champion"] == champion
+    replaced = days.pipeline("days.yaml")
+    assert "and this model is no worse" in replaced.out, replaced.err
     assert aliases(days, "days")["previous"] == champion
     refused = days.run("flows.rollback", "days")
     assert (refused.status, refused.err.startswith("TO must be a model")) == (2, True)

@@ -92,11 +92,45 @@ def test_a_champion_that_cannot_be_compared_stays():
     assert "'x'" in found.reason
 
 
-def test_a_champion_that_nobody_can_load_is_replaced_by_a_model_that_keeps_the_rest():
-    gone = Champion(3, problem="no such file", broken=True)
-    assert ask(0.1, gone).promoted
-    assert not ask(2.1, gone).promoted
-    assert not ask(0.1, gone, require={"mae": {"max": 0.01}}).promoted
+@pytest.mark.parametrize(
+    ("rmse", "recorded", "promoted", "told"),
+    [
+        (0.9, 1.0, True, "no worse: test_rmse 0.9 against 1 recorded when it was registered"),
+        (1.000009, 1.0, True, "no worse"),  # equal
+        (1.00002, 1.0, False, "worse"),
+        (0.1, None, False, "no test_rmse of it is recorded"),
+    ],
+)
+def test_a_damaged_champion_is_replaced_only_by_a_model_no_worse_than_its_recorded_scores(
+    rmse, recorded, promoted, told
+):
+    damaged = Champion(3, scores(recorded) if recorded else {}, "no zip file", damaged=True)
+    found = ask(rmse, damaged, min_improvement=0.9)
+    assert found.promoted is promoted
+    assert "version 3 is damaged (no zip file)" in found.reason
+    assert told in found.reason
+
+
+def test_a_damaged_champion_lifts_no_other_rule():
+    damaged = Champion(3, scores(9.0), "no zip file", damaged=True)
+    assert ask(0.1, damaged).promoted
+    assert not ask(2.1, damaged).promoted
+    assert not ask(0.1, damaged, require={"mae": {"max": 0.01}}).promoted
+
+
+@pytest.mark.parametrize("metric", ["test_rmse", "test_r2", "mae"])
+def test_scores_within_1e_5_of_each_other_are_equal_whatever_is_asked(metric):
+    for asked in (0.0, 1e-9, 0.5):
+        found = ask(1 - 3e-6, 1.0, metric=metric, min_improvement=asked)
+        assert (found.promoted, "equal to 1e-5" in found.reason) == (False, True)
+    assert ask(1 - 2e-4, 1.0, metric=metric).promoted
+    assert ask(1 - 3e-5, 1.0, metric=metric, min_improvement=0).promoted
+    found = ask(1 - 2e-5, 1.0, metric="test_rmse")
+    assert "less than 0.010% (registry.min_improvement)" in found.reason
+
+
+def test_a_model_that_equals_the_mean_to_rounding_does_not_beat_it():
+    assert not ask(2 - 1e-7, 50.0).promoted
 
 
 def test_what_is_barred_is_kept_however_good_and_even_as_the_first():

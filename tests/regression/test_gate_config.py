@@ -25,7 +25,7 @@ def test_left_out_nothing_is_registered_and_nothing_compared():
 
 def test_only_the_model_is_needed():
     found = config(registry={"model": "ozone"}).registry
-    assert (found.metric, found.min_improvement, found.keep) == ("test_rmse", 0.0, 20)
+    assert (found.metric, found.min_improvement, found.keep) == ("test_rmse", 1e-4, 20)
     assert list(found.limits()) == []
 
 

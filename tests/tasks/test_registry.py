@@ -11,13 +11,15 @@ import torch
 from mlflow import MlflowClient
 from torch import nn
 
+from flows.server import free_port
 from regression.config import Config
 from regression.encoding import Encoding
 from regression.errors import InputError
 from tasks.tracking.artifact import log_model
 from tasks.tracking.housekeeping import prune
-from tasks.tracking.models import default_model, load_fitted, own_uri
+from tasks.tracking.models import DamagedModelError, default_model, load_fitted, own_uri
 from tasks.tracking.moves import barred
+from tasks.tracking.portrait import load_portrait
 from tasks.tracking.registry import (
     RegisteredModel,
     carry_out,
@@ -27,6 +29,7 @@ from tasks.tracking.registry import (
     settle_models,
 )
 from tasks.tracking.run import tracked_run
+from tasks.tracking.store import StoreError, plainly
 
 CONFIG = Config.model_validate({"experiment": "registry", "data": {"kind": "synthetic", "rows": 4}})
 CHANGING = (
@@ -141,7 +144,7 @@ def test_promotions_and_rollbacks_move_the_aliases_and_stand_in_the_history(
     check_whole(client)
 
 
-@pytest.mark.parametrize("calls", range(5))
+@pytest.mark.parametrize("calls", range(6))
 def test_killed_before_any_call_a_promotion_is_whole_or_not_begun(
     client: MlflowClient, dying: Callable[[int], None], calls: int
 ) -> None:
@@ -187,6 +190,44 @@ def test_an_alias_moved_with_another_tool_stays_and_stands_in_the_history(
     assert aliases(client) == (1, 2)
     assert add() == 3
     assert aliases(client) == (3, 1)
+
+
+@pytest.mark.parametrize("what", ["alias", "version"])
+def test_a_champion_deleted_by_hand_stands_in_the_history_and_what_was_live_last_is_to_beat(
+    client: MlflowClient, what: str
+) -> None:
+    add()
+    add()
+    if what == "alias":
+        client.delete_registered_model_alias("m", "champion")
+    else:
+        client.delete_model_version("m", "2")
+    left = 2 if what == "alias" else 1
+    for _ in range(2):  # it is noticed once
+        with registered_model("m") as model:
+            assert (model.champion, int(model.incumbent.version)) == (None, left)
+            assert [(m.kind, m.before, m.to) for m in model.moves] == [
+                ("promoted", 0, 1), ("promoted", 1, 2), ("deleted by hand", 2, 0),
+            ]  # fmt: skip
+            deleted = model.history[-1]
+    assert (deleted.version, deleted.until) == (0, None)
+    assert deleted.told.startswith("deleted by hand by another tool: the alias was deleted")
+    assert aliases(client) == (None, left)
+    roll_back()
+    assert aliases(client)[0] == left
+    assert add() == 3
+    check_whole(client)
+
+
+def test_without_any_version_that_was_live_there_is_nothing_to_beat(client: MlflowClient) -> None:
+    add()
+    client.delete_model_version("m", "1")
+    with registered_model("m") as model:
+        assert model.incumbent is None
+        with pytest.raises(InputError, match="has no champion"):
+            model.move_to(None)
+    assert add() == 2
+    assert aliases(client) == (2, None)
 
 
 def test_what_was_rolled_back_is_barred_until_somebody_moves_back_to_it(
@@ -256,8 +297,41 @@ def test_a_stored_models_numbers_are_read_and_a_damaged_one_is_refused(
     folder = Path(client.get_logged_model(uri.removeprefix("models:/")).artifact_location)
     stored = next(folder.rglob("model.pt2"))
     stored.write_bytes(stored.read_bytes()[:100])
-    with pytest.raises(InputError, match="TO must be a model of this project"):
+    with pytest.raises(DamagedModelError, match="TO must be a model of this project"):
         load_fitted(uri, where="TO")
+    stored.unlink()
+    with pytest.raises(DamagedModelError, match=r"\(.*No such file.*model.pt2"):
+        load_fitted(uri)
+
+
+def test_a_model_that_the_store_does_not_deliver_is_not_damaged(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, run_id = logged()
+    (tmp_path / "mlruns").rename(tmp_path / "away")
+    with pytest.raises(StoreError, match=f"no file of {uri}"):
+        load_fitted(uri)
+    (tmp_path / "away").rename(tmp_path / "mlruns")
+    encoding = next((tmp_path / "mlruns").rglob("encoding.json"))
+    encoding.rename(tmp_path / "kept")
+    encoding.symlink_to(encoding)  # the system refuses to read it, also to root
+    with pytest.raises(OSError, match="symbolic links"):
+        load_fitted(uri)
+    encoding.unlink()
+    (tmp_path / "kept").rename(encoding)
+    assert load_fitted(uri).weights.tolist() == [1.0]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(StoreError, match="does not answer"):
+        load_fitted(uri)
+    with pytest.raises(StoreError, match="does not answer"), plainly():
+        load_portrait(run_id)
+
+
+@pytest.mark.parametrize("uri", ["nonsense", "models:/", "models:/m", "foo://x/y", "models:/m/9"])
+def test_a_name_that_names_no_model_is_wrong_input(client: MlflowClient, uri: str) -> None:
+    with pytest.raises(InputError, match=f"Got '{uri}' instead"):
+        load_fitted(uri)
 
 
 def test_old_versions_go_with_their_files_but_never_the_champion_nor_the_previous_one(
