@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.models.utils import SERVING_INPUT_FILENAME
 
 from regression.encoding import Encoding
@@ -104,10 +105,17 @@ def load_fitted(uri: str, target: str = "", where: str = "MODEL") -> Fitted:
     Raises:
         As load_predictor.
     """
-    model = _opened(uri, _python_model, where)
-    state = {name: values.double() for name, values in model.module.state_dict().items()}
-    intercept = float(state["bias"]) if "bias" in state else 0.0
-    return Fitted(target, _encoding(model), intercept, state["weight"].flatten())
+
+    def read(folder: Path) -> Fitted:
+        model = _python_model(folder)
+        state = {name: values.double() for name, values in model.module.state_dict().items()}
+        encoding, weights = _encoding(model), state["weight"].flatten()
+        if len(weights) != len(encoding.features):
+            raise ValueError(f"{len(weights)} weights for {len(encoding.features)} features")
+        intercept = float(state["bias"]) if "bias" in state else 0.0
+        return Fitted(target, encoding, intercept, weights)
+
+    return _opened(uri, read, where)
 
 
 def _encoding(model: Any) -> Encoding:

@@ -296,9 +296,17 @@ def test_a_stored_models_numbers_are_read_and_a_damaged_one_is_refused(
     assert (fitted.intercept, fitted.weights.tolist()) == (0.5, [2.5])
     folder = Path(client.get_logged_model(uri.removeprefix("models:/")).artifact_location)
     stored = next(folder.rglob("model.pt2"))
-    stored.write_bytes(stored.read_bytes()[:100])
+    whole = stored.read_bytes()
+    stored.write_bytes(whole[:100])
     with pytest.raises(DamagedModelError, match="TO must be a model of this project"):
         load_fitted(uri, where="TO")
+    encoding = next(folder.rglob("encoding.json"))
+    intact = encoding.read_text()
+    stored.write_bytes(whole)
+    encoding.write_text(intact.replace('["x"]', '["x", "z"]'))
+    with pytest.raises(DamagedModelError, match="1 weights for 2 features"):
+        load_fitted(uri)
+    encoding.write_text(intact)
     stored.unlink()
     with pytest.raises(DamagedModelError, match=r"\(.*No such file.*model.pt2"):
         load_fitted(uri)
