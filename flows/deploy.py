@@ -36,6 +36,11 @@ def hand_over(pool: str, path: str, overrides: Sequence[str]) -> None:
             "such a server: make schedule."
         )
     config = load_scheduled(path, overrides)
+    if any(override.startswith("notify") for override in overrides):
+        raise InputError(
+            f"notify must stand in {path} itself: workers read it there, and never take it from "
+            "the server. Got it as key=value."
+        )
     with prefect_server():
         from prefect.client.orchestration import get_client
         from prefect.exceptions import ObjectNotFound
@@ -48,7 +53,7 @@ def hand_over(pool: str, path: str, overrides: Sequence[str]) -> None:
             except ObjectNotFound:
                 known = "a work pool (prefect work-pool create --type process NAME)"
                 raise refuse("POOL", known, pool) from None
-            made = deploy(client, config, deployment_name(config), pool)
+            made = deploy(client, config, deployment_name(config), pool, path)
     print(f"Deployment 'pipeline/{made.name}' is run by the workers of '{pool}'.")
 
 

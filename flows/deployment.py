@@ -1,5 +1,6 @@
 """The deployment: what Prefect knows of a scheduled retraining."""
 
+import os
 import shlex
 import sys
 from datetime import timedelta
@@ -22,15 +23,17 @@ from pydantic import ValidationError
 from flows.environment import ROOT
 from flows.pipeline_flow import pipeline
 from regression.config import Config
-from regression.errors import refuse
-from regression.schedule_config import Schedule
+from regression.config_file import read_yaml, validated
+from regression.errors import InputError, refuse
+from regression.schedule_config import Notify, Schedule
+from tasks.screen import note
 
 # of `every`: the same moments after a restart
 ANCHOR = "2020-01-01T00:00:00Z"
 
 
 def deploy(
-    client: SyncPrefectClient, config: Config, name: str, pool: str | None = None
+    client: SyncPrefectClient, config: Config, name: str, pool: str | None = None, path: str = ""
 ) -> Deployment:
     """Make the deployment what the configuration says; a pause made in Prefect stays.
 
@@ -42,6 +45,7 @@ def deploy(
         name: of the deployment.
         pool: a work pool of the kind `process` whose workers run it, one run at a time, in a
             checkout at the same place as this one; None: `make schedule` does.
+        path: of the configuration, where workers read whom to notify.
     """
     before = _known(client, name)
     running = before is None or not before.schedules or any(s.active for s in before.schedules)
@@ -51,22 +55,32 @@ def deploy(
         schedules=[times],
         paused=bool(before and before.paused),
         parameters={"config": config.model_dump(mode="json")},
-        **(_by_workers_of(pool) if pool else {}),
+        **(_by_workers_of(pool, path) if pool else {}),
     )
     return client.read_deployment(deployment.apply())
 
 
-def _by_workers_of(pool: str) -> dict[str, Any]:
+def _by_workers_of(pool: str, path: str) -> dict[str, Any]:
     """What a deployment says beside for a worker: our own command takes the lease and the lock."""
     one_at_a_time = ConcurrencyLimitConfig(
         limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
     )
-    command = f"{shlex.quote(sys.executable)} -m flows.retraining"
+    command = shlex.join([sys.executable, "-m", "flows.retraining", os.path.abspath(path)])
     return {
         "work_pool_name": pool,
         "job_variables": {"command": command, "working_dir": str(ROOT)},
         "concurrency_limit": one_at_a_time,
     }
+
+
+def notify_in(path: str = "") -> dict[str, Any] | None:
+    """The section `notify` of a configuration's file on this machine; what is wrong is a note."""
+    try:
+        section = read_yaml(path).get("notify")
+        return section and validated(section, f"{path}: notify", Notify).model_dump(mode="json")
+    except InputError as error:
+        note(f"nobody will be notified: {error}")
+        return None
 
 
 def is_paused(deployment: Deployment) -> bool:

@@ -57,7 +57,8 @@ def run(config: Config, name: str) -> None:
     check_store()
     settle()
     quick = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
-    with lease() as lease_name, tags(lease_name), quick:
+    notify = config.model_dump(mode="json")["notify"]
+    with lease(notify) as lease_name, tags(lease_name), quick:
         say_where(on_cluster(pipeline)(config, name), config.experiment)
 
 

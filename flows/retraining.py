@@ -1,21 +1,26 @@
-"""One scheduled run, in a process of its own: `python -m flows.retraining [FLOW_RUN_ID]`.
+"""One scheduled run, in a process of its own.
 
-`make schedule` starts it, and it ends with it: when standard input closes, the run is interrupted.
-What is slow to import is imported after that watch has begun. A Prefect worker starts it without an
-argument and names the flow run in the environment.
+`python -m flows.retraining --scheduled FLOW_RUN_ID`: `make schedule` starts it, and it ends with
+it: when standard input closes, the run is interrupted. What is slow to import is imported after
+that watch has begun. The first line of the input says whom to notify, as JSON.
+
+`python -m flows.retraining CONFIG`: a Prefect worker starts it, and names the flow run in the
+environment. Whom to notify stands in the configuration's file on this machine.
 """
 
 import contextlib
+import json
 import os
 import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flows.command import FAILED, leave, run_command
 from flows.environment import prepare_environment
+from tasks.screen import note
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -28,17 +33,27 @@ BY_WORKER = "PREFECT__FLOW_RUN_ID"
 def main() -> int:
     """Run the command; returns its exit status."""
     prepare_environment()
-    if not sys.argv[1:]:
-        return run_command(lambda: retrain(UUID(os.environ[BY_WORKER]), by_worker=True))
+    if sys.argv[1:2] != ["--scheduled"]:
+        return run_command(_retrain_by_worker)
+    notify = json.loads(sys.stdin.buffer.readline() or "null")
     threading.Thread(target=_end_with_the_starter, daemon=True).start()
-    return run_command(lambda: retrain(UUID(sys.argv[1])))
+    return run_command(lambda: retrain(UUID(sys.argv[2]), notify))
 
 
-def retrain(flow_run_id: UUID, by_worker: bool = False) -> None:
+def _retrain_by_worker() -> None:
+    from flows.deployment import notify_in
+
+    notify = notify_in(*sys.argv[1:])
+    retrain(UUID(os.environ[BY_WORKER]), notify, by_worker=True)
+
+
+def retrain(flow_run_id: UUID, notify: dict[str, Any] | None, by_worker: bool = False) -> None:
     """Run what a deployment's flow run asks for, or skip it while its model is being trained.
 
     Args:
         flow_run_id: of a run that is due.
+        notify: the section of our own configuration; the one in the run's parameters counts for
+            nothing, since whoever reaches the server can write it.
         by_worker: whether a worker has taken it already, and nobody settles what runs before it
             left behind.
     """
@@ -55,16 +70,27 @@ def retrain(flow_run_id: UUID, by_worker: bool = False) -> None:
         settle()
     with get_client(sync_client=True) as client, contextlib.ExitStack() as held:
         flow_run = client.read_flow_run(flow_run_id)
+        _put_own(notify, flow_run.parameters["config"])
         try:
             held.enter_context(only_retraining(model_of(flow_run)))
         except BlockingIOError as error:
             skip(client, flow_run_id, f"skipped: {error}")
             return
-        if _take(client, flow_run, held.enter_context(lease()), by_worker):
+        if _take(client, flow_run, held.enter_context(lease(notify)), by_worker):
             check_runner(wanted := RunsOn.of(flow_run.parameters["config"]))
             held.enter_context(connected_to(held.enter_context(cluster(wanted))))
             recorded = run_flow(on_cluster(pipeline), flow_run=flow_run)
             say_where(recorded, flow_run.parameters["config"]["experiment"])
+
+
+def _put_own(notify: dict[str, Any] | None, parameters: dict[str, Any]) -> None:
+    """Put our own section in the place of the one that came as a run parameter."""
+    if parameters.get("notify") not in (None, notify):
+        note(
+            "notify in the run's parameters is ignored: only what stands in the configuration that "
+            "the scheduler or worker read counts"
+        )
+    parameters["notify"] = notify
 
 
 def _take(

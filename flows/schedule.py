@@ -85,7 +85,7 @@ def _serving(config: Config) -> Iterator[tuple[StandingServer, "Scheduler"]]:
         deployment = deploy(client, config, name)
         quiet()
         open_store()  # settle needs it ready when there is little time
-        scheduler = Scheduler(client, deployment, server)
+        scheduler = Scheduler(client, deployment, server, config.model_dump(mode="json")["notify"])
         ending.callback(_settle_in_time)
         ending.callback(scheduler.stop)
         _introduce(config, deployment, server)

@@ -1,12 +1,14 @@
 """The scheduler: starts the runs that are due, one at a time, and sees each to its end."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -34,15 +36,17 @@ class Retraining:
     cancelled: bool = False
 
     @classmethod
-    def start(cls, flow_run_id: UUID, server: StandingServer) -> "Retraining":
-        """Start a process that ends when this one does."""
+    def start(cls, flow_run_id: UUID, server: StandingServer, notify: Any) -> "Retraining":
+        """Start a process that ends when this one does; it is told whom to notify."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.retraining", str(flow_run_id)],
+            [sys.executable, "-m", "flows.retraining", "--scheduled", str(flow_run_id)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             pass_fds=server.pipe,  # the server lives until the run's last state is written
             start_new_session=True,  # Ctrl-C reaches it through this process alone
         )
+        process.stdin.write(json.dumps(notify).encode() + b"\n")
+        process.stdin.flush()
         return cls(flow_run_id, process)
 
     @property
@@ -66,14 +70,22 @@ class Retraining:
 class Scheduler:
     """Looks, once a step, at the run under way and at what is due.
 
+    Args:
+        notify: the section of the configuration that this command read.
+
     Attributes:
         running: the run under way, if any.
     """
 
     def __init__(
-        self, client: SyncPrefectClient, deployment: Deployment, server: StandingServer
+        self,
+        client: SyncPrefectClient,
+        deployment: Deployment,
+        server: StandingServer,
+        notify: dict[str, Any] | None,
     ) -> None:
         self._client, self._deployment, self._server = client, deployment, server
+        self._notify = notify
         self.running: Retraining | None = None
 
     def step(self) -> None:
@@ -113,7 +125,7 @@ class Scheduler:
             self._skip(flow_run, f"skipped: {error}")
             return
         say(f"Retraining '{flow_run.name}' starts.")
-        self.running = Retraining.start(flow_run.id, self._server)
+        self.running = Retraining.start(flow_run.id, self._server, self._notify)
 
     def _skip(self, flow_run: FlowRun, reason: str) -> None:
         skip(self._client, flow_run.id, reason)
@@ -143,7 +155,7 @@ class Scheduler:
             state = Cancelled(message="cancelled in Prefect")
         elif state.is_scheduled():  # it ended before it could take the run
             state = Crashed(message=REASON)
-            tell(flow_run, state)
+            tell(self._notify, flow_run, state)
         if state is not flow_run.state:
             self._client.set_flow_run_state(flow_run.id, state, force=True)
         say(f"Retraining '{flow_run.name}' ended: {state.name}. {state.message or ''}".strip())

@@ -12,10 +12,11 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 REASON = "its process ended without a word (killed, or the machine stopped)"
-_held: list[str] = []
+_held: list[tuple[str, dict[str, Any]]] = []  # name, and what is written in it
 
 
 def _folder() -> Path:
@@ -63,36 +64,49 @@ def only_retraining(model: str | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def lease() -> Iterator[str]:
+def lease(notify: dict[str, Any] | None = None) -> Iterator[str]:
     """Hold a lease; yields its name. It is gone when the body ends well.
 
     Otherwise it stays behind, unlocked, so that settle looks once more: whatever was setting things
     right may have been interrupted, or have met a server that does not answer.
+
+    Args:
+        notify: the section of the configuration that this process read, for whoever has to tell
+            how the run ended.
     """
+    word = {"notify": notify}
     name = uuid.uuid4().hex[:12]
     path = _folder() / name
     new = path.parent.parent / name
     with new.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        json.dump(word, lock)
+        lock.flush()
         new.rename(path)  # settle never meets a living lease that is not locked yet
-        _held.append(name)
+        _held.append((name, word))
         try:
             yield name
         finally:
-            _held.remove(name)
+            _held.remove((name, word))
         path.unlink()
 
 
 def held_lease() -> str:
     """The name of the lease that this process holds; a process runs one experiment at a time."""
-    return _held[-1]
+    return _held[-1][0]
+
+
+def held_notify() -> dict[str, Any] | None:
+    """Whom to tell of the run under the lease that this process holds."""
+    return _held[-1][1]["notify"]
 
 
 def leave_word(status: str, reason: str) -> None:
     """Say in the lease how its runs ended, for settle to tell a store that is away just now."""
     if _held:
-        word = json.dumps({"status": status, "reason": reason})
-        (_folder() / _held[-1]).write_text(word)
+        name, word = _held[-1]
+        word["ended"] = {"status": status, "reason": reason}
+        (_folder() / name).write_text(json.dumps(word))
 
 
 def settle() -> None:
@@ -108,22 +122,22 @@ def settle() -> None:
             except BlockingIOError:
                 continue  # its process lives
             if path.exists():
-                _settle(path.name, path.read_text())
+                _settle(path.name, json.loads(path.read_text() or "{}"))
                 path.unlink()
 
 
-def _settle(name: str, word: str) -> None:
+def _settle(name: str, word: dict[str, Any]) -> None:
     from tasks.tracking.registry import settle_models
     from tasks.tracking.run import end_runs
     from tasks.tracking.store import check_store
 
-    ended = json.loads(word or "null") or {"status": "KILLED", "reason": REASON}
+    ended = word.get("ended") or {"status": "KILLED", "reason": REASON}
     check_store()
-    _crash_flow_runs(name)
+    _crash_flow_runs(name, word.get("notify"))
     settle_models(end_runs(name, **ended))
 
 
-def _crash_flow_runs(name: str) -> None:
+def _crash_flow_runs(name: str, notify: dict[str, Any] | None) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.states import Crashed
@@ -137,4 +151,4 @@ def _crash_flow_runs(name: str) -> None:
         for flow_run in client.read_flow_runs(flow_run_filter=mine):
             crashed = Crashed(message=REASON)
             client.set_flow_run_state(flow_run.id, crashed, force=True)
-            tell(flow_run, crashed)
+            tell(notify, flow_run, crashed)

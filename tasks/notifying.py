@@ -1,6 +1,8 @@
 """Telling people how a run ended, by any service that Apprise knows.
 
-What goes wrong here is a note on the screen: it never changes how the run ended.
+Whom to tell is what stands in the configuration that a command read itself, never in a flow run's
+parameters: whoever can reach Prefect's server writes those, and addresses name environment
+variables. What goes wrong here is a note on the screen: it never changes how the run ended.
 """
 
 import logging
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from regression.errors import InputError, refuse
 from regression.schedule_config import Notify
+from tasks.lease import held_notify
 from tasks.screen import note
 
 if TYPE_CHECKING:
@@ -39,17 +42,18 @@ def check_addresses(notify: Notify) -> None:
 
 def tell_how_it_ended(flow: "Flow", flow_run: "FlowRun", state: "State") -> None:
     """Prefect's hook at the end of a flow run."""
-    tell(flow_run, state)
+    tell(held_notify(), flow_run, state)
 
 
-def tell(flow_run: "FlowRun", state: "State") -> None:
-    """Send what `notify` in the flow run's configuration asks for; waits a few seconds at most."""
+def tell(notify: dict[str, Any] | None, flow_run: "FlowRun", state: "State") -> None:
+    """Send what a section `notify` asks for; waits a few seconds at most."""
+    if not notify:
+        return
     try:
-        config = flow_run.parameters["config"]
-        notify = Notify.model_validate(config["notify"]) if config.get("notify") else None
-        outcome = "success" if state.is_completed() else "failure"
-        if notify and outcome in notify.on:
-            _send(list(_expanded(notify)), *_message(config, flow_run.name, state))
+        asked = Notify.model_validate(notify)
+        if ("success" if state.is_completed() else "failure") in asked.on:
+            message = _message(flow_run.parameters["config"], flow_run.name, state)
+            _send(list(_expanded(asked)), *message)
     except Exception as error:
         note(f"nobody was notified: {_without_secrets(error)}")
 

@@ -5,14 +5,16 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from regression.drift import DriftReport
-from regression.gate import Decision
-from regression.training import Trained
-from tasks.tracking.moves import Chapter
+if TYPE_CHECKING:  # commands show things before what is slow to import is there
+    from regression.drift import DriftReport
+    from regression.gate import Decision
+    from regression.training import Trained
+    from tasks.tracking.moves import Chapter
 
 EVERY_EPOCHS = 100
 MOST_LINES = 25  # of coefficients
@@ -25,7 +27,7 @@ def print_epoch(epoch: int, epochs: int, loss: float, last: bool = False) -> Non
         print(f"Epoch [{epoch}/{epochs}], Loss: {loss:.4f}", flush=True)
 
 
-def print_fit(trained: Trained, metrics: Mapping[str, float], counts: Mapping[str, int]) -> None:
+def print_fit(trained: "Trained", metrics: Mapping[str, float], counts: Mapping[str, int]) -> None:
     """What the data says beside the model: rows, scores, and the exact answer."""
     rows = counts["rows_new"] + counts["rows_reused"]
     files = counts["files_new"] + counts["files_reused"]
@@ -60,7 +62,7 @@ def print_fit(trained: Trained, metrics: Mapping[str, float], counts: Mapping[st
     _print_coefficients(trained)
 
 
-def _print_coefficients(trained: Trained) -> None:
+def _print_coefficients(trained: "Trained") -> None:
     exact = trained.plan.optimum.coefficients
     lines = list(zip([trained.intercept, *trained.weights.tolist()], exact, strict=True))
     width = max(len(best.name) for best in exact[:MOST_LINES])
@@ -73,7 +75,7 @@ def _print_coefficients(trained: Trained) -> None:
     sys.stdout.flush()
 
 
-def print_drift(report: DriftReport, version: int) -> None:
+def print_drift(report: "DriftReport", version: int) -> None:
     """Today's data against that of the champion, in two lines."""
     metrics, furthest = report.metrics(), report.furthest
     print(
@@ -90,7 +92,7 @@ def print_drift(report: DriftReport, version: int) -> None:
         )
 
 
-def print_decision(decision: Decision, model: str, version: int, champion: int | None) -> None:
+def print_decision(decision: "Decision", model: str, version: int, champion: int | None) -> None:
     """What the gate said, in one line."""
     if decision.promoted:
         told = f"Promoted version {version} of '{model}'"
@@ -101,7 +103,7 @@ def print_decision(decision: Decision, model: str, version: int, champion: int |
     print(f"{told}: {decision.reason}.", flush=True)
 
 
-def print_history(model: str, history: Sequence[Chapter]) -> None:
+def print_history(model: str, history: "Sequence[Chapter]") -> None:
     """Which version of a model was live when, the oldest first."""
     if not history:
         print(f"'{model}' has no version yet.")

@@ -18,6 +18,11 @@ print(json.dumps(dict(os.environ)))
 """
 
 
+def is_command(path: Path) -> bool:
+    """Whether a module prepares the environment itself."""
+    return "prepare_environment()" in path.read_text()
+
+
 def test_logins_are_taken_out_of_the_servers_addresses(tmp_path: Path) -> None:
     given = {
         "PREFECT_HOME": str(tmp_path),
@@ -51,3 +56,14 @@ def test_closed_standard_streams_are_the_null_device(tmp_path: Path) -> None:
     closed = ["bash", "-c", 'exec "$@" <&- >&- 2>&-', "-", sys.executable, "-c", STREAMS, str(out)]
     subprocess.run(closed, cwd=ROOT, check=True)
     assert out.read_text() == f"{['/dev/null'] * 3} 3 0 None"
+
+
+COMMANDS = sorted(path.stem for path in (ROOT / "flows").glob("*.py") if is_command(path))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_imported_before_what_reads_the_environment(name: str) -> None:
+    """prefect and mlflow take their settings when they are imported, which is before they are set
+    if a command's module imports them."""
+    asked = f"import sys, flows.{name}; print({{'prefect', 'mlflow', 'torch'}} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", asked], cwd=ROOT) == b"set()\n"

@@ -9,7 +9,8 @@ from itertools import pairwise
 import pytest
 
 from tests.flows.conftest import Workspace, eventually
-from tests.flows.scheduling import UNDER_WAY, Scheduled
+from tests.flows.scheduling import UNDER_WAY, Scheduled, kill
+from tests.webhook import Webhook
 
 pytestmark = pytest.mark.slow
 LONG = ("training.epochs=100000000", "training.learning_rate=1e-9")
@@ -151,3 +152,28 @@ def test_two_schedules_started_together_each_have_a_server_and_retrain(
     finally:
         if other.process:
             other.kill_all()
+
+
+def test_a_run_that_anybody_asks_for_sends_nobody_a_secret(
+    scheduled: Scheduled, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parameters name an address and a variable; it ends well, and another is killed."""
+    monkeypatch.setenv("HOOK_TOKEN", "s3cret")
+    address = f"json://127.0.0.1:{webhook.server_port}"
+    scheduled.start("schedule.every=600", f"notify.to=['{address}/own']", "notify.on=[success]")
+    deployment = scheduled.api("deployments/filter")[0]
+    config = deployment["parameters"]["config"]
+    config["notify"] = {"to": [f"{address}/${{HOOK_TOKEN}}"], "on": ["success", "failure"]}
+    ask = f"deployments/{deployment['id']}/create_flow_run"
+    for epochs in (10, 100_000_000):
+        config["training"] |= {"epochs": epochs, "learning_rate": 1e-9}
+        scheduled.api(ask, state={"type": "SCHEDULED"}, parameters={"config": config})
+        if epochs == 10:
+            scheduled.completed()
+    kill(scheduled.retraining())
+    eventually(lambda: scheduled.flow_runs("CRASHED"))
+    assert [path for path, _ in webhook.told] == ["/own"]
+    assert scheduled.said("notify in the run's parameters is ignored")
+    assert scheduled.stop() == 0
+    run = scheduled.workspace.runs(scheduled.name)[-1]
+    assert "HOOK_TOKEN" not in str(run.data.params)

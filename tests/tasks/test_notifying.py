@@ -1,5 +1,6 @@
 """A webhook on this machine is told how runs end, and no secret is shown."""
 
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -8,14 +9,14 @@ from prefect.states import Completed, Crashed, Failed, State
 
 from regression.errors import InputError
 from regression.schedule_config import Notify
-from tasks.notifying import check_addresses, tell
+from tasks.lease import lease
+from tasks.notifying import check_addresses, tell, tell_how_it_ended
 from tests.webhook import Webhook
 
 
-def flow_run(address: str, **notify: object) -> FlowRun:
-    config = {"experiment": "e", "registry": {"model": "ozone"}}
-    config["notify"] = {"to": [address], **notify}
-    return FlowRun(flow_id=uuid4(), name="brisk-otter", parameters={"config": config})
+def flow_run(**config: object) -> FlowRun:
+    named = {"experiment": "e", "registry": {"model": "ozone"}, **config}
+    return FlowRun(flow_id=uuid4(), name="brisk-otter", parameters={"config": named})
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,8 @@ def flow_run(address: str, **notify: object) -> FlowRun:
 def test_what_is_asked_for_is_told(
     webhook: Webhook, state: State, on: list[str], expected: str | None
 ) -> None:
-    tell(flow_run(f"json://127.0.0.1:{webhook.server_port}/hook", on=on), state)
+    to = [f"json://127.0.0.1:{webhook.server_port}/hook"]
+    tell({"to": to, "on": on}, flow_run(), state)
     assert [body["title"] for _, body in webhook.told] == ([expected] if expected else [])
     assert all("brisk-otter" in body["message"] for _, body in webhook.told)
     assert all((state.message or "") in body["message"] for _, body in webhook.told)
@@ -43,13 +45,25 @@ def test_variables_stand_for_secrets_that_are_never_shown(
     monkeypatch.setenv("HOOK_TOKEN", "s3cret")
     address = f"json://127.0.0.1:{webhook.server_port}/${{HOOK_TOKEN}}"
     webhook.status = 500
-    tell(flow_run(address), Failed(message="y is text"))
+    tell({"to": [address]}, flow_run(), Failed(message="y is text"))
     webhook.server_close()
-    tell(flow_run(address), Failed(message="y is text"))
+    tell({"to": [address]}, flow_run(), Failed(message="y is text"))
     assert webhook.told[0][0] == "/s3cret"
     out, err = capfd.readouterr()
     assert "not everybody was notified" in out
     assert "s3cret" not in out + err
+
+
+def test_a_flow_runs_parameters_say_nothing_of_whom_to_tell(
+    webhook: Webhook, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.setenv("HOOK_TOKEN", "s3cret")
+    planted = flow_run(notify={"to": [f"json://127.0.0.1:{webhook.server_port}/${{HOOK_TOKEN}}"]})
+    tell(None, planted, Failed())
+    with lease({"to": [f"json://127.0.0.1:{webhook.server_port}/own"]}):
+        tell_how_it_ended(None, planted, Failed())
+    assert [path for path, _ in webhook.told] == ["/own"]
 
 
 def test_a_service_that_hangs_holds_nothing_up(
@@ -57,12 +71,12 @@ def test_a_service_that_hangs_holds_nothing_up(
 ) -> None:
     monkeypatch.setattr("tasks.notifying.PATIENCE_SECONDS", 0.5)
     webhook.answers.clear()
-    tell(flow_run(f"json://127.0.0.1:{webhook.server_port}"), Failed())
+    tell({"to": [f"json://127.0.0.1:{webhook.server_port}"]}, flow_run(), Failed())
     assert "not everybody was notified" in capsys.readouterr().out
 
 
 def test_a_variable_that_is_not_set_is_a_note_and_no_error(capsys) -> None:
-    tell(flow_run("json://127.0.0.1/${NOT_SET_HERE}"), Failed())
+    tell({"to": ["json://127.0.0.1/${NOT_SET_HERE}"]}, flow_run(), Failed())
     assert "NOT_SET_HERE is not: export it" in capsys.readouterr().out
 
 
