@@ -1,22 +1,15 @@
-"""What columns a file has, and which of them a table uses."""
+"""Which columns of a file a table uses, and as what."""
 
-import csv
-import io
-from collections.abc import Sequence
+import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from regression.config import TableData
+from regression.dialect import AUTO, Dialect
+from regression.doubts import long_integers, numbers_as_text
 from regression.errors import InputError, refuse
 from regression.files import DataFile
-
-Kind = Literal["number", "boolean", "text", "other", "unknown"]
-BOOLEANS = ("true", "True", "TRUE", "false", "False", "FALSE")
-HEAD_BYTES = 1 << 20
-MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
+from regression.header import Header, Kind, read_header
 
 
 @dataclass(frozen=True)
@@ -29,7 +22,12 @@ class Columns:
         categorical: each categorical feature with its given levels; (): found in the pass.
         target: the column to predict.
         left_out: columns that are no feature because they hold no numbers.
+        index: columns that are no feature because they only number or name the rows.
+        texts: those of left_out that hold text; numbers there in another file are an error.
+        ignored: columns in which files may differ: indexes, and what data.exclude names.
         whole: the names of all columns, where features were not named and so all files must agree.
+        dialect: how CSV files are written, as far as that is given.
+        warnings: what looks wrong in the first file, a line each.
     """
 
     kinds: dict[str, Kind]
@@ -37,7 +35,12 @@ class Columns:
     categorical: dict[str, tuple[str, ...]]
     target: str
     left_out: tuple[str, ...] = ()
+    index: tuple[str, ...] = ()
+    texts: frozenset[str] = frozenset()
+    ignored: frozenset[str] = frozenset()
     whole: frozenset[str] = frozenset()
+    dialect: Dialect = AUTO
+    warnings: tuple[str, ...] = ()
 
     @property
     def reading(self) -> dict[str, Kind]:
@@ -52,119 +55,120 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
         InputError: the file cannot be read, a named column is missing or not of numbers, names
             stand twice, or no feature is left.
     """
-    kinds = column_kinds(file)
-    levels = data.categorical if isinstance(data.categorical, dict) else {}
-    for key, names in (
-        ("target", [data.target]),
-        ("features", data.features or []),
-        ("categorical", list(data.categorical)),
-    ):
-        for name in names:
-            _check_column(f"data.{key}", name, kinds, file, text=key == "categorical")
-    taken = {data.target, *data.categorical}
-    rest = [name for name in kinds if name not in taken]
-    numeric = data.features or [n for n in rest if kinds[n] in ("number", "boolean", "unknown")]
-    left_out = [] if data.features else [n for n in rest if n not in numeric]
+    header = read_header(file, data.dialect)
+    _check_names(data, file, header)
+    taken = {data.target, *data.categorical, *data.exclude}
+    index = tuple(name for name in header.kinds if name in header.index - taken)
+    rest = [name for name in header.kinds if name not in taken.union(index)]
+    wanted = [name for name in data.features or rest if name not in data.categorical]
+    texts = [name for name in (data.target, *wanted) if header.kinds[name] == "text"]
+    doubts = numbers_as_text(file, header, texts)
+    for key, names in (("target", [data.target]), ("features", wanted if data.features else [])):
+        _check_numbers(f"data.{key}", names, file, header, doubts)
+    numeric = [name for name in wanted if header.kinds[name] not in ("text", "other")]
     if not numeric and not data.categorical:
         raise InputError(
             f"{file.uri}: has no numeric column besides the target '{data.target}'. "
-            f"Its columns: {', '.join(kinds)}."
+            f"Its columns: {header.named()}."
         )
-    used = [*numeric, *data.categorical, data.target]
+    levels = data.categorical if isinstance(data.categorical, dict) else {}
     return Columns(
-        kinds={name: _as_number(kinds[name]) for name in used},
+        kinds={n: _as_number(header.kinds[n]) for n in (*numeric, *data.categorical, data.target)},
         numeric=tuple(numeric),
         categorical={name: tuple(levels.get(name, ())) for name in data.categorical},
         target=data.target,
-        left_out=tuple(left_out),
-        whole=frozenset() if data.features else frozenset(kinds),
+        left_out=tuple(n for n in wanted if n not in numeric and n not in doubts),
+        index=() if data.features else index,
+        texts=frozenset(texts) if not data.features else frozenset(),
+        ignored=frozenset((*index, *data.exclude)),
+        whole=frozenset() if data.features else frozenset(header.kinds),
+        dialect=data.dialect,
+        warnings=_warnings(file, header, [*numeric, data.target], doubts),
     )
 
 
-def check_columns(columns: Columns, file: DataFile) -> None:
+def check_columns(columns: Columns, file: DataFile, header: Header) -> None:
     """Refuse a file whose columns or their kinds are not those of the table's first file."""
-    kinds = column_kinds(file)
-    if columns.whole and columns.whole != set(kinds):
+    kinds = header.kinds
+    ignored = (columns.ignored | header.index).difference(columns.kinds)
+    expected, found = columns.whole - ignored, set(kinds) - ignored
+    if columns.whole and expected != found:
         raise InputError(
             f"{file.uri}: its columns differ from the first file's: "
-            f"{_differences(columns.whole, set(kinds))}. Make them alike, or name data.features."
+            f"{_differences(expected, found)}. Make them alike, or name data.features "
+            "or data.exclude."
         )
     for name, kind in columns.kinds.items():
         if name not in kinds:
-            raise InputError(
-                f"{file.uri}: has no column '{name}'. Its columns: {', '.join(kinds)}."
-            )
+            raise InputError(f"{file.uri}: has no column '{name}'. Its columns: {header.named()}.")
         loose = file.is_csv and name in columns.categorical  # "1000" here and "10A" there
         if not loose and kinds[name] not in (kind, "unknown"):
             raise InputError(
                 f"{file.uri}: column '{name}' must hold what it holds in the first "
                 f"file, {kind}. Got {kinds[name]} instead."
             )
-
-
-def column_kinds(file: DataFile) -> dict[str, Kind]:
-    """Every column of a file and its kind, from its head alone.
-
-    In CSV the first value that is there decides, and what follows must be of its kind; where none
-    is there the kind is unknown.
-    """
-    try:
-        if file.is_csv:
-            names, kinds = _csv_head(file)
-        else:
-            schema = pq.read_schema(file.open())
-            names, kinds = schema.names, [_arrow_kind(t) for t in schema.types]
-    except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
-        what = "CSV in UTF-8" if file.is_csv else "Parquet"
-        raise InputError(f"{file.uri}: is not whole {what} ({_first(error)}).") from None
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) or file.is_out_of_reach(error):
-            raise
-        raise InputError(f"{file.uri}: cannot be read ({_first(error)}).") from None
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+    damaged = sorted(name for name in columns.texts - ignored if kinds[name] == "number")
+    if damaged:
         raise InputError(
-            f"{file.uri}: column names must differ. Got '{twice[0]}' {names.count(twice[0])} times."
+            f"{file.uri}: column '{damaged[0]}' holds numbers, and text in the first file. "
+            "Mend the file that is wrong, or list the column in data.exclude."
         )
-    return dict(zip(names, kinds, strict=True))
 
 
-def _csv_head(file: DataFile) -> tuple[list[str], list[Kind]]:
-    with file.open() as stream:
-        head = stream.read(HEAD_BYTES)
-    whole = len(head) < HEAD_BYTES
-    text = (head if whole else head[: head.rfind(b"\n") + 1]).decode("utf-8-sig")
-    if not text.strip():
-        raise InputError(
-            f"{file.uri}: is empty. It must hold a header and rows, its first line "
-            f"within {HEAD_BYTES:,} bytes."
-        )
-    reader = csv.reader(io.StringIO(text))
-    names = next(reader)
-    kinds: list[Kind | None] = [None] * len(names)
-    for row in reader:
-        for i, value in enumerate(row[: len(names)]):
-            if kinds[i] is None and value not in MISSING:
-                kinds[i] = csv_kind(value)
-        if None not in kinds:
-            break
-    return names, [kind or "unknown" for kind in kinds]
+def _check_names(data: TableData, file: DataFile, header: Header) -> None:
+    """Refuse a name that is no column's, with the nearest that is."""
+    for key, names in (
+        ("target", [data.target]),
+        ("features", data.features or []),
+        ("categorical", data.categorical),
+        ("exclude", data.exclude),
+    ):
+        for name in names:
+            if name not in header.kinds:
+                wrong = refuse(f"data.{key}", f"a column of {file.uri} ({header.named()})", name)
+                raise InputError(f"{wrong}{_hint(name, file, header)}")
+            if key == "categorical" and header.kinds[name] == "other":
+                raise InputError(
+                    f"data.categorical: column '{name}' of {file.uri} must hold names or numbers."
+                )
 
 
-def csv_kind(value: str) -> Kind:
-    """The kind of one CSV value that is there."""
-    if value in BOOLEANS:
-        return "boolean"
-    return "number" if is_number(value) else "text"
+def _hint(name: str, file: DataFile, header: Header) -> str:
+    if file.is_csv and len(header.kinds) == 1:
+        return " Only one column was found: is it delimited by a comma, semicolon, tab or |?"
+    close = difflib.get_close_matches(name, header.kinds, n=1, cutoff=0.5)
+    return f" Did you mean '{close[0]}'?" if close else ""
 
 
-def is_number(value: str) -> bool:
-    """Whether a CSV value reads as a number: Python's rules in ASCII, without underscores."""
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return value.isascii() and "_" not in value
+def _check_numbers(
+    key: str, names: Sequence[str], file: DataFile, header: Header, doubts: Mapping[str, str]
+) -> None:
+    """Refuse a target or a named feature that holds no numbers."""
+    for name in names:
+        if header.kinds[name] not in ("text", "other"):
+            continue
+        why = "Got neither numbers nor text instead."
+        if name in doubts:
+            why = f"But {doubts[name]}."
+        elif header.kinds[name] == "text" and key == "data.target":
+            why = "Got text instead, which would be classes; this version predicts numbers only."
+        elif header.kinds[name] == "text":
+            why = "Got text instead; list a column of names in data.categorical as well."
+        raise InputError(f"{key}: column '{name}' of {file.uri} must hold numbers. {why}")
+
+
+def _warnings(
+    file: DataFile, header: Header, numbers: Sequence[str], doubts: Mapping[str, str]
+) -> tuple[str, ...]:
+    text = (
+        f"column '{name}' is left out, because {why}; {file.uri}" for name, why in doubts.items()
+    )
+    digits = (
+        f"column '{name}' holds integers beyond 2^53, such as {value}, which lose digits as "
+        "float64; list an identifier in data.exclude, and count times from a later start"
+        for name, value in long_integers(file, header, numbers).items()
+    )
+    return (*text, *digits)
 
 
 def _as_number(kind: Kind) -> Kind:
@@ -172,37 +176,10 @@ def _as_number(kind: Kind) -> Kind:
     return "number" if kind == "unknown" else kind
 
 
-def _arrow_kind(kind: pa.DataType) -> Kind:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if pa.types.is_boolean(kind):
-        return "boolean"
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return "number"
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    return "text" if text or pa.types.is_string_view(kind) else "other"
-
-
-def _check_column(
-    key: str, name: str, kinds: dict[str, Kind], file: DataFile, *, text: bool
-) -> None:
-    if name not in kinds:
-        raise refuse(key, f"a column of {file.uri} ({', '.join(kinds)})", name)
-    if kinds[name] == "other" or (kinds[name] == "text" and not text):
-        raise InputError(
-            f"{key}: column '{name}' of {file.uri} must hold numbers. Got "
-            f"{kinds[name]} instead; list a column of names in data.categorical."
-        )
-
-
 def _differences(expected: frozenset[str], found: set[str]) -> str:
     gone = [f"'{n}' is missing" for n in sorted(expected - found)]
     new = [f"'{n}' is new" for n in sorted(found - expected)]
     return ", ".join([*gone, *new])
-
-
-def _first(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".")
 
 
 def names_of(levels: dict[str, Sequence[str]]) -> list[str]:

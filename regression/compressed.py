@@ -127,11 +127,11 @@ def combine_eight(parts: Sequence[Compressed]) -> Compressed:
     return Compressed(factors, sample, digests, sum(part.dropped for part in parts))
 
 
-def combine_groups(groups: Iterable[Compressed]) -> Compressed:
+def combine_groups(groups: Iterable[Compressed], label: str = "data") -> Compressed:
     """The rest of combine, from groups of 64 parts (the last may have fewer).
 
     A tree whose nodes join 8 each. A node is made as soon as its 8 are there, so at most 8 are held
-    a level.
+    a level. An error calls the whole by its label.
     """
     levels: list[list[Compressed]] = [[]]
     for group in groups:
@@ -144,7 +144,7 @@ def combine_groups(groups: Iterable[Compressed]) -> Compressed:
     whole = levels[0][0]
     if not whole.train.rows:
         raise InputError(
-            f"data must have at least one row to train on. Got {whole.rows} rows, "
+            f"{label} must have at least one row to train on. Got {whole.rows} rows, "
             f"{whole.dropped} dropped, {whole.test.rows} held out."
         )
     return whole

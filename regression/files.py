@@ -10,11 +10,14 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+import pyarrow as pa
 from pyarrow import fs
 
 from regression.errors import InputError
 
-FORMATS = (".csv", ".parquet")
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+FORMATS = tuple(f"{end}{more}" for end in (".csv", ".tsv") for more in ("", *COMPRESSIONS))
+FORMATS = (*FORMATS, ".parquet")
 REMOTE = re.compile(r"(?P<root>\w+://[^/?]*)/?(?P<rest>.*?)(?P<query>\?\w+=.*)?")
 ASKED_AT_ONCE = 16  # ETags, each a request
 
@@ -45,12 +48,27 @@ class DataFile:
 
     @property
     def is_csv(self) -> bool:
-        return self.name.lower().endswith(".csv")
+        return not self.name.lower().endswith(".parquet")
+
+    @property
+    def usual_delimiter(self) -> str:
+        """The delimiter that the name of a CSV file promises."""
+        return "\t" if ".tsv" in PurePosixPath(self.name.lower()).suffixes[-2:] else ","
+
+    @property
+    def compression(self) -> str | None:
+        """How the whole of a CSV file is compressed, as pyarrow calls it."""
+        return COMPRESSIONS.get(PurePosixPath(self.name.lower()).suffix)
 
     def open(self) -> BinaryIO:
         """The file's bytes, seekable."""
         place = _place(self.uri + self.query)
         return place.filesystem.open_input_file(place.path)
+
+    def open_content(self) -> BinaryIO:
+        """The bytes of a CSV file, decompressed."""
+        stream = self.open()
+        return pa.CompressedInputStream(stream, self.compression) if self.compression else stream
 
     def is_out_of_reach(self, error: OSError) -> bool:
         """Whether a read failed on the way to an object store, not because of the content.
@@ -93,7 +111,7 @@ def find_files(path: str, key: str = "data.path") -> tuple[DataFile, ...]:
     if not files:
         raise InputError(
             f"{key}: no CSV or Parquet file at '{path}'. It must name a file, a folder or a "
-            "glob of files that end in .csv or .parquet."
+            "glob of files that end in .csv, .tsv (these also .gz or .zst) or .parquet."
         )
     if len({file.is_csv for file in files}) > 1:
         raise InputError(

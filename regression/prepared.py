@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from regression.compressed import Compressed
 from regression.config import SyntheticData, TableData
 from regression.encoding import Encoding
+from regression.errors import InputError
 from regression.rows import Source
 
 
@@ -33,8 +34,18 @@ class Prepared:
         source: Source,
         counts: dict[str, int],
     ) -> "Prepared":
-        """Encode what the pass found."""
+        """Encode what the pass found.
+
+        Raises:
+            InputError: no feature is left, because each categorical column has one level.
+        """
         encoding = Encoding.of(whole.columns[:-1], data)
+        if not encoding.features:
+            raise InputError(
+                f"data.categorical must have a column with at least two levels. Got "
+                f"{', '.join(f'{c}: {found}' for c, (found,) in encoding.levels.items())} instead, "
+                "and no numeric feature beside it."
+            )
         rows = whole.select((*encoding.features, whole.columns[-1]))
         return cls(rows, encoding, source, counts)
 
@@ -45,6 +56,7 @@ class Prepared:
         """
         if isinstance(data, SyntheticData) or data.features is None:
             return self
-        encoding = replace(self.encoding, numeric=tuple(data.features))
+        numeric = tuple(name for name in data.features if name not in self.encoding.levels)
+        encoding = replace(self.encoding, numeric=numeric)
         rows = self.rows.select((*encoding.features, self.rows.columns[-1]))
         return replace(self, rows=rows, encoding=encoding)

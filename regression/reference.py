@@ -1,5 +1,6 @@
 """What the schema says of each key, in words: for --help, docs/configuration.md and errors."""
 
+import json
 from collections.abc import Iterator
 from textwrap import wrap
 from types import NoneType, UnionType
@@ -96,6 +97,12 @@ def _default(field: FieldInfo) -> str:
     return "required" if field.default is PydanticUndefined else _yaml(field.default)
 
 
+def _literal(value: Any) -> str:
+    """A word as it is, and punctuation in quotes."""
+    word = not isinstance(value, str) or value.isidentifier()
+    return _yaml(value) if word else json.dumps(value)
+
+
 def _yaml(value: Any) -> str:
     if value is None:
         return "null"
@@ -132,7 +139,7 @@ def _phrase(annotation: Any, metadata: list | tuple = ()) -> str:
         extra = [m for info in parts[1:] for m in getattr(info, "metadata", [info])]
         return _phrase(parts[0], [*extra, *metadata])
     if origin is Literal:
-        return " or ".join(_yaml(value) for value in parts)
+        return " or ".join(_literal(value) for value in parts)
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(_phrase(part, metadata) for part in parts))
     if annotation in (None, NoneType):

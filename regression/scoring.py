@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from regression.batches import read_batches
-from regression.columns import Kind, column_kinds
 from regression.encoding import Encoding
 from regression.errors import InputError
 from regression.files import DataFile
+from regression.header import Header, Kind, read_header
 from regression.output import whole_or_nothing
 
 PREDICTION = "prediction"
@@ -69,8 +69,9 @@ def score(
     done = Scored()
     with whole_or_nothing(output) as write:
         for file in files:
-            first_row = 1
-            for batch in read_batches(file, _reading(file, encoding, kept, as_text)):
+            first_row, header = 1, read_header(file)
+            reading = _reading(file, header, encoding, kept, as_text)
+            for batch in read_batches(file, reading, header):
                 rows = _as_trained(batch, encoding)
                 wrong = _wrong(rows, encoding)
                 first = done.first or _first_wrong(file, rows, encoding, wrong, first_row)
@@ -87,20 +88,20 @@ def score(
 
 
 def _kept(file: DataFile, keep: Sequence[str]) -> list[str]:
-    kept = list(column_kinds(file)) if list(keep) == ["all"] else list(keep)
+    kept = list(read_header(file).kinds) if list(keep) == ["all"] else list(keep)
     if PREDICTION in kept:
         raise InputError(f"{file.uri}: has a column '{PREDICTION}' already; do not keep it.")
     return kept
 
 
-def _reading(file: DataFile, encoding: Encoding, kept: list[str], as_text: bool) -> dict[str, Kind]:
+def _reading(
+    file: DataFile, header: Header, encoding: Encoding, kept: list[str], as_text: bool
+) -> dict[str, Kind]:
     """The columns to read of one file; what goes from CSV to CSV is kept as it is written."""
-    kinds = column_kinds(file)
+    kinds = header.kinds
     for name in (*encoding.columns, *kept):
         if name not in kinds:
-            raise InputError(
-                f"{file.uri}: has no column '{name}'. Its columns: {', '.join(kinds)}."
-            )
+            raise InputError(f"{file.uri}: has no column '{name}'. Its columns: {header.named()}.")
     for name in encoding.numeric:
         if kinds[name] not in ("number", "boolean", "unknown"):
             raise InputError(

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import Field, model_validator
 
-from regression.config import Config, Seed
+from regression.config import Config
 from regression.config_file import validated
 from regression.reference import known_keys
 from regression.runner_config import RunsOn
-from regression.section import Count, Name, Section, disagreement
+from regression.section import Count, Name, Section, Seed, disagreement
 
 Values = Mapping[str, Any]
 SHORT = {"learning_rate": "lr"}

@@ -15,6 +15,7 @@ from regression.batches import read_batches
 from regression.columns import Columns, check_columns, names_of
 from regression.errors import InputError
 from regression.files import DataFile
+from regression.header import read_header
 from regression.rows import Block, block_rows
 
 MAX_LEVELS = 1_000
@@ -76,9 +77,10 @@ class Table:
         file.check_unchanged()
 
     def _read(self, file: DataFile) -> Iterator[Block]:
-        check_columns(self.columns, file)
+        header = read_header(file, self.columns.dialect)
+        check_columns(self.columns, file, header)
         buffer = _Buffer(self.columns, file)
-        for batch in read_batches(file, self.columns.reading):
+        for batch in read_batches(file, self.columns.reading, header):
             for start, rows in buffer.fill(batch):
                 yield _finite(buffer, start, rows, self.missing)
         if buffer.filled:

@@ -53,7 +53,7 @@ def compress_all(source: Source, data: SyntheticData | TableData, device: str) -
     """
     with bar("Reading rows", None) as shown, showing(shown.show) as reading, clear_errors():
         compression = _Compression(source, data, device, reading)
-        whole = combine_groups(compression.groups())
+        whole = combine_groups(compression.groups(), f"the data ({source.label})")
         left_out = compression.count_left_out()
     counts = {**compression.counts, "rows_dropped": whole.dropped, **left_out}
     return Prepared.of(whole, data, source, counts)
@@ -200,7 +200,8 @@ class _Compression:
         counts = {"files_left_out": len(left_out)}
         if sum(file.size for file in unread if file.is_csv) > COUNTED_BYTES:
             return counts
-        rows = [rows for rows in known if rows is not None] + [count_rows(file) for file in unread]
+        rows = [rows for rows in known if rows is not None]
+        rows += [count_rows(file, self.source.columns.dialect) for file in unread]
         return counts if None in rows else {**counts, "rows_left_out": sum(rows)}
 
     def _rows_read_before(self, file: DataFile) -> int | None:

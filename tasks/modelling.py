@@ -8,6 +8,7 @@ from regression import prediction, training, trial
 from regression.advice import is_far, what_helps
 from regression.config import Config
 from regression.inputs import Row
+from regression.leaks import leaks
 from regression.least_squares import squared_error
 from regression.prediction import Predicted
 from regression.prepared import Prepared
@@ -24,6 +25,8 @@ def train(data: Prepared, config: Config, device: str, record: OnEpoch) -> Train
         InputError: the learning rate must diverge. TrainingDivergedError: the loss did.
     """
     plan = training.make_plan(data.rows, config.training)
+    if config.data.kind == "table":
+        _say_of_columns(data, plan)
     _say(plan, config)
     epochs = 1 if config.training.optimizer == "exact" else config.training.epochs
     with bar("Training", epochs) as shown:
@@ -67,6 +70,18 @@ def predict(trained: Trained, data: Prepared, inputs: Sequence[Row]) -> list[Pre
     for each in predicted:
         print(f"Predicted value for input {each.input}: {each.value:.4f}", flush=True)
     return predicted
+
+
+def _say_of_columns(data: Prepared, plan: training.Plan) -> None:
+    """Columns that tell nothing, and those that tell everything."""
+    for column, levels in data.encoding.levels.items():
+        if len(levels) == 1:
+            note(f"column '{column}' is left out: its one level '{levels[0]}' tells nothing")
+    if found := leaks(data.rows.train, plan.optimum):
+        note(
+            f"the target is determined exactly (R² = 1 to 12 digits) by {' and '.join(found)}: "
+            "a leak? data.exclude leaves columns out"
+        )
 
 
 def _say(plan: training.Plan, config: Config) -> None:

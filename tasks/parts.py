@@ -98,6 +98,8 @@ def part_key(source: Source, part: str, split: Split) -> str | None:
         source.columns.numeric,
         source.columns.categorical,
         sorted(source.columns.whole),
+        sorted(source.columns.texts),
+        asdict(source.columns.dialect),
     ]
     return "factor-" + hashlib.sha256(json.dumps(told).encode()).hexdigest()
 

@@ -7,7 +7,7 @@ from regression.config import SyntheticData, TableData
 from regression.rows import Source, Synthetic
 from regression.table import Table
 from regression.window import choose_files
-from tasks.screen import note
+from tasks.screen import note, warn
 
 
 @task
@@ -21,8 +21,13 @@ def read(data: TableData) -> Table:
     """The files of a table and the columns to read; the rows stay on disk."""
     chosen = choose_files(data)
     columns = choose_columns(data, chosen.files[0])
+    if columns.index:
+        named = ", ".join(name or "the one without a name" for name in columns.index)
+        note(f"columns that are an index of the rows are left out: {named}")
     if columns.left_out:
         note(f"columns that hold no numbers are left out: {', '.join(columns.left_out)}")
+    for each in columns.warnings:
+        warn(each)
     return Table(chosen.files, columns, data.missing, chosen.left_out)
 
 

@@ -126,7 +126,7 @@ def _example(data: Prepared) -> pd.DataFrame:
     raw = frame[list(data.encoding.numeric)].copy()
     for column, levels in data.encoding.levels.items():
         indicators = frame[[f"{column}={level}" for level in levels[1:]]].to_numpy()
-        places = np.where(indicators.any(axis=1), indicators.argmax(axis=1) + 1, 0)
+        places = np.column_stack([~indicators.any(axis=1), indicators]).argmax(axis=1)
         raw[column] = [levels[place] for place in places]
     return raw
 

@@ -4,9 +4,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from regression.columns import check_columns, column_kinds
 from regression.errors import InputError
 from regression.files import find_files
+from regression.header import read_header
 from tests.regression.tools import opened, read, refusal, write
 
 each_format = pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -31,7 +31,7 @@ def test_named_features_keep_their_order(kind, tmp_path):
 def test_kinds_are_told_apart(kind, tmp_path):
     columns = {"n": [1, 2], "f": [0.5, 1.5], "b": [True, False], "t": ["u", "v"]}
     (file,) = find_files(str(write(tmp_path / f"a.{kind}", columns)))
-    assert column_kinds(file) == {"n": "number", "f": "number", "b": "boolean", "t": "text"}
+    assert read_header(file).kinds == {"n": "number", "f": "number", "b": "boolean", "t": "text"}
 
 
 def test_a_timestamp_is_no_feature_and_is_refused_where_it_is_named(tmp_path):
@@ -44,7 +44,7 @@ def test_a_timestamp_is_no_feature_and_is_refused_where_it_is_named(tmp_path):
 def test_the_first_value_that_is_there_decides_a_csv_column(tmp_path):
     columns = {"x": [None, "NA", "true"], "z": [None, None, 1], "y": [1, 2, 3]}
     (file,) = find_files(str(write(tmp_path / "a.csv", columns)))
-    assert column_kinds(file) == {"x": "boolean", "z": "number", "y": "number"}
+    assert read_header(file).kinds == {"x": "boolean", "z": "number", "y": "number"}
 
 
 @each_format
@@ -107,7 +107,7 @@ def test_a_file_without_rows_among_others_adds_nothing(kind, tmp_path):
 
 def test_bytes_that_are_no_utf8_are_refused_by_name(tmp_path):
     (tmp_path / "a.csv").write_bytes("größe,y\n1,2\n".encode("latin-1"))
-    assert "a.csv: is not whole CSV in UTF-8" in refusal(tmp_path)
+    assert "a.csv: is not in utf-8. It looks like Windows-1252" in refusal(tmp_path)
 
 
 OTHERS = {
@@ -170,5 +170,5 @@ def test_a_file_that_is_gone_is_an_error_that_may_pass(tmp_path):
     table = opened(write(tmp_path / "a.csv", GOOD))
     (tmp_path / "a.csv").unlink()
     with pytest.raises(OSError, match=r"a\.csv") as caught:
-        check_columns(table.columns, table.files[0])
+        next(table.blocks(table.parts[0]))
     assert not isinstance(caught.value, InputError)

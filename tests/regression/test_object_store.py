@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from regression.batches import read_batches
-from regression.columns import column_kinds
 from regression.errors import InputError
 from regression.files import find_files
+from regression.header import Header, read_header
 from tests.regression.object_store import KEYS, bucket, needs_object_store, object_store
 
 pytestmark = needs_object_store
@@ -77,8 +77,9 @@ def test_a_store_out_of_reach_is_no_damage_and_may_be_tried_again(client: Any) -
     client.put_object(Bucket="gone", Key="a.parquet", Body=b"PAR1 is not enough PAR1")
     (file,) = find_files("s3://gone/a.parquet")
     with pytest.raises(InputError, match="is not whole Parquet"):
-        column_kinds(file)
+        read_header(file)
     client.delete_object(Bucket="gone", Key="a.parquet")
-    for read in (column_kinds, lambda file: list(read_batches(file, {"x": "number"}))):
+    header = Header({"x": "number"}, frozenset(), {"x": "x"})
+    for read in (read_header, lambda file: list(read_batches(file, header.kinds, header))):
         with pytest.raises(OSError, match="gone"):
             read(file)

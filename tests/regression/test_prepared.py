@@ -1,0 +1,34 @@
+"""A categorical column with one level tells nothing: no feature, and no traceback."""
+
+import pytest
+
+from regression.config import TableData
+from regression.errors import InputError
+from regression.prepared import Prepared
+from tests.regression.tools import opened, read, write
+
+
+def prepared(path, **data: object) -> Prepared:
+    given = TableData(kind="table", path=str(path), target="y", **data)
+    return Prepared.of(read(path, **data), given, opened(path, **data), {})
+
+
+def test_a_column_with_one_level_has_no_feature(tmp_path):
+    path = write(tmp_path / "a.csv", {"x": [1, 2], "g": ["a", "a"], "y": [1.0, 2.0]})
+    data = prepared(path, categorical=["g"])
+    assert (data.encoding.features, data.encoding.levels) == (("x",), {"g": ("a",)})
+    assert data.rows.columns == ("x", "y")
+
+
+def test_a_table_with_nothing_but_that_is_refused(tmp_path):
+    path = write(tmp_path / "a.csv", {"g": ["a", "a"], "y": [1.0, 2.0]})
+    with pytest.raises(InputError, match=r"at least two levels\. Got g: a instead"):
+        prepared(path, categorical=["g"])
+
+
+def test_features_that_are_categorical_too_are_narrowed_as_such(tmp_path):
+    path = write(tmp_path / "a.csv", {"x": [1, 2], "g": ["a", "b"], "z": [3, 4], "y": [1.0, 2.0]})
+    narrow = TableData(kind="table", path=str(path), target="y", features=["g", "z"],
+                       categorical=["g"])  # fmt: skip
+    data = prepared(path, categorical=["g"]).narrowed(narrow)
+    assert data.encoding.features == ("z", "g=b")
