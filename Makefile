@@ -8,15 +8,21 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-CONFIG ?= configs/tutorial.yaml
-SET    ?=
-GROUPS ?=
+# What people give reaches a command through the environment, as it stands: neither make nor a shell
+# reads it. flows/make.py makes arguments of it. An exported variable counts too, as make has it.
+GIVEN := CONFIG SET INPUT OUTPUT MODEL KEEP ON_MISSING POOL EXPERIMENT RUNS OUT TO FOLDER SIZE GROUPS
+$(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
+export $(GIVEN)
+CALL  := exec $(RUN) -m flows.make
+
+ADDABLE := cluster servers servers-test
 ADDED   = $(patsubst $(VENV)/.installed-%,%,$(wildcard $(VENV)/.installed-*))
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-install: $(STAMP) $(GROUPS:%=$(VENV)/.installed-%) ## prepare .venv (other commands do so, too); GROUPS="cluster servers" adds more
+install: $(STAMP) $(patsubst %,$(VENV)/.installed-%,$(filter $(ADDABLE),$(GROUPS))) ## prepare .venv (other commands do so, too); GROUPS="cluster servers" adds more
+	$(if $(filter-out $(ADDABLE),$(GROUPS)),$(error GROUPS must be some of: $(ADDABLE). Got: $(GROUPS)))
 
 # What pyproject.toml asks for, at the versions of the lock. The lock serves as constraints and is
 # not installed whole, so that torch's own metadata decides about CUDA packages.
@@ -38,37 +44,37 @@ $(VENV)/.installed-%: $(STAMP)
 	@touch $@
 
 run-pipeline: $(STAMP) ## run one experiment: CONFIG=configs/tutorial.yaml SET="training.epochs=500"
-	@$(RUN) -m flows.pipeline $(CONFIG) $(SET)
+	@$(CALL) flows.pipeline CONFIG:-configs/tutorial.yaml SET...
 
 sweep: $(STAMP) ## run many configurations: CONFIG=configs/sweep.yaml SET="sweep.trials=50"
-	@$(RUN) -m flows.sweep $(if $(filter file,$(origin CONFIG)),configs/sweep.yaml,$(CONFIG)) $(SET)
+	@$(CALL) flows.sweep CONFIG:-configs/sweep.yaml SET...
 
 schedule: $(STAMP) ## retrain on a schedule until stopped: CONFIG=configs/retraining.yaml SET="..."
-	@exec $(RUN) -m flows.schedule $(if $(filter file,$(origin CONFIG)),configs/retraining.yaml,$(CONFIG)) $(SET)
+	@$(CALL) flows.schedule CONFIG:-configs/retraining.yaml SET...
 
 predict: $(STAMP) ## predict rows of a file: INPUT=rows.csv OUTPUT=out.csv [MODEL=models:/NAME@champion] [KEEP=id] [ON_MISSING=null]
-	@$(RUN) -m flows.prediction "$(INPUT)" "$(OUTPUT)" $(if $(MODEL),--model "$(MODEL)") $(if $(KEEP),--keep "$(KEEP)") $(if $(ON_MISSING),--on-missing "$(ON_MISSING)")
+	@$(CALL) flows.prediction INPUT OUTPUT --model=MODEL --keep=KEEP --on-missing=ON_MISSING
 
 deploy: $(STAMP) ## hand a schedule to a Prefect work pool: POOL=name CONFIG=configs/retraining.yaml
-	@$(RUN) -m flows.deploy "$(POOL)" $(if $(filter file,$(origin CONFIG)),configs/retraining.yaml,$(CONFIG)) $(SET)
+	@$(CALL) flows.deploy POOL CONFIG:-configs/retraining.yaml SET...
 
 compare: $(STAMP) ## what differs between runs, and what it did: [EXPERIMENT=name] [RUNS="id id"] [OUT=report.html]
-	@$(RUN) -m flows.compare $(if $(EXPERIMENT),--experiment "$(EXPERIMENT)") $(if $(RUNS),--runs $(RUNS)) $(if $(OUT),--out "$(OUT)")
+	@$(CALL) flows.compare --experiment=EXPERIMENT --runs=RUNS... --out=OUT
 
 serve-model: $(STAMP) ## answer REST requests on 127.0.0.1, until Ctrl-C: [MODEL=models:/NAME@champion]
-	@$(RUN) -m flows.serving $(if $(MODEL),--model "$(MODEL)")
+	@$(CALL) flows.serving --model=MODEL
 
 history: $(STAMP) ## which version of a registered model was live when, and why: MODEL=name
-	@$(RUN) -m flows.history "$(MODEL)"
+	@$(CALL) flows.history MODEL
 
 rollback: $(STAMP) ## let an earlier version be champion: MODEL=name [TO=version]
-	@$(RUN) -m flows.rollback "$(MODEL)" $(if $(TO),--to "$(TO)")
+	@$(CALL) flows.rollback MODEL --to=TO
 
 ui: $(STAMP) ## open the MLflow and the Prefect UI on 127.0.0.1, until Ctrl-C
 	@$(RUN) -m flows.ui
 
 record: $(STAMP) ## record what a run kept while MLflow's server was away: FOLDER=.plumbline/unrecorded/...
-	@$(RUN) -m flows.record "$(FOLDER)"
+	@$(CALL) flows.record FOLDER
 
 test: $(STAMP) ## run the test suite
 	@$(RUN) -m pytest -q -m "not slow and not long"
@@ -88,7 +94,7 @@ docs: $(STAMP) ## write docs/configuration.md from the schema
 	@$(RUN) -m regression.reference > docs/configuration.md
 
 bench: $(STAMP) ## print the figures of the README: SIZE=quick | small | full
-	@$(RUN) -m benchmarks $(or $(SIZE),small)
+	@$(CALL) benchmarks SIZE:-small...
 
 GROUPED = $(addprefix --group ,dev cluster servers servers-test)
 lock: $(STAMP) ## renew requirements.lock for all systems and Python versions

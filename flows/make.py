@@ -1,0 +1,58 @@
+"""Start a command with the variables that make was given: `python -m flows.make MODULE WORD ...`
+
+A word names a variable, whose value becomes one argument as it stands: NAME, or NAME:-DEFAULT.
+`NAME...` becomes the words that a shell would read in it, and `--option=NAME` is left out where the
+variable is empty. Values come in the environment and are never part of a shell's text.
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+
+from regression.errors import InputError, refuse
+
+
+def main() -> int:
+    """Become the command; returns an exit status if a value is refused."""
+    module, *words = sys.argv[1:]
+    try:
+        given = arguments(words, os.environ)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return os.execv(sys.executable, [sys.executable, "-m", module, *given])
+
+
+def arguments(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
+    """The command line that words ask for, options first.
+
+    Raises:
+        InputError: a value has a quotation that does not end, or an option's begins with a dash.
+    """
+    options: list[str] = []
+    others: list[str] = []
+    for word in words:
+        option, _, wanted = word.rpartition("=")
+        name, _, default = wanted.removesuffix("...").partition(":-")
+        value = values.get(name) or default
+        parts = _split(name, value) if wanted.endswith("...") else [value]
+        if option and any(part.startswith("-") for part in parts):
+            raise refuse(name, "without a dash at its beginning", value)
+        if not option:
+            others += parts
+        elif value:
+            options += [option, *parts]
+    return [*options, "--", *others] if others else options
+
+
+def _split(name: str, value: str) -> list[str]:
+    try:
+        return shlex.split(value)
+    except ValueError as error:
+        allowed = f"words as a shell reads them ({error})"
+        raise refuse(name, allowed, value) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
