@@ -21,6 +21,7 @@ from tasks.lease import exclusive, leave_word
 from tasks.tracking.description import NOTE_TAG, description, how_it_ended, what_it_is
 from tasks.tracking.experiment import experiment_id, unused_name
 from tasks.tracking.losses import BATCH, LossLog
+from tasks.tracking.relocation import relocate
 from tasks.tracking.store import FAILURES, give_up, plainly, server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -194,6 +195,7 @@ def open_store() -> MlflowClient:
     with exclusive("mlflow"):  # two processes that make the tables at once would collide
         client = MlflowClient()
         client.search_experiments(max_results=1)
+        relocate()
         store = os.environ.get("MLFLOW_TRACKING_URI", "")
         if store.startswith("sqlite:///"):  # the UI may read while a run writes
             with closing(sqlite3.connect(store.removeprefix("sqlite:///"), timeout=20)) as database:

@@ -14,6 +14,8 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from requests import RequestException
 
+from tasks.tracking.relocation import relocate
+
 FAILURES = (MlflowException, OSError)  # what a call may raise where the store fails
 SEARCH = "/api/2.0/mlflow/experiments/search"
 
@@ -30,6 +32,7 @@ def check_store() -> None:
     """
     store = server()
     if not store:
+        relocate()
         return
     try:
         answer = http_request(

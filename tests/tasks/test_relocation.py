@@ -1,0 +1,102 @@
+"""A store that was moved or copied with its folder: its artifacts are found, the original kept."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from tasks.tracking.models import load_fitted
+from tasks.tracking.relocation import relocate
+from tests.tasks.test_registry import add
+
+Open = Callable[[Path], MlflowClient]
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
+    """A function that works in a folder with the store that is there."""
+
+    def use(root: Path) -> MlflowClient:
+        monkeypatch.chdir(root)
+        monkeypatch.setenv("PREFECT_HOME", str(root))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
+        relocate(root)
+        return MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+
+    return use
+
+
+@pytest.fixture
+def original(empty_store: Path, tmp_path: Path, opened: Open) -> Path:
+    """A folder with a store and a model with a version."""
+    root = tmp_path / "original"
+    root.mkdir()
+    shutil.copy(empty_store, root)
+    opened(root)
+    add()
+    return root
+
+
+def files(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_moved_store_finds_its_models_and_writes_beside_them(
+    original: Path, tmp_path: Path, opened: Open
+) -> None:
+    moved = original.rename(tmp_path / "it's 100 % _moved")
+    client = opened(moved)
+    assert load_fitted("models:/m/1").weights.tolist() == [1.0]
+    run = client.get_run(client.get_model_version("m", "1").run_id)
+    client.log_text(run.info.run_id, "text", "new.txt")
+    add()
+    assert next(moved.rglob("new.txt")).read_text() == "text"
+    assert len(list(moved.rglob("MLmodel"))) == 2
+    assert not original.exists()
+
+
+def test_a_copy_reads_and_writes_its_own_files_only(
+    original: Path, tmp_path: Path, opened: Open
+) -> None:
+    before = files(original)
+    copy = Path(shutil.copytree(original, tmp_path / "copy"))
+    opened(copy)
+    add()
+    load_fitted("models:/m@champion")
+    assert files(original) == before
+    assert len(list(copy.rglob("MLmodel"))) == 2
+    shutil.rmtree(original)
+    assert load_fitted("models:/m/1").weights.tolist() == [1.0]
+
+
+def test_what_was_logged_to_another_place_stays_there(
+    original: Path, tmp_path: Path, opened: Open
+) -> None:
+    client = opened(original)
+    notebooks = tmp_path / "notebooks" / "mlruns" / "2"  # as MLflow names it in that folder
+    notebooks.mkdir(parents=True)
+    places = {"notebooks": str(notebooks), "chosen": str(tmp_path), "server": "mlflow-artifacts:/5"}
+    for name, place in places.items():
+        client.create_experiment(name, artifact_location=place)
+    assert client.get_experiment_by_name("notebooks").experiment_id == "2"
+    moved = opened(original.rename(tmp_path / "moved"))
+    found = {e.name: e.artifact_location for e in moved.search_experiments()}
+    own = tmp_path / "moved" / "mlruns"
+    assert found == places | {"Default": str(own / "0"), "registry": str(own / "1")}
+
+
+def test_another_store_or_none_is_left_alone(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relocate(tmp_path)
+    assert not (tmp_path / "mlflow.db").exists()
+    copy = Path(shutil.copytree(original, tmp_path / "copy"))
+    before = files(copy)
+    relocate(copy)  # the environment names the original's
+    assert files(copy) == before
+    (tmp_path / "mlflow.db").touch()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    relocate(tmp_path)  # no table yet
+    assert (tmp_path / "mlflow.db").read_bytes() == b""
