@@ -43,7 +43,7 @@ def how_it_ended(status: str, reason: str, metrics: Mapping[str, float], epochs:
     """
     if status == "FINISHED":
         scores = [f"{name} {metrics[name]:.6g}" for name in SCORES if name in metrics]
-        after = f" after {int(epochs):,} epochs" if epochs else ""
+        after = f" after {int(epochs):,} epoch{'s' * (epochs != '1')}" if epochs else ""
         return f"Finished{after}: {', '.join(scores) or 'no scores'}."
     loss = f" Loss by then: {metrics['loss']:.6g}." if "loss" in metrics else ""
     told = " ".join(reason.split())[:LONGEST_REASON].rstrip(".")

@@ -161,6 +161,30 @@ def test_norris_reaches_the_certified_coefficients(workspace: Workspace, tmp_pat
     assert run.data.tags["data_digest"] == hashlib.sha256(data).hexdigest()
 
 
+def test_the_closed_form_of_the_tutorial_is_one_epoch_and_a_record_like_any_other(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    overrides = ("training.optimizer=exact", "experiment=exact", "data.noise=0.5")
+    done = workspace.pipeline("configs/tutorial.yaml", *overrides)
+    assert (done.status, done.err) == (0, "")
+    ignored, epoch, predicted, _ = done.out.splitlines()
+    assert ignored.endswith("have no effect: learning_rate, epochs")
+    assert epoch.startswith("Epoch [1/1], Loss: 0.")
+    run = workspace.runs("exact")[0]
+    metrics = run.data.metrics
+    assert metrics["optimality_gap"] == 0
+    assert workspace.losses(run) == [(1, metrics["optimal_mse"])]
+    assert metrics["train_mse"] == pytest.approx(metrics["optimal_mse"], rel=1e-9)
+    path = workspace.client.download_artifacts(run.info.run_id, "coefficients.json", str(tmp_path))
+    found = json.loads(Path(path).read_text())
+    assert [each["trained"] for each in found.values()] == [
+        each["least_squares"] for each in found.values()
+    ]
+    value = found["intercept"]["trained"] + 5 * found["x"]["trained"]
+    assert float(predicted.split()[-1]) == pytest.approx(value, abs=5e-5)
+    assert "far_from_optimum" not in run.data.tags
+
+
 def test_a_table_is_not_read_again_until_it_changes(workspace: Workspace) -> None:
     table = workspace.root / "rows.csv"
     table.write_text("x,y\n1,2\n2,4\n3,6.5\n")
