@@ -5,19 +5,18 @@
 
 import argparse
 import json
-import os
 import shlex
-import sys
-import time
+import socket
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 from flows.command import leave, run_command
-from flows.companion import start_companion
 from flows.environment import prepare_environment
-from flows.server import START_SECONDS, answers, free_port
+from flows.guard import Guard
+from flows.server import listen
 
 PORT = 5001
+PATIENCE_SECONDS = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,41 +35,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def serve_model(model: str | None) -> None:
-    """Start the server, print how to ask it, and wait."""
+    """Load the model, print how to ask for predictions, and answer until Ctrl-C."""
     prepare_environment()
-    from tasks.tracking.models import default_model, load_example, own_uri
+    from tasks.tracking.models import default_model, load_served
+    from tasks.tracking.serving import scoring_app
     from tasks.tracking.store import check_store
 
     check_store()
     uri = model or default_model()
-    example = load_example(uri)
-    port = free_port(PORT)
-    # MLflow starts uvicorn by its name: the one beside this Python must be found first
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    where = ("--host", "127.0.0.1", "--port", str(port), "--env-manager", "local")
-    process = start_companion(
-        sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", own_uri(uri), *where
-    )
-    try:
-        address = f"http://127.0.0.1:{port}"
-
-        def check() -> None:
-            if process.poll() is not None:
-                raise OSError(f"MLflow's server for {uri} ended. Is port {port} taken?")
-
-        if not answers(f"{address}/ping", START_SECONDS, check):
-            raise OSError(f"MLflow's server for {uri} does not answer at {address}.")
+    served, example = load_served(uri)
+    with listen(PORT) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         print(f"{uri} is served at {address}. Ask it:")
         print(_curl(address, example))
         print("A new champion is served from the next start on. Ctrl-C ends it.", flush=True)
-        while True:
-            check()
-            time.sleep(0.5)
+        _answer(Guard(scoring_app(served)), listener)
+
+
+def _answer(app: Any, listener: socket.socket) -> None:
+    """Serve until Ctrl-C, and finish the requests under way."""
+    import uvicorn
+
+    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=PATIENCE_SECONDS)
+    try:
+        uvicorn.Server(config).run([listener])
     except KeyboardInterrupt:
         print("\nEnded.")
-    finally:
-        process.stdin.close()
-        process.wait()
 
 
 def _curl(address: str, example: dict) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from mlflow.models import Model, ModelSignature
-from mlflow.types.schema import AnyType, ColSpec, DataType, Schema, TensorSpec
+from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 from torch import nn
 
 from regression.encoding import Encoding
@@ -119,9 +119,9 @@ def _export(module: nn.Linear, path: Path) -> None:
 
 
 def _signature(encoding: Encoding, named: bool) -> ModelSignature:
-    """Any number will do: MLflow's `double` would refuse a column of integers."""
+    """Numbers are `double`: MLflow's server converts integers, and text of numbers in CSV."""
     text = [ColSpec(DataType.string, name) for name in encoding.levels]
-    numbers = [ColSpec(AnyType(), name if named else None) for name in encoding.numeric]
+    numbers = [ColSpec(DataType.double, name if named else None) for name in encoding.numeric]
     output = TensorSpec(np.dtype(np.float64), (-1, 1))
     return ModelSignature(inputs=Schema([*numbers, *text]), outputs=Schema([output]))
 

@@ -17,6 +17,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.models.utils import SERVING_INPUT_FILENAME
+from mlflow.pyfunc import PyFuncModel
 
 from regression.encoding import Encoding
 from regression.errors import InputError, refuse
@@ -123,16 +124,15 @@ def _encoding(model: Any) -> Encoding:
     return Encoding(tuple(model.numeric), levels)
 
 
-def load_example(uri: str) -> dict[str, Any]:
-    """The first rows that the model was logged with, as the body of a request to MLflow's server.
+def load_served(uri: str) -> tuple[PyFuncModel, dict[str, Any]]:
+    """A model as MLflow serves it, and the first rows that it was logged with as a request's body.
 
     Raises:
         As load_predictor.
     """
 
-    def read(folder: Path) -> dict[str, Any]:
-        _python_model(folder)  # a server would end without a word
-        return json.loads((folder / SERVING_INPUT_FILENAME).read_text())
+    def read(folder: Path) -> tuple[PyFuncModel, dict[str, Any]]:
+        return _pyfunc(folder), json.loads((folder / SERVING_INPUT_FILENAME).read_text())
 
     return _opened(uri, read)
 
@@ -159,8 +159,12 @@ def own_uri(uri: str) -> str:
 
 def _python_model(folder: Path) -> Any:
     """The python model of an artifact: LinearModel of tasks/tracking/served_model.py."""
-    model = mlflow.pyfunc.load_model(str(folder)).unwrap_python_model()
-    if not hasattr(model, "levels"):
+    return _pyfunc(folder).unwrap_python_model()
+
+
+def _pyfunc(folder: Path) -> PyFuncModel:
+    model = mlflow.pyfunc.load_model(str(folder))
+    if not hasattr(model.unwrap_python_model(), "levels"):
         raise TypeError("it was logged by something else")
     return model
 

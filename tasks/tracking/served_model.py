@@ -89,14 +89,24 @@ class LinearModel(mlflow.pyfunc.PythonModel):
         return numbers
 
     def _indicators(self, column: pd.Series, name: str, levels: list[str]) -> list[np.ndarray]:
-        text = column.astype(str).to_numpy()
-        unknown = ~np.isin(text, levels)
-        if unknown.any():
+        text = column.map(_level).to_numpy()
+        missing = column.isna().to_numpy()
+        wrong = missing | ~np.isin(text, levels)
+        if wrong.any():
+            first = int(wrong.argmax())
             raise MlflowException.invalid_parameter_value(
                 f"column '{name}' must be one of {', '.join(levels)}. "
-                f"Got '{text[unknown][0]}' instead."
+                f"Got {'a missing value' if missing[first] else repr(text[first])} instead."
             )
         return [(text == level).astype(np.float64) for level in levels[1:]]
+
+
+def _level(value: object) -> str:
+    """A level as the training data's text: true, and 2 also for 2.0."""
+    if isinstance(value, bool | np.bool_):
+        return str(value).lower()
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else str(value)
 
 
 set_model(LinearModel())

@@ -129,19 +129,23 @@ def test_the_champion_is_served_its_curl_line_works_and_wrong_rows_get_a_4xx(
     mlflow.set_tracking_uri(f"sqlite:///{workspace.root / 'mlflow.db'}")
     direct = mlflow.pyfunc.load_model("models:/ozone@champion").predict([{"x": 500.0}])
     assert json.loads(answer)["predictions"] == direct.tolist()
-    for value, told in (
-        ("abc", "column 'x' must hold numbers"), ("5.0", "column 'x' must hold numbers"),
-        (None, "a missing value"), ([1, 2], "column 'x' must hold numbers"),
-    ):  # fmt: skip
-        status, answer = ask(address, {"dataframe_records": [{"x": value}]})
-        assert (status, told in json.loads(answer)["message"]) == (400, True), answer
+    csv = f"curl -s {address}/invocations -H 'Content-Type: text/csv' --data-binary $'x\\n500\\n'"
+    asked = subprocess.run(["bash", "-c", csv], capture_output=True, text=True, check=True)
+    assert json.loads(asked.stdout)["predictions"] == direct.tolist()
     for body, told in (
+        ({"dataframe_records": [{"x": None}]}, "a missing value"),
         ({"dataframe_records": [{"z": 5}]}, "missing inputs ['x']"),
-        ({"dataframe_records": []}, "missing inputs ['x']"),
         ("no JSON", "valid JSON"),
+        ("[" * 100_000, "recursion"),
     ):
         status, answer = ask(address, body)
         assert (status, told in json.loads(answer)["message"]) == (400, True), answer
+    for path in ("ping", "health", "version"):
+        with urlopen(f"{address}/{path}", timeout=30) as found:
+            assert found.status == 200
+    foreign = Request(f"{address}/ping", headers={"Origin": "https://example.com"})
+    with pytest.raises(HTTPError, match="403"):
+        urlopen(foreign, timeout=30)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 0

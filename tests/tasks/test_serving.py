@@ -1,0 +1,230 @@
+"""REST prediction: every form of request that MLflow documents, and one line for what is wrong."""
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+
+import mlflow.pyfunc
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import uvicorn
+import yaml
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from torch import nn
+
+from flows.guard import Guard
+from flows.server import listen
+from regression.encoding import Encoding
+from tasks.tracking.artifact import save_model
+from tasks.tracking.serving import MAX_BODY_BYTES, scoring_app
+
+JSON, CSV = "application/json", "text/csv"
+Ask = Callable[..., tuple[int, dict]]
+
+
+def saved(folder: Path, encoding: Encoding, named: bool) -> Path:
+    """A stored model: 1 + 10 · the first feature + 100 · the second + …"""
+    count = len(encoding.features)
+    module = nn.Linear(count, 1, dtype=torch.float64)
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor([[10.0 ** (i + 1) for i in range(count)]]))
+        module.bias.fill_(1.0)
+    example = {name: [1.0, 2.0] for name in encoding.numeric}
+    example |= {name: [levels[0], levels[-1]] for name, levels in encoding.levels.items()}
+    save_model(str(folder), Model(), module, encoding, named, pd.DataFrame(example))
+    return folder
+
+
+def serving(folder: Path) -> Iterator[Ask]:
+    """A real server of a stored model; asks it and returns (status, JSON)."""
+    app = Guard(scoring_app(mlflow.pyfunc.load_model(str(folder))))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+    with listen() as listener:
+        port = listener.getsockname()[1]
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+
+        def ask(body: object, kind: str | None = JSON, **headers: str) -> tuple[int, dict]:
+            sent = json.dumps(body) if isinstance(body, dict | list) else body
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            named |= {"Content-Type": kind} if kind else {}
+            connection = HTTPConnection("127.0.0.1", port, timeout=120)
+            connection.request("POST", "/invocations", sent, named)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            told = answer.headers.get_content_type() == JSON
+            return answer.status, json.loads(text) if told else {"message": text}
+
+        yield ask
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of a, b and the levels u, v, true, 2 of g."""
+    encoding = Encoding(("a", "b"), {"g": ("u", "v", "true", "2")})
+    return saved(tmp_path_factory.mktemp("table") / "model", encoding, named=True)
+
+
+@pytest.fixture(scope="module")
+def array(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of arrays (n, 2)."""
+    return saved(
+        tmp_path_factory.mktemp("array") / "model", Encoding(("x0", "x1"), {}), named=False
+    )
+
+
+@pytest.fixture(scope="module")
+def ask(table: Path) -> Iterator[Ask]:
+    """Asks the table's server."""
+    yield from serving(table)
+
+
+@pytest.fixture(scope="module")
+def ask_array(array: Path) -> Iterator[Ask]:
+    """Asks the array's server."""
+    yield from serving(array)
+
+
+ROWS = [{"a": 1, "b": 2, "g": "u"}, {"a": 3, "b": 4.5, "g": "v"}]
+PREDICTED = [[211.0], [1481.0]]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"dataframe_split": {"columns": ["g", "b", "a"],
+          "data": [["u", 2, 1], ["v", 4.5, 3]]}}, JSON),
+        ({"dataframe_records": [{**row, "more": "ignored"} for row in ROWS]}, JSON),
+        ({"inputs": ROWS}, JSON),
+        ({"inputs": {"a": [1, 3], "b": [2, 4.5], "g": ["u", "v"]}}, JSON),
+        ({"instances": ROWS}, JSON),
+        ("a,b,g\n1,2,u\n3,4.5,v\n", CSV),
+        ("g,more,b,a\nu,x,2,1\nv,x,4.5,3\n", f"{CSV}; charset=utf-8"),
+    ],
+    ids=["split", "records", "inputs by row", "inputs by column", "instances", "csv", "csv mixed"],
+)  # fmt: skip
+def test_every_form_of_a_request_is_answered_integers_too(ask: Ask, body: object, kind: str):
+    assert ask(body, kind) == (200, {"predictions": PREDICTED})
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"inputs": [[1, 2], [3, 4.5]]}, JSON),
+        ({"instances": [[1, 2], [3, 4.5]]}, JSON),
+        ({"dataframe_split": {"data": [[1, 2], [3, 4.5]]}}, JSON),
+        ("x0,x1\n1,2\n3,4.5\n", CSV),
+    ],
+    ids=["inputs", "instances", "split", "csv"],
+)
+def test_arrays_are_answered_as_well(ask_array: Ask, body: object, kind: str):
+    assert ask_array(body, kind) == (200, {"predictions": [[211.0], [481.0]]})
+
+
+@pytest.mark.parametrize(("level", "effect"), [(True, 1e4), (2, 1e5), (2.0, 1e5), ("2", 1e5)])
+def test_a_level_may_be_what_json_makes_of_it(ask: Ask, level: object, effect: float):
+    status, answer = ask({"dataframe_records": [{"a": 0, "b": 0, "g": level}]})
+    assert (status, answer) == (200, {"predictions": [[1 + effect]]})
+
+
+def record(**values: object) -> dict:
+    return {"dataframe_records": [{"a": 1, "b": 2, "g": "u"} | values]}
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "told"),
+    [
+        (record(a=None), JSON, "column 'a' must hold finite numbers. Got a missing value instead."),
+        (record(a=float("inf")), JSON, "column 'a' must hold finite numbers. Got inf instead."),
+        (record(a="abc"), JSON, "Failed to convert column a to type 'float64'"),
+        (record(a=[1, 2]), JSON, "Failed to convert column a to type 'float64'"),
+        (record(a=10**400), JSON, "Failed to convert column a to type 'float64'"),
+        (record(g="z"), JSON, "column 'g' must be one of u, v, true, 2. Got 'z' instead."),
+        (record(g=None), JSON, "one of u, v, true, 2. Got a missing value instead."),
+        ({"dataframe_records": [{"a": 1, "g": "u"}]}, JSON, "Model is missing inputs ['b']."),
+        ({"dataframe_records": []}, JSON, "Model is missing inputs"),
+        ({"inputs": {"a": ["x"], "b": [1], "g": ["u"]}}, JSON, "could not convert"),
+        ({"inputs": {"a": [1, 2], "b": [1], "g": ["u"]}}, JSON, "the same length"),
+        ({"inputs": 5}, JSON, "Model is missing inputs"),
+        ({"inputs": [], "instances": []}, JSON, "exactly one of the input fields"),
+        ({"data": []}, JSON, "exactly one of the input fields"),
+        ([1], JSON, "Received a list"),
+        ("no JSON", JSON, "valid JSON"),
+        ("", JSON, "valid JSON"),
+        (b"\xff\xfe{", JSON, "valid JSON"),
+        ('{"inputs": ' + "9" * 5_000 + "}", JSON, "5000 digits"),
+        ("[" * 100_000, JSON, "recursion"),
+        ('{"inputs": ' + "[" * 900 + "]" * 900 + "}", JSON, "recursion"),
+        ("a,b,g\n1,,u\n", CSV, "column 'b' must hold finite numbers. Got a missing value instead."),
+        ("a,b,g\n1,abc,u\n", CSV, "could not convert string to float: 'abc'"),
+        ("1,2,u\n", CSV, "Model is missing inputs ['a', 'b', 'g']."),
+        ("", CSV, "No columns to parse"),
+        (b"\xff\xfe", CSV, "valid UTF-8"),
+    ],
+    ids=range(26),
+)
+def test_what_is_wrong_gets_400_and_one_line(ask: Ask, body: object, kind: str, told: str):
+    status, answer = ask(body, kind)
+    assert (status, set(answer)) == (400, {"error_code", "message"})
+    assert told in answer["message"]
+    assert "\n" not in answer["message"]
+    assert len(answer["message"]) <= 500
+    assert "Failed to predict data" not in answer["message"]
+
+
+def test_a_content_type_that_is_missing_or_unknown_gets_415(ask: Ask):
+    for kind in (None, "text/plain", "application/json; charset=latin-1"):
+        status, answer = ask(record(), kind)
+        assert (status, set(answer)) == (415, {"error_code", "message"})
+
+
+def test_a_body_has_a_limit_and_a_size(ask: Ask):
+    fits = json.dumps(record())
+    fits += " " * (MAX_BODY_BYTES - len(fits))
+    assert ask(fits)[0] == 200
+    status, answer = ask(fits + " ")
+    assert (status, "at most 4,194,304 bytes" in answer["message"]) == (413, True)
+    assert ask(fits * 5)[0] == 413
+    status, answer = ask(iter([json.dumps(record()).encode()]))  # in chunks
+    assert (status, "Content-Length" in answer["message"]) == (411, True)
+
+
+def test_other_pages_and_names_are_refused(ask: Ask):
+    assert ask(record(), Origin="https://example.com")[0] == 403
+    assert ask(record(), Host="example.com")[0] == 403
+    assert ask(record(), Host="localhost:5001")[0] == 200
+
+
+def test_in_python_floats_and_short_integers_are_taken(table: Path):
+    model = mlflow.pyfunc.load_model(str(table))
+    rows = pd.DataFrame(ROWS)
+    for kind in ("float64", "float32", "int32", "uint8"):
+        some = rows.assign(b=[2, 4]).astype({"a": kind, "b": kind})
+        assert np.ravel(model.predict(some)).tolist() == [211.0, 1431.0]
+    with pytest.raises(MlflowException, match=r"column a\. Can not safely convert int64"):
+        model.predict(rows)
+
+
+def test_a_model_of_an_earlier_version_is_still_served(table: Path, tmp_path: Path):
+    """Its signature had the type any for numbers."""
+    folder = Path(shutil.copytree(table, tmp_path / "model"))
+    meta = yaml.safe_load((folder / "MLmodel").read_text())
+    inputs = json.loads(meta["signature"]["inputs"])
+    meta["signature"]["inputs"] = json.dumps(
+        [each | {"type": "any"} if each["type"] == "double" else each for each in inputs]
+    )
+    (folder / "MLmodel").write_text(yaml.safe_dump(meta))
+    server = serving(folder)
+    ask = next(server)
+    assert ask({"dataframe_records": ROWS}) == (200, {"predictions": PREDICTED})
+    status, answer = ask(record(a="abc"))
+    assert (status, "column 'a' must hold numbers" in answer["message"]) == (400, True)
+    next(server, None)
