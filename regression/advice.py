@@ -11,6 +11,7 @@ from regression.training_config import Training
 # noise it does not show. If the features determine the target (all but this share of its variance,
 # which rounding may leave), the gap is held against the variance instead: R² 0.999 or more.
 OF_OPTIMUM, ROUNDING, OF_VARIANCE = 0.02, 1e-10, 1e-3
+MOST_MOMENTUM = 0.999  # more takes tens of thousands of epochs, and seconds to count them
 
 
 def largest_gap(plan: Plan) -> float:
@@ -48,9 +49,11 @@ def what_helps(trained: Trained, training: Training, gap: float) -> str:
 
 
 def _by_momentum(plan: Plan, training: Training) -> Iterator[str]:
-    """The best momentum for this spectrum and the epochs it takes, if that is known."""
+    """The best momentum for this spectrum and the epochs it takes, if they are not too many."""
     curvature = plan.problem.curvature()
     momentum = best_momentum(curvature)
+    if momentum > MOST_MOMENTUM:
+        return
     keys = {"optimizer": "sgd", "learning_rate": "auto", "momentum": momentum}
     rate = best_rate(curvature, momentum)
     helped = training.model_copy(update=keys)

@@ -68,6 +68,15 @@ def test_another_optimizer_is_sent_to_what_is_known_of_sgd():
     assert not is_far(model, other, gap)
 
 
+def test_columns_that_are_almost_one_are_not_sent_to_momentum():
+    rows = torch.cat([X[:, :1], X[:, :1] + 1e-5 * X[:, 1:2], X[:, 4:] + 9e3 * X[:, 1:2]], dim=1)
+    training = Training(epochs=5, standardize=True, learning_rate="auto")
+    model, gap = trained_with(training, rows)
+    line = what_helps(model, training, gap)
+    assert "optimizer=exact; or training.epochs=" in line
+    assert "momentum" not in line
+
+
 def test_the_limit_is_two_per_cent_of_the_optimums_error():
     plan: Plan = make_plan(compressed(SLOW), Training())
     assert largest_gap(plan) == pytest.approx(0.02 * plan.optimum.mse, rel=1e-12)
