@@ -105,7 +105,7 @@ clean: ## remove .venv and caches; runs, models and Prefect's history stay
 	@rm -rf $(VENV) .pytest_cache .ruff_cache benchmarks/data
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-clean-history: ## remove everything recorded here: mlflow.db, mlruns, .prefect
-	@rm -rf mlflow.db* mlruns .prefect
+clean-history: ## delete everything recorded here (mlflow.db, mlruns, .prefect), once you said yes: [YES=1]
+	@$(PYTHON) -m flows.clean_history $(if $(YES),--yes)
 
 .PHONY: help install run-pipeline sweep schedule deploy compare predict record serve-model history rollback ui test test-slow test-long lint docs bench lock clean clean-history

@@ -29,12 +29,23 @@ def run_command(main: Callable[[], int | None]) -> int:
     except (TrainingDivergedError, AllTrialsFailedError, OSError) as error:
         return _say(f"Failed: {error}", FAILED)
     except Exception as error:
+        if said := _store_failed(error):
+            return _say(f"Failed: {said}", FAILED)
         traceback.print_exc()
         return _say(f"Failed: {type(error).__name__}: {error}", FAILED)
     except SystemExit:
         raise
     except BaseException:  # KeyboardInterrupt, or Prefect's own exception for SIGTERM
         return _say("Interrupted.", INTERRUPTED)
+
+
+def _store_failed(error: Exception) -> str:
+    """One line about what MLflow or its database raised; empty for a defect of ours."""
+    if type(error).__module__.partition(".")[0] not in ("mlflow", "sqlalchemy", "sqlite3"):
+        return ""
+    from tasks.tracking.store import as_line
+
+    return as_line(error)
 
 
 def leave(status: int) -> NoReturn:

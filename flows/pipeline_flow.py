@@ -59,7 +59,8 @@ def run(config: Config, name: str) -> None:
     quick = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
     notify = config.model_dump(mode="json")["notify"]
     with lease(notify) as lease_name, tags(lease_name), quick:
-        say_where(on_cluster(pipeline)(config, name), config.experiment)
+        recorded = on_cluster(pipeline)(config, name)
+    say_where(recorded, config.experiment)
 
 
 def say_where(recorded: str, experiment: str) -> None:

@@ -80,6 +80,7 @@ def retrain(flow_run_id: UUID, notify: dict[str, Any] | None, by_worker: bool = 
             check_runner(wanted := RunsOn.of(flow_run.parameters["config"]))
             held.enter_context(connected_to(held.enter_context(cluster(wanted))))
             recorded = run_flow(on_cluster(pipeline), flow_run=flow_run)
+            held.close()  # the lease says whether the record is there
             say_where(recorded, flow_run.parameters["config"]["experiment"])
 
 

@@ -5,7 +5,7 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from flows.command import leave, run_command
@@ -38,8 +38,8 @@ def schedule(path: str, overrides: Sequence[str]) -> None:
     """Serve the schedule of one configuration until interrupted."""
     prepare_environment()
     config = load_scheduled(path, overrides)
-    with contextlib.suppress(KeyboardInterrupt), _serving(config) as (server, scheduler):
-        _keep_stepping(server, scheduler)
+    with contextlib.suppress(KeyboardInterrupt), _serving(config) as (server, scheduler, check):
+        _keep_stepping(server, scheduler, check)
     print("Stopped.", flush=True)
 
 
@@ -65,12 +65,17 @@ def _say_what_would_fail(config: Config) -> None:
 
 
 @contextlib.contextmanager
-def _serving(config: Config) -> Iterator[tuple[StandingServer, "Scheduler"]]:
-    """A server that knows the deployment, and a scheduler for it; both stop with the body."""
+def _serving(
+    config: Config,
+) -> Iterator[tuple[StandingServer, "Scheduler", Callable[[], None]]]:
+    """A server that knows the deployment, and a scheduler for it; both stop with the body.
+
+    Beside them, what raises OSError once nothing keeps a second scheduler away.
+    """
     with contextlib.ExitStack() as ending:
         name = deployment_name(config)
         refusal = f"'{name}' is scheduled by another process already. Stop that one first."
-        ending.enter_context(exclusive(f"schedule-{name}", refusal))
+        check = ending.enter_context(exclusive(f"schedule-{name}", refusal))
         server = StandingServer(meanwhile=_import_the_slow_parts)
         ending.callback(server.end)
         from prefect.client.orchestration import get_client
@@ -89,7 +94,7 @@ def _serving(config: Config) -> Iterator[tuple[StandingServer, "Scheduler"]]:
         ending.callback(_settle_in_time)
         ending.callback(scheduler.stop)
         _introduce(config, deployment, server)
-        yield server, scheduler
+        yield server, scheduler, check
 
 
 def _import_the_slow_parts() -> None:
@@ -119,10 +124,13 @@ def deployment_name(config: Config) -> str:
     return name if taken == name else f"{taken}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _keep_stepping(server: StandingServer, scheduler: "Scheduler") -> None:
+def _keep_stepping(
+    server: StandingServer, scheduler: "Scheduler", check: Callable[[], None]
+) -> None:
     """Step until interrupted; what may pass (a server that is away) is said once and waited for."""
     said = ""
     while True:
+        check()
         try:
             server.keep()
             scheduler.step()

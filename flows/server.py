@@ -8,8 +8,10 @@ creates the runs that are due; it and `ui` have the user interface.
 """
 
 import contextlib
+import fcntl
 import gc
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from flows.environment import ROOT
+from tasks.databases import meaning
 from tasks.lease import exclusive
 
 FAREWELL = b"done"
@@ -72,13 +75,21 @@ def start_server(
     if not (Path(os.environ["PREFECT_HOME"]) / "prefect.db").exists():
         making.enter_context(exclusive("prefect"))  # two first starts at once would collide
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+    log = _log_file()
+    begin = log.stat().st_size if log.exists() else 0
     with listener:
         process = _spawn(listener.fileno(), *options)
+
+    def check() -> None:
+        if process.poll() is not None:
+            said = log.read_bytes()[begin:] if log.exists() else b""
+            raise OSError(_why_it_ended(said.decode(errors="replace")))
+
     os.environ.setdefault("PREFECT_UI_URL", f"http://127.0.0.1:{UI_PORT}")  # this port will be gone
     try:
         meanwhile()
         with making:
-            wait_healthy(os.environ["PREFECT_API_URL"], START_SECONDS, process)
+            wait_healthy(os.environ["PREFECT_API_URL"], START_SECONDS, check)
     except BaseException:
         process.stdin.close()
         raise
@@ -112,6 +123,7 @@ def free_port(wanted: int = 0) -> int:
 def _spawn(listener: int, *options: str) -> subprocess.Popen:
     # A session of its own: Ctrl-C ends the command first, then the server by its closed input.
     with _log_file().open("a") as log:
+        fcntl.flock(log, fcntl.LOCK_SH)  # until the server ends: clean-history looks
         return subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(listener), *options],
             cwd=ROOT,
@@ -130,16 +142,18 @@ def _log_file() -> Path:
     return Path(os.environ["PREFECT_HOME"]) / "server.log"
 
 
-def wait_healthy(api: str, seconds: float, process: subprocess.Popen | None = None) -> None:
-    def check() -> None:
-        if process and process.poll() is not None:
-            said = _log_file().read_text(errors="replace").strip().splitlines()
-            raise OSError(
-                f"the Prefect server ended while it started: {said[-1] if said else ''}. "
-                "Is .prefect/prefect.db damaged or of a newer Prefect? make clean-history "
-                "removes it."
-            )
+def _why_it_ended(log: str) -> str:
+    """What a server's log says of its end, in one line: about its database, else the last error."""
+    path = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
+    if known := meaning(log, path, "Prefect", "It holds Prefect's record of flow runs, no model."):
+        return f"the Prefect server ended while it started: {known}"
+    errors = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.*", log, re.MULTILINE)
+    last = errors[-1] if errors else "it did not say why"
+    return f"the Prefect server ended while it started: {last}. Its log: {_log_file()}"
 
+
+def wait_healthy(api: str, seconds: float, check: Callable[[], None] = lambda: None) -> None:
+    """Wait until a server answers; check may raise why it never will."""
     if not answers(f"{api}/health", seconds, check, PATIENCE_SECONDS):
         raise OSError(
             f"the Prefect server at {api} does not answer. Start it, or unset PREFECT_API_URL "

@@ -27,8 +27,21 @@ def main() -> int:
 
 
 def open_uis() -> None:
-    """Start both (or name the ones that the environment points at), print where, and wait."""
+    """See that the store can be opened, then show both as long as nobody ends it."""
     prepare_environment()
+    from tasks.lease import lease
+    from tasks.tracking.run import open_store, quiet
+    from tasks.tracking.store import check_store
+
+    check_store()
+    quiet()
+    open_store()  # what is wrong with it is said here, not in the log of a server
+    with lease():  # keeps make clean-history away
+        _show()
+
+
+def _show() -> None:
+    """Start both (or name the ones that the environment points at), print where, and wait."""
     started: list[subprocess.Popen] = []
     try:
         mlflow, prefect = _mlflow_ui(started), _prefect_ui(started)
@@ -78,7 +91,7 @@ def _prefect_ui(started: list[subprocess.Popen]) -> str:
 def _wait_for(addresses: list[str], started: list[subprocess.Popen]) -> None:
     def check() -> None:
         if any(process.poll() is not None for process in started):
-            raise OSError("a server ended while it started. Is its database damaged?")
+            raise OSError("a server ended while it started. Is its port taken?")
 
     for address in addresses:
         if not answers(address, START_SECONDS, check):

@@ -10,10 +10,12 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
+
+from tasks.databases import sqlite_path
 
 REASON = "its process ended without a word (killed, or the machine stopped)"
 _held: list[tuple[str, dict[str, Any]]] = []  # name, and what is written in it
@@ -30,22 +32,39 @@ def _folder() -> Path:
 
 
 @contextlib.contextmanager
-def exclusive(what: str, refusal: str = "") -> Iterator[None]:
-    """Hold a lock that all commands of this checkout share, such as while a database is made.
+def exclusive(what: str, refusal: str = "", of_store: bool = False) -> Iterator[Callable[[], None]]:
+    """Hold a lock that commands share, such as while a database is made.
 
     Args:
         what: the lock's name.
-        refusal: what to say instead of waiting, where another process holds it; empty: wait.
+        refusal: what to say instead of waiting, if another process holds it; empty: wait.
+        of_store: share it with every checkout on this machine that uses the same SQLite store,
+            instead of with commands of this one.
+
+    Yields:
+        What raises OSError once the lock's file was deleted: others can hold the lock as well then.
 
     Raises:
         BlockingIOError: with the refusal.
     """
-    with (Path(os.environ["PREFECT_HOME"]) / f"{what}.lock").open("a") as lock:
+    store = sqlite_path(os.environ.get("MLFLOW_TRACKING_URI", "")) if of_store else None
+    beside = f"{store}." if store else f"{os.environ['PREFECT_HOME']}/"
+    path = Path(f"{beside}{quote(what, safe=' ')}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))
         except BlockingIOError:
             raise BlockingIOError(refusal) from None
-        yield
+        yield lambda: _check_there(lock, path)
+
+
+def _check_there(file: IO[str], path: Path) -> None:
+    if not (path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())):
+        raise OSError(
+            f"{os.environ['PREFECT_HOME']} was deleted while this command ran, and the "
+            "record in it is gone. Run the same command again."
+        )
 
 
 @contextlib.contextmanager
@@ -53,19 +72,21 @@ def only_retraining(model: str | None) -> Iterator[None]:
     """Be the only run for a registered model; None is no model and excludes nobody.
 
     Raises:
-        BlockingIOError: another process of this checkout trains it just now.
+        BlockingIOError: another process on this machine trains it in the same store just now.
     """
     if not model:
         yield
         return
     refusal = f"a retraining of model '{model}' is under way. Wait until it has ended."
-    with exclusive("model-" + quote(model, safe=""), refusal):
+    with exclusive(f"model-{model}", refusal, of_store=True):
         yield
 
 
 @contextlib.contextmanager
 def lease(notify: dict[str, Any] | None = None) -> Iterator[str]:
     """Hold a lease; yields its name. It is gone when the body ends well.
+
+    Raises OSError if the folder that it is in was deleted meanwhile.
 
     Otherwise it stays behind, unlocked, so that settle looks once more: whatever was setting things
     right may have been interrupted, or have met a server that does not answer.
@@ -88,6 +109,7 @@ def lease(notify: dict[str, Any] | None = None) -> Iterator[str]:
             yield name
         finally:
             _held.remove((name, word))
+        _check_there(lock, path)
         path.unlink()
 
 
@@ -106,7 +128,8 @@ def leave_word(status: str, reason: str) -> None:
     if _held:
         name, word = _held[-1]
         word["ended"] = {"status": status, "reason": reason}
-        (_folder() / name).write_text(json.dumps(word))
+        with contextlib.suppress(OSError):  # the disk is full: it is KILLED then
+            (_folder() / name).write_text(json.dumps(word))
 
 
 def settle() -> None:

@@ -119,13 +119,13 @@ class RegisteredModel:
 
 @contextmanager
 def registered_model(name: str) -> Iterator[RegisteredModel]:
-    """A registered model, while no other command of this checkout changes it.
+    """A registered model, while no other command on this machine changes it.
 
     It is made if there is none, and what a killed process left undone is done first. Another
-    checkout or machine that shares the store is not kept out.
+    machine, or a checkout that shares a tracking server, is not kept out.
     """
     quiet()
-    with exclusive(f"champion of {name}"):
+    with exclusive(f"champion of {name}", of_store=True):
         client = open_store()
         if not _exists(client, name):
             _make(client, name)
@@ -210,7 +210,7 @@ def settle_models(names: set[str]) -> None:
     """Carry out what killed processes had decided about these models."""
     client = open_store()
     for name in sorted(names):
-        with exclusive(f"champion of {name}"):
+        with exclusive(f"champion of {name}", of_store=True):
             if _exists(client, name):
                 carry_out(client, name)
 

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import os
 import re
 import sqlite3
 import subprocess
@@ -22,7 +21,15 @@ from tasks.tracking.description import NOTE_TAG, description, how_it_ended, what
 from tasks.tracking.experiment import experiment_id, unused_name
 from tasks.tracking.losses import BATCH, LossLog
 from tasks.tracking.relocation import relocate
-from tasks.tracking.store import FAILURES, give_up, plainly, server
+from tasks.tracking.store import (
+    FAILURES,
+    LOCK_SECONDS,
+    database,
+    give_up,
+    plainly,
+    server,
+    still_there,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL_UI = "http://127.0.0.1:5000"
@@ -168,10 +175,15 @@ def begin_run(
 
 @contextmanager
 def ended_truly(run: Run) -> Iterator[None]:
-    """Give a run the status that says how the body ended."""
+    """Give a run the status that says how the body ended.
+
+    Raises:
+        StoreError: the store was deleted meanwhile.
+    """
     try:
-        yield
-        run.end("FINISHED")
+        with still_there():
+            yield
+            run.end("FINISHED")
     except Exception as error:
         if isinstance(error, FAILURES):
             give_up()
@@ -192,14 +204,15 @@ def end_or_leave_word(run: Run, status: str, reason: str) -> None:
 
 def open_store() -> MlflowClient:
     """A client of the store, whose tables exist from here on."""
-    with exclusive("mlflow"):  # two processes that make the tables at once would collide
+    with exclusive(
+        "mlflow", of_store=True
+    ):  # two processes that make the tables at once would collide
         client = MlflowClient()
         client.search_experiments(max_results=1)
         relocate()
-        store = os.environ.get("MLFLOW_TRACKING_URI", "")
-        if store.startswith("sqlite:///"):  # the UI may read while a run writes
-            with closing(sqlite3.connect(store.removeprefix("sqlite:///"), timeout=20)) as database:
-                database.execute("PRAGMA journal_mode=WAL")
+        if path := database():  # the UI may read while a run writes
+            with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as opened:
+                opened.execute("PRAGMA journal_mode=WAL")
     return client
 
 
@@ -222,7 +235,7 @@ def end_runs(lease: str, status: str, reason: str) -> set[str]:
 def quiet() -> None:
     """Keep the libraries' progress, migration notes and their tracebacks off the screen."""
     for name in ("alembic", "mlflow", "sqlalchemy", "torch.export"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are raised, too
 
 
 def git_state() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""MLflow's store as something that may be away: what is said then, and how long is waited.
+"""MLflow's store as something that may be away or broken: what is said, how long is waited.
 
 MLflow's client tries a request to a server again and again for about four minutes
 (MLFLOW_HTTP_REQUEST_MAX_RETRIES and its neighbours say how long), so a shorter absence costs time
@@ -6,17 +6,25 @@ and nothing else. Trying again is safe: a metric that is sent twice is stored on
 """
 
 import os
+import re
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
+import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from requests import RequestException
+from sqlalchemy.exc import SQLAlchemyError
 
+from tasks.databases import meaning, sqlite_path
 from tasks.tracking.relocation import relocate
 
-FAILURES = (MlflowException, OSError)  # what a call may raise where the store fails
+ERRORS = (MlflowException, RequestException, SQLAlchemyError, sqlite3.Error)
+FAILURES = (*ERRORS, OSError)  # what a call may raise if the store fails
+LOCK_SECONDS = 20  # how long MLflow waits for another process's transaction
 SEARCH = "/api/2.0/mlflow/experiments/search"
 
 
@@ -25,14 +33,16 @@ class StoreError(OSError):
 
 
 def check_store() -> None:
-    """Look whether a tracking server is there and lets us in; a busy one gets a minute to answer.
+    """Look whether the store can be used: a server answers within a minute, a database is whole.
 
     Raises:
-        StoreError: it does not answer, or refuses the login.
+        StoreError: the server does not answer, or refuses the login; the database is damaged.
     """
     store = server()
     if not store:
-        relocate()
+        _check_database()
+        with plainly():
+            relocate()
         return
     try:
         answer = http_request(
@@ -56,21 +66,62 @@ def is_absent(error: MlflowException) -> bool:
     return error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
+def _check_database() -> None:
+    """Read a page: MLflow itself waits five seconds only for whoever holds a database it opens."""
+    path = database()
+    if path and path.exists():
+        with plainly(), closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as opened:
+            opened.execute("SELECT name FROM sqlite_master").fetchall()
+
+
+@contextmanager
+def still_there() -> Iterator[None]:
+    """See after the body whether the store's database is still the file that it was before.
+
+    Raises:
+        StoreError: it was deleted or replaced; what was recorded meanwhile is gone with it.
+    """
+    path = database()
+    before = path and path.exists() and path.stat()
+    yield
+    if before and not (path.exists() and os.path.samestat(before, path.stat())):
+        raise StoreError(
+            f"{path} was deleted or replaced while the run was under way, and what was recorded "
+            "is gone with it. Run the same command again."
+        )
+
+
 @contextmanager
 def plainly(then: str = "") -> Iterator[None]:
     """Turn what MLflow raises in the body into a StoreError of one line; then: the next step."""
     try:
         yield
-    except (MlflowException, RequestException) as error:
-        raise StoreError(f"{_told(error)} {then}".strip()) from error
+    except ERRORS as error:
+        raise StoreError(f"{as_line(error)} {then}".strip()) from error
 
 
-def _told(error: Exception) -> str:
+def as_line(error: Exception) -> str:
     """What happened, in one line; MLflow names a request that was never answered by its address."""
     first = str(error).strip().splitlines()[0][:300].rstrip(".")
     if server() and first.startswith("API request to"):
         return f"the MLflow server at {server()} does not answer any more."
-    return f"MLflow's store failed: {first}."
+    holds = "It holds the record of all runs; their models stay in mlruns."
+    path = database()
+    found = path and meaning(_with_its_age(str(error)), path, "MLflow", holds)
+    return found or f"MLflow's store failed: {first}."
+
+
+def _with_its_age(said: str) -> str:
+    """MLflow calls a newer schema out of date as well: one that it has no migration to is newer."""
+    found = re.search(r"found version (\w+), but expected", said)
+    migrations = Path(mlflow.__file__).parent / "store/db_migrations/versions"
+    newer = found and not [*migrations.glob(f"{found.group(1)}_*")]
+    return f"newer schema {found.group(1)}" if newer else said
+
+
+def database() -> Path | None:
+    """The store's SQLite file; None if it is something else."""
+    return sqlite_path(os.environ.get("MLFLOW_TRACKING_URI", ""))
 
 
 def give_up() -> None:

@@ -1,14 +1,16 @@
 """A registered model is trained by one process at a time."""
 
 import fcntl
+import shutil
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.lease import lease, only_retraining, settle
+from tasks.lease import exclusive, lease, only_retraining, settle
 
 HOLD = """
 import sys
@@ -36,6 +38,35 @@ def test_a_model_that_another_process_trains_is_refused_until_that_is_killed():
     other.communicate()
     with only_retraining("a/b"):
         assert other.returncode
+
+
+def test_two_checkouts_with_one_store_exclude_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_checkout(name: str) -> AbstractContextManager[None]:
+        monkeypatch.setenv("PREFECT_HOME", str(tmp_path / name))
+        return only_retraining("m")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    with of_checkout("one"), pytest.raises(BlockingIOError), of_checkout("two"):
+        raise AssertionError
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://another.invalid")
+    with of_checkout("one"), of_checkout("two"):
+        pass
+
+
+def test_a_lease_or_a_lock_whose_file_was_deleted_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / ".prefect"
+    monkeypatch.setenv("PREFECT_HOME", str(home))
+    with pytest.raises(OSError, match="was deleted while this command ran"), lease():
+        shutil.rmtree(home)
+    with exclusive("schedule-a") as check:
+        check()
+        shutil.rmtree(home)
+        with exclusive("schedule-a"), pytest.raises(OSError, match="was deleted"):
+            check()
 
 
 def test_a_lease_stays_behind_unless_its_run_ended_well(tmp_path):

@@ -1,0 +1,60 @@
+"""SQLite databases, of MLflow and of Prefect: where one is, and what its errors mean.
+
+Imports neither, so that a command can say what is wrong before it has loaded them.
+"""
+
+import re
+from pathlib import Path
+
+PREFIX = "sqlite:///"
+AWAY = (
+    "the file away, with its -wal and -shm, if it has them: the next command begins a new one. "
+    "{holds}"
+)
+MEANINGS = {  # what an error says: what it means, and the next step
+    r"database or disk is full|No space left on device|Disk quota exceeded|disk I/O error": (
+        "cannot be written: the disk is full or fails",
+        "Free some space (df -h), then run the same command again.",
+    ),
+    r"database is locked|database table is locked": (
+        "is locked: another process holds it for longer than {owner} waits",
+        "Wait until that one has ended (fuser {path} names it), then run the same command again.",
+    ),
+    r"file is not a database|database disk image is malformed|no such (?:table|column)": (
+        "is damaged, or no database of {owner}",
+        f"Put a copy of yours back in its place, or move {AWAY}",
+    ),
+    r"Can't locate revision|newer schema": (
+        "was written by a newer {owner} than is installed",
+        f"Install that version, or move {AWAY}",
+    ),
+    r"readonly database|unable to open database file|Permission denied": (
+        "cannot be opened or written",
+        "Look at the permissions of the file and of its folder.",
+    ),
+}
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file that an SQLAlchemy address names; None if it names no SQLite file."""
+    path = uri.removeprefix(PREFIX).partition("?")[0]
+    return Path(path) if uri.startswith(PREFIX) and path else None
+
+
+def meaning(said: str, path: Path, owner: str, holds: str = "") -> str:
+    """What an error says of a database, its likely cause and the next step, in one line.
+
+    Args:
+        said: the error's text, or a log that has it.
+        path: the database.
+        owner: whose it is, MLflow's or Prefect's.
+        holds: what is in it, for whoever may move it away.
+
+    Returns:
+        Empty if the text holds no error that databases are known for.
+    """
+    for pattern, (symptom, step) in MEANINGS.items():
+        if found := re.search(pattern, said):
+            line = f"{{path}} {symptom} ({found.group()}). {step}"
+            return line.format(owner=owner, path=path, holds=holds).rstrip()
+    return ""
