@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from regression.batches import read_batches
+from regression.doubts import numbers_as_text
 from regression.encoding import Encoding
 from regression.errors import InputError
 from regression.files import DataFile
@@ -84,6 +85,10 @@ def score(
                 empty = done.empty + predictions.null_count
                 done = Scored(done.rows + batch.num_rows, empty, first)
                 on_rows(done.rows)
+        if not done.rows:
+            raise InputError(
+                f"{files[0].uri}: has a header only. INPUT must have at least one row."
+            )
     return done
 
 
@@ -104,9 +109,9 @@ def _reading(
             raise InputError(f"{file.uri}: has no column '{name}'. Its columns: {header.named()}.")
     for name in encoding.numeric:
         if kinds[name] not in ("number", "boolean", "unknown"):
-            raise InputError(
-                f"{file.uri}: column '{name}' must hold numbers. Got {kinds[name]} instead."
-            )
+            odd = numbers_as_text(file, header, [name] if kinds[name] == "text" else [])
+            why = f"But {odd[name]}" if odd else f"Got {kinds[name]} instead"
+            raise InputError(f"{file.uri}: column '{name}' must hold numbers. {why}.")
     known = {name: "text" if kind == "unknown" else kind for name, kind in kinds.items()}
     passed = {name: "text" if as_text else known[name] for name in kept}
     numeric = {n: "boolean" if kinds[n] == "boolean" else "number" for n in encoding.numeric}

@@ -1,5 +1,6 @@
 """The main job: what a person sees, and what MLflow and Prefect hold afterwards."""
 
+import gzip
 import hashlib
 import json
 import math
@@ -201,3 +202,27 @@ def test_a_table_is_not_read_again_until_it_changes(workspace: Workspace) -> Non
         metrics = workspace.runs("rows")[0].data.metrics
         counts.append((metrics["files_new"], metrics["files_reused"], metrics["rows_new"]))
     assert counts == [(1, 0, 3), (0, 1, 0), (1, 0, 4)]
+
+
+def test_a_table_as_pandas_and_spreadsheets_write_it_is_trained_and_predicted(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    rows = [(i, i / 4, "ab"[i % 2], "only", i % 7, 5 + 2 * (i % 7)) for i in range(60)]
+    lines = [",x,g,one,seven,y", *(",".join(map(str, row)) for row in rows)]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    text = "\n".join(lines).replace(",", ";").replace(".", ",")
+    with gzip.open(tmp_path / "new.csv.gz", "wt") as stream:
+        stream.write(text)
+    data = {"kind": "table", "path": str(tmp_path / "a.csv"), "target": "y"}
+    data |= {"categorical": ["g", "one"], "features": ["x", "seven", "g"]}
+    config = {"experiment": "people", "data": data, "training": {"optimizer": "exact"}}
+    (tmp_path / "people.yaml").write_text(yaml.safe_dump(config))
+    done = workspace.pipeline(str(tmp_path / "people.yaml"))
+    assert done.status == 0, done.err
+    assert "column 'one' is left out: its one level 'only' tells nothing" in done.out
+    assert "determined exactly (R² = 1 to 12 digits) by seven: a leak?" in done.out
+    output = tmp_path / "out.csv"
+    done = workspace.run("flows.prediction", str(tmp_path / "new.csv.gz"), str(output))
+    assert done.status == 0, done.err
+    found = [float(line) for line in output.read_text().split()[1:]]
+    assert found == pytest.approx([row[-1] for row in rows])

@@ -118,3 +118,34 @@ def test_what_goes_from_csv_to_csv_is_kept_as_it_is_written(tmp_path):
     assert (tmp_path / "o.csv").read_text().splitlines() == [
         '"id","prediction"', '"007",10', '"9007199254740993",21', '"a,""b",30'
     ]  # fmt: skip
+
+
+DIALECTS = {
+    "a.csv": "x;g\n1,5;u\n2,5;v\n",
+    "b.csv": ",x,g\n0,1.5,u\n1,2.5,v\n",
+    "c.tsv": "x\tg\n1.5\tu\n2.5\tv\n",
+    "d.csv": "x, g\n1.5, u\n2.5, v\n",
+}
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_rows_are_read_as_their_own_file_is_written(name, tmp_path):
+    (tmp_path / name).write_text(DIALECTS[name])
+    done, found = scored(tmp_path / name, tmp_path / "out.csv", keep=["all"])
+    assert (done.rows, found["prediction"]) == (2, [15.0, 26.0])
+
+
+def test_numbers_as_text_are_refused_with_a_value(tmp_path):
+    (tmp_path / "a.csv").write_text("x,g\n$1.50,u\n$2.50,v\n")
+    with pytest.raises(InputError, match=r"column 'x' must hold numbers\. But .* '\$1\.50' in row"):
+        scored(tmp_path / "a.csv", tmp_path / "out.csv")
+
+
+@each_format
+def test_a_file_without_rows_is_refused_by_name(kind, tmp_path):
+    path = write(
+        tmp_path / f"a.{kind}", {"x": pa.array([], pa.float64()), "g": pa.array([], "str")}
+    )
+    with pytest.raises(InputError, match=rf"a\.{kind}: has a header only"):
+        scored(path, tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()

@@ -1,0 +1,29 @@
+"""What was read of a file is used again only if it would be read in the same way."""
+
+from pathlib import Path
+
+import pytest
+
+from regression.config import Split
+from tasks.parts import part_key
+from tests.regression.tools import opened
+
+AS_IT_IS = {"exclude": ["z"], "decimal": "auto"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"encoding": "cp1252"}, {"decimal": "."}, {"delimiter": ";"}, {"exclude": []},
+     {"categorical": ["g"]}],
+)  # fmt: skip
+def test_a_key_that_changes_what_is_read_has_files_read_again(
+    changed: dict[str, object], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("x;z;g;y\n1;2;a;3\n4;5;b;7\n")
+
+    def key(**data: object) -> str | None:
+        return part_key(opened(path, **AS_IT_IS | data), str(path), Split())
+
+    assert key() == key(encoding="UTF8")
+    assert key() != key(**changed)
