@@ -50,7 +50,7 @@ def what_helps(trained: Trained, training: Training, gap: float) -> str:
 
 def _by_momentum(plan: Plan, training: Training) -> Iterator[str]:
     """The best momentum for this spectrum and the epochs it takes, if they are not too many."""
-    curvature = plan.problem.curvature()
+    curvature = plan.problem.curvature(plan.optimum.rank)
     momentum = best_momentum(curvature)
     if momentum > MOST_MOMENTUM:
         return

@@ -5,14 +5,14 @@ Seber and Lee, Linear Regression Analysis, 2nd ed., chapter 3 (standard errors).
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from regression.collinear import dependences
 from regression.factor import Factor, triangle
-
-EPS = torch.finfo(torch.float64).eps
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,14 @@ class Coefficient:
     Attributes:
         name: "intercept", or the feature's.
         value: in raw units.
-        error: standard error; None where there is none.
+        error: standard error; None if there is none.
+        equals: the combination of other columns that a column is that was left out.
     """
 
     name: str
     value: float
     error: float | None
+    equals: Mapping[str, float] | None = None
 
     @property
     def t_value(self) -> float | None:
@@ -42,17 +44,16 @@ class LeastSquares:
     Attributes:
         names: the features, d.
         intercept: 0 without one.
-        weights: (d,) float64; of least norm in scaled columns where columns are collinear.
-        intercept_error: standard error in units of y; None without an intercept, where n <= rank
-            or where it is not determined.
-        errors: standard error of each weight, None likewise.
+        weights: (d,) float64; 0 for columns that are left out because others determine them.
+        intercept_error: standard error in units of y; None without an intercept or if n <= rank.
+        errors: standard error of each weight; None if n <= rank, and for columns left out.
         rss: residual sum of squares.
         rows: n; the sum of the weights where rows are weighted, in all that follows from n, too.
         rank: number of independent columns, the intercept's included.
         r2: 1 - RSS/TSS, TSS about the mean with an intercept and about 0 without; None if TSS is 0.
         condition: condition number of the columns scaled to unit length; infinite if deficient.
-        collinear: features that are a linear combination of others; a constant one is, with the
-            intercept.
+        equals: features that are left out, in order, each with the features before it that it is a
+            combination of: coefficients by name, "intercept" for the constant.
     """
 
     names: tuple[str, ...]
@@ -65,14 +66,15 @@ class LeastSquares:
     rank: int
     r2: float | None
     condition: float
-    collinear: tuple[str, ...]
+    equals: Mapping[str, Mapping[str, float]]
 
     @property
     def coefficients(self) -> tuple[Coefficient, ...]:
         """The intercept, then the features in order: d + 1."""
         names, values = ("intercept", *self.names), (self.intercept, *self.weights.tolist())
         errors = (self.intercept_error, *self.errors)
-        return tuple(map(Coefficient, names, values, errors))
+        equals = (None, *map(self.equals.get, self.names))
+        return tuple(map(Coefficient, names, values, errors, equals))
 
     @property
     def mse(self) -> float:
@@ -91,42 +93,38 @@ def least_squares(factor: Factor, bias: bool = True) -> LeastSquares:
 
     With an intercept, R without its first row and column is the factor of the centred columns,
     whatever the shift: the weights and the rank come from there, and b = mean(y) - w · mean(x).
+    Of collinear columns the later ones are left out, and get weight 0.
 
     Args:
         factor: of at least one row.
         bias: whether the model has an intercept.
     """
-    names, rows = factor.columns[:-1], factor.weight
+    names, rows, noise = factor.columns[:-1], factor.weight, factor.rounding(bias)
     r = factor.r[1:, 1:] if bias else triangle(factor.raw()[:, 1:])
-    system, right = r[:-1, :-1], r[:-1, -1]
-    weights, inverse, rank, lost = _solve(system, right)
-    rank += bias
-    rss = float(r[-1, -1].square() + (system @ weights - right).square().sum())
+    means = factor.r[0, 1:] / factor.r[0, 0] + factor.shift if bias else torch.zeros_like(noise)
+    left_out = dependences(r[:-1, :-1], noise[:-1])
+    gone = {each.place for each in left_out}
+    kept = [j for j in range(len(names)) if j not in gone]
+    fit = triangle(r[:, [*kept, -1]]) if gone else r
+    rank, rss = len(kept) + bias, float(fit[-1, -1].square())
     spread = math.sqrt(rss / (rows - rank)) if rows > rank else None
-    errors = [
-        _error(spread, length, gone) for length, gone in zip(inverse.norm(dim=1), lost, strict=True)
-    ]
-    intercept, intercept_error = 0.0, None
-    if bias:
-        means = factor.r[0, 1:] / factor.r[0, 0] + factor.shift
-        intercept = float(means[-1] - weights @ means[:-1])
-        length = (1 / rows + (means[:-1] @ inverse).square().sum()).sqrt()
-        moved = any(gone and mean != 0 for gone, mean in zip(lost, means[:-1], strict=True))
-        intercept_error = _error(spread, length, moved)
+    solution, error, errors = _solve(fit, means[kept], rows, spread)
+    weights = torch.zeros(len(names), dtype=torch.float64)
+    weights[kept] = solution
     total = float(r[:, -1].square().sum())
-    condition = _condition(factor.raw()[:, 0 if bias else 1 : -1]) if not any(lost) else math.inf
+    of, a_row = dict(zip(kept, errors, strict=True)), noise[:-1] / rows**0.5
     return LeastSquares(
         names,
-        intercept,
+        float(means[-1] - weights @ means[:-1]),
         weights,
-        intercept_error,
-        tuple(errors),
+        error if bias else None,
+        tuple(of.get(j) for j in range(len(names))),
         rss,
         rows,
         rank,
-        1 - rss / total if total > 0 else None,
-        condition,
-        tuple(name for name, gone in zip(names, lost, strict=True) if gone),
+        1 - rss / total if total > float(noise[-1]) ** 2 else None,
+        math.inf if gone else _condition(factor.raw()[:, 0 if bias else 1 : -1]),
+        {names[each.place]: each.equals(names, means[:-1], a_row) for each in left_out},
     )
 
 
@@ -147,13 +145,9 @@ def excess(factor: Factor, intercept: float, weights: Tensor, best: LeastSquares
 
 
 def total_squares(factor: Factor) -> float:
-    """Sum of squares of the target about its mean."""
-    return float(factor.r[1:, -1].square().sum())
-
-
-def _error(spread: float | None, length: Tensor, undetermined: bool) -> float | None:
-    """A standard error, where there is one."""
-    return None if spread is None or undetermined else spread * float(length)
+    """Sum of squares of the target about its mean; 0 if it is rounding."""
+    length = factor.r[1:, -1].norm()
+    return float(length.square()) if length > factor.rounding()[-1] else 0.0
 
 
 def _condition(columns: Tensor) -> float:
@@ -162,23 +156,15 @@ def _condition(columns: Tensor) -> float:
     return float(sigma[0] / sigma[-1]) if sigma[-1] > 0 else math.inf
 
 
-def _solve(system: Tensor, right: Tensor) -> tuple[Tensor, Tensor, int, list[bool]]:
-    """(solution, (pseudo-)inverse, rank, which columns are not determined).
-
-    Rank is judged on columns of unit length with the cutoff p · eps · σ_max. A cutoff that grows
-    with n would throw good columns away in large tables (scikit-learn #33032).
-    """
-    p = len(system)
-    lengths = system.norm(dim=0)
-    scale = torch.where(lengths > 0, lengths, 1.0)
-    u, sigma, vt = torch.linalg.svd(system / scale)
-    lost = sigma <= (p + 1) * EPS * sigma[0]
-    rank = p - int(lost.sum())
-    if rank == p:
-        solution = torch.linalg.solve_triangular(system, right[:, None], upper=True)[:, 0]
-        identity = torch.eye(p, dtype=torch.float64)
-        inverse = torch.linalg.solve_triangular(system, identity, upper=True)
-        return solution, inverse, rank, [False] * p
-    inverse = (vt[~lost].mT / sigma[~lost]) @ u[:, ~lost].mT / scale[:, None]
-    undetermined = vt[lost].square().sum(dim=0) > math.sqrt(EPS)
-    return inverse @ right, inverse, rank, undetermined.tolist()
+def _solve(
+    fit: Tensor, means: Tensor, rows: float, spread: float | None
+) -> tuple[Tensor, float | None, list[float | None]]:
+    """(weights, the intercept's standard error, theirs) from R of independent columns and y."""
+    identity = torch.eye(len(means), dtype=torch.float64)
+    system, right = fit[:-1, :-1], fit[:-1, -1:]
+    inverse = torch.linalg.solve_triangular(system, identity, upper=True)
+    weights = torch.linalg.solve_triangular(system, right, upper=True)[:, 0]
+    if spread is None:
+        return weights, None, [None] * len(means)
+    error = spread * float((1 / rows + (means @ inverse).square().sum()).sqrt())
+    return weights, error, (spread * inverse.norm(dim=1)).tolist()

@@ -29,7 +29,8 @@ class Units:
         if standardize:
             r = factor.r[:, 1:-1] if bias else factor.raw()[:, 1:-1]
             spread = (r[1:] if bias else r).norm(dim=0) / factor.weight**0.5
-            scale = torch.where(spread > 0, spread, scale)
+            rounding = factor.rounding(bias)[:-1] / factor.weight**0.5
+            scale = torch.where(spread > rounding, spread, scale)
             mean = factor.r[0, 1:-1] / factor.r[0, 0] + factor.shift[:-1] if bias else mean
         return cls(mean, scale)
 
@@ -69,13 +70,19 @@ class Problem:
         r = r if bias else triangle(r[:, 1:])
         return cls(r[:, :-1].contiguous(), r[:, -1].contiguous(), factor.weight, bias)
 
-    def curvature(self, weight_decay: float = 0.0) -> Tensor:
+    def curvature(self, rank: int, weight_decay: float = 0.0) -> Tensor:
         """Eigenvalues of the Hessian (2/n) MᵀM (+ weight_decay on the weights), ascending: (p,).
 
         torch adds weight_decay · w to the gradient, so it enters the Hessian as it is.
+
+        Args:
+            rank: of the matrix. Without weight decay the other eigenvalues are 0.
+            weight_decay: as torch's optimizers take it.
         """
         if not weight_decay:
-            return 2 / self.rows * torch.linalg.svdvals(self.matrix).square().flip(0)
+            found = 2 / self.rows * torch.linalg.svdvals(self.matrix).square().flip(0)
+            found[: len(found) - rank] = 0.0
+            return found
         decay = torch.full((self.matrix.shape[1],), weight_decay, dtype=torch.float64)
         decay[0] = 0.0 if self.bias else weight_decay
         return torch.linalg.eigvalsh(2 / self.rows * self.matrix.mT @ self.matrix + decay.diag())

@@ -23,7 +23,8 @@ def largest_stable_rate(curvature: Tensor, momentum: float) -> float:
     """2 (1 + m) / L: above it SGD must diverge. Infinite where the loss is flat.
 
     Args:
-        curvature: (p,) eigenvalues of the Hessian, ascending, weight decay included.
+        curvature: (p,) eigenvalues of the Hessian, ascending, weight decay included: of
+            Problem.curvature.
         momentum: m in [0, 1).
     """
     steepest = float(curvature[-1])
@@ -150,7 +151,7 @@ def stable_limit(training: Training, curvature: Tensor) -> float | None:
 
 
 def _curved(curvature: Tensor) -> Tensor:
-    return curvature[curvature > len(curvature) * torch.finfo(torch.float64).eps * curvature[-1]]
+    return curvature[curvature > 0]
 
 
 def _factor(step: float, momentum: float) -> float:

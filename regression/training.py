@@ -79,7 +79,7 @@ def make_plan(data: Compressed, training: Training) -> Plan:
     units = Units.of(factor, training.bias, training.standardize)
     problem = Problem.of(factor, units, training.bias)
     optimum = least_squares(factor, training.bias)
-    curvature = problem.curvature(training.weight_decay)
+    curvature = problem.curvature(optimum.rank, training.weight_decay)
     rate = choose_rate(training, curvature)
     plan = Plan(problem, units, optimum, rate, stable_limit(training, curvature), None)
     if not training.tolerance:

@@ -6,6 +6,7 @@ from prefect import task
 
 from regression import prediction, training, trial
 from regression.advice import is_far, what_helps
+from regression.collinear import written
 from regression.config import Config
 from regression.inputs import Row
 from regression.leaks import leaks
@@ -14,7 +15,7 @@ from regression.prediction import Predicted
 from regression.prepared import Prepared
 from regression.stream import row_batches
 from regression.training import OnEpoch, Trained
-from tasks.screen import EVERY_EPOCHS, bar, note, print_epoch, print_fit, warn
+from tasks.screen import EVERY_EPOCHS, MOST_LINES, bar, note, print_epoch, print_fit, warn
 
 
 @task
@@ -92,11 +93,10 @@ def _say(plan: training.Plan, config: Config) -> None:
             f"{best.rows:g} training rows for {len(best.names)} features: "
             "many models fit them alike"
         )
-    if best.collinear:
-        note(
-            "columns that others determine (a constant one, or a combination of others): "
-            + ", ".join(best.collinear)
-        )
+    for name, equals in list(best.equals.items())[:MOST_LINES]:
+        note(f"left out of the exact fit: {written(name, equals)}")
+    if len(best.equals) > MOST_LINES:
+        note(f"{len(best.equals) - MOST_LINES} more columns are left out: see coefficients.json")
     if config.training.optimizer == "exact":
         if ignored := config.training.ignored:
             note(f"training.optimizer is exact, so these have no effect: {', '.join(ignored)}")

@@ -65,8 +65,8 @@ def log_results(run: Run, result: Result, params: Mapping[str, str] = MappingPro
     }
     if is_far(trained, config.training, result.metrics.get("optimality_gap", 0.0)):
         tags["far_from_optimum"] = "true"
-    if collinear := trained.plan.optimum.collinear:
-        tags["collinear"] = ", ".join(collinear)
+    if left_out := trained.plan.optimum.equals:
+        tags["collinear"] = ", ".join(left_out)
     run.log(result.all_metrics, tags, params)
     columns = list(data.encoding.columns)
     run.log_dataset(config.experiment, data.rows.digest, _where(config), columns, data.rows.rows)
@@ -135,7 +135,7 @@ def write_files(folder: Path, result: Result) -> None:
     """Write config.yaml, coefficients.json and predictions.json."""
     text = yaml.safe_dump(result.config.model_dump(), sort_keys=False)
     (folder / "config.yaml").write_text(text)
-    coefficients = _coefficients(result.trained)
+    coefficients = coefficient_table(result.trained)
     (folder / "coefficients.json").write_text(json.dumps(coefficients, indent=2))
     told = [{"input": p.input, "prediction": p.value} for p in result.predictions]
     (folder / "predictions.json").write_text(json.dumps(told, indent=2))
@@ -150,7 +150,8 @@ def sampled(data: Prepared) -> str:
     return f"{shown} of {rows} {share} rows (a uniform sample)"
 
 
-def _coefficients(trained: Trained) -> dict:
+def coefficient_table(trained: Trained) -> dict[str, dict]:
+    """A line for the intercept and each feature; one that is left out says what it equals."""
     values = [trained.intercept, *trained.weights.tolist()]
     return {
         exact.name: {
@@ -158,9 +159,15 @@ def _coefficients(trained: Trained) -> dict:
             "least_squares": exact.value,
             "standard_error": exact.error,
             "t_value": exact.t_value,
+            **({} if exact.equals is None else {"equals": _plain(exact.equals)}),
         }
         for value, exact in zip(values, trained.plan.optimum.coefficients, strict=True)
     }
+
+
+def _plain(equals: Mapping[str, float]) -> dict[str, float]:
+    """Whole numbers as integers."""
+    return {name: int(v) if v.is_integer() else v for name, v in equals.items()}
 
 
 def _where(config: Config) -> str:

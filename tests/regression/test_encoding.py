@@ -89,7 +89,7 @@ def test_a_given_level_that_no_row_has_gets_no_weight(kind, tmp_path):
     fit = least_squares(data.train)
     assert fit.names == ("x", "g=b", "g=d")
     assert fit.weights.tolist() == pytest.approx([3.0, 4.0, 0.0])
-    assert fit.collinear == ("g=d",)
+    assert tuple(fit.equals) == ("g=d",)
 
 
 @each_format
