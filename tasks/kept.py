@@ -59,7 +59,8 @@ def kept_unless_recorded(run: Run, result: Result) -> Iterator[None]:
     except OSError as error:
         give_up()
         name = f"{result.config.experiment}-{run.name}-{run.id[:8]}"
-        folder = _write(re.sub(r"[^\w.-]+", "-", name)[-LONGEST_NAME:], _told(run.id, result))
+        name = re.sub(r"[^\w.-]+", "-", name)[-LONGEST_NAME:].lstrip(".-")  # none that is hidden
+        folder = _write(name, _told(run.id, result))
         raise StoreError(
             f"{error} What was trained is kept. To record it later: make record FOLDER={folder}"
         ) from error

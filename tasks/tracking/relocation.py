@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from tasks.databases import sqlite_path
+
 ROOT = Path(__file__).resolve().parents[2]
 DATABASE, ARTIFACTS = "mlflow.db", "mlruns"
 LOCATIONS = (
@@ -29,7 +31,7 @@ def relocate(root: Path = ROOT) -> None:
     another working folder). Safe to repeat, and to run in several processes at once.
     """
     path = root / DATABASE
-    if os.environ.get("MLFLOW_TRACKING_URI") != f"sqlite:///{path}" or not path.exists():
+    if sqlite_path(os.environ.get("MLFLOW_TRACKING_URI", "")) != path or not path.exists():
         return
     with closing(sqlite3.connect(path, timeout=TIMEOUT_SECONDS)) as database, database:
         for old, new in list(_moved(database, root)):

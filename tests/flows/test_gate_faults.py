@@ -129,8 +129,8 @@ def test_a_server_that_goes_away_around_a_promotion_leaves_the_champion(
     with mlflow_server(tmp_path, port):
         assert "Promoted version 1" in team.pipeline(*CONFIG).out
     moments = random.Random(1)
-    for _ in range(4):
-        moment = moments.uniform(0, 2)
+    for _ in range(3):
+        moment = moments.uniform(0, 3)
         with mlflow_server(tmp_path, port) as server:
             run = team.start("flows.pipeline", *WORSE, **IMPATIENT)
             while not run.stdout.readline().startswith("Held out"):

@@ -44,9 +44,9 @@ def test_results_are_taken_up_as_they_were(tmp_path: Path, monkeypatch: pytest.M
     )
     metrics = measure(trained, data, config)
     predictions = predict(trained, data.encoding, config.prediction.inputs)
-    run = Run(None, "0123456789", "a b", "1")
+    run = Run(None, "0123456789", "a rate of 0." + 50 * "1", "1")
     with (
-        pytest.raises(StoreError, match=r"away\. What .* make record FOLDER=\.plumbline/") as kept,
+        pytest.raises(StoreError, match=r"away\. What .* FOLDER=\.plumbline/unrecorded/1") as kept,
         kept_unless_recorded(run, Result(config, data, trained, metrics, predictions)),
     ):
         raise OSError("away.")
