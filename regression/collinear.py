@@ -96,4 +96,5 @@ def written(name: str, equals: Mapping[str, float]) -> str:
 def _certain(value: float, unsure: float) -> float:
     """The value rounded to its certain decimal digits; 0 if it may be 0."""
     unsure = max(unsure, EPS * abs(value))
-    return 0.0 if abs(value) <= unsure else round(value, -math.ceil(math.log10(unsure)))
+    certain = unsure < abs(value) < math.inf  # False for NaN, of data beyond float64
+    return round(value, -math.ceil(math.log10(unsure))) if certain else 0.0

@@ -89,9 +89,9 @@ class Factor:
         That of R, beside the length of the columns that were folded, and that of the data: a value
         of 1e12 is known to 1e-4. Without an intercept R is taken of unshifted columns.
         """
-        raw = self.raw()[:, 1:].norm(dim=0)
         p = len(self.columns)
-        return ROUNDING * p * self.r[:, 1:].norm(dim=0) + EPS * (1 if bias else 4 * p) * raw
+        folded, raw = _lengths(self.r[:, 1:]), _lengths(self.raw()[:, 1:])
+        return ROUNDING * p * folded + EPS * (1 if bias else 4 * p) * raw
 
     def select(self, columns: Sequence[str]) -> "Factor":
         """The factor of the same rows with these columns only, in this order.
@@ -192,6 +192,12 @@ def _stack(group: Sequence[Factor]) -> Factor:
     rows = sum(f.rows for f in group)
     mean_weight = sum(f.weight for f in group) / rows
     return replace(group[0], r=r, rows=rows, mean_weight=mean_weight)
+
+
+def _lengths(columns: Tensor) -> Tensor:
+    """Lengths of columns, even if their squares are beyond float64."""
+    largest = columns.abs().amax(dim=0)
+    return largest * (columns / largest.where(largest > 0, 1.0)).norm(dim=0)
 
 
 def union_of(factors: Sequence[Factor]) -> tuple[str, ...]:

@@ -111,7 +111,7 @@ def least_squares(factor: Factor, bias: bool = True) -> LeastSquares:
     solution, error, errors = _solve(fit, means[kept], rows, spread)
     weights = torch.zeros(len(names), dtype=torch.float64)
     weights[kept] = solution
-    total = float(r[:, -1].square().sum())
+    total = _squares(r[:, -1], noise[-1])
     of, a_row = dict(zip(kept, errors, strict=True)), noise[:-1] / rows**0.5
     return LeastSquares(
         names,
@@ -122,7 +122,7 @@ def least_squares(factor: Factor, bias: bool = True) -> LeastSquares:
         rss,
         rows,
         rank,
-        1 - rss / total if total > float(noise[-1]) ** 2 else None,
+        1 - rss / total if total > 0 else None,
         math.inf if gone else _condition(factor.raw()[:, 0 if bias else 1 : -1]),
         {names[each.place]: each.equals(names, means[:-1], a_row) for each in left_out},
     )
@@ -146,8 +146,13 @@ def excess(factor: Factor, intercept: float, weights: Tensor, best: LeastSquares
 
 def total_squares(factor: Factor) -> float:
     """Sum of squares of the target about its mean; 0 if it is rounding."""
-    length = factor.r[1:, -1].norm()
-    return float(length.square()) if length > factor.rounding()[-1] else 0.0
+    return _squares(factor.r[1:, -1], factor.rounding()[-1])
+
+
+def _squares(column: Tensor, noise: Tensor) -> float:
+    """The sum of squares of a column of R; 0 if it is rounding."""
+    length = column.norm()
+    return float(length.square()) if length > noise else 0.0
 
 
 def _condition(columns: Tensor) -> float:

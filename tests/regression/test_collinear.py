@@ -108,6 +108,14 @@ def test_a_column_that_adds_little_stays_where_its_values_show_it(far):
     assert least_squares(summary(rows, 5, 100).train).equals == {}
 
 
+@pytest.mark.parametrize("scale", [1e-170, 1e170])
+def test_columns_of_any_size_are_judged_alike(scale):
+    rows = random_rows(300, 3)
+    rows[:, 2] = rows[:, 0] - rows[:, 1]
+    rows[:, :3] *= scale
+    assert least_squares(compressed(rows).train).equals == {"x2": {"x0": 1.0, "x1": -1.0}}
+
+
 def test_rounding_stays_below_the_bound_after_thousands_of_updates():
     random = torch.Generator().manual_seed(2)
     level = torch.randint(30, (2_000, 40), generator=random)
