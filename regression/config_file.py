@@ -1,6 +1,7 @@
 """Reading a configuration: YAML, overrides, and errors that name the key."""
 
 import difflib
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,18 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with two traps closed: a key given twice is refused, and 1e-3 is a number."""
+    """YAML with three traps closed.
+
+    A key given twice is refused, 1e-3 is a number, and an integer beyond 64 bits is a
+    floating-point number, infinite if need be.
+    """
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int | float:
+        try:
+            number = super().construct_yaml_int(node)
+            return number if -(2**63) <= number < 2**63 else float(number)
+        except (ValueError, OverflowError):  # thousands of digits
+            return math.inf
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         merge = "tag:yaml.org,2002:merge"
@@ -30,6 +42,7 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
 # YAML 1.1 wants a dot and a sign in an exponent; people write 1e-3.
 Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -59,11 +72,11 @@ def load(path: str | Path, overrides: Sequence[str] = (), schema: type[Schema] =
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises InputError where there is none."""
     try:
-        raw = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}). Give a YAML file.") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: such as the date 2020-99-99
-        raise InputError(f"{path}: is not valid YAML: {_where(error)}") from None
+        text = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        said = getattr(error, "strerror", error)
+        raise InputError(f"{path}: cannot be read ({said}). Give a YAML file.") from None
+    raw = _parsed(text, str(path))
     if not isinstance(raw, dict):
         raise InputError(f"{path}: must hold keys and values. Got {type(raw).__name__} instead.")
     return raw
@@ -88,18 +101,26 @@ def apply(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise refuse("an override", "written key=value", override)
-    try:
-        value = yaml.load(text, Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{key}: is not valid YAML: {_where(error)}") from None
+    put(raw, key, _parsed(text, key))
+
+
+def put(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value at a dotted key. Raises InputError if one of its sections is no mapping."""
     *sections, last = _parts(key)
     for name in sections:
         if raw.get(name) is None:
             raw[name] = {}
         raw = raw[name]
         if not isinstance(raw, dict):
-            raise refuse(key, "a key inside a section", override)
+            raise refuse(key, "a key inside a section", raw)
     raw[last] = value
+
+
+def _parsed(text: str | bytes, what: str) -> Any:
+    try:
+        return yaml.load(text, Loader)
+    except Exception as error:  # what PyYAML raises for a value that is not what its tag says
+        raise InputError(f"{what}: is not valid YAML: {_where(error)}") from None
 
 
 def _parts(key: str) -> list[str]:
@@ -113,6 +134,8 @@ def _parts(key: str) -> list[str]:
 def _where(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     return place + (getattr(error, "problem", None) or str(error))
 
 

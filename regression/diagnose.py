@@ -66,5 +66,10 @@ def _rows(file: DataFile, header: Header) -> Iterator[tuple[int, Sequence[str], 
         )
         rows = (row for row in csv.reader(text, delimiter=header.dialect.delimiter) if row)
         names = [name.strip() for name in next(rows)]
-        for number, row in enumerate(rows, start=1):
-            yield number, names, [v.strip() for v in row] if header.spaced else row
+        number = 0
+        try:
+            for number, row in enumerate(rows, start=1):
+                yield number, names, [v.strip() for v in row] if header.spaced else row
+        except csv.Error as error:
+            place = f"{file.uri}: row {number + 1}"
+            raise InputError(f"{place} cannot be read ({error}). Is a quote not closed?") from None

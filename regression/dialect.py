@@ -94,6 +94,7 @@ class Dialect:
 
 
 AUTO = Dialect()
+csv.field_size_limit(1 << 22)  # characters in a value: as many as pyarrow takes in a row
 
 
 def first_rows(text: str, delimiter: str, most: int) -> list[list[str]]:

@@ -105,7 +105,7 @@ def find_files(path: str, key: str = "data.path") -> tuple[DataFile, ...]:
     """
     try:
         found = sorted({file.uri: file for file in _listed(path)}.items())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{key}: {path} cannot be listed ({error}).") from None
     files = [file for _, file in found]
     if not files:
@@ -191,7 +191,10 @@ def local_path(uri: str) -> Path | None:
 def _place(path: str) -> _Place:
     if "://" not in path:
         return _Place(fs.LocalFileSystem(), path)
-    root, rest, query = REMOTE.fullmatch(path).group("root", "rest", "query")
+    parts = REMOTE.fullmatch(path)
+    if not parts:
+        raise ValueError("it is no URI such as s3://bucket/key")
+    root, rest, query = parts.group("root", "rest", "query")
     filesystem, base = _store(f"{root}/{query or ''}")
     base = base.rstrip("/")
     return _Place(filesystem, f"{base}/{rest}".rstrip("/") or "/", root, base, query or "")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import Field, model_validator
 
 from regression.config import Config
-from regression.config_file import validated
+from regression.config_file import put, validated
 from regression.reference import known_keys
 from regression.runner_config import RunsOn
 from regression.section import Count, Name, Section, Seed, disagreement
@@ -83,11 +83,7 @@ class Sweep(Section):
         """The experiment with these values in it. Raises InputError where they do not fit."""
         raw = deepcopy(self.base)
         for key, value in values.items():
-            *sections, last = key.split(".")
-            place = raw
-            for section in sections:
-                place = place.setdefault(section, {})
-            place[last] = value
+            put(raw, key, value)
         return validated(raw, "this combination")
 
     @property

@@ -126,7 +126,7 @@ def _check_metric(sweep: Sweep, trials: Sequence[Config], path: str | Path) -> N
 
 def fingerprint(sweep: Sweep) -> str:
     """What a sweep's results depend on, as one word: its keys, its files, and who searches."""
-    data = sweep.base.get("data", {})
+    data = sweep.base.get("data") or {}
     paths = [data.get("path"), *_listed(sweep.search.parameters.get("data.path"))]
     files = [asdict(file) for path in paths if path for file in _found(path)]
     told = [VERSION, version("optuna"), sweep.model_dump(mode="json"), files]

@@ -173,3 +173,30 @@ def test_an_impossible_date_and_a_name_too_long_for_mlflow_are_refused(tmp_path)
     assert "month must be in 1..12" in refusal(tmp_path, with_keys(), ["experiment=2020-99-99"])
     assert "at most 500 characters" in refusal(tmp_path, with_keys(experiment="x" * 501))
     assert load(write(tmp_path, with_keys(experiment="x" * 500)))
+
+
+ODD = {
+    "5,000 digits": ("9" * 5_000, "must be an integer >= 1. Got inf instead"),
+    "5,000 hexadecimal digits": ("0x" + "f" * 5_000, "must be an integer >= 1. Got inf instead"),
+    "beyond 64 bits": (str(2**63), "must be an integer >= 1. Got 9.22"),
+    "nested": ("[" * 20_000, "is nested too deeply"),
+    "nested and closed": ("[" * 20_000 + "]" * 20_000, "is nested too deeply"),
+    "a tag's date that is none": ("!!timestamp x", "is not valid YAML"),
+    "a tag's boolean that is none": ("!!bool x", "is not valid YAML"),
+    "a tag's integer that is none": ("!!int ''", "is not valid YAML"),
+    "a list in itself": ("&a [*a]", "must be an integer >= 1. Got [[...]] instead"),
+}
+
+
+@pytest.mark.parametrize(("value", "told"), ODD.values(), ids=ODD.keys())
+def test_odd_values_are_refused_in_one_line_wherever_they_stand(value, told, tmp_path):
+    override = refusal(tmp_path, with_keys(), [f"training.epochs={value}"])
+    in_file = refusal(tmp_path, with_keys(training__epochs="HERE").replace("HERE", value))
+    assert told in override
+    assert told in in_file
+    assert len(override + in_file) < 500
+
+
+def test_whole_numbers_beyond_64_bits_are_floating_point_numbers(tmp_path):
+    found = load(write(tmp_path, with_keys()), ["data.bias=1" + "0" * 22])
+    assert found.data.bias == 1e22

@@ -43,3 +43,16 @@ def test_a_ragged_row_is_refused_with_file_and_row(line, tmp_path):
     message = refusal(path)
     assert f"bad.csv: row {FAR} must have 3 values" in message
     assert f"Got {line.count(',') + 1}" in message
+
+
+def test_values_longer_than_pythons_csv_reads_by_itself_are_no_fault(tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_text(f"c,x,y\n{'a' * 200_000},1,2\nb,2\n")
+    assert "bad.csv: row 2 must have 3 values" in refusal(path, categorical=["c"])
+
+
+def test_a_quote_that_is_never_closed_is_named_by_its_row(tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_text('c,x,y\na,1,2\n"b,2,3\n' + "a,1,2\n" * 1_000_000)
+    assert "bad.csv: row 2 cannot be read" in (message := refusal(path, categorical=["c"]))
+    assert "quote" in message

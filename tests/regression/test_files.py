@@ -90,9 +90,10 @@ def test_both_formats_at_once_are_refused(tmp_path):
         find_files(str(tmp_path))
 
 
-def test_a_uri_of_no_known_kind_is_refused():
-    with pytest.raises(InputError, match=r"data\.path: nowhere://x/a\.csv cannot be listed"):
-        find_files("nowhere://x/a.csv")
+@pytest.mark.parametrize("uri", ["nowhere://x/a.csv", "://", "é://x", "s3://", "a\0b.csv"])
+def test_a_uri_of_no_known_kind_is_refused(uri):
+    with pytest.raises(InputError, match=f"data\\.path: {uri} cannot be listed"):
+        find_files(uri)
 
 
 def test_the_digest_is_that_of_every_byte(tmp_path):

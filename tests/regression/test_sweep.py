@@ -67,6 +67,13 @@ def test_a_trial_is_the_base_with_its_values() -> None:
     assert "training" not in BASE
 
 
+@pytest.mark.parametrize("written", [{}, {"training": None}, {"training": {}}])
+def test_a_section_may_be_missing_or_empty_in_the_base(written: dict[str, Any]) -> None:
+    found = sweep({"training.epochs": [5]})
+    found = found.model_copy(update={"base": BASE | written})
+    assert found.trial({"training.epochs": 5}).training.epochs == 5
+
+
 def test_a_trial_whose_values_do_not_fit_together_is_refused() -> None:
     values = {"training.optimizer": "adam", "training.momentum": 0.5}
     with pytest.raises(InputError, match=r"training\.momentum must be 0 with adam"):
