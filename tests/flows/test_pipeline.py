@@ -36,7 +36,7 @@ import sys, mlflow, numpy as np, pandas as pd, torch
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model(sys.argv[2])
 module = mlflow.pytorch.load_model(sys.argv[2])
-for rows in ([[5.0]], [[5], [6], [7]], np.float32([[5.0], [1.0]])):
+for rows in ([[5.0]], np.int32([[5], [6], [7]]), np.float32([[5.0], [1.0]])):
     served = np.ravel(model.predict(np.array(rows)))
     direct = module(torch.tensor(np.array(rows), dtype=torch.float32)).detach().numpy().ravel()
     assert np.array_equal(served, direct), (served, direct)
