@@ -12,7 +12,7 @@ SEEN_IN_THE_CONFIGURATION = {
     "training.epochs=0": "training.epochs must be an integer >= 1. Got 0 instead.",
     "data.kind=csv": "data.kind must be synthetic or table. Got 'csv' instead.",
     "prediction.inputs=[[1,2]]": "prediction.inputs[0] must be 1 number(s), one a feature.",
-    "experiment=": "experiment must be text not empty. Got None instead.",
+    "experiment=": "experiment must be text not empty and of at most 500 characters. Got None",
 }
 SEEN_IN_THE_FIRST_FILE = {
     "": "is empty",
