@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 KINDS = {
     int: "an integer",
@@ -94,7 +93,7 @@ def as_markdown(schema: type[BaseModel]) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    return "required" if field.default is PydanticUndefined else _yaml(field.default)
+    return "required" if field.is_required() else _yaml(field.default)
 
 
 def _literal(value: Any) -> str:
