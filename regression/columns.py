@@ -72,8 +72,10 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
             f"Its columns: {header.named()}."
         )
     levels = data.categorical if isinstance(data.categorical, dict) else {}
+    used = (*numeric, *data.categorical, data.target)
+    _check_indicators(data, used, file)
     return Columns(
-        kinds={n: _as_number(header.kinds[n]) for n in (*numeric, *data.categorical, data.target)},
+        kinds={name: _as_number(header.kinds[name]) for name in used},
         numeric=tuple(numeric),
         categorical={name: tuple(levels.get(name, ())) for name in data.categorical},
         target=data.target,
@@ -130,6 +132,17 @@ def _check_names(data: TableData, file: DataFile, header: Header) -> None:
             if key == "categorical" and header.kinds[name] == "other":
                 raise InputError(
                     f"data.categorical: column '{name}' of {file.uri} must hold names or numbers."
+                )
+
+
+def _check_indicators(data: TableData, used: Sequence[str], file: DataFile) -> None:
+    """Refuse a column that has the name of a level's indicator, `column=level`."""
+    for column in data.categorical:
+        for name in used:
+            if name.startswith(f"{column}="):
+                raise InputError(
+                    f"{file.uri}: column '{name}' is named like a level of data.categorical's "
+                    f"'{column}'. Rename it, or list it in data.exclude."
                 )
 
 

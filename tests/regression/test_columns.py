@@ -172,3 +172,10 @@ def test_a_file_that_is_gone_is_an_error_that_may_pass(tmp_path):
     with pytest.raises(OSError, match=r"a\.csv") as caught:
         next(table.blocks(table.parts[0]))
     assert not isinstance(caught.value, InputError)
+
+
+@pytest.mark.parametrize("keys", [{}, {"categorical": ["c", "c=b"]}, {"target": "c=b"}])
+def test_a_column_named_like_a_level_is_refused(keys, tmp_path):
+    path = write(tmp_path / "a.csv", {"c": ["a", "b"], "c=b": [1, 2], "x": [1, 2], "y": [1, 2]})
+    assert "column 'c=b' is named like a level" in refusal(path, **{"categorical": ["c"], **keys})
+    assert read(path, categorical=["c"], exclude=["c=b"]).rows == 2
