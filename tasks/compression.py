@@ -21,7 +21,7 @@ from regression.rows import Source
 from regression.table import Table
 from tasks.artifacts import ProgressArtifact
 from tasks.cluster import clear_errors, cores
-from tasks.factor_cache import mark_used, stored
+from tasks.factor_cache import delete_old, mark_used, stored
 from tasks.parts import (
     Group,
     Keys,
@@ -55,6 +55,8 @@ def compress_all(source: Source, data: SyntheticData | TableData, device: str) -
         compression = _Compression(source, data, device, reading)
         whole = combine_groups(compression.groups(), f"the data ({source.label})")
         left_out = compression.count_left_out()
+    if compression.counts["files_new"]:
+        delete_old(compression.store)
     counts = {**compression.counts, "rows_dropped": whole.dropped, **left_out}
     return Prepared.of(whole, data, source, counts)
 

@@ -6,6 +6,7 @@ after; a result storage elsewhere has rules of its own for how long things stay.
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultStore, get_result_store
 
 KINDS = ("factor-", "group-")
+LONGEST_UNUSED = 90 * 86_400  # seconds
 
 
 def mark_used(store: ResultStore, keys: Iterable[str]) -> None:
@@ -29,15 +31,21 @@ def stored(store: ResultStore, key: str) -> bool:
     return (folder / key).exists() if folder else store.exists(key)
 
 
-def delete_unused(used: Callable[[float], bool]) -> int:
+def delete_unused(used: Callable[[float], bool], store: ResultStore | None = None) -> int:
     """Delete the R factors whose last use (seconds since 1970) does not count; returns how many."""
     deleted = 0
-    for path in _files(get_result_store()):
+    for path in _files(store or get_result_store()):
         with contextlib.suppress(FileNotFoundError):
             if not used(path.stat().st_mtime):
                 path.unlink()
                 deleted += 1
     return deleted
+
+
+def delete_old(store: ResultStore) -> None:
+    """Delete the R factors that no run has used for 90 days; their files would be read again."""
+    oldest = time.time() - LONGEST_UNUSED
+    delete_unused(lambda used: used >= oldest, store)
 
 
 def _folder(store: ResultStore) -> Path | None:

@@ -128,7 +128,7 @@ def known(store: ResultStore, key: str | None) -> Compressed | None:
         return None
     try:
         return Compressed.from_dict(store.read(key).result)
-    except ValueError:  # what Prefect's local storage raises for a path that does not exist
+    except (ValueError, FileNotFoundError):  # local storage and remote ones say it differently
         return None
 
 
