@@ -12,11 +12,11 @@ from regression.config import Split
 from regression.factor import Factor, fold
 from regression.rows import Block, Source
 from regression.sample import SAMPLE_ROWS, Sample, merge_samples
-from regression.split import block_draws, held_out
+from regression.split import block_hashes, held_out
 from regression.threads import one_thread
 
 # Part of every cache key. Raise it whenever the same rows would give other numbers.
-VERSION = 6
+VERSION = 7
 
 
 def compress(
@@ -110,14 +110,14 @@ class _Shares:
         if not self.split.folds:
             yield "train", trained
             return
-        fold_of = (self._draws(block, "fold") * self.split.folds).floor()
+        fold_of = (self._hashes(block, "fold") * self.split.folds).floor()
         for number in range(self.split.folds):
             chosen = fold_of == number
             yield f"fold {number:02}", chosen if trained is None else chosen & trained
 
     def _draw(self, block: Block, excluded: Tensor | None) -> None:
         """Let the block's rows compete for places in the sample."""
-        keys = self._draws(block, "sample")
+        keys = self._hashes(block, "sample")
         chosen = (keys if excluded is None else keys.where(excluded, 1.0)) < self.sample.bound
         if chosen.any():
             places = chosen.nonzero().flatten()
@@ -134,8 +134,8 @@ class _Shares:
         self.sample = merge_samples([self.sample, *self.drawn], self.columns)
         self.drawn = []
 
-    def _draws(self, block: Block, use: str) -> Tensor:
-        return block_draws(self.split.seed, self.part, block, use)
+    def _hashes(self, block: Block, use: str) -> Tensor:
+        return block_hashes(self.split.seed, self.part, block, use)
 
     def _widen(self, block: Block) -> None:
         """Take in the first row as the shift, or levels that a later block brings."""

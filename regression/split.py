@@ -1,20 +1,23 @@
-"""Which row is held out: a draw from (seed, file name, row number), never of the run's order."""
+"""Which row is held out: a hash of (seed, file name, row number), never of the run's order."""
 
 import hashlib
 from pathlib import PurePosixPath
 
+import numpy as np
 import torch
-from numpy.random import PCG64, Generator
 from torch import Tensor
 
 from regression.config import Split
 from regression.rows import Block
 
+# numpy's, because torch has no logical shift of 64 bits
+_GAMMA, _MIX1, _MIX2 = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
-def row_draws(seed: int, name: str, first_row: int, rows: int, use: str) -> Tensor:
+
+def row_hashes(seed: int, name: str, first_row: int, rows: int, use: str) -> Tensor:
     """Uniform numbers in [0, 1), one a row: (rows,) float64.
 
-    PCG64 (O'Neill 2014), seeded by a SHA-256 of all but the row, and advanced to the first row.
+    SplitMix64 (Steele, Lea and Flood 2014) of the row number, keyed by a SHA-256 of the rest.
 
     Args:
         seed: the configuration's data.seed.
@@ -24,18 +27,25 @@ def row_draws(seed: int, name: str, first_row: int, rows: int, use: str) -> Tens
         use: what the numbers decide ("test", "fold", "sample"); uses are independent.
     """
     key = hashlib.sha256(f"{seed}\0{name}\0{use}".encode()).digest()
-    bits = PCG64(int.from_bytes(key, "little")).advance(first_row)
-    return torch.from_numpy(Generator(bits).random(rows))
+    z = np.arange(first_row + 1, first_row + rows + 1, dtype=np.uint64)
+    z *= _GAMMA
+    z += np.uint64(int.from_bytes(key[:8], "little"))
+    z ^= z >> 30
+    z *= _MIX1
+    z ^= z >> 27
+    z *= _MIX2
+    z ^= z >> 31
+    return torch.from_numpy((z >> 11) * 2.0**-53)
 
 
-def block_draws(seed: int, part: str, block: Block, use: str) -> Tensor:
-    """row_draws of the rows that a block of a part kept: (k,) float64."""
-    draws = row_draws(seed, PurePosixPath(part).name, block.first_row, block.span, use)
-    return draws if block.kept is None else draws[block.kept]
+def block_hashes(seed: int, part: str, block: Block, use: str) -> Tensor:
+    """row_hashes of the rows that a block of a part kept: (k,) float64."""
+    numbers = row_hashes(seed, PurePosixPath(part).name, block.first_row, block.span, use)
+    return numbers if block.kept is None else numbers[block.kept]
 
 
 def held_out(split: Split, part: str, block: Block) -> Tensor | None:
-    """Which rows of a block are held out for testing: (k,) bool; None if none ever is."""
+    """Which rows of a block are held out for testing: (k,) bool; None where none ever is."""
     if not split.test_fraction:
         return None
-    return block_draws(split.seed, part, block, "test") < split.test_fraction
+    return block_hashes(split.seed, part, block, "test") < split.test_fraction

@@ -10,7 +10,7 @@ from regression.compressed import Compressed
 from regression.config import Split, Training
 from regression.evaluation import cross_validation, evaluate, mean_absolute_error
 from regression.least_squares import least_squares
-from regression.split import row_draws
+from regression.split import row_hashes
 from regression.training import Trained, make_plan, train
 from tests.regression.tools import compressed, random_rows
 
@@ -28,7 +28,7 @@ def residuals(trained: Trained, rows: Tensor) -> Tensor:
 
 
 def held_out(split: Split, n: int) -> Tensor:
-    return row_draws(split.seed, "rows", 0, n, "test") < split.test_fraction
+    return row_hashes(split.seed, "rows", 0, n, "test") < split.test_fraction
 
 
 def lstsq(rows: Tensor, bias: bool) -> Tensor:
@@ -80,7 +80,7 @@ def test_k_fold_from_factors_is_k_fold_on_rows(folds, fraction, bias):
     split = Split(folds=folds, test_fraction=fraction)
     data = compressed(ROWS, split)
     kept = ~held_out(split, 300)
-    fold = (row_draws(split.seed, "rows", 0, 300, "fold") * folds).floor()
+    fold = (row_hashes(split.seed, "rows", 0, 300, "fold") * folds).floor()
     errors = []
     for k in range(folds):
         best = lstsq(ROWS[kept & (fold != k)], bias)

@@ -9,7 +9,7 @@ from regression.config import Split
 from regression.evaluation import held_out_scores
 from regression.gate import Champion, Decision, Mean, decide, improvement
 from regression.gate_config import Registry
-from regression.split import row_draws
+from regression.split import row_hashes
 from tests.regression.tools import compressed, random_rows
 
 MEAN = {"test_mse": 4.0, "test_rmse": 2.0, "test_r2": 0.0, "mae": 1.6}
@@ -156,7 +156,7 @@ def test_predicting_the_mean_scores_what_the_rows_say():
     rows = random_rows(500, 3, far=1e6)
     split = Split(test_fraction=0.3)
     data = compressed(rows, split)
-    held = row_draws(split.seed, "rows", 0, len(rows), "test") < split.test_fraction
+    held = row_hashes(split.seed, "rows", 0, len(rows), "test") < split.test_fraction
     y, train = rows[held][:, -1], rows[~held][:, -1]
     found = held_out_scores(Mean.of(data), data)
     assert found["test_mse"] == pytest.approx(float((y - train.mean()).square().mean()), rel=1e-9)

@@ -6,17 +6,24 @@ from itertools import pairwise
 
 import pytest
 import torch
-from numpy.random import PCG64, Generator
 
 from regression.compress import compress
 from regression.compressed import combine
 from regression.config import Split
 from regression.errors import InputError
-from regression.split import row_draws
+from regression.split import row_hashes
 from tests.regression.tools import opened, read, write
 
 SPLIT = Split(test_fraction=0.3, folds=3)
-FIRST_DRAWS = [0.4721251184718971, 0.9025344196210124, 0.5460380215164209]
+MASK = 2**64 - 1
+
+
+def splitmix(key: int, row: int) -> float:
+    """SplitMix64 in Python's own integers."""
+    z = ((row + 1) * 0x9E3779B97F4A7C15 + key) & MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+    return ((z ^ (z >> 31)) >> 11) * 2.0**-53
 
 
 def files(folder, names: str) -> None:
@@ -34,21 +41,19 @@ def members(folder, order: list[str] | None = None, split: Split = SPLIT) -> dic
     return {p.rsplit("/", 1)[-1]: set(c.sample.rows[:, 0].tolist()) for p, c in found.items()}
 
 
-def test_the_draws_stay_what_they_are():
-    """Another version of a library must not move rows between training and test."""
-    key = int.from_bytes(hashlib.sha256(b"42\0a.csv\0test").digest(), "little")
-    expected = Generator(PCG64(key)).random(1000).tolist()
-    assert row_draws(42, "a.csv", 0, 1000, "test").tolist() == expected
-    assert expected[:3] == FIRST_DRAWS
+def test_the_numbers_are_those_of_splitmix64():
+    key = hashlib.sha256(b"42\0a.csv\0test").digest()[:8]
+    expected = [splitmix(int.from_bytes(key, "little"), row) for row in range(1000)]
+    assert row_hashes(42, "a.csv", 0, 1000, "test").tolist() == expected
 
 
 def test_a_block_gets_the_numbers_that_its_rows_have_in_the_whole():
-    whole = row_draws(1, "a.csv", 0, 10_000, "test")
-    assert torch.equal(row_draws(1, "a.csv", 4_321, 1_234, "test"), whole[4_321:5_555])
+    whole = row_hashes(1, "a.csv", 0, 10_000, "test")
+    assert torch.equal(row_hashes(1, "a.csv", 4_321, 1_234, "test"), whole[4_321:5_555])
 
 
 def test_the_numbers_are_uniform():
-    numbers = row_draws(7, "a.csv", 0, 100_000, "test")
+    numbers = row_hashes(7, "a.csv", 0, 100_000, "test")
     assert ((numbers >= 0) & (numbers < 1)).all()
     counts = torch.histc(numbers, bins=50, min=0, max=1)
     chi_squared = float(((counts - 2000) ** 2 / 2000).sum())
@@ -58,7 +63,7 @@ def test_the_numbers_are_uniform():
 @pytest.mark.parametrize("other", [(8, "a", "test"), (7, "b", "test"), (7, "a", "fold")])
 def test_another_seed_name_or_use_gives_independent_numbers(other):
     seed, name, use = other
-    one, two = (row_draws(s, n, 0, 20_000, u) for s, n, u in ((7, "a", "test"), (seed, name, use)))
+    one, two = (row_hashes(s, n, 0, 20_000, u) for s, n, u in ((7, "a", "test"), (seed, name, use)))
     correlation = torch.corrcoef(torch.stack([one, two]))[0, 1]
     assert abs(float(correlation)) < 5 / 20_000**0.5
 
@@ -122,6 +127,6 @@ def test_dropped_rows_move_no_other_row(tmp_path):
 
 def test_holding_out_every_row_is_refused(tmp_path):
     path = write(tmp_path / "a.csv", {"x": [1.0], "y": [2.0]})
-    seed = next(s for s in range(50) if row_draws(s, "a.csv", 0, 1, "test") < 0.9)
+    seed = next(s for s in range(50) if row_hashes(s, "a.csv", 0, 1, "test") < 0.9)
     with pytest.raises(InputError, match=r"at least one row to train on.*1 held out"):
         read(path, Split(test_fraction=0.9, seed=seed))

@@ -9,7 +9,7 @@ from regression import stream
 from regression.compress import compress
 from regression.compressed import combine
 from regression.config import Split, Training
-from regression.split import row_draws
+from regression.split import row_hashes
 from regression.stream import RowStream
 from regression.training import Trained, make_plan, train
 from tests.regression.tools import DTYPES, Rows, opened, plain_loop, random_rows, write
@@ -141,7 +141,7 @@ def test_held_out_rows_are_never_trained_on(batch):
     split = Split(test_fraction=0.4)
     training = Training(loss="huber", epochs=1, batch_size=batch, learning_rate=1e-9)
     rows, _ = streamed(Rows({"rows": ROWS}), training, split)
-    held = row_draws(split.seed, "rows", 0, 90, "test") < 0.4
+    held = row_hashes(split.seed, "rows", 0, 90, "test") < 0.4
     batches = torch.stack(drawn_in(rows, 1))
     y = ROWS[~held, -1]
     expected = float(functional.huber_loss(torch.zeros_like(y), y))
