@@ -15,11 +15,11 @@ from prefect import task
 from torch import nn
 
 from regression.advice import is_far
-from regression.config import Config
 from regression.drift import Portrait
 from regression.model import raw_model
 from regression.prepared import Prepared
 from regression.result import Result
+from regression.table import Table
 from regression.training import Trained
 from tasks.artifacts import publish
 from tasks.pictures import drawing
@@ -68,8 +68,17 @@ def log_results(run: Run, result: Result, params: Mapping[str, str] = MappingPro
     if left_out := trained.plan.optimum.equals:
         tags["collinear"] = ", ".join(left_out)
     run.log(result.all_metrics, tags, params)
-    columns = list(data.encoding.columns)
-    run.log_dataset(config.experiment, data.rows.digest, _where(config), columns, data.rows.rows)
+    path = config.data.path if config.data.kind == "table" else None
+    run.log_dataset(config.experiment, data.rows.digest, path, column_types(data), data.rows.rows)
+
+
+def column_types(data: Prepared) -> dict[str, str]:
+    """MLflow's type of each raw column, the target the last."""
+    kinds = data.source.columns.kinds if isinstance(data.source, Table) else {}
+    types = {name: "boolean" for name, kind in kinds.items() if kind == "boolean"}
+    types |= dict.fromkeys(data.encoding.levels, "string")
+    names = (*data.encoding.columns, data.rows.columns[-1])
+    return {name: types.get(name, "double") for name in names}
 
 
 def pictures(folder: Path, result: Result) -> AbstractContextManager[None]:
@@ -168,7 +177,3 @@ def coefficient_table(trained: Trained) -> dict[str, dict]:
 def _plain(equals: Mapping[str, float]) -> dict[str, float]:
     """Whole numbers as integers."""
     return {name: int(v) if v.is_integer() else v for name, v in equals.items()}
-
-
-def _where(config: Config) -> str:
-    return config.data.path if config.data.kind == "table" else "synthetic"

@@ -37,6 +37,7 @@ LEASE_TAG = "plumbline.lease"
 MODEL_PARAM = "registry.model"
 LONGEST_NAME = 250  # of a metric
 LONGEST_VALUE = 5_000  # of a param or tag; MLflow takes 6,000 and 8,000
+GENERATED = {"mlflow.source.name": "generated rows"}  # a data set's source that is no file
 DIGEST_LENGTH = 36  # of an MLflow dataset's digest; the whole one is the tag data_digest
 
 
@@ -98,15 +99,24 @@ class Run:
             self.client.log_batch(self.id, metrics=metrics[first : first + BATCH])
 
     def log_dataset(
-        self, name: str, digest: str, source: str, schema: list[str], rows: int
+        self, name: str, digest: str, path: str | None, types: Mapping[str, str], rows: int
     ) -> None:
-        """Log what the run was trained on as its dataset input."""
-        columns = [{"type": "double", "name": column, "required": True} for column in schema]
+        """Log what the run was trained on as its dataset input.
+
+        Args:
+            name: of the data set.
+            digest: SHA-256 of the data, in hexadecimal.
+            path: of its files, local or a URI; None for generated rows.
+            types: MLflow's type of each column, the target's included.
+            rows: how many there are.
+        """
+        columns = [{"type": t, "name": column, "required": True} for column, t in types.items()]
+        scheme, remote, _ = (path or "").partition("://")
         dataset = Dataset(
             name=name,
             digest=digest[:DIGEST_LENGTH],
-            source_type="local",
-            source=json.dumps({"uri": source}),
+            source_type=scheme if remote and scheme != "file" else "local" if path else "code",
+            source=json.dumps({"uri": path} if path else {"tags": GENERATED}),
             schema=json.dumps({"mlflow_colspec": columns}),
             profile=json.dumps({"num_rows": rows, "sha256": digest}),
         )

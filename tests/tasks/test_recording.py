@@ -1,25 +1,20 @@
-"""What coefficients.json says of each column."""
+"""What is recorded of a run beside its numbers."""
 
-from regression.config import Training
-from regression.training import make_plan, train
-from tasks.recording import coefficient_table
-from tests.regression.tools import compressed, random_rows
+from pathlib import Path
+
+from regression.compress import compress
+from regression.compressed import combine
+from regression.config import Split, TableData
+from regression.prepared import Prepared
+from tasks.recording import column_types
+from tests.regression.tools import opened, write
 
 
-def test_a_column_that_others_determine_says_what_it_equals():
-    rows = random_rows(50, 4)
-    rows[:, 2] = 100 * rows[:, 0] + rows[:, 1]
-    rows[:, 3] = 2013.0
-    training = Training(epochs=1, learning_rate="auto")
-    plan = make_plan(compressed(rows), training)
-    table = coefficient_table(train(plan, training, "cpu", lambda epoch, loss: None))
-    fixed = {"least_squares": 0.0, "standard_error": None, "t_value": None}
-    assert table["x2"] == {
-        **fixed,
-        "trained": table["x2"]["trained"],
-        "equals": {"x0": 100, "x1": 1},
-    }
-    assert table["x3"]["equals"] == {"intercept": 2013}
-    assert all(type(value) is int for value in table["x2"]["equals"].values())
-    assert "equals" not in table["x0"]
-    assert table["x0"]["standard_error"] > 0
+def test_columns_have_the_types_of_the_data_and_the_target_is_one_of_them(tmp_path: Path) -> None:
+    columns = {"on": [True, False, True], "x": [1, 2, 4], "g": ["a", "b", "a"], "y": [1.5, 2.5, 4]}
+    path = write(tmp_path / "a.csv", columns)
+    source = opened(path, categorical=["g"])
+    data = TableData(kind="table", path=str(path), target="y", categorical=["g"])
+    whole = combine(compress(source, part, Split()) for part in source.parts)
+    types = column_types(Prepared.of(whole, data, source, {}))
+    assert types == {"on": "boolean", "x": "double", "g": "string", "y": "double"}

@@ -8,9 +8,11 @@ import time
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
+from mlflow.types.schema import ColSpec, Schema
 
 from regression.config import Config
 from regression.errors import InputError
@@ -173,3 +175,26 @@ def test_the_commit_is_the_projects_wherever_the_command_runs(
     here = git_state()
     monkeypatch.chdir(tmp_path)
     assert git_state() == here
+
+
+SOURCES = {
+    "data/norris.csv": ("local", "LocalArtifactDatasetSource"),
+    "file:///data/a.csv": ("local", "LocalArtifactDatasetSource"),
+    "s3://bucket/prefix": ("s3", "S3ArtifactDatasetSource"),
+    None: ("code", "CodeDatasetSource"),
+}
+
+
+@pytest.mark.parametrize(("path", "kind"), SOURCES.items())
+def test_a_data_set_is_recorded_with_its_source_and_types(
+    client: MlflowClient, path: str | None, kind: tuple[str, str]
+) -> None:
+    types = {"x": "double", "g": "string", "on": "boolean", "y": "double"}
+    with tracked_run(CONFIG, "try", "cpu", "flow", "lease") as run:
+        run.log_dataset("rows", "0" * 64, path, types, 7)
+    found = client.get_run(run.id).inputs.dataset_inputs[0].dataset
+    source = mlflow.data.get_source(found)
+    assert (found.source_type, type(source).__name__) == kind
+    assert path is None or source.uri == path
+    columns = Schema.from_json(json.dumps(json.loads(found.schema)["mlflow_colspec"]))
+    assert columns == Schema([ColSpec(each, name) for name, each in types.items()])
