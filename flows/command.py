@@ -1,6 +1,9 @@
 """What all commands share: exit statuses, signals, one line for what went wrong."""
 
+import logging
 import os
+import re
+import shutil
 import signal
 import sys
 import traceback
@@ -8,8 +11,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
+from flows.environment import ROOT
 from regression.errors import AllTrialsFailedError, InputError, TrainingDivergedError
+from tasks.databases import FULL
 
+FULL_BYTES = 1 << 18  # what a disk has left on which not even a log can be written
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -20,6 +26,7 @@ def run_command(main: Callable[[], int | None]) -> int:
         0 done; 2 the configuration or the data is wrong; 1 it failed; 130 interrupted. What went
         wrong is one line on standard error; a defect of ours adds its traceback.
     """
+    logging.raiseExceptions = False  # a line of log that cannot be sent is none on the screen
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -27,9 +34,9 @@ def run_command(main: Callable[[], int | None]) -> int:
     except InputError as error:
         return _say(str(error), WRONG_INPUT)
     except (TrainingDivergedError, AllTrialsFailedError, OSError) as error:
-        return _say(f"Failed: {error}", FAILED)
+        return _say(f"Failed: {_disk_full(error) or error}", FAILED)
     except Exception as error:
-        if said := _store_failed(error):
+        if said := _disk_full(error) or _store_failed(error):
             return _say(f"Failed: {said}", FAILED)
         traceback.print_exc()
         return _say(f"Failed: {type(error).__name__}: {error}", FAILED)
@@ -37,6 +44,16 @@ def run_command(main: Callable[[], int | None]) -> int:
         raise
     except BaseException:  # KeyboardInterrupt, or Prefect's own exception for SIGTERM
         return _say("Interrupted.", INTERRUPTED)
+
+
+def _disk_full(error: Exception) -> str:
+    """One line if a full disk is behind an error, or behind one that this followed from."""
+    said, cause = "", error
+    while cause:
+        said, cause = f"{said}{cause}\n", cause.__cause__ or cause.__context__
+    if not re.search(FULL, said) and shutil.disk_usage(ROOT).free > FULL_BYTES:
+        return ""
+    return "the disk is full (df -h). Free some space, then run the same command again."
 
 
 def _store_failed(error: Exception) -> str:

@@ -6,6 +6,7 @@ Everything here is a default: what is set in the environment wins.
 import os
 from pathlib import Path
 
+from regression.errors import InputError
 from regression.uris import without_login
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,7 +43,16 @@ DEFAULTS = {
 
 
 def prepare_environment() -> None:
-    """Set the defaults. Call it before prefect or mlflow is imported."""
+    """Set the defaults. Call it before prefect or mlflow is imported.
+
+    Raises:
+        InputError: the project's folder has a name that addresses of databases cannot hold.
+    """
+    if any(character in str(ROOT) for character in "%?"):
+        raise InputError(
+            f"the project's folder is {ROOT}, and SQLite addresses cannot hold its % or ?. Move it "
+            "to a folder without them."
+        )
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     _take_logins_out()

@@ -13,7 +13,7 @@ from regression.device import device_of
 from regression.result import Result
 from tasks.compression import compress_all
 from tasks.gates import check_drift, promote
-from tasks.kept import kept_unless_recorded
+from tasks.kept import discard_half_written, kept_unless_recorded
 from tasks.lease import held_lease, lease, settle
 from tasks.modelling import evaluate, predict, train
 from tasks.notifying import tell_how_it_ended
@@ -56,6 +56,7 @@ def run(config: Config, name: str) -> None:
     """Run the flow here under a name and say where to look."""
     check_store()
     settle()
+    discard_half_written()
     quick = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
     notify = config.model_dump(mode="json")["notify"]
     with lease(notify) as lease_name, tags(lease_name), quick:

@@ -11,8 +11,9 @@ AWAY = (
     "the file away, with its -wal and -shm, if it has them: the next command begins a new one. "
     "{holds}"
 )
+FULL = r"database or disk is full|No space left on device|Disk quota exceeded"
 MEANINGS = {  # what an error says: what it means, and the next step
-    r"database or disk is full|No space left on device|Disk quota exceeded|disk I/O error": (
+    rf"{FULL}|disk I/O error": (
         "cannot be written: the disk is full or fails",
         "Free some space (df -h), then run the same command again.",
     ),

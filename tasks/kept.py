@@ -20,6 +20,7 @@ from regression.prediction import Predicted
 from regression.prepared import Prepared
 from regression.result import Result
 from regression.training import Trained, make_plan
+from tasks.lease import exclusive
 from tasks.tracking.run import Run
 from tasks.tracking.store import StoreError, give_up, plainly
 
@@ -93,12 +94,23 @@ def _plain(trained: Trained) -> dict[str, Any]:
 
 def _write(name: str, told: dict[str, Any]) -> Path:
     """Write a folder that appears when it is whole; returns its path, relative where it can be."""
-    kept = Path(os.environ["PLUMBLINE_HOME"]) / "unrecorded"
-    half = kept / f".{name}"
-    half.mkdir(parents=True, exist_ok=True)
-    (half / FILE).write_text(json.dumps(told))
-    folder = half.rename(kept / name)
+    half = _unrecorded() / f".{name}"
+    with exclusive("unrecorded"):
+        half.mkdir(parents=True, exist_ok=True)
+        (half / FILE).write_text(json.dumps(told))
+        folder = half.rename(_unrecorded() / name)
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
+def discard_half_written() -> None:
+    """Remove folders that a process began to write and did not finish: killed, or the disk full."""
+    with exclusive("unrecorded"):
+        for half in _unrecorded().glob(".*"):
+            shutil.rmtree(half)
+
+
+def _unrecorded() -> Path:
+    return Path(os.environ["PLUMBLINE_HOME"]) / "unrecorded"
 
 
 def take_up(path: str) -> Kept:

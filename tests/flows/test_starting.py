@@ -1,13 +1,18 @@
 """What commands do before their flow."""
 
 import gc
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from flows.command import run_command
 from flows.pipeline import _import_what_is_needed_later, import_the_slow_parts
 from flows.schedule import deployment_name
 from regression.config import Config
+from tests.flows.conftest import ROOT
 
 
 def test_the_garbage_collector_goes_on_if_an_import_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,3 +35,33 @@ def test_deployments_have_names_of_their_own() -> None:
     assert name("a_b") == "a_b"
     assert len({name("a/b"), name("a_b"), name("a%b")}) == 3
     assert "/" not in name("a/b")
+
+
+def test_a_full_disk_is_said_even_if_another_error_followed_from_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logging.raiseExceptions", True)  # what the command sets ends with the test
+
+    def fail() -> None:
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError:
+            raise KeyError("the server answered 500") from None
+
+    assert run_command(fail) == 1
+    assert "the disk is full" in capsys.readouterr().err
+    assert run_command(lambda: {}["a"]) == 1
+    assert "KeyError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["100%", "what?"])
+def test_a_folder_whose_name_no_address_can_hold_is_refused(tmp_path: Path, name: str) -> None:
+    for package in ("flows", "regression", "tasks"):
+        shutil.copytree(ROOT / package, tmp_path / name / package)
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.compare"],
+        cwd=tmp_path / name, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"the project's folder is {tmp_path / name}, and")
+    assert not (tmp_path / name / ".prefect").exists()

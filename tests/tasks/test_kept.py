@@ -16,7 +16,7 @@ from regression.result import Result
 from regression.table import Table
 from regression.training import make_plan, train
 from regression.trial import measure
-from tasks.kept import kept_unless_recorded, take_up
+from tasks.kept import discard_half_written, kept_unless_recorded, take_up
 from tasks.tracking.run import Run
 from tasks.tracking.store import StoreError
 
@@ -25,6 +25,7 @@ ROWS = "x,town,y\n" + "".join(f"{n / 7},{'abc'[n % 3]},{n * 1.1 + n % 3}\n" for 
 
 def test_results_are_taken_up_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / ".prefect"))
     monkeypatch.setenv("PLUMBLINE_HOME", str(tmp_path / ".plumbline"))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "7")  # given up in this process
     Path("rows.csv").write_text(ROWS)
@@ -65,3 +66,15 @@ def test_results_are_taken_up_as_they_were(tmp_path: Path, monkeypatch: pytest.M
     found.discard()
     with pytest.raises(InputError, match="FOLDER must be a folder"):
         take_up(str(found.folder))
+
+
+def test_what_was_written_by_half_is_removed_and_the_rest_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.setenv("PLUMBLINE_HOME", str(tmp_path))
+    discard_half_written()
+    (tmp_path / "unrecorded/.half").mkdir(parents=True)
+    (tmp_path / "unrecorded/whole").mkdir()
+    discard_half_written()
+    assert [path.name for path in (tmp_path / "unrecorded").iterdir()] == ["whole"]
