@@ -11,6 +11,7 @@ from regression.uris import without_login
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFECT_HOME = ROOT / ".prefect"
+SERVER_LOGIN = "PREFECT_SERVER_API_AUTH_STRING"  # what a Prefect server of ours asks for, if set
 
 DEFAULTS = {
     "PREFECT_HOME": str(PREFECT_HOME),
@@ -56,6 +57,8 @@ def prepare_environment() -> None:
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     _take_logins_out()
+    if "PREFECT_API_URL" not in os.environ and (login := os.environ.get(SERVER_LOGIN)):
+        os.environ["PREFECT_API_AUTH_STRING"] = login  # the server will be our own
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 

@@ -18,10 +18,10 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with three traps closed.
+    """YAML with four traps closed.
 
-    A key given twice is refused, 1e-3 is a number, and an integer beyond 64 bits is a
-    floating-point number, infinite if need be.
+    A key given twice is refused, the key `on` is a name, 1e-3 is a number, and an integer beyond
+    64 bits is a floating-point number, infinite if need be.
     """
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int | float:
@@ -32,6 +32,9 @@ class Loader(yaml.SafeLoader):
             return math.inf
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:bool":  # the key `on`, as YAML 1.1 has it
+                key.tag = "tag:yaml.org,2002:str"
         merge = "tag:yaml.org,2002:merge"
         keys = [self.construct_object(k, deep=True) for k, _ in node.value if k.tag != merge]
         twice = {str(key) for key in keys if keys.count(key) > 1}

@@ -50,6 +50,15 @@ os.write(opened, f"{told} {opened} {child.returncode} {print('said')}".encode())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("given", ["", "http://prefect/api"])
+def test_the_login_of_our_own_prefect_server_goes_to_no_other(tmp_path: Path, given: str) -> None:
+    named = {"PREFECT_API_URL": given} if given else {}
+    named |= {"PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_API_AUTH_STRING": "me:secret"}
+    printed = subprocess.check_output([sys.executable, "-c", PREPARED], cwd=ROOT, env=named)
+    expected = None if given else "me:secret"
+    assert json.loads(printed).get("PREFECT_API_AUTH_STRING") == expected
+
+
 def test_closed_standard_streams_are_the_null_device(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.touch()

@@ -133,6 +133,12 @@ def test_bytes_that_are_no_text_are_refused_by_name(tmp_path):
         load(tmp_path / "c.yaml")
 
 
+def test_the_key_on_is_a_name_also_where_it_is_not_quoted(tmp_path):
+    for text in ("{to: [json://a], on: [success]}", "\n  to: [json://a]\n  on: [success]"):
+        config = load(write(tmp_path, f"{with_keys()}\nnotify: {text}"))
+        assert config.notify.on == ["success"]
+
+
 def test_overrides_replace_and_add_keys_and_the_last_one_wins(tmp_path):
     given = ["training.epochs=5", "data.x=[3, 4]", "training.epochs=7", "prediction.inputs=[2]"]
     config = load(write(tmp_path, "experiment: e\ndata: {kind: synthetic, x: [1.0]}\n"), given)
