@@ -25,8 +25,11 @@ def trial(number: int, name: str, work: Work) -> Outcome:
 
 
 @contextmanager
-def trainers() -> Iterator[Prepare]:
+def trainers(device: str) -> Iterator[Prepare]:
     """Yields what turns an experiment into a trial's work: here, or on the Ray cluster.
+
+    Args:
+        device: where trials here compute.
 
     Raises:
         OSError: (the work, or the body) a process that trains died.
@@ -36,7 +39,7 @@ def trainers() -> Iterator[Prepare]:
         with clear_errors():
             yield partial(_store, stored)
         return
-    with workers() as attempt_there:
+    with workers(device) as attempt_there:
         yield partial(partial, attempt_there)
 
 

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from regression.config import Config
@@ -66,7 +67,7 @@ def run_trials(sweep: Sweep, data: SharedData, known: Mapping[int, Recorded]) ->
         if trial:
             yield trial
 
-    with trainers() as prepare:
+    with trainers(_device(sweep)) as prepare:
         for proposal in search:
             new = proposal.number not in known
             under_way.append((proposal, _start(sweep, proposal, data, prepare) if new else None))
@@ -74,6 +75,13 @@ def run_trials(sweep: Sweep, data: SharedData, known: Mapping[int, Recorded]) ->
                 yield from finish()
         while under_way:
             yield from finish()
+
+
+def _device(sweep: Sweep) -> str:
+    """Where trials compute by the base's keys; the CPU if these alone make no experiment."""
+    with suppress(InputError):
+        return device_of(sweep.trial({}))
+    return "cpu"
 
 
 def _start(

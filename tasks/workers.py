@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from regression.config import Config
-from regression.device import present_devices
 from regression.prepared import Prepared
 from regression.trial import Outcome, attempt
 
@@ -26,11 +25,13 @@ _given: dict[str, Any] = {}  # what a worker was started with
 
 
 @contextmanager
-def workers() -> Iterator[Attempt]:
+def workers(device: str) -> Iterator[Attempt]:
     """Yields `attempt`, computed in a process that is waited for; threads may share it.
 
-    One process a core; where there is an accelerator two, each with a context of its own there.
     Leaving the body early stops trials under way at their next epoch.
+
+    Args:
+        device: where trials compute.
 
     Raises:
         OSError: (the function) a process died.
@@ -39,7 +40,7 @@ def workers() -> Iterator[Attempt]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "torch._dynamo"])
     stopped = context.Event()
-    count = 2 if len(present_devices()) > 1 else os.cpu_count() or 1
+    count = processes(device)
     pool = ProcessPoolExecutor(count, context, _begin, (stopped,))
     for _ in range(count):
         pool.submit(os.getpid)  # starts them now: they import while the rows are read
@@ -62,6 +63,11 @@ def workers() -> Iterator[Attempt]:
         end = threading.Thread(target=lambda: pool.shutdown(cancel_futures=True), daemon=True)
         end.start()
         end.join(PATIENCE_SECONDS)  # what is in a long epoch ends with this process
+
+
+def processes(device: str) -> int:
+    """How many train: one a core; two on an accelerator, each with a context of its own there."""
+    return (os.cpu_count() or 1) if device == "cpu" else 2
 
 
 def _begin(stopped: Any) -> None:
