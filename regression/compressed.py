@@ -10,7 +10,6 @@ from regression.factor import MERGED_AT_ONCE, Factor, merge, union_of
 from regression.sample import Sample, merge_samples
 from regression.threads import one_thread
 
-LEAST_SIZE = 1e-150
 GROUP = MERGED_AT_ONCE**2  # parts that a task merges: two levels of the tree
 
 
@@ -148,21 +147,7 @@ def combine_groups(groups: Iterable[Compressed], label: str = "data") -> Compres
             f"{label} must have at least one row to train on. Got {whole.rows} rows, "
             f"{whole.dropped} dropped, {whole.test.rows} held out."
         )
-    for factor in whole.factors.values():
-        _check_size(factor)
     return whole
-
-
-def _check_size(factor: Factor) -> None:
-    """Refuse columns whose squares float64 cannot hold: their lengths would be 0 or infinite."""
-    sizes = factor.r[:, 1:].abs().amax(dim=0)
-    for name, size in zip(factor.columns, sizes.tolist(), strict=True):
-        if size and not LEAST_SIZE <= size <= 1 / LEAST_SIZE:
-            allowed = f"vary by {LEAST_SIZE:g} to {1 / LEAST_SIZE:g}, or not at all"
-            raise InputError(
-                f"column '{name}' must {allowed} (float64 cannot square what is smaller or "
-                f"larger). Got {size:.3g}: write it in another unit."
-            )
 
 
 def _add(levels: list[list[Compressed]], height: int, node: Compressed) -> None:

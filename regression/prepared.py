@@ -6,7 +6,10 @@ from regression.compressed import Compressed
 from regression.config import SyntheticData, TableData
 from regression.encoding import Encoding
 from regression.errors import InputError
+from regression.factor import Factor
 from regression.rows import Source
+
+LEAST_SIZE = 1e-150  # of what a column varies by: float64 holds squares from 1e-308 to 1e308
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Prepared:
         """Encode what the pass found.
 
         Raises:
-            InputError: no feature is left, because each categorical column has one level.
+            InputError: no feature is left, because each categorical column has one level; or a
+                column's squares are beyond float64.
         """
         encoding = Encoding.of(whole.columns[:-1], data)
         if not encoding.features:
@@ -47,6 +51,8 @@ class Prepared:
                 "and no numeric feature beside it."
             )
         rows = whole.select((*encoding.features, whole.columns[-1]))
+        for factor in rows.factors.values():
+            _check_size(factor)
         return cls(rows, encoding, source, counts)
 
     def narrowed(self, data: SyntheticData | TableData) -> "Prepared":
@@ -60,3 +66,15 @@ class Prepared:
         encoding = replace(self.encoding, numeric=numeric)
         rows = self.rows.select((*encoding.features, self.rows.columns[-1]))
         return replace(self, rows=rows, encoding=encoding)
+
+
+def _check_size(factor: Factor) -> None:
+    """Refuse columns whose squares float64 cannot hold: their lengths would be 0 or infinite."""
+    sizes = factor.r[:, 1:].abs().amax(dim=0)
+    for name, size in zip(factor.columns, sizes.tolist(), strict=True):
+        if size and not LEAST_SIZE <= size <= 1 / LEAST_SIZE:
+            allowed = f"vary by {LEAST_SIZE:g} to {1 / LEAST_SIZE:g}, or not at all"
+            raise InputError(
+                f"column '{name}' must {allowed} (float64 cannot square what is smaller or "
+                f"larger). Got {size:.3g}: write it in another unit."
+            )

@@ -10,7 +10,6 @@ import torch
 from regression.compress import compress
 from regression.compressed import Compressed, combine, combine_eight
 from regression.config import Split, SyntheticData
-from regression.errors import InputError
 from regression.least_squares import least_squares, squared_error
 from regression.rows import BLOCK_ROWS, Synthetic
 from tests.regression.tools import Rows, factor_of, opened, random_rows, read, rows_of, write
@@ -215,18 +214,3 @@ def test_one_row_far_away_does_not_spoil_the_others():
     found = least_squares(combine([compress(Rows({"a": rows}), "a", Split())]).train)
     expected = least_squares(factor_of(rows.flip(0)))
     assert torch.allclose(found.weights, expected.weights, rtol=1e-7)
-
-
-@pytest.mark.parametrize("scale", [5e-320, 1e-200, 1e200])
-@pytest.mark.parametrize("column", [0, 1])
-def test_columns_whose_squares_float64_cannot_hold_are_refused_by_name(scale, column):
-    rows = random_rows(20, 1)
-    rows[:, column] *= scale
-    with pytest.raises(InputError, match=f"column '{['x0', 'y'][column]}'.*another unit"):
-        combine([compress(Rows({"a": rows}), "a", Split(test_fraction=0.3))])
-
-
-def test_a_constant_column_is_no_matter_of_size():
-    rows = random_rows(20, 1)
-    rows[:, 0] = 5e-320
-    assert combine([compress(Rows({"a": rows}), "a", Split())]).rows == 20

@@ -1,4 +1,6 @@
-"""A categorical column with one level tells nothing: no feature, and no traceback."""
+"""The data as training sees it; what tells nothing or is beyond float64 is left out or refused."""
+
+from pathlib import Path
 
 import pytest
 
@@ -32,3 +34,21 @@ def test_features_that_are_categorical_too_are_narrowed_as_such(tmp_path):
                        categorical=["g"])  # fmt: skip
     data = prepared(path, categorical=["g"]).narrowed(narrow)
     assert data.encoding.features == ("z", "g=b")
+
+
+def scaled(path: Path, scale: float, column: str) -> Path:
+    columns = {"x": [1.0, 2.0, 4.0, 7.0], "y": [1.0, 5.0, 3.0, 2.0]}
+    columns[column] = [scale * value for value in columns[column]]
+    return write(path / "a.csv", columns)
+
+
+@pytest.mark.parametrize("scale", [5e-320, 1e-200, 1e200])
+@pytest.mark.parametrize("column", ["x", "y"])
+def test_columns_whose_squares_float64_cannot_hold_are_refused_by_name(scale, column, tmp_path):
+    with pytest.raises(InputError, match=f"column '{column}' must vary by .* another unit"):
+        prepared(scaled(tmp_path, scale, column))
+
+
+def test_a_constant_column_is_no_matter_of_size(tmp_path):
+    path = write(tmp_path / "a.csv", {"x": [5e-320] * 3, "y": [1.0, 2.0, 4.0]})
+    assert prepared(path).rows.rows == 3
