@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from itertools import islice
 
@@ -13,7 +14,7 @@ from regression.threads import one_thread
 GROUP = MERGED_AT_ONCE**2  # parts that a task merges: two levels of the tree
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # its own key for what is computed once
 class Compressed:
     """What one pass keeps of the rows: enough for training, evaluation and the pictures.
 
@@ -47,7 +48,7 @@ class Compressed:
         """The factors of the folds, in order; empty without cross-validation."""
         return [self.factors[name] for name in sorted(self.factors) if name.startswith("fold")]
 
-    @property
+    @cached_property
     def train(self) -> Factor:
         """The factor of the training rows."""
         return (

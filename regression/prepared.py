@@ -12,7 +12,7 @@ from regression.rows import Source
 LEAST_SIZE = 1e-150  # of what a column varies by: float64 holds squares from 1e-308 to 1e308
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # its own key for what is computed once
 class Prepared:
     """The data as training sees it.
 

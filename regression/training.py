@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn, optim
@@ -78,13 +79,19 @@ def make_plan(data: Compressed, training: Training) -> Plan:
     factor = data.train
     units = Units.of(factor, training.bias, training.standardize)
     problem = Problem.of(factor, units, training.bias)
-    optimum = least_squares(factor, training.bias)
+    optimum = _optimum(data, training.bias)
     curvature = problem.curvature(optimum.rank, training.weight_decay)
     rate = choose_rate(training, curvature)
     plan = Plan(problem, units, optimum, rate, stable_limit(training, curvature), None)
     if not training.tolerance:
         return plan
     return replace(plan, epochs_expected=epochs_needed(plan, training, training.tolerance))
+
+
+@lru_cache(2)
+def _optimum(data: Compressed, bias: bool) -> LeastSquares:
+    """The exact fit, once for all trials on the same rows."""
+    return least_squares(data.train, bias)
 
 
 def epochs_needed(plan: Plan, training: Training, tolerance: float) -> int | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from regression.config import Config
@@ -48,7 +49,7 @@ def workers(device: str) -> Iterator[Attempt]:
     def attempt_there(config: Config, data: Prepared, device: str) -> Outcome:
         # Bytes both ways: torch would move every small tensor to shared memory, a file each.
         try:
-            told = pool.submit(_attempt, pickle.dumps((config, data, device))).result()
+            told = pool.submit(_attempt, _packed(data), pickle.dumps((config, device))).result()
         except BrokenProcessPool:
             raise OSError(
                 "a process that trains ended by itself: killed, or out of memory. The same "
@@ -85,9 +86,22 @@ def _begin(stopped: Any) -> None:
     torch.set_num_threads(1)
 
 
-def _attempt(told: bytes) -> bytes:
+@lru_cache(2)
+def _packed(data: Prepared) -> bytes:
+    return pickle.dumps(data)
+
+
+@lru_cache(2)
+def _unpacked(data: bytes) -> Prepared:
+    """Data as the last trial had it, with what was computed from it once."""
+    return pickle.loads(data)
+
+
+def _attempt(data: bytes, told: bytes) -> bytes:
+    config, device = pickle.loads(told)
+
     def on_epoch(epoch: int, loss: float) -> None:
         if _given["stopped"].is_set():
             raise KeyboardInterrupt
 
-    return pickle.dumps(attempt(*pickle.loads(told), on_epoch))
+    return pickle.dumps(attempt(config, _unpacked(data), device, on_epoch))

@@ -5,7 +5,7 @@ import torch
 
 from regression.compress import compress
 from regression.compressed import combine
-from regression.config import Config, SyntheticData
+from regression.config import Config, SyntheticData, Training
 from regression.prepared import Prepared
 from regression.rows import Synthetic
 from regression.training import make_plan, train
@@ -59,3 +59,15 @@ def test_an_interruption_is_no_outcome() -> None:
     given = config(epochs=5)
     with pytest.raises(KeyboardInterrupt):
         attempt(given, prepared(given.data), "cpu", interrupt)
+
+
+def test_trials_on_the_same_rows_share_what_does_not_depend_on_training() -> None:
+    folds = {**DATA, "folds": 4}
+    first = Config.model_validate({"experiment": "t", "data": folds, "training": {"epochs": 2}})
+    data, other = prepared(first.data), prepared(first.data)
+    second = first.model_copy(update={"training": Training(epochs=3, optimizer="adam")})
+    found = [attempt(config, data, "cpu") for config in (first, second)]
+    alone = attempt(second, other, "cpu")
+    assert found[0].trained.plan.optimum is found[1].trained.plan.optimum
+    assert alone.trained.plan.optimum is not found[1].trained.plan.optimum
+    assert found[1].metrics == alone.metrics
