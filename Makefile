@@ -77,7 +77,7 @@ record: $(STAMP) ## record what a run kept while MLflow's server was away: FOLDE
 	@$(CALL) flows.record FOLDER
 
 test: $(STAMP) ## run the test suite
-	@$(RUN) -m pytest -q -m "not slow and not long"
+	@$(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not long"
 
 test-slow: $(STAMP) ## run the checks of the whole system: fresh clone, kills, schedules, memory
 	@$(RUN) -m pytest -q -m slow

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 
-from tests.flows.conftest import ROOT, Workspace
+from tests.flows.conftest import Workspace
 
 IMPORTS = """
 import json, sys
@@ -73,13 +73,3 @@ def test_it_starts_without_torch_prefect_or_a_server(
     assert json.loads(printed.splitlines()[-1]) == [0, []]
     assert report.read_text().count("<svg") == 1
     assert workspace.processes() == []
-
-
-def test_the_make_target_passes_everything_on() -> None:
-    given = ("EXPERIMENT=my own", "RUNS=a1b2 'tutorial (2)'", "OUT=my out.html")
-    said = subprocess.check_output(["make", "-n", "compare", *given], cwd=ROOT, text=True)
-    expected = (
-        """-m flows.compare --experiment "my own" --runs a1b2 'tutorial (2)' --out "my out.html\""""
-    )
-    # Under `make test` it is a submake, which also tells which folder it enters and leaves.
-    assert [line for line in said.splitlines() if line.endswith(expected)]
