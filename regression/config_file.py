@@ -1,6 +1,7 @@
 """Reading a configuration: YAML, overrides, and errors that name the key."""
 
 import difflib
+import json
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -121,7 +122,9 @@ def put(raw: dict[str, Any], key: str, value: Any) -> None:
 
 def _parsed(text: str | bytes, what: str) -> Any:
     try:
-        return yaml.load(text, Loader)
+        value = yaml.load(text, Loader)
+        json.dumps(value, default=str, skipkeys=True)  # refuses an alias to what it stands in
+        return value
     except Exception as error:  # what PyYAML raises for a value that is not what its tag says
         raise InputError(f"{what}: is not valid YAML: {_where(error)}") from None
 

@@ -149,6 +149,6 @@ class TableData(Split):
 def _check_encoding(name: str) -> None:
     try:
         "".encode(name)
-    except LookupError:
+    except (LookupError, ValueError):  # ValueError: a zero byte
         allowed = "a text encoding of Python, such as utf-8, cp1252 or utf-16"
         raise disagreement("data.encoding", allowed, name) from None

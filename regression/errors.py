@@ -4,11 +4,14 @@
 class InputError(ValueError):
     """The configuration or the data is wrong: one line with place, what is allowed, what was found.
 
+    Characters that a terminal would obey are written as Python writes them.
+
     Never retried, and the command that meets it ends with exit status 2.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        line = " ".join(message.split())
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
 
 
 class TrainingDivergedError(ArithmeticError):

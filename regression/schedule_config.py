@@ -28,7 +28,7 @@ class Schedule(Section):
             raise disagreement("schedule.cron", "schedule.every", "exactly one of the two", found)
         try:
             ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError):
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder, a long name
             allowed = "a time zone's name, such as UTC or Europe/Berlin"
             raise disagreement("schedule.timezone", allowed, self.timezone) from None
         return self

@@ -190,7 +190,7 @@ ODD = {
     "a tag's date that is none": ("!!timestamp x", "is not valid YAML"),
     "a tag's boolean that is none": ("!!bool x", "is not valid YAML"),
     "a tag's integer that is none": ("!!int ''", "is not valid YAML"),
-    "a list in itself": ("&a [*a]", "must be an integer >= 1. Got [[...]] instead"),
+    "a list in itself": ("&a [*a]", "is not valid YAML: Circular reference"),
 }
 
 
@@ -206,3 +206,13 @@ def test_odd_values_are_refused_in_one_line_wherever_they_stand(value, told, tmp
 def test_whole_numbers_beyond_64_bits_are_floating_point_numbers(tmp_path):
     found = load(write(tmp_path, with_keys()), ["data.bias=1" + "0" * 22])
     assert found.data.bias == 1e22
+
+
+@pytest.mark.parametrize("key", ["data.encoding", "schedule.timezone"])
+@pytest.mark.parametrize("name", ['"a\\0b"', "a" * 700, "America"])
+def test_names_that_python_cannot_look_up_are_refused(key, name, tmp_path):
+    data = {"kind": "table", "path": "a.csv", "target": "y"}
+    text = with_keys(data=data, schedule={"cron": "0 3 * * *"}, registry={"model": "m"})
+    message = refusal(tmp_path, text, [f"{key}={name}"])
+    assert key in message
+    assert message.isprintable()

@@ -1,6 +1,7 @@
 """Finding files, each once and in a fixed order."""
 
 import os
+import re
 from hashlib import sha256
 from pathlib import Path
 
@@ -92,7 +93,8 @@ def test_both_formats_at_once_are_refused(tmp_path):
 
 @pytest.mark.parametrize("uri", ["nowhere://x/a.csv", "://", "é://x", "s3://", "a\0b.csv"])
 def test_a_uri_of_no_known_kind_is_refused(uri):
-    with pytest.raises(InputError, match=f"data\\.path: {uri} cannot be listed"):
+    shown = re.escape(uri.replace("\0", r"\x00"))
+    with pytest.raises(InputError, match=f"data\\.path: {shown} cannot be listed"):
         find_files(uri)
 
 
