@@ -87,11 +87,11 @@ test-long: $(STAMP) ## run the checks that take minutes each: schedules under fa
 
 lint: $(STAMP) ## check style, and that the generated reference is up to date
 	@$(RUN) -m ruff check .
-	@$(RUN) -m regression.reference | diff -u docs/configuration.md - || \
+	@$(RUN) -m plumbline.config.reference | diff -u docs/configuration.md - || \
 	  { echo "docs/configuration.md is out of date: make docs"; exit 1; }
 
 docs: $(STAMP) ## write docs/configuration.md from the schema
-	@$(RUN) -m regression.reference > docs/configuration.md
+	@$(RUN) -m plumbline.config.reference > docs/configuration.md
 
 bench: $(STAMP) ## print the figures of the README: SIZE=quick | small | full
 	@$(CALL) benchmarks SIZE:-small...

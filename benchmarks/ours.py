@@ -8,13 +8,13 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from regression.columns import choose_columns
-from regression.compress import compress
-from regression.compressed import Compressed, combine
-from regression.config import TableData, Training
-from regression.files import find_files
-from regression.table import Table
-from regression.training import make_plan, train
+from plumbline.config.schema import TableData, Training
+from plumbline.data.columns import choose_columns
+from plumbline.data.files import find_files
+from plumbline.data.table import Table
+from plumbline.linear.compress import compress
+from plumbline.linear.summary import Compressed, combine
+from plumbline.training.loop import make_plan, train
 
 WORKERS = 2  # as flows.pipeline has
 

@@ -17,11 +17,11 @@ prepare_environment()
 from mlflow import MlflowClient  # noqa: E402
 
 from benchmarks.peers import tutorial  # noqa: E402
-from regression import training  # noqa: E402
-from regression.compress import compress  # noqa: E402
-from regression.compressed import combine  # noqa: E402
-from regression.config_file import load  # noqa: E402
-from regression.rows import Synthetic  # noqa: E402
+from plumbline.config.loading import load  # noqa: E402
+from plumbline.data.blocks import Synthetic  # noqa: E402
+from plumbline.linear.compress import compress  # noqa: E402
+from plumbline.linear.summary import combine  # noqa: E402
+from plumbline.training import loop as training  # noqa: E402
 from tasks.screen import print_epoch  # noqa: E402
 from tasks.tracking.losses import LossLog  # noqa: E402
 from tasks.tracking.run import quiet  # noqa: E402

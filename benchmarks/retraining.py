@@ -62,7 +62,7 @@ def stage(folder: Path, seed: int = 42) -> float:
     from prefect import flow
     from prefect.task_runners import ThreadPoolTaskRunner
 
-    from regression.config import TableData
+    from plumbline.config.schema import TableData
     from tasks.compression import compress_all
     from tasks.reading import source_of
 

@@ -98,14 +98,14 @@ def predicted(costs: Costs, task_run: Costs) -> Table:
 
 def costs(features: int) -> Costs:
     """Processor seconds a row, a file, 64 files merged and 1,000 epochs, on one core."""
-    from regression.columns import choose_columns
-    from regression.compress import compress
-    from regression.compressed import Compressed, combine_group
-    from regression.config import TableData, Training
-    from regression.factor import MERGED_AT_ONCE
-    from regression.files import find_files
-    from regression.table import Table as Rows
-    from regression.training import make_plan, train
+    from plumbline.config.schema import TableData, Training
+    from plumbline.data.columns import choose_columns
+    from plumbline.data.files import find_files
+    from plumbline.data.table import Table as Rows
+    from plumbline.linear.compress import compress
+    from plumbline.linear.factor import MERGED_AT_ONCE
+    from plumbline.linear.summary import Compressed, combine_group
+    from plumbline.training.loop import make_plan, train
     from tasks.factor_cache import stored
     from tasks.parts import known, part_key
 
@@ -175,7 +175,7 @@ def task_runs(runner: str) -> Costs:
     from flows.cluster import cluster, connected_to, on_cluster
     from flows.environment import prepare_environment
     from flows.server import prefect_server
-    from regression.runner_config import RunsOn
+    from plumbline.config.runner import RunsOn
 
     prepare_environment()
     with ExitStack() as held:

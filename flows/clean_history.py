@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flows.command import leave, run_command
 from flows.environment import PREFECT_HOME, ROOT
-from regression.errors import InputError
+from plumbline.errors import InputError
 
 RECORDED = {
     "mlflow.db*": "every run, metric and registered model",

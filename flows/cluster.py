@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 from flows.companion import start_companion
 from flows.environment import DEFAULTS, ROOT
 from flows.server import free_port
-from regression.errors import InputError
-from regression.runner_config import RunsOn
+from plumbline.config.runner import RunsOn
+from plumbline.errors import InputError
 from tasks.cluster import FOLDER, begin, connected
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def _worker() -> dict[str, Any]:
     """What a worker process is given: this code, Prefect's settings, this working folder."""
     handed_on = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
     return {
-        "py_modules": [str(ROOT / name) for name in ("regression", "tasks")],
+        "py_modules": [str(ROOT / name) for name in ("plumbline", "tasks")],
         "env_vars": {**handed_on, FOLDER: os.getcwd()},
         "worker_process_setup_hook": f"{begin.__module__}.{begin.__name__}",
     }

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 from flows.environment import ROOT
-from regression.errors import AllTrialsFailedError, InputError, TrainingDivergedError
+from plumbline.errors import AllTrialsFailedError, InputError, TrainingDivergedError
 from tasks.databases import FULL
 
 FULL_BYTES = 1 << 18  # what a disk has left on which not even a log can be written

@@ -12,7 +12,7 @@ from flows.command import leave, run_command
 from flows.environment import prepare_environment
 from flows.schedule import deployment_name, load_scheduled
 from flows.server import prefect_server
-from regression.errors import InputError, refuse
+from plumbline.errors import InputError, refuse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,10 +22,10 @@ from pydantic import ValidationError
 
 from flows.environment import ROOT
 from flows.pipeline_flow import pipeline
-from regression.config import Config
-from regression.config_file import read_yaml, validated
-from regression.errors import InputError, refuse
-from regression.schedule_config import Notify, Schedule
+from plumbline.config.loading import read_yaml, validated
+from plumbline.config.retraining import Notify, Schedule
+from plumbline.config.schema import Config
+from plumbline.errors import InputError, refuse
 from tasks.screen import note
 
 # of `every`: the same moments after a restart

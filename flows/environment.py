@@ -6,8 +6,8 @@ Everything here is a default: what is set in the environment wins.
 import os
 from pathlib import Path
 
-from regression.errors import InputError
-from regression.uris import without_login
+from plumbline.config.uris import without_login
+from plumbline.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFECT_HOME = ROOT / ".prefect"

@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 
-from regression.errors import InputError, refuse
+from plumbline.errors import InputError, refuse
 
 
 def main() -> int:

@@ -14,9 +14,9 @@ from flows.cluster import check_runner, cluster, connected_to
 from flows.command import leave, run_command
 from flows.environment import prepare_environment
 from flows.server import prefect_server
-from regression.config import Config
-from regression.config_file import load
-from regression.reference import as_text
+from plumbline.config.loading import load
+from plumbline.config.reference import as_text
+from plumbline.config.schema import Config
 from tasks.lease import only_retraining
 
 
@@ -59,7 +59,7 @@ def read_arguments(
 
 def run_pipeline(path: str, overrides: Sequence[str]) -> None:
     """Check the input, then run the flow against a Prefect server."""
-    from regression.preflight import check_inputs
+    from plumbline.data.preflight import check_inputs
 
     prepare_environment()
     config = load(path, overrides)

@@ -8,9 +8,9 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.cluster import on_cluster
-from regression.config import Config
-from regression.device import device_of
-from regression.result import Result
+from plumbline.config.schema import Config
+from plumbline.training.device import device_of
+from plumbline.training.result import Result
 from tasks.compression import compress_all
 from tasks.gates import check_drift, promote
 from tasks.kept import discard_half_written, kept_unless_recorded

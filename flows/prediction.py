@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from flows.command import leave, run_command
 from flows.environment import prepare_environment
-from regression.errors import refuse
-from regression.files import find_files
-from regression.output import check_output
+from plumbline.data.files import find_files
+from plumbline.errors import refuse
+from plumbline.training.output import check_output
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def predict_file(source: str, output: str, model: str | None, keep: str, on_miss
     files = find_files(source, key="INPUT")
     check_output(output, source, files)
     prepare_environment()
-    from regression.scoring import score
+    from plumbline.training.batch_prediction import score
     from tasks.screen import bar
     from tasks.tracking.models import latest_model, load_predictor
     from tasks.tracking.store import check_store

@@ -11,7 +11,7 @@ from flows.command import leave, run_command
 from flows.environment import prepare_environment
 from flows.pipeline import import_the_slow_parts
 from flows.server import prefect_server
-from regression.errors import refuse
+from plumbline.errors import refuse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -63,7 +63,7 @@ def retrain(flow_run_id: UUID, notify: dict[str, Any] | None, by_worker: bool = 
     from flows.cluster import check_runner, cluster, connected_to, on_cluster
     from flows.deployment import model_of, skip
     from flows.pipeline_flow import pipeline, say_where
-    from regression.runner_config import RunsOn
+    from plumbline.config.runner import RunsOn
     from tasks.lease import lease, only_retraining, settle
 
     if by_worker:

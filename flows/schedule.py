@@ -12,9 +12,9 @@ from flows.command import leave, run_command
 from flows.environment import prepare_environment
 from flows.pipeline import read_arguments
 from flows.standing_server import StandingServer
-from regression.config import Config
-from regression.config_file import load
-from regression.errors import InputError, refuse
+from plumbline.config.loading import load
+from plumbline.config.schema import Config
+from plumbline.errors import InputError, refuse
 from tasks.lease import exclusive, settle
 from tasks.notifying import check_addresses
 from tasks.screen import note
@@ -56,7 +56,7 @@ def load_scheduled(path: str, overrides: Sequence[str]) -> Config:
 
 def _say_what_would_fail(config: Config) -> None:
     """Data may be mended or still to come, so it does not keep the schedule from starting."""
-    from regression.preflight import check_inputs
+    from plumbline.data.preflight import check_inputs
 
     try:
         check_inputs(config)

@@ -10,12 +10,12 @@ from flows.command import leave, run_command
 from flows.environment import prepare_environment
 from flows.pipeline import import_the_slow_parts, read_arguments
 from flows.server import prefect_server
-from regression.reference import as_text
+from plumbline.config.reference import as_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    from regression.sweep_file import SweepFile
+    from plumbline.config.sweep_file import SweepFile
 
     description = "Run many configurations: one parent run, a nested run for each trial."
     base = "  base: the path of an experiment, relative to this file; or that experiment's keys\n"
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_sweep(path: str, overrides: Sequence[str]) -> None:
     """Check the input, then run the flow against a Prefect server."""
-    from regression.sweep_file import load_sweep
+    from plumbline.config.sweep_file import load_sweep
 
     prepare_environment()
     sweep = load_sweep(path, overrides)

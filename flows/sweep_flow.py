@@ -6,7 +6,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.cluster import on_cluster
-from regression.sweep import Sweep
+from plumbline.config.sweep import Sweep
 from tasks.cluster import cores
 from tasks.lease import held_lease, lease, settle
 from tasks.search import ahead_of

@@ -7,10 +7,10 @@ from typing import Any
 
 from prefect import task
 
-from regression.config import Config
-from regression.prepared import Prepared
-from regression.threads import one_thread
-from regression.trial import Outcome, attempt
+from plumbline.config.schema import Config
+from plumbline.linear.dataset import Prepared
+from plumbline.threads import one_thread
+from plumbline.training.trial import Outcome, attempt
 from tasks.cluster import clear_errors, connected
 from tasks.workers import workers
 

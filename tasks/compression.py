@@ -11,14 +11,14 @@ from itertools import chain, groupby, pairwise
 
 from prefect.futures import PrefectFuture
 
-from regression.batches import count_rows
-from regression.compressed import GROUP, Compressed, combine_groups
-from regression.config import Split, SyntheticData, TableData
-from regression.factor import MERGED_AT_ONCE
-from regression.files import DataFile
-from regression.prepared import Prepared
-from regression.rows import Source
-from regression.table import Table
+from plumbline.config.schema import Split, SyntheticData, TableData
+from plumbline.data.batches import count_rows
+from plumbline.data.blocks import Source
+from plumbline.data.files import DataFile
+from plumbline.data.table import Table
+from plumbline.linear.dataset import Prepared
+from plumbline.linear.factor import MERGED_AT_ONCE
+from plumbline.linear.summary import GROUP, Compressed, combine_groups
 from tasks.artifacts import ProgressArtifact
 from tasks.cluster import clear_errors, cores
 from tasks.factor_cache import delete_old, mark_used, stored

@@ -8,15 +8,15 @@ from datetime import datetime
 
 from prefect import task
 
-from regression.config import Config
-from regression.drift import DriftReport, Portrait, beyond, compare
-from regression.errors import InputError
-from regression.evaluation import held_out_scores
-from regression.fitted import Fitted, NotComparableError
-from regression.gate import Champion, Decision, Mean, decide
-from regression.gate_config import Drift
-from regression.prepared import Prepared
-from regression.result import Result
+from plumbline.config.registry import Drift
+from plumbline.config.schema import Config
+from plumbline.errors import InputError
+from plumbline.linear.dataset import Prepared
+from plumbline.registry.drift import DriftReport, Portrait, beyond, compare
+from plumbline.registry.fitted import Fitted, NotComparableError
+from plumbline.registry.gate import Champion, Decision, Mean, decide
+from plumbline.training.evaluation import held_out_scores
+from plumbline.training.result import Result
 from tasks.factor_cache import delete_unused
 from tasks.screen import note, print_decision, print_drift
 from tasks.tracking.housekeeping import prune, spans_in_use

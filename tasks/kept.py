@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
-from regression.compressed import Compressed
-from regression.config_file import validated
-from regression.encoding import Encoding
-from regression.errors import refuse
-from regression.prediction import Predicted
-from regression.prepared import Prepared
-from regression.result import Result
-from regression.training import Trained, make_plan
+from plumbline.config.loading import validated
+from plumbline.data.encoding import Encoding
+from plumbline.errors import refuse
+from plumbline.linear.dataset import Prepared
+from plumbline.linear.summary import Compressed
+from plumbline.training.loop import Trained, make_plan
+from plumbline.training.prediction import Predicted
+from plumbline.training.result import Result
 from tasks.lease import exclusive
 from tasks.tracking.run import Run
 from tasks.tracking.store import StoreError, give_up, plainly

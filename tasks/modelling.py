@@ -4,17 +4,18 @@ from collections.abc import Sequence
 
 from prefect import task
 
-from regression import prediction, training, trial
-from regression.advice import is_far, what_helps
-from regression.collinear import written
-from regression.config import Config
-from regression.inputs import Row
-from regression.leaks import leaks
-from regression.least_squares import squared_error
-from regression.prediction import Predicted
-from regression.prepared import Prepared
-from regression.stream import row_batches
-from regression.training import OnEpoch, Trained
+from plumbline.config.schema import Config
+from plumbline.data.inputs import Row
+from plumbline.linear.collinear import written
+from plumbline.linear.dataset import Prepared
+from plumbline.linear.leaks import leaks
+from plumbline.linear.least_squares import squared_error
+from plumbline.training import loop as training
+from plumbline.training import prediction, trial
+from plumbline.training.advice import is_far, what_helps
+from plumbline.training.loop import OnEpoch, Trained
+from plumbline.training.prediction import Predicted
+from plumbline.training.row_objective import row_batches
 from tasks.screen import EVERY_EPOCHS, MOST_LINES, bar, note, print_epoch, print_fit, warn
 
 

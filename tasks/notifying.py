@@ -12,8 +12,8 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from regression.errors import InputError, refuse
-from regression.schedule_config import Notify
+from plumbline.config.retraining import Notify
+from plumbline.errors import InputError, refuse
 from tasks.lease import held_notify
 from tasks.screen import note
 

@@ -18,12 +18,12 @@ from typing import Any
 from prefect import task
 from prefect.results import ResultStore, get_result_store
 
-from regression.compress import VERSION, compress
-from regression.compressed import GROUP, Compressed, combine_eight
-from regression.config import Split
-from regression.factor import MERGED_AT_ONCE
-from regression.rows import Source
-from regression.table import Table
+from plumbline.config.schema import Split
+from plumbline.data.blocks import Source
+from plumbline.data.table import Table
+from plumbline.linear.compress import VERSION, compress
+from plumbline.linear.factor import MERGED_AT_ONCE
+from plumbline.linear.summary import GROUP, Compressed, combine_eight
 
 Keys = Mapping[str, str | None]  # parts in their order; where each one's result is kept, if it is
 

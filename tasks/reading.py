@@ -2,11 +2,11 @@
 
 from prefect import task
 
-from regression.columns import choose_columns
-from regression.config import SyntheticData, TableData
-from regression.rows import Source, Synthetic
-from regression.table import Table
-from regression.window import choose_files
+from plumbline.config.schema import SyntheticData, TableData
+from plumbline.data.blocks import Source, Synthetic
+from plumbline.data.columns import choose_columns
+from plumbline.data.table import Table
+from plumbline.data.window import choose_files
 from tasks.screen import note, warn
 
 

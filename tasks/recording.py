@@ -14,13 +14,13 @@ import yaml
 from prefect import task
 from torch import nn
 
-from regression.advice import is_far
-from regression.drift import Portrait
-from regression.model import raw_model
-from regression.prepared import Prepared
-from regression.result import Result
-from regression.table import Table
-from regression.training import Trained
+from plumbline.data.table import Table
+from plumbline.linear.dataset import Prepared
+from plumbline.registry.drift import Portrait
+from plumbline.training.advice import is_far
+from plumbline.training.loop import Trained
+from plumbline.training.model import raw_model
+from plumbline.training.result import Result
 from tasks.artifacts import publish
 from tasks.pictures import drawing
 from tasks.tracking.artifact import load_back, log_model

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:  # commands show things before what is slow to import is there
-    from regression.drift import DriftReport
-    from regression.gate import Decision
-    from regression.training import Trained
+    from plumbline.registry.drift import DriftReport
+    from plumbline.registry.gate import Decision
+    from plumbline.training.loop import Trained
     from tasks.tracking.moves import Chapter
 
 EVERY_EPOCHS = 100

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from regression.sweep import Range, Sweep, Values, is_whole
+from plumbline.config.sweep import Range, Sweep, Values, is_whole
 
 # How many trials may be under way when the next is proposed. For tpe a fixed number, so that what
 # it proposes depends on the seed and the results, never on the machine; the others do not learn.

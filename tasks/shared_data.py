@@ -1,9 +1,9 @@
 """The data of a sweep's trials, read once for all that share it."""
 
-from regression.config import Config, SyntheticData, TableData
-from regression.errors import InputError
-from regression.prepared import Prepared
-from regression.sweep import Sweep
+from plumbline.config.schema import Config, SyntheticData, TableData
+from plumbline.config.sweep import Sweep
+from plumbline.errors import InputError
+from plumbline.linear.dataset import Prepared
 from tasks.compression import compress_all
 from tasks.reading import source_of
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from prefect import task
 
-from regression.device import device_of
-from regression.errors import AllTrialsFailedError
-from regression.sweep import Sweep, label
-from regression.threads import one_thread
-from regression.trial import attempt
+from plumbline.config.sweep import Sweep, label
+from plumbline.errors import AllTrialsFailedError
+from plumbline.threads import one_thread
+from plumbline.training.device import device_of
+from plumbline.training.trial import attempt
 from tasks.artifacts import ProgressArtifact, publish
 from tasks.pictures import draw_beside
 from tasks.recording import log_results, pictures, store_model, write_files

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from regression.config import Config
-from regression.device import device_of
-from regression.errors import InputError
-from regression.prepared import Prepared
-from regression.result import Result
-from regression.sweep import Sweep, label
-from regression.trial import Outcome
+from plumbline.config.schema import Config
+from plumbline.config.sweep import Sweep, label
+from plumbline.errors import InputError
+from plumbline.linear.dataset import Prepared
+from plumbline.training.device import device_of
+from plumbline.training.result import Result
+from plumbline.training.trial import Outcome
 from tasks.attempting import Prepare, trainers, trial
 from tasks.cluster import cores
 from tasks.search import Proposal, ahead_of, search_of

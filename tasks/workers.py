@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from regression.config import Config
-from regression.prepared import Prepared
-from regression.trial import Outcome, attempt
+from plumbline.config.schema import Config
+from plumbline.linear.dataset import Prepared
+from plumbline.training.trial import Outcome, attempt
 
 Attempt = Callable[[Config, Prepared, str], Outcome]
 PATIENCE_SECONDS = 5

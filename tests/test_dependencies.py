@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OURS = {"regression", "tasks", "flows", "tests", "benchmarks"}
+OURS = {"plumbline", "tasks", "flows", "tests", "benchmarks"}
 INSTALLED = packages_distributions()
 
 
@@ -40,7 +40,7 @@ def declared(*groups: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("folder", "groups"),
-    [("regression", ()), ("tasks", ("cluster",)), ("flows", ("cluster",)),
+    [("plumbline", ()), ("tasks", ("cluster",)), ("flows", ("cluster",)),
      ("tests", ("cluster", "dev", "servers-test"))],
 )  # fmt: skip
 def test_every_package_that_is_imported_is_declared(folder, groups):

@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from regression.metrics import HEADLINES, better
+from plumbline.config.metrics import HEADLINES, better
 
 DIGITS = 8  # of a digest or a commit; as many as people know it by
 UNKNOWN = ("", "unknown")

@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from regression.errors import refuse
+from plumbline.errors import refuse
 from tasks.compare import tables
 from tasks.compare.comparison import Comparison
 from tasks.compare.curves import Curve, loss_curves

@@ -18,7 +18,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 from torch import nn
 
-from regression.encoding import Encoding
+from plumbline.data.encoding import Encoding
 from tasks.tracking.run import Run
 
 SERVED = Path(__file__).with_name("served_model.py")

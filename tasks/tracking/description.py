@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
-from regression.config import Config, SyntheticData, Training
-from regression.sweep import Sweep
+from plumbline.config.schema import Config, SyntheticData, Training
+from plumbline.config.sweep import Sweep
 
 NOTE_TAG = MLFLOW_RUN_NOTE  # markdown, on runs and on experiments
 SCORES = ("test_rmse", "train_rmse", "optimality_gap")

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 
-from regression.errors import refuse
+from plumbline.errors import refuse
 from tasks.tracking.description import NOTE_TAG
 
 VIEW, VIEW_NAME = "plumbline", "What matters"

@@ -8,7 +8,7 @@ from datetime import datetime
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from regression.errors import InputError, refuse
+from plumbline.errors import InputError, refuse
 from tasks.compare.comparison import RecordedRun
 from tasks.pictures import thinned
 from tasks.tracking.experiment import SWEEP_TAG, newest_experiment

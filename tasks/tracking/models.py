@@ -19,10 +19,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.models.utils import SERVING_INPUT_FILENAME
 from mlflow.pyfunc import PyFuncModel
 
-from regression.encoding import Encoding
-from regression.errors import InputError, refuse
-from regression.fitted import Fitted
-from regression.scoring import Predict
+from plumbline.data.encoding import Encoding
+from plumbline.errors import InputError, refuse
+from plumbline.registry.fitted import Fitted
+from plumbline.training.batch_prediction import Predict
 from tasks.tracking.pages import every
 from tasks.tracking.registry import CHAMPION, registered_names
 from tasks.tracking.run import quiet

@@ -8,7 +8,7 @@ import mlflow.artifacts
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from regression.drift import Portrait
+from plumbline.registry.drift import Portrait
 from tasks.tracking.store import is_absent
 
 PORTRAIT = "data.json"  # an artifact of the run

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from regression.errors import InputError, refuse
+from plumbline.errors import InputError, refuse
 from tasks.lease import exclusive
 from tasks.tracking.moves import (
     DELETED,

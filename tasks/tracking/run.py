@@ -15,7 +15,7 @@ from types import MappingProxyType
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 
-from regression.config import Config
+from plumbline.config.schema import Config
 from tasks.lease import exclusive, leave_word
 from tasks.tracking.description import NOTE_TAG, description, how_it_ended, what_it_is
 from tasks.tracking.experiment import experiment_id, unused_name

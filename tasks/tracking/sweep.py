@@ -3,13 +3,18 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
-from regression.sweep import Sweep, Values, label
-from regression.sweep_file import fingerprint
+from plumbline.config.sweep import Range, Sweep, Values, label
+from plumbline.data.files import DataFile, find_files
+from plumbline.errors import InputError
+from plumbline.linear.compress import VERSION
 from tasks.search import Proposal
 from tasks.tracking.description import NOTE_TAG, description, what_a_sweep_is
 from tasks.tracking.experiment import SWEEP_TAG, experiment_id, unused_name
@@ -178,3 +183,23 @@ def _recorded(run: MlflowRun) -> Recorded:
     metrics = {} if failed else run.data.metrics
     reason = tags.get("reason", "unknown") if failed else ""
     return Recorded(int(tags[NUMBER_TAG]), values, run.info.run_id, metrics, reason)
+
+
+def fingerprint(sweep: Sweep) -> str:
+    """What a sweep's results depend on, as one word: its keys, its files, and who searches."""
+    data = sweep.base.get("data") or {}
+    paths = [data.get("path"), *_listed(sweep.search.parameters.get("data.path"))]
+    files = [asdict(file) for path in paths if path for file in _found(path)]
+    told = [VERSION, version("optuna"), sweep.model_dump(mode="json"), files]
+    return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _listed(given: Range | list[Any] | None) -> list[Any]:
+    return given if isinstance(given, list) else []
+
+
+def _found(path: str) -> tuple[DataFile, ...]:
+    try:
+        return find_files(path)
+    except InputError:
+        return ()  # its trials will say so

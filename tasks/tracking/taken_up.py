@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
-from regression.errors import refuse
+from plumbline.errors import refuse
 from tasks.tracking.run import LEASE_TAG, Run, ended_truly, open_store, quiet
 from tasks.tracking.store import is_absent, plainly
 

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 from flows.server import free_port
 from tests.flows.conftest import OURS, ROOT, Done, Workspace, eventually
-from tests.regression.object_store import missing, object_store
+from tests.plumbline.object_store import missing, object_store
 
 PAGE = ROOT / "docs" / "production.md"
 BLOCK = re.compile(r"^```sh *(?P<kind>[\w.]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.make import arguments
-from regression.errors import InputError
+from plumbline.errors import InputError
 from tests.flows.conftest import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
     for name in ("pyproject.toml", "requirements.lock", ".venv/.installed"):
         (tmp_path / name).touch()
-    for name in ("flows", "regression"):
+    for name in ("flows", "plumbline"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 

@@ -20,13 +20,13 @@ import yaml
 from mlflow import artifacts
 
 from flows.cluster import check_runner
-from regression.errors import InputError
-from regression.runner_config import RunsOn
+from plumbline.config.runner import RunsOn
+from plumbline.errors import InputError
 from tests.flows.conftest import ROOT, Workspace, eventually
 from tests.flows.scheduling import Scheduled, write_file
 from tests.flows.test_sweep import split, write_sweep
 from tests.flows.test_system import write_files
-from tests.regression.object_store import KEYS, bucket, needs_object_store, object_store
+from tests.plumbline.object_store import KEYS, bucket, needs_object_store, object_store
 
 FILES, ROWS = 140, 40_000
 DATA = {"kind": "table", "path": "ray-rows", "target": "y", "test_fraction": 0.2}

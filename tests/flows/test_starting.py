@@ -11,7 +11,7 @@ import pytest
 from flows.command import run_command
 from flows.pipeline import _import_what_is_needed_later, import_the_slow_parts
 from flows.schedule import deployment_name
-from regression.config import Config
+from plumbline.config.schema import Config
 from tests.flows.conftest import ROOT
 
 
@@ -56,7 +56,7 @@ def test_a_full_disk_is_said_even_if_another_error_followed_from_it(
 
 @pytest.mark.parametrize("name", ["100%", "what?"])
 def test_a_folder_whose_name_no_address_can_hold_is_refused(tmp_path: Path, name: str) -> None:
-    for package in ("flows", "regression", "tasks"):
+    for package in ("flows", "plumbline", "tasks"):
         shutil.copytree(ROOT / package, tmp_path / name / package)
     done = subprocess.run(
         [sys.executable, "-m", "flows.compare"],

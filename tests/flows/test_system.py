@@ -24,12 +24,12 @@ FOLDER = "experiment: folder\ndata: {kind: table, path: many, target: y}\ntraini
 FILES = 300
 PASS = """
 import resource, sys
-from regression.columns import choose_columns
-from regression.compress import compress
-from regression.compressed import combine
-from regression.config import TableData
-from regression.files import find_files
-from regression.table import Table
+from plumbline.data.columns import choose_columns
+from plumbline.linear.compress import compress
+from plumbline.linear.summary import combine
+from plumbline.config.schema import TableData
+from plumbline.data.files import find_files
+from plumbline.data.table import Table
 data = TableData(kind="table", path=sys.argv[1], target="y")
 files = find_files(data.path)
 table = Table(files, choose_columns(data, files[0]))

@@ -5,7 +5,7 @@ from datetime import datetime
 import pandas as pd
 import pytest
 
-from regression.metrics import better
+from plumbline.config.metrics import better
 from tasks.compare.comparison import Comparison, RecordedRun, compare, warnings
 from tasks.compare.tables import number, shortened, tables, verdict, written
 

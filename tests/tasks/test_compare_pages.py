@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from regression.errors import InputError
+from plumbline.errors import InputError
 from tasks.compare.comparison import Comparison, RecordedRun, compare
 from tasks.compare.report import check_writable, html, write_report
 from tasks.compare.terminal import show

@@ -9,11 +9,11 @@ from prefect.filesystems import LocalFileSystem, RemoteFileSystem
 from prefect.results import ResultStore
 from prefect.serializers import JSONSerializer
 
-from regression.compress import compress
-from regression.config import Split
+from plumbline.config.schema import Split
+from plumbline.linear.compress import compress
 from tasks.factor_cache import LONGEST_UNUSED, delete_old, stored
 from tasks.parts import known
-from tests.regression.tools import Rows, random_rows
+from tests.plumbline.tools import Rows, random_rows
 
 
 @pytest.mark.parametrize("remote", [True, False])

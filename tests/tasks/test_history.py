@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from regression.errors import InputError
+from plumbline.errors import InputError
 from tasks.tracking.history import read_losses, read_runs
 
 DAY = 24 * 3600 * 1000

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from regression.columns import choose_columns
-from regression.compress import compress
-from regression.compressed import combine
-from regression.config import Config
-from regression.errors import InputError
-from regression.files import find_files
-from regression.prediction import predict
-from regression.prepared import Prepared
-from regression.result import Result
-from regression.table import Table
-from regression.training import make_plan, train
-from regression.trial import measure
+from plumbline.config.schema import Config
+from plumbline.data.columns import choose_columns
+from plumbline.data.files import find_files
+from plumbline.data.table import Table
+from plumbline.errors import InputError
+from plumbline.linear.compress import compress
+from plumbline.linear.dataset import Prepared
+from plumbline.linear.summary import combine
+from plumbline.training.loop import make_plan, train
+from plumbline.training.prediction import predict
+from plumbline.training.result import Result
+from plumbline.training.trial import measure
 from tasks.kept import discard_half_written, kept_unless_recorded, take_up
 from tasks.tracking.run import Run
 from tasks.tracking.store import StoreError

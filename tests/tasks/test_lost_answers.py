@@ -16,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from flows.server import free_port
-from regression.config import Config
+from plumbline.config.schema import Config
 from tasks.tracking.models import load_fitted
 from tasks.tracking.portrait import load_portrait
 from tasks.tracking.run import tracked_run

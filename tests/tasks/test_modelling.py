@@ -2,11 +2,11 @@
 
 import pytest
 
-from regression.compress import compress
-from regression.compressed import combine
-from regression.config import Config
-from regression.prepared import Prepared
-from regression.rows import Synthetic
+from plumbline.config.schema import Config
+from plumbline.data.blocks import Synthetic
+from plumbline.linear.compress import compress
+from plumbline.linear.dataset import Prepared
+from plumbline.linear.summary import combine
 from tasks.modelling import evaluate, train
 
 NOISY = {"rows": 200, "weights": [1.0, -20.0, 0.5], "noise": 0.1}

@@ -7,8 +7,8 @@ import pytest
 from prefect.client.schemas import FlowRun
 from prefect.states import Completed, Crashed, Failed, State
 
-from regression.errors import InputError
-from regression.schedule_config import Notify
+from plumbline.config.retraining import Notify
+from plumbline.errors import InputError
 from tasks.lease import lease
 from tasks.notifying import check_addresses, tell, tell_how_it_ended
 from tests.webhook import Webhook

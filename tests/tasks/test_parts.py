@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from regression.config import Split
+from plumbline.config.schema import Split
 from tasks.parts import part_key
-from tests.regression.tools import opened
+from tests.plumbline.tools import opened
 
 AS_IT_IS = {"exclude": ["z"], "decimal": "auto"}
 

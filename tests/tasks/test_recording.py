@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from regression.compress import compress
-from regression.compressed import combine
-from regression.config import Split, TableData
-from regression.prepared import Prepared
+from plumbline.config.schema import Split, TableData
+from plumbline.linear.compress import compress
+from plumbline.linear.dataset import Prepared
+from plumbline.linear.summary import combine
 from tasks.recording import column_types
-from tests.regression.tools import opened, write
+from tests.plumbline.tools import opened, write
 
 
 def test_columns_have_the_types_of_the_data_and_the_target_is_one_of_them(tmp_path: Path) -> None:

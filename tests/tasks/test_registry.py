@@ -12,9 +12,9 @@ from mlflow import MlflowClient
 from torch import nn
 
 from flows.server import free_port
-from regression.config import Config
-from regression.encoding import Encoding
-from regression.errors import InputError
+from plumbline.config.schema import Config
+from plumbline.data.encoding import Encoding
+from plumbline.errors import InputError
 from tasks.tracking.artifact import log_model
 from tasks.tracking.housekeeping import prune
 from tasks.tracking.models import DamagedModelError, default_model, load_fitted, own_uri

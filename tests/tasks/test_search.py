@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from regression.sweep import Search, Sweep
+from plumbline.config.sweep import Search, Sweep
 from tasks.search import Proposal, ahead_of, search_of
 
 PARAMETERS = {

@@ -20,7 +20,7 @@ from torch import nn
 
 from flows.guard import Guard
 from flows.server import listen
-from regression.encoding import Encoding
+from plumbline.data.encoding import Encoding
 from tasks.tracking.artifact import save_model
 from tasks.tracking.serving import MAX_BODY_BYTES, scoring_app
 

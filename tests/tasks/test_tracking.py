@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.types.schema import ColSpec, Schema
 
-from regression.config import Config
-from regression.errors import InputError
+from plumbline.config.schema import Config
+from plumbline.errors import InputError
 from tasks.tracking.experiment import experiment_id, page
 from tasks.tracking.losses import LossLog
 from tasks.tracking.run import Run, end_runs, git_state, tracked_run

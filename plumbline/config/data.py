@@ -1,0 +1,147 @@
+"""The configuration's section for data: generated rows, or rows of files."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from plumbline.config.retraining import Window
+from plumbline.config.section import Count, Fraction, Name, NotNegative, Section, Seed, disagreement
+from plumbline.config.uris import holds_secret
+
+
+class Split(Section):
+    """What both kinds of data share: which rows are held out."""
+
+    test_fraction: Fraction = Field(
+        0.0,
+        description="share of the rows held out for testing; a row's place follows from "
+        "(seed, file name, row number) alone, so adding files moves no row",
+    )
+    folds: Literal[0] | Annotated[int, Field(ge=2, le=100)] = Field(
+        0, description="folds of the training rows for cross-validation; 0: none"
+    )
+    seed: Seed = Field(42, description="seed of the split, and of generated data")
+
+
+class SyntheticData(Split):
+    """Rows made here: y = x · weights + bias + noise."""
+
+    kind: Literal["synthetic"] = Field(description="generated rows")
+    x: Annotated[list[float] | list[list[float]], Field(min_length=1)] | None = Field(
+        None, description="the inputs: a list of numbers, or of rows of numbers; or give rows"
+    )
+    rows: Count | None = Field(None, description="number of rows to draw; or give x")
+    features: Count | None = Field(
+        None, description="number of features to draw; default: as many as weights, or 1"
+    )
+    x_range: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
+        [-1.0, 1.0], description="drawn inputs are uniform in [low, high)"
+    )
+    weights: Annotated[list[float], Field(min_length=1)] | None = Field(
+        None, description="true weights; default: drawn from seed, standard normal"
+    )
+    bias: float = Field(0.0, description="true bias, in units of y")
+    noise: NotNegative = Field(0.0, description="standard deviation of the noise on y")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "SyntheticData":
+        if (self.x is None) == (self.rows is None):
+            raise disagreement("data.x", "data.rows", "exactly one of the two", self._given())
+        if self.x_range[0] >= self.x_range[1]:
+            raise disagreement("data.x_range", "[low, high] with low < high", self.x_range)
+        widths = {len(row) if isinstance(row, list) else 1 for row in self.x or ()}
+        if len(widths) > 1 or 0 in widths:
+            raise disagreement(
+                "data.x", "rows of one width, at least 1", f"widths {sorted(widths)}"
+            )
+        for key, width in (("data.features", self.features), ("data.weights", self._weighted())):
+            if width not in (None, self.width):
+                raise disagreement(key, f"of width {self.width}, as the other keys say", width)
+        return self
+
+    def _given(self) -> str:
+        return "both" if self.x is not None else "neither"
+
+    def _weighted(self) -> int | None:
+        return None if self.weights is None else len(self.weights)
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        if self.x is not None:
+            return len(self.x[0]) if isinstance(self.x[0], list) else 1
+        return self.features or self._weighted() or 1
+
+
+class TableData(Split):
+    """Rows read from CSV or Parquet files."""
+
+    kind: Literal["table"] = Field(description="rows of files")
+    path: Name = Field(
+        description="a file, a folder or a glob of files, .csv or .tsv (also .gz or .zst) or "
+        ".parquet; local (relative to the working folder) or a URI such as s3://bucket/prefix"
+    )
+    target: Name = Field(description="the column to predict")
+    features: Annotated[list[Name], Field(min_length=1)] | None = Field(
+        None,
+        description="the columns to predict from; default: every other column of numbers "
+        "that is no index",
+    )
+    categorical: list[Name] | dict[Name, Annotated[list[Name], Field(min_length=2)]] = Field(
+        [],
+        description="columns of names, encoded one-hot against a reference level (the first in "
+        "sorted order, or the first given); a list finds the levels in the data, a mapping of "
+        "column to levels gives them; they may stand in features as well",
+    )
+    exclude: list[Name] = Field(
+        [], description="columns that are no feature: identifiers, and what gives the target away"
+    )
+    missing: Literal["error", "drop"] = Field(
+        "error", description="rows with a missing value: stop there, or drop, count and say so"
+    )
+    delimiter: Literal["auto", ",", ";", "\t", "|"] = Field(
+        "auto",
+        description="of CSV files; auto: the one that gives every row as many values as "
+        "there are names, a comma if that does (a tab in .tsv)",
+    )
+    decimal: Literal["auto", ".", ","] = Field(
+        "auto",
+        description="the decimal sign of CSV files; auto: a comma if the delimiter is "
+        "another and all numbers in the first rows can be read so, otherwise a point",
+    )
+    encoding: Name = Field(
+        "utf-8",
+        description="of CSV files, any codec of Python, such as cp1252; a byte order mark "
+        "of UTF-16 is understood without it",
+    )
+    window: Window | None = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "TableData":
+        if holds_secret(self.path):
+            raise disagreement(
+                "data.path",
+                "without a password or key, because it is recorded (the environment gives them: "
+                "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)",
+                "one that has it",
+            )
+        _check_encoding(self.encoding)
+        lists = {"features": self.features or (), "categorical": self.categorical}
+        for key, names in (*lists.items(), ("exclude", self.exclude)):
+            if self.target in names:
+                raise disagreement(
+                    f"data.{key}", f"free of the target '{self.target}'", list(names)
+                )
+            if twice := sorted({name for name in names if list(names).count(name) > 1}):
+                raise disagreement(f"data.{key}", "free of names that stand twice", twice)
+            if key != "exclude" and (both := [name for name in self.exclude if name in names]):
+                raise disagreement("data.exclude", f"free of names in data.{key}", both)
+        return self
+
+
+def _check_encoding(name: str) -> None:
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):  # ValueError: a zero byte
+        allowed = "a text encoding of Python, such as utf-8, cp1252 or utf-16"
+        raise disagreement("data.encoding", allowed, name) from None

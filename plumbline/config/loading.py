@@ -1,0 +1,197 @@
+"""Reading a configuration: YAML, overrides, and errors that name the key."""
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from plumbline.config.reference import allowed, field_at, known_keys
+from plumbline.config.schema import Config
+from plumbline.errors import InputError, refuse
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with four traps closed.
+
+    A key given twice is refused, the key `on` is a name, 1e-3 is a number, and an integer beyond
+    64 bits is a floating-point number, infinite if need be.
+    """
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int | float:
+        try:
+            number = super().construct_yaml_int(node)
+            return number if -(2**63) <= number < 2**63 else float(number)
+        except (ValueError, OverflowError):  # thousands of digits
+            return math.inf
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:bool":  # the key `on`, as YAML 1.1 has it
+                key.tag = "tag:yaml.org,2002:str"
+        merge = "tag:yaml.org,2002:merge"
+        keys = [self.construct_object(k, deep=True) for k, _ in node.value if k.tag != merge]
+        twice = {str(key) for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key '{min(twice)}' stands twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
+# YAML 1.1 wants a dot and a sign in an exponent; people write 1e-3.
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+
+
+def load(path: str | Path, overrides: Sequence[str] = (), schema: type[Schema] = Config) -> Schema:
+    """Read one experiment.
+
+    Args:
+        path: the YAML file.
+        overrides: `section.key=value` strings, applied in order; values are read as YAML.
+        schema: what to read it as.
+
+    Raises:
+        InputError: the file is not readable or not YAML, or a key is unknown, missing, of the
+            wrong type or out of range.
+    """
+    raw = read_yaml(path)
+    for override in overrides:
+        apply(raw, override)
+    return validated(raw, str(path), schema)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises InputError where there is none."""
+    try:
+        text = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        said = getattr(error, "strerror", error)
+        raise InputError(f"{path}: cannot be read ({said}). Give a YAML file.") from None
+    raw = _parsed(text, str(path))
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: must hold keys and values. Got {type(raw).__name__} instead.")
+    return raw
+
+
+def validated(raw: Any, source: str, schema: type[Schema] = Config) -> Schema:
+    """Check a mapping against the schema; the first thing wrong is the InputError's line."""
+    try:
+        return schema.model_validate(raw)
+    except ValidationError as error:
+        lines = list(_lines(error, schema))
+        more = f" ({len(lines) - 1} more to mend)" if len(lines) > 1 else ""
+        raise InputError(f"{source}: {lines[0]}{more}") from None
+
+
+def apply(raw: dict[str, Any], override: str) -> None:
+    """Put one `section.key=value` into a mapping.
+
+    Raises:
+        InputError: it is not written so, its value is not YAML, or a section is no mapping.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise refuse("an override", "written key=value", override)
+    put(raw, key, _parsed(text, key))
+
+
+def put(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value at a dotted key. Raises InputError if one of its sections is no mapping."""
+    *sections, last = _parts(key)
+    for name in sections:
+        if raw.get(name) is None:
+            raw[name] = {}
+        raw = raw[name]
+        if not isinstance(raw, dict):
+            raise refuse(key, "a key inside a section", raw)
+    raw[last] = value
+
+
+def _parsed(text: str | bytes, what: str) -> Any:
+    try:
+        value = yaml.load(text, Loader)
+        json.dumps(value, default=str, skipkeys=True)  # refuses an alias to what it stands in
+        return value
+    except Exception as error:  # what PyYAML raises for a value that is not what its tag says
+        raise InputError(f"{what}: is not valid YAML: {_where(error)}") from None
+
+
+def _parts(key: str) -> list[str]:
+    """A key's sections and its last part; what a sweep varies is one part, dots and all."""
+    varied = "sweep.parameters."
+    if key.startswith(varied):
+        return ["sweep", "parameters", key.removeprefix(varied)]
+    return key.split(".")
+
+
+def _where(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return place + (getattr(error, "problem", None) or str(error))
+
+
+def _lines(error: ValidationError, schema: type[BaseModel]) -> Iterator[str]:
+    """One line for each key that is wrong, unknown keys first."""
+    seen = set()
+    found = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    for item in found:
+        key, field = field_at(schema, item["loc"])
+        if item["type"] == "value_error":
+            named, constraint, got = _agreement(item)
+            named = named if "." in named else f"{key}.{named}"  # undotted: of this very section
+            yield f"{named} must be {constraint}. Got {got} instead."
+        elif key not in seen:
+            seen.add(key)
+            yield _line(key, field, item, schema)
+
+
+def _agreement(item: dict) -> tuple[str, str, str]:
+    """The parts of an error between keys, as the schema's disagreement() gives them."""
+    *keys, constraint, got = item["ctx"]["error"].args
+    return " and ".join(keys), constraint, got
+
+
+def _line(key: str, field: Any, item: dict, schema: type[BaseModel]) -> str:
+    if item["type"] == "extra_forbidden":
+        return f"{key} is not a known key.{nearest(key, schema)}"
+    if item["type"] == "missing":
+        return f"{key} is missing. It must be {allowed(field)}."
+    if item["type"] == "union_tag_not_found":
+        return f"{key}.kind is missing. It must be {_kinds(key, schema)}."
+    if item["type"] == "union_tag_invalid":
+        return str(refuse(f"{key}.kind", _kinds(key, schema), item["ctx"]["tag"]))
+    return str(refuse(key, allowed(field), item["input"]))
+
+
+def _kinds(section: str, schema: type[BaseModel]) -> str:
+    return " or ".join(allowed(field) for field in known_keys(schema)[f"{section}.kind"])
+
+
+def nearest(key: str, schema: type[BaseModel]) -> str:
+    """A hint at what an unknown key may have meant."""
+    known = list(known_keys(schema))
+    if key in known:
+        return " It belongs to another kind of " + key.rpartition(".")[0] + "."
+    last = key.rsplit(".", 1)[-1]
+    same = [name for name in known if name.rsplit(".", 1)[-1] == last]
+    close = same or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    if close and not key.startswith(close[0]):
+        return f" Did you mean {close[0]}?"
+    section = key.rpartition(".")[0]
+    siblings = [name for name in known if name.rpartition(".")[0] == section]
+    return f" Known here: {', '.join(siblings or known)}."

@@ -1,0 +1,128 @@
+"""The configuration of retraining's two gates: which model may be champion, which data may train.
+
+The rules between these keys and the data's are here, too; plumbline/config/schema.py applies them.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import Field, create_model, field_validator, model_validator
+
+from plumbline.config.section import Count, Fraction, Name, Positive, Section, disagreement
+
+# What a threshold can be set on; each is one of evaluation.evaluate's metrics.
+THRESHOLDS = (
+    "train_mse", "train_rmse", "train_r2", "test_mse", "test_rmse", "test_r2", "mae",
+    "linear_cv_rmse_mean", "optimality_gap", "condition_number",
+)  # fmt: skip
+# What metrics were called before, and what to write instead.
+FORMER = {
+    f"cv_rmse_{part}": f"linear_cv_rmse_{part} (its name now, because it is the cross-validation "
+    "of the exact unpenalised fit, whatever was trained)"
+    for part in ("mean", "std")
+}
+# What two models can be compared by on rows that neither was trained on.
+Comparable = Literal["test_rmse", "test_mse", "test_r2", "mae"]
+
+
+class Limit(Section):
+    """The range that a metric must be in."""
+
+    min: float | None = Field(None, description="the metric must be at least this; null: any")
+    max: float | None = Field(None, description="the metric must be at most this; null: any")
+
+
+Require = create_model(
+    "Require", __base__=Section, **{name: (Limit | None, None) for name in THRESHOLDS}
+)
+
+
+class Registry(Section):
+    """Where models are registered, and when one becomes champion. Left out: not registered."""
+
+    model: Name = Field(description="the registered model: letters, digits, spaces, '-', '_', '.'")
+    require: Require = Field(Require(), description="thresholds that a champion must keep")
+    metric: Comparable = Field(
+        "test_rmse",
+        description="what a new model and the champion are compared by, both on the held-out rows "
+        "of today's data",
+    )
+    min_improvement: Fraction = Field(
+        1e-4,
+        description="how much better a new champion must be, as a share of the old one's value; "
+        "scores within 1e-5 of each other are equal whatever this is",
+    )
+    keep: Count = Field(
+        20,
+        description="versions to keep; older ones are deleted with their models and cached R "
+        "factors, but never the champion, the previous one or those of a run under way",
+    )
+
+    @field_validator("require", mode="before")
+    @classmethod
+    def _named_as_now(cls, given: Any) -> Any:
+        for name in FORMER.keys() & (given if isinstance(given, dict) else ()):
+            raise disagreement(f"registry.require.{name}", FORMER[name], name)
+        return given
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "Registry":
+        if not re.fullmatch(r"\w[\w .-]*(?<! )", self.model) or ".." in self.model:
+            raise disagreement(
+                "registry.model", "of letters, digits, spaces, '-', '_' and '.'", repr(self.model)
+            )
+        for name, limit in self.limits():
+            low, high = limit.min, limit.max
+            if (low is None and high is None) or (None not in (low, high) and low > high):
+                found = f"min {low}, max {high}"
+                raise disagreement(
+                    f"registry.require.{name}", "a min, a max or both in order", found
+                )
+        return self
+
+    def limits(self) -> Iterator[tuple[str, Limit]]:
+        """(metric, its range) for every threshold that is set."""
+        found = ((name, getattr(self.require, name)) for name in THRESHOLDS)
+        return ((name, limit) for name, limit in found if limit is not None)
+
+
+class Drift(Section):
+    """What is done when today's data is not like the champion's."""
+
+    max_shift: Positive = Field(
+        0.5, description="how far a column's mean may move, in the champion's standard deviations"
+    )
+    action: Literal["warn", "stop"] = Field(
+        "warn",
+        description="beyond that, and for a column that vanished or became constant: say so, or "
+        "end the run before it trains",
+    )
+
+
+def check_gates(
+    registry: Registry | None, drift: Drift | None, test_fraction: float, folds: int
+) -> None:
+    """Refuse gates that the data cannot serve.
+
+    Raises:
+        ValueError: a disagreement between keys.
+    """
+    if registry is None:
+        if drift is not None:
+            raise disagreement(
+                "drift", "left out, or registry given (data is compared with its champion's)", drift
+            )
+        return
+    if not test_fraction:
+        raise disagreement(
+            "data.test_fraction",
+            f"above 0 with registry (registry.metric {registry.metric} is measured on rows held "
+            "out)",
+            test_fraction,
+        )
+    cross_validated = [name for name, _ in registry.limits() if name.startswith("linear_cv_")]
+    if cross_validated and not folds:
+        raise disagreement(
+            "data.folds", f"2 or more with registry.require.{cross_validated[0]}", folds
+        )

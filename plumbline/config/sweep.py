@@ -1,0 +1,164 @@
+"""A sweep: one base experiment, and what varies from trial to trial."""
+
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import Field, model_validator
+
+from plumbline.config.loading import put, validated
+from plumbline.config.reference import known_keys
+from plumbline.config.runner import RunsOn
+from plumbline.config.schema import Config
+from plumbline.config.section import Count, Name, Section, Seed, disagreement
+
+Values = Mapping[str, Any]
+SHORT = {"learning_rate": "lr"}
+
+
+class Range(Section):
+    """All values between two."""
+
+    low: float | int = Field(description="the least value")
+    high: float | int = Field(description="the largest value")
+    log: bool = Field(False, description="evenly spread orders of magnitude, not values")
+    count: Annotated[int, Field(ge=2)] = Field(
+        5, description="how many values a grid takes of it, ends included"
+    )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "Range":
+        if self.low >= self.high:
+            raise disagreement("low", "less than high", f"{self.low} and {self.high}")
+        if self.log and self.low <= 0:
+            raise disagreement("low", "> 0 where log is true", self.low)
+        return self
+
+    def values(self, whole: bool) -> list[float | int]:
+        """The values that a grid takes: count of them, evenly spread."""
+        if self.log:
+            step = math.log(self.high / self.low) / (self.count - 1)
+            found = [self.low * math.exp(step * i) for i in range(self.count)]
+        else:
+            step = (self.high - self.low) / (self.count - 1)
+            found = [self.low + step * i for i in range(self.count)]
+        found = [float(f"{value:.12g}") for value in found]  # 0.1, not 0.10000000000000002
+        return list(dict.fromkeys(map(round, found))) if whole else found
+
+
+class Search(Section):
+    """The sweep's own section: what varies, how it is searched and what is best."""
+
+    method: Literal["grid", "random", "tpe"] = Field(
+        "grid", description="every combination, random ones, or Optuna's tree of Parzen estimators"
+    )
+    trials: Count = Field(20, description="how many; a grid has as many as its combinations")
+    metric: Name = Field("train_mse", description="what the best trial is best in")
+    direction: Literal["minimize", "maximize"] = Field("minimize", description="what is better")
+    parameters: Annotated[
+        dict[Name, Range | Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)
+    ] = Field(description="dotted key to a list of values, or to a range {low, high, log, count}")
+    keep_models: Literal["best", "all"] = Field("best", description="whose models are kept")
+    seed: Seed = Field(42, description="seed of random and tpe")
+
+
+class Sweep(Section):
+    """A base experiment and what varies.
+
+    Attributes:
+        name: the file's, without its ending.
+        base: the base experiment as a mapping, checked when a trial's values are in it.
+        search: what varies.
+    """
+
+    name: Name
+    base: dict[str, Any]
+    search: Search
+
+    def trial(self, values: Values) -> Config:
+        """The experiment with these values in it. Raises InputError where they do not fit."""
+        raw = deepcopy(self.base)
+        for key, value in values.items():
+            put(raw, key, value)
+        return validated(raw, "this combination")
+
+    @property
+    def runs_on(self) -> RunsOn:
+        """Where its trials run, all alike. Raises InputError where the base's keys are wrong."""
+        raw = {key: self.base[key] for key in RunsOn.model_fields if key in self.base}
+        return validated(raw, self.name, RunsOn)
+
+    @property
+    def title(self) -> str:
+        """What the parent run is called, such as `sweep: lr, optimizer`."""
+        return f"{self.name}: {', '.join(short_names(list(self.search.parameters)))}"
+
+    @property
+    def trials(self) -> int:
+        """How many there will be."""
+        return len(list(self.grid())) if self.search.method == "grid" else self.search.trials
+
+    def grid(self) -> Iterator[dict[str, Any]]:
+        """Every combination, the last parameter varying fastest; ranges at `count` values."""
+        spread = [
+            given.values(is_whole(key)) if isinstance(given, Range) else given
+            for key, given in self.search.parameters.items()
+        ]
+        for combination in itertools.product(*spread):
+            yield dict(zip(self.search.parameters, combination, strict=True))
+
+    @property
+    def varied_features(self) -> tuple[str, ...] | None:
+        """Every feature that some trial asks for; None where one asks for all, or none varies."""
+        given = self.search.parameters.get("data.features")
+        if not isinstance(given, list) or any(value is None for value in given):
+            return None
+        return tuple(dict.fromkeys(name for value in given for name in value))
+
+
+def is_whole(key: str) -> bool:
+    """Whether the numbers that a key takes are integers."""
+    return float not in _kinds_of(key)
+
+
+def takes_numbers(key: str) -> bool:
+    """Whether a key takes a number."""
+    return bool({int, float} & _kinds_of(key))
+
+
+def _kinds_of(key: str) -> set[Any]:
+    return {kind for field in known_keys(Config)[key] for kind in _kinds(field.annotation)}
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """A type and what it is a union of; the elements of a list are none of it."""
+    if get_origin(annotation) in (Union, UnionType, Annotated):
+        for part in get_args(annotation):
+            yield from _kinds(part)
+    elif get_origin(annotation) is None and isinstance(annotation, type):
+        yield annotation
+
+
+def label(values: Values) -> str:
+    """A trial's name: what varies and how, such as `lr=0.01 optimizer=adam`."""
+    names = short_names(list(values))
+    return " ".join(f"{n}={_text(v)}" for n, v in zip(names, values.values(), strict=True))
+
+
+def short_names(keys: list[str]) -> list[str]:
+    """Each key's last part; the whole key where two end alike."""
+    lasts = [key.rpartition(".")[2] for key in keys]
+    return [
+        SHORT.get(last, last) if lasts.count(last) == 1 else key
+        for key, last in zip(keys, lasts, strict=True)
+    ]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,119 @@
+"""Reading a sweep: the base, what varies, and whether the two fit."""
+
+import difflib
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from plumbline.config.loading import apply, nearest, read_yaml, validated
+from plumbline.config.metrics import METRICS, SCORES
+from plumbline.config.reference import known_keys
+from plumbline.config.registry import FORMER
+from plumbline.config.runner import RunsOn
+from plumbline.config.schema import Config
+from plumbline.config.section import Section
+from plumbline.config.sweep import Range, Search, Sweep, Values, takes_numbers
+from plumbline.errors import InputError, refuse
+
+MOST_CHECKED = 2_000  # combinations, before the first trial
+
+
+class SweepFile(Section):
+    """A sweep's file, as far as the base experiment's keys are not concerned."""
+
+    sweep: Search
+
+
+def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
+    """Read a sweep.
+
+    The file holds `sweep:` and either `base:`, the path of an experiment relative to this file,
+    with keys that replace the base's, or the base experiment's keys themselves.
+
+    Args:
+        path: the YAML file.
+        overrides: `key=value` strings; `sweep.trials=5` for the sweep, others for the base.
+
+    Raises:
+        InputError: a file is not readable, a key or a value is wrong in every trial that has it,
+            or the metric is one that no trial has.
+    """
+    raw = read_yaml(path)
+    base = raw.pop("base", None)
+    if base is not None:
+        if not isinstance(base, str):
+            raise refuse(f"{path}: base", "the path of a YAML file, relative to this one", base)
+        raw = _merged(read_yaml(Path(path).parent / base), raw)
+    for override in overrides:
+        apply(raw, override)
+    if "sweep" not in raw:
+        raise InputError(
+            f"{path}: sweep is missing. It must be a section that says what varies; "
+            "for a single experiment: make run-pipeline."
+        )
+    search = validated({"sweep": raw.pop("sweep")}, str(path), SweepFile).sweep
+    sweep = Sweep(name=Path(path).stem, base=raw, search=search)
+    _check_keys(sweep, path)
+    _check_metric(sweep, _check_values(sweep, path), path)
+    return sweep
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """The base with another mapping's leaves in place of its own."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _check_keys(sweep: Sweep, path: str | Path) -> None:
+    known = known_keys(Config)
+    for key, given in sweep.search.parameters.items():
+        where = f"{path}: sweep.parameters"
+        if key not in known:
+            raise InputError(f"{where}: {key} is not a known key.{nearest(key, Config)}")
+        if key.partition(".")[0] in RunsOn.model_fields:
+            raise refuse(f"{where}.{key}", "in the base: all trials run in one place", "it here")
+        if isinstance(given, Range) and not takes_numbers(key):
+            raise refuse(f"{where}.{key}", "a list of values (a range is for numbers)", "a range")
+
+
+def _check_values(sweep: Sweep, path: str | Path) -> list[Config]:
+    """The experiments of some combinations; each value must be right in one of them at least."""
+    given = sweep.search.parameters
+    ends = [[g.low, g.high] if isinstance(g, Range) else g for g in given.values()]
+    right: list[Config] = []
+    wrong: dict[tuple[str, str], str] = {}
+    seen: set[tuple[str, str]] = set()
+    for combination in itertools.islice(itertools.product(*ends), MOST_CHECKED):
+        values = dict(zip(given, combination, strict=True))
+        try:
+            right.append(sweep.trial(values))
+            seen |= _pairs(values)
+        except InputError as error:
+            for pair in _pairs(values):
+                wrong.setdefault(pair, str(error).removeprefix("this combination: "))
+    for pair, message in wrong.items():
+        if pair not in seen:
+            raise InputError(f"{path}: sweep.parameters.{pair[0]}: {message}")
+    return right
+
+
+def _pairs(values: Values) -> set[tuple[str, str]]:
+    return {(key, json.dumps(value)) for key, value in values.items()}
+
+
+def _check_metric(sweep: Sweep, trials: Sequence[Config], path: str | Path) -> None:
+    metric, where = sweep.search.metric, f"{path}: sweep.metric"
+    if metric in FORMER:
+        raise refuse(where, FORMER[metric], metric)
+    if metric not in SCORES:
+        close = difflib.get_close_matches(metric, SCORES, n=1)
+        hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(SCORES)}."
+        raise InputError(f"{where} is not a known metric: '{metric}'. {hint}")
+    needed = METRICS[metric].needs
+    if needed and not any(getattr(config.data, needed) for config in trials):
+        raise refuse(where, f"another metric while data.{needed} is 0", metric)

@@ -1,0 +1,201 @@
+"""Which columns of a file a table uses, and as what."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from plumbline.config.schema import TableData
+from plumbline.data.dialect import AUTO, Dialect, configured_dialect
+from plumbline.data.doubts import long_integers, numbers_as_text
+from plumbline.data.files import DataFile
+from plumbline.data.header import Header, Kind, read_header
+from plumbline.errors import InputError, refuse
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What is read of each file.
+
+    Attributes:
+        kinds: every column that is read, with its kind; missing columns and other kinds are errors.
+        numeric: the numeric features, in order.
+        categorical: each categorical feature with its given levels; (): found in the pass.
+        target: the column to predict.
+        left_out: columns that are no feature because they hold no numbers.
+        index: columns that are no feature because they only number or name the rows.
+        texts: those of left_out that hold text; numbers there in another file are an error.
+        ignored: columns in which files may differ: indexes, and what data.exclude names.
+        whole: the names of all columns, where features were not named and so all files must agree.
+        dialect: how CSV files are written, as far as that is given.
+        warnings: what looks wrong in the first file, a line each.
+    """
+
+    kinds: dict[str, Kind]
+    numeric: tuple[str, ...]
+    categorical: dict[str, tuple[str, ...]]
+    target: str
+    left_out: tuple[str, ...] = ()
+    index: tuple[str, ...] = ()
+    texts: frozenset[str] = frozenset()
+    ignored: frozenset[str] = frozenset()
+    whole: frozenset[str] = frozenset()
+    dialect: Dialect = AUTO
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def reading(self) -> dict[str, Kind]:
+        """The columns to read and as what: categorical ones as text, whatever they hold."""
+        return {n: "text" if n in self.categorical else kind for n, kind in self.kinds.items()}
+
+
+def choose_columns(data: TableData, file: DataFile) -> Columns:
+    """Which columns of a table to read, from the head of its first file.
+
+    Raises:
+        InputError: the file cannot be read, a named column is missing or not of numbers, names
+            stand twice, or no feature is left.
+    """
+    dialect = configured_dialect(data)
+    header = read_header(file, dialect)
+    _check_names(data, file, header)
+    taken = {data.target, *data.categorical, *data.exclude}
+    index = tuple(name for name in header.kinds if name in header.index - taken)
+    rest = [name for name in header.kinds if name not in taken.union(index)]
+    wanted = [name for name in data.features or rest if name not in data.categorical]
+    texts = [name for name in (data.target, *wanted) if header.kinds[name] == "text"]
+    doubts = numbers_as_text(file, header, texts)
+    for key, names in (("target", [data.target]), ("features", wanted if data.features else [])):
+        _check_numbers(f"data.{key}", names, file, header, doubts)
+    numeric = [name for name in wanted if header.kinds[name] not in ("text", "other")]
+    if not numeric and not data.categorical:
+        raise InputError(
+            f"{file.uri}: has no numeric column besides the target '{data.target}'. "
+            f"Its columns: {header.named()}."
+        )
+    levels = data.categorical if isinstance(data.categorical, dict) else {}
+    used = (*numeric, *data.categorical, data.target)
+    _check_indicators(data, used, file)
+    return Columns(
+        kinds={name: _as_number(header.kinds[name]) for name in used},
+        numeric=tuple(numeric),
+        categorical={name: tuple(levels.get(name, ())) for name in data.categorical},
+        target=data.target,
+        left_out=tuple(n for n in wanted if n not in numeric and n not in doubts),
+        index=() if data.features else index,
+        texts=frozenset(texts) if not data.features else frozenset(),
+        ignored=frozenset((*index, *data.exclude)),
+        whole=frozenset() if data.features else frozenset(header.kinds),
+        dialect=dialect,
+        warnings=_warnings(file, header, [*numeric, data.target], doubts),
+    )
+
+
+def check_columns(columns: Columns, file: DataFile, header: Header) -> None:
+    """Refuse a file whose columns or their kinds are not those of the table's first file."""
+    kinds = header.kinds
+    ignored = (columns.ignored | header.index).difference(columns.kinds)
+    expected, found = columns.whole - ignored, set(kinds) - ignored
+    if columns.whole and expected != found:
+        raise InputError(
+            f"{file.uri}: its columns differ from the first file's: "
+            f"{_differences(expected, found)}. Make them alike, or name data.features "
+            "or data.exclude."
+        )
+    for name, kind in columns.kinds.items():
+        if name not in kinds:
+            raise InputError(f"{file.uri}: has no column '{name}'. Its columns: {header.named()}.")
+        loose = file.is_csv and name in columns.categorical  # "1000" here and "10A" there
+        if not loose and kinds[name] not in (kind, "unknown"):
+            raise InputError(
+                f"{file.uri}: column '{name}' must hold what it holds in the first "
+                f"file, {kind}. Got {kinds[name]} instead."
+            )
+    damaged = sorted(name for name in columns.texts - ignored if kinds[name] == "number")
+    if damaged:
+        raise InputError(
+            f"{file.uri}: column '{damaged[0]}' holds numbers, and text in the first file. "
+            "Mend the file that is wrong, or list the column in data.exclude."
+        )
+
+
+def _check_names(data: TableData, file: DataFile, header: Header) -> None:
+    """Refuse a name that is no column's, with the nearest that is."""
+    for key, names in (
+        ("target", [data.target]),
+        ("features", data.features or []),
+        ("categorical", data.categorical),
+        ("exclude", data.exclude),
+    ):
+        for name in names:
+            if name not in header.kinds:
+                wrong = refuse(f"data.{key}", f"a column of {file.uri} ({header.named()})", name)
+                raise InputError(f"{wrong}{_hint(name, file, header)}")
+            if key == "categorical" and header.kinds[name] == "other":
+                raise InputError(
+                    f"data.categorical: column '{name}' of {file.uri} must hold names or numbers."
+                )
+
+
+def _check_indicators(data: TableData, used: Sequence[str], file: DataFile) -> None:
+    """Refuse a column that has the name of a level's indicator, `column=level`."""
+    for column in data.categorical:
+        for name in used:
+            if name.startswith(f"{column}="):
+                raise InputError(
+                    f"{file.uri}: column '{name}' is named like a level of data.categorical's "
+                    f"'{column}'. Rename it, or list it in data.exclude."
+                )
+
+
+def _hint(name: str, file: DataFile, header: Header) -> str:
+    if file.is_csv and len(header.kinds) == 1:
+        return " Only one column was found: is it delimited by a comma, semicolon, tab or |?"
+    close = difflib.get_close_matches(name, header.kinds, n=1, cutoff=0.5)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def _check_numbers(
+    key: str, names: Sequence[str], file: DataFile, header: Header, doubts: Mapping[str, str]
+) -> None:
+    """Refuse a target or a named feature that holds no numbers."""
+    for name in names:
+        if header.kinds[name] not in ("text", "other"):
+            continue
+        why = "Got neither numbers nor text instead."
+        if name in doubts:
+            why = f"But {doubts[name]}."
+        elif header.kinds[name] == "text" and key == "data.target":
+            why = "Got text instead, which would be classes; this version predicts numbers only."
+        elif header.kinds[name] == "text":
+            why = "Got text instead; list a column of names in data.categorical as well."
+        raise InputError(f"{key}: column '{name}' of {file.uri} must hold numbers. {why}")
+
+
+def _warnings(
+    file: DataFile, header: Header, numbers: Sequence[str], doubts: Mapping[str, str]
+) -> tuple[str, ...]:
+    text = (
+        f"column '{name}' is left out, because {why}; {file.uri}" for name, why in doubts.items()
+    )
+    digits = (
+        f"column '{name}' holds integers beyond 2^53, such as {value}, which lose digits as "
+        "float64; list an identifier in data.exclude, and count times from a later start"
+        for name, value in long_integers(file, header, numbers).items()
+    )
+    return (*text, *digits)
+
+
+def _as_number(kind: Kind) -> Kind:
+    """A column that no value tells anything of is taken for numbers."""
+    return "number" if kind == "unknown" else kind
+
+
+def _differences(expected: frozenset[str], found: set[str]) -> str:
+    gone = [f"'{n}' is missing" for n in sorted(expected - found)]
+    new = [f"'{n}' is new" for n in sorted(found - expected)]
+    return ", ".join([*gone, *new])
+
+
+def names_of(levels: dict[str, Sequence[str]]) -> list[str]:
+    """The names of indicator columns: `column=level`."""
+    return [f"{column}={level}" for column, found in levels.items() for level in found]

@@ -1,0 +1,216 @@
+"""Finding the files of a table, and knowing when one has changed."""
+
+import glob
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+import pyarrow as pa
+from pyarrow import fs
+
+from plumbline.errors import InputError
+
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+FORMATS = tuple(f"{end}{more}" for end in (".csv", ".tsv") for more in ("", *COMPRESSIONS))
+FORMATS = (*FORMATS, ".parquet")
+REMOTE = re.compile(r"(?P<root>\w+://[^/?]*)/?(?P<rest>.*?)(?P<query>\?\w+=.*)?")
+ASKED_AT_ONCE = 16  # ETags, each a request
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file as it was when it was listed.
+
+    Attributes:
+        uri: a local path, or a URI such as s3://bucket/key.
+        size: in bytes.
+        modified: time of the last change in nanoseconds since 1970; 0 where unknown, and where an
+            ETag says more.
+        etag: what an object store calls this content; empty elsewhere.
+        query: what a URI says of its store, such as ?endpoint_override=HOST:PORT&scheme=http.
+    """
+
+    uri: str
+    size: int
+    modified: int
+    etag: str = ""
+    query: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name without its folder."""
+        return PurePosixPath(self.uri).name
+
+    @property
+    def is_csv(self) -> bool:
+        return not self.name.lower().endswith(".parquet")
+
+    @property
+    def usual_delimiter(self) -> str:
+        """The delimiter that the name of a CSV file promises."""
+        return "\t" if ".tsv" in PurePosixPath(self.name.lower()).suffixes[-2:] else ","
+
+    @property
+    def compression(self) -> str | None:
+        """How the whole of a CSV file is compressed, as pyarrow calls it."""
+        return COMPRESSIONS.get(PurePosixPath(self.name.lower()).suffix)
+
+    def open(self) -> BinaryIO:
+        """The file's bytes, seekable."""
+        place = _place(self.uri + self.query)
+        return place.filesystem.open_input_file(place.path)
+
+    def open_content(self) -> BinaryIO:
+        """The bytes of a CSV file, decompressed."""
+        stream = self.open()
+        return pa.CompressedInputStream(stream, self.compression) if self.compression else stream
+
+    def is_out_of_reach(self, error: OSError) -> bool:
+        """Whether a read failed on the way to an object store, not because of the content.
+
+        pyarrow reports both without a number.
+        """
+        return "://" in self.uri and "AWS Error" in str(error)
+
+    def digest(self) -> str:
+        """SHA-256 of every byte, in hexadecimal."""
+        digest, chunk = hashlib.sha256(), memoryview(bytearray(1 << 18))
+        with self.open() as stream:
+            while got := stream.readinto(chunk):
+                digest.update(chunk[:got])
+        return digest.hexdigest()
+
+    def check_unchanged(self) -> None:
+        """Raise OSError (which is retried) where the file is no longer what was listed."""
+        now = next(iter(_listed(self.uri + self.query)), None)
+        if now != self:
+            raise OSError(
+                f"{self.uri} changed while it was read. Write new files elsewhere and "
+                "move them into place when they are whole."
+            )
+
+
+def find_files(path: str, key: str = "data.path") -> tuple[DataFile, ...]:
+    """The CSV or Parquet files that a file, folder, glob or URI names, sorted by path.
+
+    Folders are searched to any depth; names that begin with "." or "_" are left out.
+
+    Raises:
+        InputError: there is none, or both formats are there.
+    """
+    try:
+        found = sorted({file.uri: file for file in _listed(path)}.items())
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"{key}: {path} cannot be listed ({error}).") from None
+    files = [file for _, file in found]
+    if not files:
+        raise InputError(
+            f"{key}: no CSV or Parquet file at '{path}'. It must name a file, a folder or a "
+            "glob of files that end in .csv, .tsv (these also .gz or .zst) or .parquet."
+        )
+    if len({file.is_csv for file in files}) > 1:
+        raise InputError(
+            f"{key}: '{path}' holds both CSV and Parquet files. Name one format, "
+            f"for example {path.rstrip('/')}/*.parquet."
+        )
+    return tuple(files)
+
+
+def _listed(path: str) -> Iterator[DataFile]:
+    place = _place(path)
+    for pattern in _bases(place.filesystem, place.path):
+        info = place.filesystem.get_file_info(pattern)
+        if info.type == fs.FileType.Directory:
+            inside = place.filesystem.get_file_info(fs.FileSelector(pattern, recursive=True))
+            yield from place.files(info for info in inside if _wanted(info, pattern))
+        elif info.type == fs.FileType.File and _readable(info.path):
+            yield from place.files([info])
+
+
+def _bases(filesystem: fs.FileSystem, base: str) -> list[str]:
+    """A path as it stands, or what a local glob or a remote one (in its last part) matches."""
+    if not glob.has_magic(base) or filesystem.get_file_info(base).type != fs.FileType.NotFound:
+        return [base]
+    if isinstance(filesystem, fs.LocalFileSystem):
+        return glob.glob(base, recursive=True)
+    folder, pattern = base.rsplit("/", 1)
+    inside = filesystem.get_file_info(fs.FileSelector(folder))
+    return [i.path for i in inside if PurePosixPath(i.path).match(pattern)]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A path in a file system, and how the URIs of what is there are written.
+
+    Attributes:
+        filesystem: local, or a store's.
+        path: as the file system takes it, possibly with a glob's characters.
+        root: of a URI, what stands for `base` of a path.
+        query: of a URI, from "?" on.
+    """
+
+    filesystem: fs.FileSystem
+    path: str
+    root: str = ""
+    base: str = ""
+    query: str = ""
+
+    def files(self, found: Iterable[fs.FileInfo]) -> Iterator[DataFile]:
+        """What was listed, as it is now."""
+        if isinstance(self.filesystem, fs.LocalFileSystem):
+            yield from (self._file(info) for info in found)
+            return
+        with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+            yield from pool.map(self._object, found)
+
+    def _file(self, info: fs.FileInfo) -> DataFile:
+        return DataFile(self._uri(info), info.size or 0, info.mtime_ns or 0)
+
+    def _object(self, info: fs.FileInfo) -> DataFile:
+        """An object as its store names this content: a listing has no ETag, its metadata has."""
+        with self.filesystem.open_input_stream(info.path, compression=None) as stream:
+            etag = (stream.metadata() or {}).get("ETag", b"").decode()
+        modified = 0 if etag else info.mtime_ns or 0
+        return DataFile(self._uri(info), info.size or 0, modified, etag, self.query)
+
+    def _uri(self, info: fs.FileInfo) -> str:
+        return self.root + info.path.removeprefix(self.base)
+
+
+def local_path(uri: str) -> Path | None:
+    """The path that find_files reads for a name or a URI; None if it is not on this machine."""
+    place = _place(uri)
+    return Path(place.path) if isinstance(place.filesystem, fs.LocalFileSystem) else None
+
+
+def _place(path: str) -> _Place:
+    if "://" not in path:
+        return _Place(fs.LocalFileSystem(), path)
+    parts = REMOTE.fullmatch(path)
+    if not parts:
+        raise ValueError("it is no URI such as s3://bucket/key")
+    root, rest, query = parts.group("root", "rest", "query")
+    filesystem, base = _store(f"{root}/{query or ''}")
+    base = base.rstrip("/")
+    return _Place(filesystem, f"{base}/{rest}".rstrip("/") or "/", root, base, query or "")
+
+
+@lru_cache(64)
+def _store(root: str) -> tuple[fs.FileSystem, str]:
+    """A URI's file system; one for all its files, because each has connections of its own."""
+    return fs.FileSystem.from_uri(root)
+
+
+def _readable(path: str) -> bool:
+    return path.lower().endswith(FORMATS)
+
+
+def _wanted(info: fs.FileInfo, folder: str) -> bool:
+    inside = PurePosixPath(info.path[len(folder) :].lstrip("/")).parts
+    hidden = any(part.startswith((".", "_")) for part in inside)
+    return info.type == fs.FileType.File and _readable(info.path) and not hidden

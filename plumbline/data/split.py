@@ -1,0 +1,51 @@
+"""Which row is held out: a hash of (seed, file name, row number), never of the run's order."""
+
+import hashlib
+from pathlib import PurePosixPath
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from plumbline.config.schema import Split
+from plumbline.data.blocks import Block
+
+# numpy's, because torch has no logical shift of 64 bits
+_GAMMA, _MIX1, _MIX2 = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+def row_hashes(seed: int, name: str, first_row: int, rows: int, use: str) -> Tensor:
+    """Uniform numbers in [0, 1), one a row: (rows,) float64.
+
+    SplitMix64 (Steele, Lea and Flood 2014) of the row number, keyed by a SHA-256 of the rest.
+
+    Args:
+        seed: the configuration's data.seed.
+        name: the file's name, without its folder, so that moving a folder moves no row.
+        first_row: the number of the first row, from 0.
+        rows: how many.
+        use: what the numbers decide ("test", "fold", "sample"); uses are independent.
+    """
+    key = hashlib.sha256(f"{seed}\0{name}\0{use}".encode()).digest()
+    z = np.arange(first_row + 1, first_row + rows + 1, dtype=np.uint64)
+    z *= _GAMMA
+    z += np.uint64(int.from_bytes(key[:8], "little"))
+    z ^= z >> 30
+    z *= _MIX1
+    z ^= z >> 27
+    z *= _MIX2
+    z ^= z >> 31
+    return torch.from_numpy((z >> 11) * 2.0**-53)
+
+
+def block_hashes(seed: int, part: str, block: Block, use: str) -> Tensor:
+    """row_hashes of the rows that a block of a part kept: (k,) float64."""
+    numbers = row_hashes(seed, PurePosixPath(part).name, block.first_row, block.span, use)
+    return numbers if block.kept is None else numbers[block.kept]
+
+
+def held_out(split: Split, part: str, block: Block) -> Tensor | None:
+    """Which rows of a block are held out for testing: (k,) bool; None where none ever is."""
+    if not split.test_fraction:
+        return None
+    return block_hashes(split.seed, part, block, "test") < split.test_fraction

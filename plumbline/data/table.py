@@ -1,0 +1,230 @@
+"""Rows of CSV and Parquet files, read in blocks through one buffer."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from plumbline.data.batches import read_batches
+from plumbline.data.blocks import Block, block_rows
+from plumbline.data.columns import Columns, check_columns, names_of
+from plumbline.data.files import DataFile
+from plumbline.data.header import read_header
+from plumbline.errors import InputError
+
+MAX_LEVELS = 1_000
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of files, a part a file.
+
+    Attributes:
+        files: the files, sorted by path.
+        columns: what is read of each.
+        missing: what a missing value means: "error" or "drop" the row.
+        left_out: files beside these that are not read.
+    """
+
+    files: tuple[DataFile, ...]
+    columns: Columns
+    missing: Literal["error", "drop"] = "error"
+    left_out: tuple[DataFile, ...] = ()
+
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(file.uri for file in self.files)
+
+    @cached_property
+    def places(self) -> tuple[int, ...]:
+        listed = sorted(file.uri for file in (*self.files, *self.left_out))
+        place = {uri: number for number, uri in enumerate(listed)}
+        return tuple(place[part] for part in self.parts)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        levels = names_of(self.columns.categorical)
+        return (*self.columns.numeric, *levels, self.columns.target)
+
+    def file(self, part: str) -> DataFile:
+        """The file that a part stands for."""
+        return self._by_uri[part]
+
+    @cached_property
+    def _by_uri(self) -> dict[str, DataFile]:
+        return {file.uri: file for file in (*self.files, *self.left_out)}
+
+    def blocks(self, part: str) -> Iterator[Block]:
+        """The rows of one file.
+
+        Raises:
+            InputError: the file's columns are not the table's, it is damaged, or a value is not
+                a finite number (a missing one only where `missing` is "error").
+            OSError: the file cannot be read just now, or is no longer what was listed.
+        """
+        file = self.file(part)
+        try:
+            yield from self._read(file)
+        except InputError:
+            file.check_unchanged()  # half a new file is not wrong input
+            raise
+        file.check_unchanged()
+
+    def _read(self, file: DataFile) -> Iterator[Block]:
+        header = read_header(file, self.columns.dialect)
+        check_columns(self.columns, file, header)
+        buffer = _Buffer(self.columns, file)
+        for batch in read_batches(file, self.columns.reading, header):
+            for start, rows in buffer.fill(batch):
+                yield _finite(buffer, start, rows, self.missing)
+        if buffer.filled:
+            yield _finite(buffer, buffer.first_row, buffer.filled, self.missing)
+
+    def digest(self, part: str) -> str:
+        """SHA-256 of every byte of a file."""
+        return self.file(part).digest()
+
+    def only(self, parts: Sequence[str]) -> "Table":
+        """The table of some of the files."""
+        return replace(self, files=tuple(self.file(part) for part in parts), left_out=())
+
+    @property
+    def label(self) -> str:
+        """Such as `part-0001.parquet and 63 more`."""
+        more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
+        return self.files[0].name + more
+
+
+@dataclass
+class _Buffer:
+    """The one block that a file's batches are copied through.
+
+    Rows of the array: ones, numeric features, indicators in the order met, the target last. A
+    missing number is NaN there; a missing level is True in `absent`, which has a row a categorical
+    column.
+    """
+
+    columns: Columns
+    file: DataFile
+    filled: int = 0
+    first_row: int = 0
+    levels: dict[str, list[str]] = field(init=False)
+    array: np.ndarray = field(init=False)
+    absent: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.levels = {name: list(given) for name, given in self.columns.categorical.items()}
+        self._allocate()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.columns.numeric, *names_of(self.levels), self.columns.target)
+
+    def _allocate(self) -> None:
+        height = len(self.names) + 1
+        self.array = np.zeros((height, block_rows(height)))
+        self.array[0] = 1.0
+        self.absent = np.zeros((len(self.levels), self.array.shape[1]), dtype=bool)
+
+    def fill(self, batch: pa.RecordBatch) -> Iterator[tuple[int, int]]:
+        """Copy a batch in; yield (first row, rows) whenever the buffer is full."""
+        start = self.first_row + self.filled
+        met = {n: self._new_levels(n, batch.column(n), start) for n in self.levels}
+        if any(met.values()):
+            if self.filled:
+                yield self.first_row, self.filled
+                self._advance()
+            self.levels = {name: levels + met[name] for name, levels in self.levels.items()}
+            self._allocate()
+        start = 0
+        while start < batch.num_rows:
+            count = min(self.array.shape[1] - self.filled, batch.num_rows - start)
+            self._copy(batch.slice(start, count), slice(self.filled, self.filled + count))
+            self.filled, start = self.filled + count, start + count
+            if self.filled == self.array.shape[1]:
+                yield self.first_row, self.filled
+                self._advance()
+
+    def _advance(self) -> None:
+        self.first_row, self.filled = self.first_row + self.filled, 0
+
+    def _copy(self, batch: pa.RecordBatch, place: slice) -> None:
+        for i, name in enumerate(self.columns.numeric):
+            self.array[i + 1, place] = _floats(batch.column(name))
+        row = len(self.columns.numeric) + 1
+        for i, (name, levels) in enumerate(self.levels.items()):
+            codes = pc.index_in(_text(batch.column(name)), pa.array(levels, pa.string()))
+            codes = codes.fill_null(-1).to_numpy(zero_copy_only=False)
+            self.array[row : row + len(levels), place] = codes == np.arange(len(levels))[:, None]
+            self.absent[i, place] = codes < 0
+            row += len(levels)
+        self.array[-1, place] = _floats(batch.column(self.columns.target))
+
+    def _new_levels(self, name: str, values: pa.Array, first_row: int) -> list[str]:
+        """The levels of a column that were not met before."""
+        found = pc.unique(_text(values)).drop_null().to_pylist()
+        known = set(self.levels[name])
+        new = [level for level in found if level not in known]
+        given = self.columns.categorical[name]
+        if new and given:
+            row = first_row + pc.index(_text(values), new[0]).as_py() + 1
+            raise InputError(
+                f"{self.file.uri}: column '{name}', row {row} must be one of {', '.join(given)}. "
+                f"Got '{new[0]}' instead."
+            )
+        if len(known) + len(new) > MAX_LEVELS:
+            raise InputError(
+                f"data.categorical: column '{name}' must have at most {MAX_LEVELS} "
+                f"levels. {self.file.uri} has more; is it an identifier?"
+            )
+        return new
+
+
+def _finite(buffer: _Buffer, first_row: int, rows: int, missing: str) -> Block:
+    """The buffer's rows as a block; a missing or infinite value is refused or its row dropped."""
+    block = torch.from_numpy(buffer.array)[:, :rows]
+    absent = torch.from_numpy(buffer.absent)[:, :rows]
+    if math.isfinite(block.sum()) and not absent.any():  # NaN and infinity survive a sum
+        return Block(buffer.names, block, first_row)
+    if missing == "error":
+        _refuse_first(buffer, first_row, torch.cat([~block.isfinite(), absent]))
+    _refuse_first(buffer, first_row, block.isinf())
+    kept = ~(block.isnan().any(dim=0) | absent.any(dim=0))
+    return Block(buffer.names, block[:, kept], first_row, kept)
+
+
+def _refuse_first(buffer: _Buffer, first_row: int, wrong: torch.Tensor) -> None:
+    """Raise for the first wrong value by row, if there is one."""
+    if not wrong.any():
+        return
+    row = int(wrong.any(dim=0).int().argmax())
+    place = int(wrong[:, row].int().argmax())
+    names = ("", *buffer.names, *buffer.levels)
+    value = buffer.array[place, row] if place < len(buffer.array) else np.nan
+    nan = bool(np.isnan(value))
+    found = "a missing value (empty or NaN)" if nan else str(value)
+    hint = "; data.missing: drop leaves such rows out" if nan else ""
+    allowed = "a finite number" if place < len(buffer.array) else "a level"
+    raise InputError(
+        f"{buffer.file.uri}: column '{names[place]}', row {first_row + row + 1} must be {allowed}. "
+        f"Got {found} instead{hint}."
+    )
+
+
+def _floats(values: pa.Array) -> np.ndarray:
+    """A column as numbers, NaN where a value is missing."""
+    plain = pa.types.is_floating(values.type) or pa.types.is_integer(values.type)
+    if not plain or values.null_count:
+        values = pc.cast(values, pa.float64(), safe=False)
+    return values.to_numpy(zero_copy_only=False)
+
+
+def _text(values: pa.Array) -> pa.Array:
+    """A categorical column as text; numbers and booleans are written out."""
+    return values if values.type == pa.string() else pc.cast(values, pa.string())

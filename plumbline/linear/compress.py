@@ -1,0 +1,153 @@
+"""One pass over one part of the data: rows in, R factors out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from plumbline.config.schema import Split
+from plumbline.data.ahead import on_device
+from plumbline.data.blocks import Block, Source
+from plumbline.data.split import block_hashes, held_out
+from plumbline.linear.factor import Factor, fold
+from plumbline.linear.sample import SAMPLE_ROWS, Sample, merge_samples
+from plumbline.linear.summary import Compressed
+from plumbline.threads import one_thread
+
+# Part of every cache key. Raise it whenever the same rows would give other numbers.
+VERSION = 7
+
+
+def compress(
+    source: Source,
+    part: str,
+    split: Split,
+    device: str = "cpu",
+    on_rows: Callable[[int], None] = lambda rows: None,
+) -> Compressed:
+    """Read one part once.
+
+    Args:
+        source: where the rows come from.
+        part: one of its parts.
+        split: which rows are held out, and the folds.
+        device: where blocks are folded; one that lacks float64 (mps) folds on the CPU.
+        on_rows: told the number of rows of each block that is done; what it raises ends the pass.
+
+    Raises:
+        InputError: the data is wrong.
+        OSError: the file cannot be read just now, or changed while it was read.
+    """
+    device = "cpu" if device == "mps" else device
+    shares = _Shares(part, split, source.names)
+    with one_thread():
+        digest = source.digest(part)
+        shares.add_all(on_device(source.blocks(part), device), on_rows)
+    return shares.finish(digest)
+
+
+@dataclass
+class _Shares:
+    """The state of a pass: a growing R for each share of the rows."""
+
+    part: str
+    split: Split
+    columns: tuple[str, ...]
+    shift: dict[str, float] = field(default_factory=dict)
+    factors: dict[str, Factor] = field(default_factory=dict)
+    sample: Sample = field(init=False)
+    drawn: list[Sample] = field(default_factory=list)
+    dropped: int = 0
+
+    def __post_init__(self) -> None:
+        self.sample = Sample.empty(self.columns)
+
+    def add_all(self, blocks: Iterator[Block], on_rows: Callable[[int], None]) -> None:
+        """Fold blocks in, telling how many rows each stood for."""
+        for block in blocks:
+            self.add(block)
+            on_rows(block.span)
+
+    def add(self, block: Block) -> None:
+        """Fold one block in; shifts its rows in place."""
+        if not self.shift or block.columns != self.columns:
+            self._widen(block)
+        excluded = held_out(self.split, self.part, block)
+        self._draw(block, excluded)
+        shift = self._shift_vector(self.columns)
+        block.rows[1:] -= shift[:, None].to(block.rows.device)
+        for name, chosen in self._shares(block, excluded):
+            rows = block.rows if chosen is None else block.rows[:, chosen]
+            self._fold(name, rows.mT, shift)
+        self.dropped += block.span - block.rows.shape[1]
+
+    def finish(self, digest: str) -> Compressed:
+        """What the pass leaves."""
+        self._settle_sample()
+        factors = {
+            n: Factor(f.columns, f.r.cpu(), f.rows, f.shift) for n, f in self.factors.items()
+        }
+        return Compressed(
+            factors or {"train": Factor.empty(self.columns)}, self.sample, (digest,), self.dropped
+        )
+
+    def _fold(self, name: str, rows: Tensor, shift: Tensor) -> None:
+        before = self.factors.get(name)
+        if not len(rows):
+            return
+        r = fold(before.r if before else None, rows)
+        self.factors[name] = Factor(
+            self.columns, r, len(rows) + (before.rows if before else 0), shift
+        )
+
+    def _shares(self, block: Block, excluded: Tensor | None) -> Iterator[tuple[str, Tensor | None]]:
+        """The shares that a block's rows fall into; None stands for all of them."""
+        trained = None
+        if excluded is not None:
+            yield "test", excluded
+            trained = ~excluded
+        if not self.split.folds:
+            yield "train", trained
+            return
+        fold_of = (self._hashes(block, "fold") * self.split.folds).floor()
+        for number in range(self.split.folds):
+            chosen = fold_of == number
+            yield f"fold {number:02}", chosen if trained is None else chosen & trained
+
+    def _draw(self, block: Block, excluded: Tensor | None) -> None:
+        """Let the block's rows compete for places in the sample."""
+        keys = self._hashes(block, "sample")
+        chosen = (keys if excluded is None else keys.where(excluded, 1.0)) < self.sample.bound
+        if chosen.any():
+            places = chosen.nonzero().flatten()
+            best = keys[places].topk(min(SAMPLE_ROWS, len(places)), largest=False)
+            places = places[best.indices]
+            self.drawn.append(
+                Sample(self.columns, keys[places], block.rows[1:, places].mT.cpu().clone())
+            )
+            if sum(len(sample.keys) for sample in self.drawn) >= SAMPLE_ROWS:
+                self._settle_sample()
+
+    def _settle_sample(self) -> None:
+        """Merge what was drawn; not after every block, which would cost as much as drawing."""
+        self.sample = merge_samples([self.sample, *self.drawn], self.columns)
+        self.drawn = []
+
+    def _hashes(self, block: Block, use: str) -> Tensor:
+        return block_hashes(self.split.seed, self.part, block, use)
+
+    def _widen(self, block: Block) -> None:
+        """Take in the first row as the shift, or levels that a later block brings."""
+        self.columns = block.columns
+        if not self.shift and block.rows.shape[1]:
+            row = block.rows[1:, 0].tolist()
+            self.shift = dict(zip(block.columns, row, strict=True))
+        shift = self._shift_vector(self.columns)
+        for name, factor in self.factors.items():
+            on_cpu = replace(factor, r=factor.r.cpu())  # rare, and Factor's algebra is the CPU's
+            wider = on_cpu.select(self.columns).shifted_to(shift)
+            self.factors[name] = replace(wider, r=wider.r.to(factor.r.device))
+
+    def _shift_vector(self, columns: Sequence[str]) -> Tensor:
+        return torch.tensor([self.shift.get(n, 0.0) for n in columns], dtype=torch.float64)

@@ -1,0 +1,175 @@
+"""The exact optimum and what statistics say of it, from the R factor alone.
+
+Formulas: Golub and Van Loan, Matrix Computations, 4th ed., section 5.3 (least squares by QR);
+Seber and Lee, Linear Regression Analysis, 2nd ed., chapter 3 (standard errors).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from plumbline.linear.collinear import dependences
+from plumbline.linear.factor import Factor, triangle
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """One line of the table of coefficients.
+
+    Attributes:
+        name: "intercept", or the feature's.
+        value: in raw units.
+        error: standard error; None if there is none.
+        equals: the combination of other columns that a column is that was left out.
+    """
+
+    name: str
+    value: float
+    error: float | None
+    equals: Mapping[str, float] | None = None
+
+    @property
+    def t_value(self) -> float | None:
+        """value / error; None where there is no error, or it is 0."""
+        return self.value / self.error if self.error else None
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """The least-squares fit y = intercept + x · weights and its statistics, in raw units.
+
+    Attributes:
+        names: the features, d.
+        intercept: 0 without one.
+        weights: (d,) float64; 0 for columns that are left out because others determine them.
+        intercept_error: standard error in units of y; None without an intercept or if n <= rank.
+        errors: standard error of each weight; None if n <= rank, and for columns left out.
+        rss: residual sum of squares.
+        rows: n; the sum of the weights where rows are weighted, in all that follows from n, too.
+        rank: number of independent columns, the intercept's included.
+        r2: 1 - RSS/TSS, TSS about the mean with an intercept and about 0 without; None if TSS is 0.
+        condition: condition number of the columns scaled to unit length; infinite if deficient.
+        equals: features that are left out, in order, each with the features before it that it is a
+            combination of: coefficients by name, "intercept" for the constant.
+    """
+
+    names: tuple[str, ...]
+    intercept: float
+    weights: Tensor
+    intercept_error: float | None
+    errors: tuple[float | None, ...]
+    rss: float
+    rows: float
+    rank: int
+    r2: float | None
+    condition: float
+    equals: Mapping[str, Mapping[str, float]]
+
+    @property
+    def coefficients(self) -> tuple[Coefficient, ...]:
+        """The intercept, then the features in order: d + 1."""
+        names, values = ("intercept", *self.names), (self.intercept, *self.weights.tolist())
+        errors = (self.intercept_error, *self.errors)
+        equals = (None, *map(self.equals.get, self.names))
+        return tuple(map(Coefficient, names, values, errors, equals))
+
+    @property
+    def mse(self) -> float:
+        """The least mean squared error that any weights reach on these rows."""
+        return self.rss / self.rows
+
+    @property
+    def residual_deviation(self) -> float | None:
+        """√(RSS / (n - rank)); None where n <= rank."""
+        free = self.rows - self.rank
+        return math.sqrt(self.rss / free) if free > 0 else None
+
+
+def least_squares(factor: Factor, bias: bool = True) -> LeastSquares:
+    """Solve min ‖b + X w - y‖ exactly.
+
+    With an intercept, R without its first row and column is the factor of the centred columns,
+    whatever the shift: the weights and the rank come from there, and b = mean(y) - w · mean(x).
+    Of collinear columns the later ones are left out, and get weight 0.
+
+    Args:
+        factor: of at least one row.
+        bias: whether the model has an intercept.
+    """
+    names, rows, noise = factor.columns[:-1], factor.weight, factor.rounding(bias)
+    r = factor.r[1:, 1:] if bias else triangle(factor.raw()[:, 1:])
+    means = factor.r[0, 1:] / factor.r[0, 0] + factor.shift if bias else torch.zeros_like(noise)
+    left_out = dependences(r[:-1, :-1], noise[:-1])
+    gone = {each.place for each in left_out}
+    kept = [j for j in range(len(names)) if j not in gone]
+    fit = triangle(r[:, [*kept, -1]]) if gone else r
+    rank, rss = len(kept) + bias, float(fit[-1, -1].square())
+    spread = math.sqrt(rss / (rows - rank)) if rows > rank else None
+    solution, error, errors = _solve(fit, means[kept], rows, spread)
+    weights = torch.zeros(len(names), dtype=torch.float64)
+    weights[kept] = solution
+    total = _squares(r[:, -1], noise[-1])
+    of, a_row = dict(zip(kept, errors, strict=True)), noise[:-1] / rows**0.5
+    return LeastSquares(
+        names,
+        float(means[-1] - weights @ means[:-1]),
+        weights,
+        error if bias else None,
+        tuple(of.get(j) for j in range(len(names))),
+        rss,
+        rows,
+        rank,
+        1 - rss / total if total > 0 else None,
+        math.inf if gone else _condition(factor.raw()[:, 0 if bias else 1 : -1]),
+        {names[each.place]: each.equals(names, means[:-1], a_row) for each in left_out},
+    )
+
+
+def squared_error(factor: Factor, intercept: float, weights: Tensor) -> float:
+    """Sum of squared residuals of y = intercept + x · weights over a factor's rows."""
+    centre = factor.shift
+    shifted = intercept + float(weights @ centre[:-1]) - float(centre[-1])
+    residual = factor.r[:, 0] * shifted + factor.r[:, 1:-1] @ weights - factor.r[:, -1]
+    return float(residual.square().sum())
+
+
+def excess(factor: Factor, intercept: float, weights: Tensor, best: LeastSquares) -> float:
+    """Mean squared error above the optimum's: ‖R(θ - θ*)‖²/n, without subtracting two losses."""
+    step = weights - best.weights
+    shifted = intercept - best.intercept + float(step @ factor.shift[:-1])
+    moved = factor.r[:, 0] * shifted + factor.r[:, 1:-1] @ step
+    return float(moved.square().sum()) / factor.weight
+
+
+def total_squares(factor: Factor) -> float:
+    """Sum of squares of the target about its mean; 0 if it is rounding."""
+    return _squares(factor.r[1:, -1], factor.rounding()[-1])
+
+
+def _squares(column: Tensor, noise: Tensor) -> float:
+    """The sum of squares of a column of R; 0 if it is rounding."""
+    length = column.norm()
+    return float(length.square()) if length > noise else 0.0
+
+
+def _condition(columns: Tensor) -> float:
+    """Condition number of columns scaled to unit length."""
+    sigma = torch.linalg.svdvals(columns / columns.norm(dim=0))
+    return float(sigma[0] / sigma[-1]) if sigma[-1] > 0 else math.inf
+
+
+def _solve(
+    fit: Tensor, means: Tensor, rows: float, spread: float | None
+) -> tuple[Tensor, float | None, list[float | None]]:
+    """(weights, the intercept's standard error, theirs) from R of independent columns and y."""
+    identity = torch.eye(len(means), dtype=torch.float64)
+    system, right = fit[:-1, :-1], fit[:-1, -1:]
+    inverse = torch.linalg.solve_triangular(system, identity, upper=True)
+    weights = torch.linalg.solve_triangular(system, right, upper=True)[:, 0]
+    if spread is None:
+        return weights, None, [None] * len(means)
+    error = spread * float((1 / rows + (means @ inverse).square().sum()).sqrt())
+    return weights, error, (spread * inverse.norm(dim=1)).tolist()

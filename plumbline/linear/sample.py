@@ -1,0 +1,66 @@
+"""A bounded uniform sample of rows that merges: for what R cannot tell (mae, plots)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from plumbline.data.names import take_columns
+from plumbline.linear.factor import decode, encode
+
+SAMPLE_ROWS = 1_000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The rows with the smallest of independent uniform keys: a uniform sample without replacement.
+
+    Attributes:
+        columns: names of the features, then of the target; d + 1.
+        keys: (m,) float64 in [0, 1), ascending; m <= SAMPLE_ROWS.
+        rows: (m, d + 1) float64, features then target, in raw units.
+    """
+
+    columns: tuple[str, ...]
+    keys: Tensor
+    rows: Tensor
+
+    @classmethod
+    def empty(cls, columns: Sequence[str]) -> "Sample":
+        """The sample of no rows."""
+        return cls(
+            tuple(columns),
+            torch.zeros(0, dtype=torch.float64),
+            torch.zeros(0, len(columns), dtype=torch.float64),
+        )
+
+    @property
+    def bound(self) -> float:
+        """Keys from here on cannot enter; 1 while there is room."""
+        return float(self.keys[-1]) if len(self.keys) == SAMPLE_ROWS else 1.0
+
+    def select(self, columns: Sequence[str]) -> "Sample":
+        """The same rows with these columns; one not met is zeros (a level that no row had)."""
+        if tuple(columns) == self.columns:
+            return self
+        return Sample(tuple(columns), self.keys, take_columns(self.rows, self.columns, columns))
+
+    def to_dict(self) -> dict:
+        """Plain values for JSON; float64 is kept to the bit."""
+        return {"columns": list(self.columns), "keys": encode(self.keys), "rows": encode(self.rows)}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Sample":
+        """The inverse of to_dict."""
+        keys, width = decode(values["keys"]), len(values["columns"])
+        rows = decode(values["rows"]).reshape(len(keys), width)
+        return cls(tuple(values["columns"]), keys, rows)
+
+
+def merge_samples(samples: Sequence[Sample], columns: Sequence[str]) -> Sample:
+    """The sample of all the rows that several samples were drawn from."""
+    alike = [sample.select(columns) for sample in samples]
+    keys, rows = torch.cat([s.keys for s in alike]), torch.cat([s.rows for s in alike])
+    order = keys.argsort(stable=True)[:SAMPLE_ROWS]
+    return Sample(tuple(columns), keys[order], rows[order])

@@ -1,0 +1,230 @@
+"""How today's data differs from the data that the champion was trained on, from R factors alone.
+
+Each column's mean and standard deviation and all correlations are in R: with rows [1, X, y] = Q·R,
+column j has mean R[0, j] / R[0, 0] and deviation ‖R[1:, j]‖ / R[0, 0], and the correlation of two
+columns is the cosine of the angle between their parts of R[1:].
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from plumbline.config.registry import Drift
+from plumbline.data.encoding import Encoding
+from plumbline.linear.factor import Factor, merge, triangle
+from plumbline.linear.summary import Compressed
+
+# A deviation this much smaller than the champion's is rounding: the column is constant.
+CONSTANT = 1e-9
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """What is kept of a run's data to compare later data with.
+
+    Attributes:
+        factor: of all rows, held-out ones included; features, then the target, with an indicator
+            for every level of a categorical column (the reference level, too).
+        indicators: names of those indicators.
+        dropped: rows left out because a value was missing.
+    """
+
+    factor: Factor
+    indicators: tuple[str, ...]
+    dropped: int
+
+    @classmethod
+    def of(cls, data: Compressed, encoding: Encoding) -> "Portrait":
+        """The portrait of data in the features of its encoding."""
+        factor, names = merge(list(data.factors.values())), []
+        for column, levels in encoding.levels.items():
+            indicators = [f"{column}={level}" for level in levels]
+            factor = _with_rest(factor, indicators)
+            names += indicators
+        return cls(factor, tuple(names), data.dropped)
+
+    @property
+    def missing(self) -> float:
+        """The share of rows that were dropped."""
+        return self.dropped / max(1, self.factor.rows + self.dropped)
+
+    def to_dict(self) -> dict:
+        """Plain values for JSON."""
+        return {
+            "factor": self.factor.to_dict(),
+            "indicators": list(self.indicators),
+            "dropped": self.dropped,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Portrait":
+        """The inverse of to_dict."""
+        factor = Factor.from_dict(values["factor"])
+        return cls(factor, tuple(values["indicators"]), values["dropped"])
+
+
+@dataclass(frozen=True)
+class ColumnDrift:
+    """One column then and now.
+
+    Attributes:
+        name: the column.
+        mean_then, mean_now: in its units; NaN where it was not or is not there.
+        shift: (mean_now - mean_then) / standard deviation then; infinite where that was 0.
+        spread_ratio: standard deviation now / then, likewise.
+        state: "new", "vanished", "constant" (it was not before) or "".
+    """
+
+    name: str
+    mean_then: float
+    mean_now: float
+    shift: float
+    spread_ratio: float
+    state: str = ""
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """Today's data against the champion's.
+
+    Attributes:
+        columns: those of then in their order, then the new ones.
+        rows_then, rows_now: rows kept.
+        missing_then, missing_now: shares of rows dropped.
+        correlation_change: the largest |change| of a correlation of two columns, in [0, 2]; 0 where
+            fewer than two columns vary both then and now.
+    """
+
+    columns: tuple[ColumnDrift, ...]
+    rows_then: float
+    rows_now: float
+    missing_then: float
+    missing_now: float
+    correlation_change: float
+
+    def in_state(self, state: str) -> list[str]:
+        """Names of the columns in one state."""
+        return [column.name for column in self.columns if column.state == state]
+
+    @property
+    def furthest(self) -> ColumnDrift:
+        """The column whose mean moved furthest."""
+        return max(self.columns, key=lambda c: -1.0 if math.isnan(c.shift) else abs(c.shift))
+
+    def metrics(self) -> dict[str, float]:
+        """Everything as numbers, `drift_` first; some may be infinite or NaN."""
+        known = [c.spread_ratio for c in self.columns if not math.isnan(c.spread_ratio)]
+        each = {f"drift_shift/{c.name}": c.shift for c in self.columns}
+        each |= {f"drift_spread_ratio/{c.name}": c.spread_ratio for c in self.columns}
+        return {
+            "drift_rows_ratio": self.rows_now / self.rows_then,
+            "drift_missing_share": self.missing_now,
+            "drift_missing_change": self.missing_now - self.missing_then,
+            "drift_max_shift": abs(self.furthest.shift),
+            "drift_spread_ratio_min": min(known, default=math.nan),
+            "drift_spread_ratio_max": max(known, default=math.nan),
+            "drift_correlation_change": self.correlation_change,
+            **{
+                f"drift_columns_{state}": float(len(self.in_state(state)))
+                for state in ("constant", "vanished", "new")
+            },
+            **each,
+        }
+
+
+def compare(then: Portrait, now: Portrait) -> DriftReport:
+    """Compare two portraits of at least one row each.
+
+    An indicator whose level did not occur counts as a column of zeros, not as vanished.
+    """
+    old, new = then.factor, now.factor
+    kept = {*new.columns, *_known_indicators(then, now)}
+    shared = [name for name in old.columns if name in kept]
+    before, after = _moments(old.select(shared)), _moments(new.select(shared))
+    found = dict(zip(shared, _shifts(shared, before, after, then.indicators), strict=True))
+    means = dict(zip(old.columns, _moments(old)[0].tolist(), strict=True))
+    gone = [name for name in old.columns if name not in kept]
+    found |= {n: ColumnDrift(n, means[n], math.nan, math.nan, math.nan, "vanished") for n in gone}
+    columns = [found[name] for name in old.columns]
+    for name, mean in zip(new.columns, _moments(new)[0].tolist(), strict=True):
+        if name not in old.columns:
+            columns.append(ColumnDrift(name, math.nan, mean, math.nan, math.nan, "new"))
+    vary = [i for i in range(len(shared)) if before[1][i] > 0 and after[1][i] > 0]
+    change = _correlations(old.select(shared), vary) - _correlations(new.select(shared), vary)
+    largest = float(change.abs().max()) if len(vary) > 1 else 0.0
+    return DriftReport(tuple(columns), old.rows, new.rows, then.missing, now.missing, largest)
+
+
+def beyond(report: DriftReport, limits: Drift) -> list[str]:
+    """What is not within the limits, a phrase for each column, the worst first."""
+    columns = sorted(report.columns, key=lambda c: -abs(c.shift) if c.shift == c.shift else 0.0)
+    gone = [f"column '{name}' has vanished" for name in report.in_state("vanished")]
+    flat = [f"column '{name}' has become constant" for name in report.in_state("constant")]
+    moved = [
+        f"the mean of column '{c.name}' moved from {c.mean_then:.6g} to {c.mean_now:.6g}, "
+        f"{abs(c.shift):.3g} standard deviations (drift.max_shift: {limits.max_shift:g})"
+        for c in columns
+        if abs(c.shift) > limits.max_shift
+    ]
+    return [*gone, *moved, *flat]
+
+
+def _with_rest(factor: Factor, indicators: list[str]) -> Factor:
+    """The factor with one more indicator, the first one named: a row without the others has it."""
+    rest, others = indicators[0], indicators[1:]
+    places = [factor.columns.index(name) for name in others]
+    column = factor.r[:, 0] - factor.r[:, 1:][:, places].sum(dim=1)
+    column -= factor.r[:, 0] * float(factor.shift[places].sum())
+    r = torch.cat([factor.r[:, :-1], column[:, None], factor.r[:, -1:]], dim=1)
+    zero = torch.zeros(1, dtype=torch.float64)
+    shift = torch.cat([factor.shift[:-1], zero, factor.shift[-1:]])
+    columns = (*factor.columns[:-1], rest, factor.columns[-1])
+    return replace(factor, columns=columns, r=triangle(r), shift=shift)
+
+
+def _known_indicators(then: Portrait, now: Portrait) -> Iterator[str]:
+    """Indicators of then whose categorical column is still one now."""
+    columns = {name.partition("=")[0] for name in now.indicators}
+    return (name for name in then.indicators if name.partition("=")[0] in columns)
+
+
+def _moments(factor: Factor) -> tuple[Tensor, Tensor]:
+    """(means, standard deviations with divisor n) of a factor's columns."""
+    root = factor.r[0, 0]
+    return factor.r[0, 1:] / root + factor.shift, factor.r[1:, 1:].norm(dim=0) / root
+
+
+def _shifts(
+    names: list[str],
+    before: tuple[Tensor, Tensor],
+    after: tuple[Tensor, Tensor],
+    indicators: tuple[str, ...],
+) -> Iterator[ColumnDrift]:
+    values = (each.tolist() for each in (*before, *after))
+    for name, mean, spread, mean_now, spread_now in zip(names, *values, strict=True):
+        flat = spread_now <= CONSTANT * spread and spread > 0 and name not in indicators
+        yield ColumnDrift(
+            name,
+            mean,
+            mean_now,
+            _ratio(mean_now - mean, spread),
+            _ratio(spread_now, spread, same=1.0),
+            "constant" if flat else "",
+        )
+
+
+def _ratio(change: float, unit: float, same: float = 0.0) -> float:
+    """change / unit; `same` for 0 / 0, infinite for others over 0."""
+    if unit == 0:
+        return same if change == 0 else math.copysign(math.inf, change)
+    return change / unit
+
+
+def _correlations(factor: Factor, places: list[int]) -> Tensor:
+    """Correlations of some of a factor's columns."""
+    columns = factor.r[1:, 1:][:, places]
+    unit = columns / columns.norm(dim=0)
+    return unit.mT @ unit

@@ -1,0 +1,93 @@
+"""A stored model on other data than its own: the same predictions in today's features."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from plumbline.data.encoding import Encoding
+from plumbline.linear.factor import Factor
+from plumbline.linear.summary import Compressed
+
+
+class NotComparableError(ValueError):
+    """A stored model cannot predict today's held-out rows; the message says why."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """y = intercept + x · weights, in raw units.
+
+    Attributes:
+        target: the column it predicts; empty where that is not known.
+        encoding: which raw columns it takes, and the features that they become.
+        intercept: in units of the target.
+        weights: (d,) float64, one a feature of the encoding.
+    """
+
+    target: str
+    encoding: Encoding
+    intercept: float
+    weights: Tensor
+
+    def on(self, data: Compressed, encoding: Encoding) -> "Fitted":
+        """The same model in the features of other data.
+
+        A column that the model does not know gets weight 0. The reference level may be another
+        one: the effect of today's moves into the intercept.
+
+        Args:
+            data: the rows, in the features of `encoding`.
+            encoding: of those rows.
+
+        Raises:
+            NotComparableError: another target, a column that is gone or of another kind, or a
+                held-out row with a level that the model has not met.
+        """
+        target = data.columns[-1]
+        if self.target not in ("", target):
+            raise NotComparableError(
+                f"it predicts '{self.target}', the data's target is '{target}'"
+            )
+        self._check_columns(encoding)
+        weight = dict(zip(self.encoding.features, self.weights.tolist(), strict=True))
+        found = {name: weight.get(name, 0.0) for name in encoding.numeric}
+        intercept = self.intercept
+        for column, levels in encoding.levels.items():
+            if column not in self.encoding.levels:
+                continue
+            self._check_levels(column, levels, data.test)
+            first, *others = [weight.get(f"{column}={level}", 0.0) for level in levels]
+            intercept += first
+            names = [f"{column}={level}" for level in levels[1:]]
+            found |= {n: value - first for n, value in zip(names, others, strict=True)}
+        weights = [found.get(name, 0.0) for name in encoding.features]
+        return Fitted(target, encoding, intercept, torch.tensor(weights, dtype=torch.float64))
+
+    def _check_columns(self, encoding: Encoding) -> None:
+        for kind, mine, theirs in (
+            ("numeric", self.encoding.numeric, encoding.numeric),
+            ("categorical", self.encoding.levels, encoding.levels),
+        ):
+            gone = [name for name in mine if name not in theirs]
+            if gone:
+                raise NotComparableError(f"today's data has no {kind} feature '{gone[0]}'")
+
+    def _check_levels(self, column: str, levels: tuple[str, ...], held_out: Factor) -> None:
+        known = self.encoding.levels[column]
+        counts = level_counts(column, levels, held_out)
+        new = [n for n in levels if n not in known and round(counts[n]) > 0]
+        if new:
+            raise NotComparableError(
+                f"held-out rows have '{new[0]}' in column '{column}', which it has not met"
+            )
+
+
+def level_counts(column: str, levels: tuple[str, ...], factor: Factor) -> dict[str, float]:
+    """How many of a factor's rows have each level; the first, the reference, has the rest."""
+    if not factor.rows:
+        return dict.fromkeys(levels, 0.0)
+    sums = factor.r[0, 0] * factor.r[0, 1:] + factor.r[0, 0] ** 2 * factor.shift
+    of = dict(zip(factor.columns, sums.tolist(), strict=True))
+    counts = {level: of[f"{column}={level}"] for level in levels[1:]}
+    return {levels[0]: float(factor.r[0, 0] ** 2) - sum(counts.values()), **counts}

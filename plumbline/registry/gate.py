@@ -1,0 +1,156 @@
+"""Whether a new model becomes champion: one decision, from numbers alone."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from plumbline.config.registry import Registry
+from plumbline.linear.summary import Compressed
+
+Scores = Mapping[str, float]
+HIGHER_IS_BETTER = ("test_r2",)
+ROUNDING = 1e-5  # relative: two scores that differ by less are equal
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The present champion as today's held-out rows show it.
+
+    Attributes:
+        version: its version.
+        scores: evaluation.held_out_scores of it; if it is damaged, those that were recorded when
+            it was registered; empty if it cannot be compared.
+        problem: why it could not be scored today; empty if it was.
+        damaged: whether the reason is that its files can be read by nobody.
+    """
+
+    version: int
+    scores: Scores = field(default_factory=dict)
+    problem: str = ""
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the gate says.
+
+    Attributes:
+        promoted: whether the model becomes champion.
+        reason: one sentence.
+        margin: by how much it is better than the champion, as a share of the champion's value
+            (negative where it is worse); None where nothing was compared.
+    """
+
+    promoted: bool
+    reason: str
+    margin: float | None = None
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The model that always predicts the mean of the training rows."""
+
+    intercept: float
+    weights: Tensor
+
+    @classmethod
+    def of(cls, data: Compressed) -> "Mean":
+        """Exactly, from R: the mean of the last column."""
+        factor = data.train
+        mean = factor.r[0, -1] / factor.r[0, 0] + factor.shift[-1]
+        return cls(float(mean), torch.zeros(len(factor.columns) - 1, dtype=torch.float64))
+
+
+def decide(
+    rules: Registry, metrics: Scores, mean: Scores, champion: Champion | None, barred: str = ""
+) -> Decision:
+    """Apply the rules, the cheapest first; the first that fails is the reason.
+
+    Args:
+        rules: the configuration's section.
+        metrics: the new model's, those on held-out rows included where there are any.
+        mean: held_out_scores of predicting the mean of the training rows.
+        champion: None where there is none: the first model needs only the thresholds.
+        barred: why this data may not give a champion (a version trained on it was rolled back).
+    """
+    for failed in (_beyond_limits(rules, metrics), barred):
+        if failed:
+            return Decision(False, failed)
+    if champion is None:
+        return Decision(True, "there was no champion, and it keeps every threshold")
+    if "test_mse" not in metrics:
+        return Decision(False, "no row is held out in today's data, so nothing can be compared")
+    if not metrics["test_mse"] < mean["test_mse"] or _equal(metrics["test_mse"], mean["test_mse"]):
+        return Decision(
+            False,
+            f"it is no better than predicting the mean of the training rows (test_rmse "
+            f"{metrics['test_rmse']:.6g} against {mean['test_rmse']:.6g})",
+        )
+    if champion.damaged:
+        return _against_recorded(champion, rules, metrics)
+    return _against(champion, rules, metrics)
+
+
+def improvement(metric: str, new: float, old: float) -> float:
+    """How much better new is, as a share of |old|: 0.1 is 10 % better, negative is worse.
+
+    From an old value of 0 any change is infinite.
+    """
+    better = new - old if metric in HIGHER_IS_BETTER else old - new
+    if better == 0:
+        return 0.0
+    return better / abs(old) if old else math.copysign(math.inf, better)
+
+
+def _beyond_limits(rules: Registry, metrics: Scores) -> str:
+    """What the first threshold that is not kept says."""
+    for name, limit in rules.limits():
+        value = metrics.get(name)
+        if value is None:
+            return f"{name} is not known (no row was held out), and registry.require limits it"
+        if limit.max is not None and not value <= limit.max:
+            return f"{name} must be at most {limit.max:.6g} (registry.require). Got {value:.6g}"
+        if limit.min is not None and not value >= limit.min:
+            return f"{name} must be at least {limit.min:.6g} (registry.require). Got {value:.6g}"
+    return ""
+
+
+def _against(champion: Champion, rules: Registry, metrics: Scores) -> Decision:
+    name, version = rules.metric, champion.version
+    new, old = metrics.get(name), champion.scores.get(name)
+    if champion.problem or new is None or old is None:
+        problem = champion.problem or f"{name} is not defined on today's held-out rows"
+        return Decision(False, f"it cannot be compared with version {version}: {problem}")
+    margin = improvement(name, new, old)
+    told = f"{name} {new:.6g} against {old:.6g} of version {version} on the same held-out rows"
+    if _equal(new, old):
+        return Decision(False, f"it is no better than the champion (equal to 1e-5): {told}", margin)
+    if not margin > 0:
+        return Decision(False, f"it is no better than the champion: {told}", margin)
+    if margin < rules.min_improvement:
+        asked = f"{rules.min_improvement:.3%} (registry.min_improvement)"
+        return Decision(False, f"better by {margin:.3%}, less than {asked}: {told}", margin)
+    return Decision(True, f"better by {margin:.3%}: {told}", margin)
+
+
+def _against_recorded(champion: Champion, rules: Registry, metrics: Scores) -> Decision:
+    """A champion that nobody can read serves nobody: a model that is no worse may replace it.
+
+    Its recorded scores are of other rows perhaps, so they never count as an improvement.
+    """
+    name, unreadable = rules.metric, f"version {champion.version} is damaged ({champion.problem})"
+    new, old = metrics.get(name), champion.scores.get(name)
+    if new is None or old is None:
+        return Decision(False, f"{unreadable}, and no {name} of it is recorded to compare with")
+    margin = improvement(name, new, old)
+    told = f"{name} {new:.6g} against {old:.6g} recorded when it was registered"
+    if margin < 0 and not _equal(new, old):
+        return Decision(False, f"{unreadable}, and this model is worse: {told}", margin)
+    return Decision(True, f"{unreadable}, and this model is no worse: {told}", margin)
+
+
+def _equal(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=ROUNDING)

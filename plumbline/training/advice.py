@@ -1,0 +1,63 @@
+"""What to say of a model that is far from the optimum it could have: how far, and what helps."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from plumbline.config.training import Training
+from plumbline.linear.rates import best_momentum, best_rate
+from plumbline.training.loop import Plan, Trained, epochs_needed
+
+# A gap up to this share of the optimum's mean squared error makes its root 1 % larger: next to that
+# noise it does not show. If the features determine the target (all but this share of its variance,
+# which rounding may leave), the gap is held against the variance instead: R² 0.999 or more.
+OF_OPTIMUM, ROUNDING, OF_VARIANCE = 0.02, 1e-10, 1e-3
+MOST_MOMENTUM = 0.999  # more takes tens of thousands of epochs, and seconds to count them
+
+
+def largest_gap(plan: Plan) -> float:
+    """The largest optimality gap at which a model counts as trained, in the target's units squared.
+
+    2 % of the optimum's mean squared error; 0.1 % of the target's variance if that is 0.
+    """
+    target = plan.problem.target[1:] if plan.problem.bias else plan.problem.target
+    variance = float(target.square().sum()) / plan.problem.rows
+    best = plan.optimum.mse
+    return OF_OPTIMUM * best if best > ROUNDING * variance else OF_VARIANCE * variance
+
+
+def is_far(trained: Trained, training: Training, gap: float) -> bool:
+    """Whether a model is materially worse than the optimum that its training approaches.
+
+    Never if that is not the least-squares optimum, or the configured tolerance was reached.
+    """
+    if not training.compressible or training.weight_decay or trained.reached:
+        return False
+    return gap > largest_gap(trained.plan) > 0
+
+
+def what_helps(trained: Trained, training: Training, gap: float) -> str:
+    """One line for a model that is far from its optimum, each remedy as a key and its value."""
+    best = trained.plan.optimum.mse
+    ways = ["training.optimizer=exact", *_by_momentum(trained.plan, training)]
+    needed = epochs_needed(trained.plan, training, largest_gap(trained.plan))
+    if needed and needed > len(trained.losses):
+        ways.append(f"training.epochs={needed}")
+    return (
+        f"this model is far from the exact optimum: MSE {best + gap:.6g} on the training rows, "
+        f"where least squares has {best:.6g}. What helps: {'; or '.join(ways)}"
+    )
+
+
+def _by_momentum(plan: Plan, training: Training) -> Iterator[str]:
+    """The best momentum for this spectrum and the epochs it takes, if they are not too many."""
+    curvature = plan.problem.curvature(plan.optimum.rank)
+    momentum = best_momentum(curvature)
+    if momentum > MOST_MOMENTUM:
+        return
+    keys = {"optimizer": "sgd", "learning_rate": "auto", "momentum": momentum}
+    rate = best_rate(curvature, momentum)
+    helped = training.model_copy(update=keys)
+    needed = epochs_needed(replace(plan, rate=rate), helped, largest_gap(plan))
+    changed = [f"training.{k}={v}" for k, v in keys.items() if getattr(training, k) != v]
+    if needed and changed:
+        yield f"{' '.join(changed)}, which takes {needed:,} epochs"

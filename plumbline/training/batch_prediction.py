@@ -1,0 +1,165 @@
+"""Predictions for files of any size: read, predict, write, block by block."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from plumbline.data.batches import read_batches
+from plumbline.data.doubts import numbers_as_text
+from plumbline.data.encoding import Encoding
+from plumbline.data.files import DataFile
+from plumbline.data.header import Header, Kind, read_header
+from plumbline.errors import InputError
+from plumbline.training.output import whole_or_nothing
+
+PREDICTION = "prediction"
+LEVELS_SHOWN = 20
+Predict = Callable[[pa.RecordBatch], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What came of some files.
+
+    Attributes:
+        rows: how many there were.
+        empty: how many of them could not be predicted and have an empty prediction.
+        first: what is wrong with the first of those; "" if there are none.
+    """
+
+    rows: int = 0
+    empty: int = 0
+    first: str = ""
+
+
+def score(
+    files: Sequence[DataFile],
+    encoding: Encoding,
+    predict: Predict,
+    output: str,
+    keep: Sequence[str] = (),
+    on_missing: Literal["error", "null"] = "error",
+    on_rows: Callable[[int], None] = lambda rows: None,
+) -> Scored:
+    """Write a prediction for every row of some files, in order.
+
+    The output appears under its name when it is whole, or not at all.
+
+    Args:
+        files: CSV or Parquet, in order.
+        encoding: the model's columns. Their order in a file does not matter.
+        predict: (k) rows with these columns, numbers as float64 and finite, levels as known text,
+            to (k,) predictions.
+        output: .csv or .parquet; columns: those kept, then `prediction`. See check_output.
+        keep: further columns to pass through; "all" alone: every column of the first file.
+        on_missing: what becomes of a row with a missing or infinite number or an unknown or
+            missing level: "error" refuses the files, "null" leaves its prediction empty.
+        on_rows: told the number of rows of each block that is done.
+
+    Raises:
+        InputError: a column is missing or of another kind, a value is no number, or a row cannot
+            be predicted and `on_missing` is "error".
+        OSError: the output cannot be written.
+    """
+    kept = _kept(files[0], keep)
+    as_text = output.lower().endswith(".csv")
+    done = Scored()
+    with whole_or_nothing(output) as write:
+        for file in files:
+            first_row, header = 1, read_header(file)
+            reading = _reading(file, header, encoding, kept, as_text)
+            for batch in read_batches(file, reading, header):
+                rows = _as_trained(batch, encoding)
+                wrong = _wrong(rows, encoding)
+                first = done.first or _first_wrong(file, rows, encoding, wrong, first_row)
+                if first and on_missing == "error":
+                    hint = "ON_MISSING=null leaves the predictions of such rows empty"
+                    raise InputError(f"{first}; {hint}.")
+                predictions = _predictions(predict, rows, wrong.any(axis=0))
+                write(batch.select(kept).append_column(PREDICTION, predictions))
+                first_row += batch.num_rows
+                empty = done.empty + predictions.null_count
+                done = Scored(done.rows + batch.num_rows, empty, first)
+                on_rows(done.rows)
+        if not done.rows:
+            raise InputError(
+                f"{files[0].uri}: has a header only. INPUT must have at least one row."
+            )
+    return done
+
+
+def _kept(file: DataFile, keep: Sequence[str]) -> list[str]:
+    kept = list(read_header(file).kinds) if list(keep) == ["all"] else list(keep)
+    if PREDICTION in kept:
+        raise InputError(f"{file.uri}: has a column '{PREDICTION}' already; do not keep it.")
+    return kept
+
+
+def _reading(
+    file: DataFile, header: Header, encoding: Encoding, kept: list[str], as_text: bool
+) -> dict[str, Kind]:
+    """The columns to read of one file; what goes from CSV to CSV is kept as it is written."""
+    kinds = header.kinds
+    for name in (*encoding.columns, *kept):
+        if name not in kinds:
+            raise InputError(f"{file.uri}: has no column '{name}'. Its columns: {header.named()}.")
+    for name in encoding.numeric:
+        if kinds[name] not in ("number", "boolean", "unknown"):
+            odd = numbers_as_text(file, header, [name] if kinds[name] == "text" else [])
+            why = f"But {odd[name]}" if odd else f"Got {kinds[name]} instead"
+            raise InputError(f"{file.uri}: column '{name}' must hold numbers. {why}.")
+    known = {name: "text" if kind == "unknown" else kind for name, kind in kinds.items()}
+    passed = {name: "text" if as_text else known[name] for name in kept}
+    numeric = {n: "boolean" if kinds[n] == "boolean" else "number" for n in encoding.numeric}
+    return passed | dict.fromkeys(encoding.levels, "text") | numeric
+
+
+def _as_trained(batch: pa.RecordBatch, encoding: Encoding) -> pa.RecordBatch:
+    """The model's columns as training reads them: float64, and levels as text."""
+    types = {name: pa.float64() for name in encoding.numeric}
+    types |= {name: pa.string() for name in encoding.levels}
+    columns = [pc.cast(batch.column(name), kind, safe=False) for name, kind in types.items()]
+    return pa.RecordBatch.from_arrays(columns, names=list(types))
+
+
+def _wrong(rows: pa.RecordBatch, encoding: Encoding) -> np.ndarray:
+    """(columns, rows): whether a value cannot be predicted from."""
+    wrong = [
+        ~np.isfinite(rows.column(name).to_numpy(zero_copy_only=False)) for name in encoding.numeric
+    ]
+    for name, levels in encoding.levels.items():
+        known = pc.is_in(rows.column(name), pa.array(levels, pa.string()))
+        wrong.append(~known.to_numpy(zero_copy_only=False))
+    return np.array(wrong).reshape(-1, rows.num_rows)
+
+
+def _first_wrong(
+    file: DataFile, rows: pa.RecordBatch, encoding: Encoding, wrong: np.ndarray, first_row: int
+) -> str:
+    """What is wrong with the first row that cannot be predicted; "" if every one can."""
+    if not wrong.any():
+        return ""
+    row = int(wrong.any(axis=0).argmax())
+    name = rows.schema.names[int(wrong[:, row].argmax())]
+    value = rows.column(name)[row].as_py()
+    missing = value is None or value != value
+    found = "a missing value (empty or NaN)" if missing else repr(value)
+    allowed = "a finite number"
+    if levels := encoding.levels.get(name):
+        more = f" or {len(levels) - LEVELS_SHOWN} more" if len(levels) > LEVELS_SHOWN else ""
+        allowed = f"one of {', '.join(levels[:LEVELS_SHOWN])}{more}"
+    return (
+        f"{file.uri}: column '{name}', row {first_row + row} must be {allowed}. Got {found} instead"
+    )
+
+
+def _predictions(predict: Predict, rows: pa.RecordBatch, wrong: np.ndarray) -> pa.Array:
+    """(rows,) float64, null for a wrong row."""
+    predicted = np.zeros(len(wrong))
+    if not wrong.all():
+        predicted[~wrong] = predict(rows.filter(pa.array(~wrong)) if wrong.any() else rows)
+    return pa.array(predicted, mask=wrong)

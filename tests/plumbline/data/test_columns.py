@@ -1,0 +1,181 @@
+"""Which columns are read, and what of them is refused."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from plumbline.data.files import find_files
+from plumbline.data.header import read_header
+from plumbline.errors import InputError
+from tests.plumbline.tools import opened, read, refusal, write
+
+each_format = pytest.mark.parametrize("kind", ["csv", "parquet"])
+GOOD = {"x": [1.0, 2.0], "z": [3.0, 5.0], "y": [2.0, 4.0]}
+
+
+@each_format
+def test_every_other_numeric_column_is_a_feature_and_text_is_left_out(kind, tmp_path):
+    named = {"id": ["a", "b"], **GOOD, "on": [True, False]}
+    columns = opened(write(tmp_path / f"a.{kind}", named)).columns
+    assert columns.numeric == ("x", "z", "on")
+    assert columns.left_out == ("id",)
+
+
+@each_format
+def test_named_features_keep_their_order(kind, tmp_path):
+    table = opened(write(tmp_path / f"a.{kind}", GOOD), features=["z", "x"])
+    assert table.names == ("z", "x", "y")
+
+
+@each_format
+def test_kinds_are_told_apart(kind, tmp_path):
+    columns = {"n": [1, 2], "f": [0.5, 1.5], "b": [True, False], "t": ["u", "v"]}
+    (file,) = find_files(str(write(tmp_path / f"a.{kind}", columns)))
+    assert read_header(file).kinds == {"n": "number", "f": "number", "b": "boolean", "t": "text"}
+
+
+def test_a_timestamp_is_no_feature_and_is_refused_where_it_is_named(tmp_path):
+    when = pa.array([0, 1], pa.timestamp("s"))
+    path = write(tmp_path / "a.parquet", {**GOOD, "when": when})
+    assert opened(path).columns.left_out == ("when",)
+    assert "'when'" in refusal(path, features=["when"])
+
+
+def test_the_first_value_that_is_there_decides_a_csv_column(tmp_path):
+    columns = {"x": [None, "NA", "true"], "z": [None, None, 1], "y": [1, 2, 3]}
+    (file,) = find_files(str(write(tmp_path / "a.csv", columns)))
+    assert read_header(file).kinds == {"x": "boolean", "z": "number", "y": "number"}
+
+
+@each_format
+@pytest.mark.parametrize(
+    ("keys", "key"),
+    [
+        ({"target": "yy"}, "data.target"),
+        ({"features": ["x", "q"]}, "data.features"),
+        ({"categorical": ["q"]}, "data.categorical"),
+    ],
+)
+def test_a_name_that_is_no_column_is_refused_with_key_file_and_columns(kind, keys, key, tmp_path):
+    message = refusal(write(tmp_path / f"a.{kind}", GOOD), **keys)
+    assert message.startswith(f"{key} must be a column of ")
+    assert f"a.{kind} (x, z, y)" in message
+
+
+@each_format
+@pytest.mark.parametrize("keys", [{"target": "t"}, {"features": ["t"]}])
+def test_text_is_refused_as_target_or_feature(kind, keys, tmp_path):
+    message = refusal(write(tmp_path / f"a.{kind}", {**GOOD, "t": ["u", "v"]}), **keys)
+    assert f"data.{next(iter(keys))}: column 't'" in message
+    assert f"a.{kind} must hold numbers" in message
+
+
+@each_format
+def test_a_table_of_nothing_but_the_target_is_refused(kind, tmp_path):
+    message = refusal(write(tmp_path / f"a.{kind}", {"t": ["u", "v"], "y": [1.0, 2.0]}))
+    assert f"a.{kind}: has no numeric column besides the target 'y'" in message
+
+
+def test_a_name_that_stands_twice_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("x,x,y\n1,2,3\n")
+    assert "a.csv: column names must differ. Got 'x' 2 times" in refusal(tmp_path)
+    twice = pa.Table.from_arrays([pa.array([1.0])] * 3, names=["x", "x", "y"])
+    pq.write_table(twice, tmp_path / "b.parquet")
+    assert "'x' 2 times" in refusal(tmp_path / "b.parquet")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"   \n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
+def test_an_empty_csv_file_is_refused_by_name(content, tmp_path):
+    (tmp_path / "a.csv").write_bytes(content)
+    assert "a.csv" in refusal(tmp_path)
+
+
+@each_format
+def test_a_header_without_rows_leaves_nothing_to_train_on(kind, tmp_path):
+    empty = pa.array([], pa.float64()) if kind == "parquet" else []
+    message = refusal(write(tmp_path / f"a.{kind}", {"x": empty, "y": empty}))
+    assert "at least one row to train on. Got 0 rows" in message
+
+
+@each_format
+def test_a_file_without_rows_among_others_adds_nothing(kind, tmp_path):
+    empty = pa.array([], pa.float64()) if kind == "parquet" else []
+    write(tmp_path / f"a.{kind}", dict.fromkeys(GOOD, empty))
+    write(tmp_path / f"b.{kind}", GOOD)
+    assert read(tmp_path).rows == 2
+
+
+def test_bytes_that_are_no_utf8_are_refused_by_name(tmp_path):
+    (tmp_path / "a.csv").write_bytes("größe,y\n1,2\n".encode("latin-1"))
+    assert "a.csv: is not in utf-8. It looks like Windows-1252" in refusal(tmp_path)
+
+
+OTHERS = {
+    "a column too few": ({"x": [1.0], "y": [2.0]}, "'z' is missing"),
+    "a column too many": ({**GOOD, "w": [1.0, 1.0]}, "'w' is new"),
+}
+
+
+@each_format
+@pytest.mark.parametrize(("second", "what"), OTHERS.values(), ids=OTHERS.keys())
+def test_files_with_other_columns_are_refused_by_name(kind, second, what, tmp_path):
+    write(tmp_path / f"a.{kind}", GOOD)
+    write(tmp_path / f"b.{kind}", second)
+    message = refusal(tmp_path)
+    assert f"b.{kind}: its columns differ from the first file's" in message
+    assert what in message
+
+
+@each_format
+def test_other_columns_do_not_matter_where_features_are_named(kind, tmp_path):
+    write(tmp_path / f"a.{kind}", GOOD)
+    write(tmp_path / f"b.{kind}", {"y": [6.0], "w": [0.0], "x": [3.0]})
+    assert read(tmp_path, features=["x"]).rows == 3
+    write(tmp_path / f"c.{kind}", {"y": [6.0], "w": [0.0]})
+    assert f"c.{kind}: has no column 'x'" in refusal(tmp_path, features=["x"])
+
+
+@each_format
+def test_columns_are_found_by_name_whatever_their_order(kind, tmp_path):
+    write(tmp_path / f"a.{kind}", GOOD)
+    write(tmp_path / f"b.{kind}", {"y": [6.0], "z": [0.0], "x": [3.0]})
+    whole = read(tmp_path)
+    assert whole.train.raw()[0, 1:].tolist() == pytest.approx([6 / 3**0.5, 8 / 3**0.5, 12 / 3**0.5])
+
+
+@each_format
+def test_a_column_that_changes_its_kind_between_files_is_refused(kind, tmp_path):
+    write(tmp_path / f"a.{kind}", GOOD)
+    write(tmp_path / f"b.{kind}", {**GOOD, "z": ["u", "v"]})
+    message = refusal(tmp_path)
+    assert f"b.{kind}: column 'z' must hold what it holds in the first file, number" in message
+    assert "Got text" in message
+
+
+@each_format
+def test_integers_in_one_file_and_fractions_in_another_are_both_numbers(kind, tmp_path):
+    write(tmp_path / f"a.{kind}", {"x": [1, 2], "y": [1, 2]})
+    write(tmp_path / f"b.{kind}", {"x": [0.5], "y": [1.5]})
+    assert read(tmp_path).rows == 3
+
+
+def test_a_boolean_column_that_is_all_missing_in_one_csv_file_is_dropped_not_refused(tmp_path):
+    write(tmp_path / "a.csv", {"x": ["true", "false"], "y": [1, 2]})
+    write(tmp_path / "b.csv", {"x": [None, None], "y": [1, 2]})
+    found = read(tmp_path, missing="drop")
+    assert (found.rows, found.dropped) == (2, 2)
+
+
+def test_a_file_that_is_gone_is_an_error_that_may_pass(tmp_path):
+    table = opened(write(tmp_path / "a.csv", GOOD))
+    (tmp_path / "a.csv").unlink()
+    with pytest.raises(OSError, match=r"a\.csv") as caught:
+        next(table.blocks(table.parts[0]))
+    assert not isinstance(caught.value, InputError)
+
+
+@pytest.mark.parametrize("keys", [{}, {"categorical": ["c", "c=b"]}, {"target": "c=b"}])
+def test_a_column_named_like_a_level_is_refused(keys, tmp_path):
+    path = write(tmp_path / "a.csv", {"c": ["a", "b"], "c=b": [1, 2], "x": [1, 2], "y": [1, 2]})
+    assert "column 'c=b' is named like a level" in refusal(path, **{"categorical": ["c"], **keys})
+    assert read(path, categorical=["c"], exclude=["c=b"]).rows == 2

@@ -1,0 +1,58 @@
+"""Where a CSV file goes wrong is said with file, column and row, however far down it is."""
+
+import pytest
+
+from plumbline.data.blocks import BLOCK_ROWS
+from tests.plumbline.tools import refusal, write
+
+FAR = BLOCK_ROWS + 1_000  # beyond the first block
+ROWS = FAR + 1_000
+
+
+def numbers() -> dict[str, list]:
+    x = [0.1 * i - 7 for i in range(ROWS)]
+    return {"x": x, "z": [(-1.0) ** i / (i + 1) for i in range(ROWS)], "y": [2 * v for v in x]}
+
+
+def assert_names_place(message: str) -> None:
+    assert f"bad.csv: column 'z', row {FAR} must be a" in message
+
+
+@pytest.mark.parametrize("value", ["abc", "1_000", "0x10", "--1", "1e", "1 2", "٣", "true"])
+def test_what_is_no_number_is_refused_with_file_column_and_row(value, tmp_path):
+    columns = numbers()
+    columns["z"][FAR - 1] = value
+    message = refusal(write(tmp_path / "bad.csv", columns))
+    assert_names_place(message)
+    assert value in message
+
+
+@pytest.mark.parametrize("value", ["maybe", "2", "tRuE"])
+def test_what_is_no_boolean_is_refused_with_file_column_and_row(value, tmp_path):
+    columns = numbers() | {"z": ["true"] * ROWS}
+    columns["z"][FAR - 1] = value
+    assert_names_place(refusal(write(tmp_path / "bad.csv", columns)))
+
+
+@pytest.mark.parametrize("line", ["1,2", "1,2,3,4", "1"])
+def test_a_ragged_row_is_refused_with_file_and_row(line, tmp_path):
+    path = write(tmp_path / "bad.csv", numbers())
+    lines = path.read_text().splitlines()
+    lines[FAR] = line
+    path.write_text("\n".join(lines))
+    message = refusal(path)
+    assert f"bad.csv: row {FAR} must have 3 values" in message
+    assert f"Got {line.count(',') + 1}" in message
+
+
+def test_values_longer_than_pythons_csv_reads_by_itself_are_no_fault(tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_text(f"c,x,y\n{'a' * 200_000},1,2\nb,2\n")
+    assert "bad.csv: row 2 must have 3 values" in refusal(path, categorical=["c"])
+
+
+def test_a_quote_that_is_never_closed_is_named_by_its_row(tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_text('c,x,y\na,1,2\n"b,2,3\n' + "a,1,2\n" * 1_000_000)
+    assert "bad.csv: row 2 cannot be read" in (message := refusal(path, categorical=["c"]))
+    assert "quote" in message

@@ -1,0 +1,132 @@
+"""A row's place follows from the seed, the file's name and its number alone."""
+
+import hashlib
+import random
+from itertools import pairwise
+
+import pytest
+import torch
+
+from plumbline.config.schema import Split
+from plumbline.data.split import row_hashes
+from plumbline.errors import InputError
+from plumbline.linear.compress import compress
+from plumbline.linear.summary import combine
+from tests.plumbline.tools import opened, read, write
+
+SPLIT = Split(test_fraction=0.3, folds=3)
+MASK = 2**64 - 1
+
+
+def splitmix(key: int, row: int) -> float:
+    """SplitMix64 in Python's own integers."""
+    z = ((row + 1) * 0x9E3779B97F4A7C15 + key) & MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+    return ((z ^ (z >> 31)) >> 11) * 2.0**-53
+
+
+def files(folder, names: str) -> None:
+    """One file a letter; x is a number that no other row has."""
+    for letter in names:
+        x = [1000.0 * ord(letter) + i for i in range(200)]
+        write(folder / f"{letter}.csv", {"x": x, "y": [v / 2 for v in x]})
+
+
+def members(folder, order: list[str] | None = None, split: Split = SPLIT) -> dict[str, set[float]]:
+    """Which rows each file holds out: those in its sample."""
+    source = opened(folder)
+    parts = order or list(source.parts)
+    found = {part: compress(source, part, split) for part in parts}
+    return {p.rsplit("/", 1)[-1]: set(c.sample.rows[:, 0].tolist()) for p, c in found.items()}
+
+
+def test_the_numbers_are_those_of_splitmix64():
+    key = hashlib.sha256(b"42\0a.csv\0test").digest()[:8]
+    expected = [splitmix(int.from_bytes(key, "little"), row) for row in range(1000)]
+    assert row_hashes(42, "a.csv", 0, 1000, "test").tolist() == expected
+
+
+def test_a_block_gets_the_numbers_that_its_rows_have_in_the_whole():
+    whole = row_hashes(1, "a.csv", 0, 10_000, "test")
+    assert torch.equal(row_hashes(1, "a.csv", 4_321, 1_234, "test"), whole[4_321:5_555])
+
+
+def test_the_numbers_are_uniform():
+    numbers = row_hashes(7, "a.csv", 0, 100_000, "test")
+    assert ((numbers >= 0) & (numbers < 1)).all()
+    counts = torch.histc(numbers, bins=50, min=0, max=1)
+    chi_squared = float(((counts - 2000) ** 2 / 2000).sum())
+    assert chi_squared < 49 + 5 * (2 * 49) ** 0.5
+
+
+@pytest.mark.parametrize("other", [(8, "a", "test"), (7, "b", "test"), (7, "a", "fold")])
+def test_another_seed_name_or_use_gives_independent_numbers(other):
+    seed, name, use = other
+    one, two = (row_hashes(s, n, 0, 20_000, u) for s, n, u in ((7, "a", "test"), (seed, name, use)))
+    correlation = torch.corrcoef(torch.stack([one, two]))[0, 1]
+    assert abs(float(correlation)) < 5 / 20_000**0.5
+
+
+def test_the_same_rows_are_held_out_whatever_the_order_of_reading(tmp_path):
+    files(tmp_path, "abcd")
+    order = list(opened(tmp_path).parts)
+    random.Random(0).shuffle(order)
+    assert members(tmp_path, order) == members(tmp_path)
+
+
+def test_adding_a_file_moves_no_row(tmp_path):
+    files(tmp_path, "bd")
+    before = members(tmp_path)
+    files(tmp_path, "ace")
+    after = members(tmp_path)
+    assert {name: after[name] for name in before} == before
+    assert len(after) == 5
+
+
+def test_moving_the_folder_moves_no_row(tmp_path):
+    files(tmp_path / "one", "ab")
+    files(tmp_path / "two", "ab")
+    assert members(tmp_path / "one") == members(tmp_path / "two")
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
+def test_the_share_held_out_is_the_one_asked_for(fraction, tmp_path):
+    x = [float(i) for i in range(20_000)]
+    path = write(tmp_path / "a.parquet", {"x": x, "y": x})
+    found = read(path, Split(test_fraction=fraction)).test.rows / 20_000
+    assert abs(found - fraction) < 5 * (fraction * (1 - fraction) / 20_000) ** 0.5
+
+
+def test_a_larger_share_only_adds_rows_to_the_smaller_one(tmp_path):
+    files(tmp_path, "a")
+    shares = [members(tmp_path, split=Split(test_fraction=f))["a.csv"] for f in (0.1, 0.3, 0.6)]
+    assert all(small < large for small, large in pairwise(shares))
+
+
+def test_every_row_is_in_exactly_one_share(tmp_path):
+    files(tmp_path, "abc")
+    whole = read(tmp_path, SPLIT)
+    assert sorted(whole.factors) == ["fold 00", "fold 01", "fold 02", "test"]
+    assert whole.rows == 600
+    assert whole.train.rows + whole.test.rows == 600
+
+
+def test_dropped_rows_move_no_other_row(tmp_path):
+    files(tmp_path, "a")
+    before = members(tmp_path)["a.csv"]
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    lines[10:20] = [line.split(",")[0] + "," for line in lines[10:20]]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    source = opened(tmp_path, missing="drop")
+    (part,) = source.parts
+    found = combine([compress(source, part, SPLIT)])
+    gone = {float(line.split(",")[0]) for line in lines[10:20]}
+    assert set(found.sample.rows[:, 0].tolist()) == before - gone
+
+
+def test_holding_out_every_row_is_refused(tmp_path):
+    path = write(tmp_path / "a.csv", {"x": [1.0], "y": [2.0]})
+    seed = next(s for s in range(50) if row_hashes(s, "a.csv", 0, 1, "test") < 0.9)
+    with pytest.raises(InputError, match=r"at least one row to train on.*1 held out"):
+        read(path, Split(test_fraction=0.9, seed=seed))

@@ -1,0 +1,113 @@
+"""A model is called far from its optimum if it materially is, and what is advised then helps."""
+
+import re
+
+import pytest
+import torch
+import yaml
+
+from plumbline.config.schema import Training
+from plumbline.linear.least_squares import excess
+from plumbline.training.advice import is_far, largest_gap, what_helps
+from plumbline.training.loop import Plan, Trained, make_plan, train
+from tests.plumbline.tools import DTYPES, compressed, random_rows
+
+X = random_rows(60, 4, seed=1)
+# Columns of very different spread that depend on each other: slow without momentum.
+SLOW = torch.cat([X[:, :3] @ torch.tensor([[1, 0.9, 0], [0, 0.4, 5], [0, 0, 1.0]]).double(),
+                  X[:, 3:4], 100 * X[:, 4:]], dim=1)  # fmt: skip
+
+
+def trained_with(training: Training, rows: torch.Tensor = SLOW) -> tuple[Trained, float]:
+    """A model and its optimality gap."""
+    data = compressed(rows)
+    model = train(make_plan(data, training), training, "cpu", lambda epoch, loss: None)
+    gap = excess(data.train, model.intercept, model.weights, model.plan.optimum)
+    return model, gap
+
+
+def advised(training: Training) -> list[Training]:
+    """The remedies of the line, each with the epochs that it says."""
+    model, gap = trained_with(training)
+    assert is_far(model, training, gap)
+    ways = what_helps(model, training, gap).partition("What helps: ")[2].split("; or ")
+    found = []
+    for way in ways:
+        keys = dict(re.findall(r"training\.(\w+)=([^\s,]+)", way))
+        if takes := re.search(r"takes ([\d,]+) epochs", way):
+            keys["epochs"] = takes[1].replace(",", "")
+        keys = {key: yaml.safe_load(value) for key, value in keys.items()}
+        found.append(Training.model_validate({**training.model_dump(), **keys}))
+    return found
+
+
+@pytest.mark.parametrize("rate", [0.2, "auto"])
+@pytest.mark.parametrize("momentum", [0.0, 0.3])
+@pytest.mark.parametrize("bias", [True, False])
+def test_every_remedy_is_enough_and_one_epoch_less_is_not(rate, momentum, bias):
+    given = Training(learning_rate=rate, momentum=momentum, epochs=10, standardize=True, bias=bias)
+    exact, other, longer = advised(given)
+    assert (exact.optimizer, other.learning_rate, longer.learning_rate) == ("exact", "auto", rate)
+    assert momentum < other.momentum < 1
+    assert other.epochs < longer.epochs
+    for remedy in (exact, other, longer):
+        model, gap = trained_with(remedy)
+        assert not is_far(model, remedy, gap)
+    for remedy in (other, longer):
+        less = remedy.model_copy(update={"epochs": remedy.epochs - 1})
+        model, gap = trained_with(less)
+        assert is_far(model, less, gap)
+
+
+def test_another_optimizer_is_sent_to_what_is_known_of_sgd():
+    given = Training(optimizer="adam", epochs=10, standardize=True)
+    exact, other = advised(given)
+    assert exact.optimizer == "exact"
+    assert (other.optimizer, other.learning_rate) == ("sgd", "auto")
+    model, gap = trained_with(other)
+    assert not is_far(model, other, gap)
+
+
+def test_columns_that_are_almost_one_are_not_sent_to_momentum():
+    rows = torch.cat([X[:, :1], X[:, :1] + 1e-5 * X[:, 1:2], X[:, 4:] + 9e3 * X[:, 1:2]], dim=1)
+    training = Training(epochs=5, standardize=True, learning_rate="auto")
+    model, gap = trained_with(training, rows)
+    line = what_helps(model, training, gap)
+    assert "optimizer=exact; or training.epochs=" in line
+    assert "momentum" not in line
+
+
+def test_the_limit_is_two_per_cent_of_the_optimums_error():
+    plan: Plan = make_plan(compressed(SLOW), Training())
+    assert largest_gap(plan) == pytest.approx(0.02 * plan.optimum.mse, rel=1e-12)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_where_the_features_determine_the_target_it_is_a_share_of_the_variance(bias):
+    rows = torch.tensor([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0], [4.0, 8.0]]).double()
+    total = rows[:, 1].var(correction=0) if bias else rows[:, 1].square().mean()
+    plan = make_plan(compressed(rows), Training(bias=bias))
+    assert largest_gap(plan) == pytest.approx(1e-3 * float(total), rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_converged_model_is_not_far(dtype):
+    training = Training(learning_rate="auto", dtype=dtype, epochs=3000, standardize=True)
+    model, gap = trained_with(training)
+    assert not is_far(model, training, gap)
+
+
+@pytest.mark.parametrize(
+    "keys", [{"weight_decay": 5.0}, {"tolerance": 1e9}, {"loss": "huber"}, {"batch_size": 8}]
+)
+def test_it_is_not_said_of_training_that_does_not_aim_at_the_optimum_or_did_all_it_should(keys):
+    model, gap = trained_with(Training(epochs=2))
+    model = Trained(**{**vars(model), "reached": "tolerance" in keys})
+    assert not is_far(model, Training(epochs=2, **keys), gap)
+    assert is_far(Trained(**{**vars(model), "reached": False}), Training(epochs=2), gap)
+
+
+def test_a_target_of_zeros_has_no_scale_to_be_far_on():
+    rows = torch.cat([X[:, :2], torch.zeros(60, 1).double()], dim=1)
+    model, gap = trained_with(Training(epochs=1), rows)
+    assert not is_far(model, Training(epochs=1), gap)

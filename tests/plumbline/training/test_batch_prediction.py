@@ -1,0 +1,151 @@
+"""Predictions for files: what becomes of rows that cannot be predicted, and of columns kept."""
+
+import math
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+
+from plumbline.data.encoding import Encoding
+from plumbline.data.files import find_files
+from plumbline.errors import InputError
+from plumbline.training.batch_prediction import Scored, score
+from tests.plumbline.tools import write
+
+ENCODING = Encoding(("x",), {"g": ("u", "v")})
+each_format = pytest.mark.parametrize("kind", ["csv", "parquet"])
+
+
+def predict(rows: pa.RecordBatch) -> np.ndarray:
+    """10 x + 1 where g is v; refuses what a model would refuse."""
+    x = rows.column("x").to_numpy()
+    assert np.isfinite(x).all()
+    assert set(rows.column("g").to_pylist()) <= {"u", "v"}
+    return 10 * x + (rows.column("g").to_numpy(zero_copy_only=False) == "v")
+
+
+def scored(path, output, **options) -> tuple[Scored, dict[str, list]]:
+    """What score says, and the output's columns."""
+    done = score(find_files(str(path)), ENCODING, predict, str(output), **options)
+    read = pq.read_table if output.suffix == ".parquet" else pacsv.read_csv
+    return done, read(output).to_pydict()
+
+
+@each_format
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"x": None}, "column 'x', row 3 must be a finite number. Got a missing value"),
+        ({"x": math.nan}, "column 'x', row 3 must be a finite number. Got a missing value"),
+        ({"x": -math.inf}, "column 'x', row 3 must be a finite number. Got -inf"),
+        ({"g": None}, "column 'g', row 3 must be one of u, v. Got a missing value"),
+        ({"g": "w"}, "column 'g', row 3 must be one of u, v. Got 'w'"),
+    ],
+)
+def test_a_row_that_cannot_be_predicted_is_an_error_or_an_empty_prediction(
+    kind, row, told, tmp_path
+):
+    columns = {"x": [1.0, 2.0, 3.0, 4.0], "g": ["u", "v", "u", "v"]}
+    for name, value in row.items():
+        columns[name][2] = value
+    path, output = write(tmp_path / f"rows.{kind}", columns), tmp_path / f"out.{kind}"
+    with pytest.raises(InputError) as caught:
+        scored(path, output)
+    assert str(caught.value).startswith(f"{path}: {told}")
+    assert "ON_MISSING=null" in str(caught.value)
+    assert not output.exists()
+    done, found = scored(path, output, on_missing="null")
+    assert (done.rows, done.empty) == (4, 1)
+    assert told in done.first
+    assert found["prediction"] == [10.0, 21.0, None, 41.0]
+
+
+def test_the_first_row_is_told_of_many_files_and_blocks(tmp_path):
+    whole = {"x": [1.0] * 150_000, "g": ["u"] * 150_000}
+    write(tmp_path / "in" / "1.csv", whole)
+    holes = {**whole, "x": [1.0] * 149_998 + [None] * 2}
+    write(tmp_path / "in" / "2.csv", holes)
+    done, found = scored(tmp_path / "in", tmp_path / "out.csv", on_missing="null")
+    assert (done.rows, done.empty) == (300_000, 2)
+    assert "2.csv: column 'x', row 149999 " in done.first
+    assert found["prediction"] == [10.0] * 299_998 + [None] * 2
+
+
+@each_format
+def test_a_file_of_which_no_row_can_be_predicted_has_only_empty_ones(kind, tmp_path):
+    absent = pa.nulls(3, pa.float64()) if kind == "parquet" else [None] * 3
+    path = write(tmp_path / f"rows.{kind}", {"x": absent, "g": ["u", "v", "w"], "e": absent})
+    done, found = scored(path, tmp_path / "out.parquet", on_missing="null", keep=["all"])
+    assert (done.rows, done.empty) == (3, 3)
+    assert found["prediction"] == [None] * 3
+    assert found["e"] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [
+        (pa.array([10, 2]), ("2", "10")),
+        (pa.array([True, False]), ("false", "true")),
+        (pa.array(["u", "v"]).dictionary_encode(), ("u", "v")),
+    ],
+    ids=["integers", "booleans", "dictionary"],
+)
+def test_levels_are_read_as_training_reads_them(values, levels, tmp_path):
+    path = write(tmp_path / "a.parquet", {"g": values})
+    seen = []
+
+    def look(rows: pa.RecordBatch) -> np.ndarray:
+        seen.extend(rows.column("g").to_pylist())
+        return np.zeros(rows.num_rows)
+
+    score(find_files(str(path)), Encoding((), {"g": levels}), look, str(tmp_path / "o.csv"))
+    assert sorted(seen) == sorted(levels)
+
+
+def test_integers_and_booleans_are_numbers(tmp_path):
+    path = write(tmp_path / "a.parquet", {"x": pa.array([1, 2]), "g": ["u", "u"]})
+    assert scored(path, tmp_path / "o.parquet")[1]["prediction"] == [10.0, 20.0]
+    path = write(tmp_path / "b.csv", {"x": ["true", "false"], "g": ["u", "u"]})
+    assert scored(path, tmp_path / "o.parquet")[1]["prediction"] == [10.0, 0.0]
+
+
+def test_what_goes_from_csv_to_csv_is_kept_as_it_is_written(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('id,x,g\n007,1,u\n9007199254740993,2,v\n"a,""b",3,u\n')
+    score(find_files(str(path)), ENCODING, predict, str(tmp_path / "o.csv"), keep=["id"])
+    assert (tmp_path / "o.csv").read_text().splitlines() == [
+        '"id","prediction"', '"007",10', '"9007199254740993",21', '"a,""b",30'
+    ]  # fmt: skip
+
+
+DIALECTS = {
+    "a.csv": "x;g\n1,5;u\n2,5;v\n",
+    "b.csv": ",x,g\n0,1.5,u\n1,2.5,v\n",
+    "c.tsv": "x\tg\n1.5\tu\n2.5\tv\n",
+    "d.csv": "x, g\n1.5, u\n2.5, v\n",
+}
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_rows_are_read_as_their_own_file_is_written(name, tmp_path):
+    (tmp_path / name).write_text(DIALECTS[name])
+    done, found = scored(tmp_path / name, tmp_path / "out.csv", keep=["all"])
+    assert (done.rows, found["prediction"]) == (2, [15.0, 26.0])
+
+
+def test_numbers_as_text_are_refused_with_a_value(tmp_path):
+    (tmp_path / "a.csv").write_text("x,g\n$1.50,u\n$2.50,v\n")
+    with pytest.raises(InputError, match=r"column 'x' must hold numbers\. But .* '\$1\.50' in row"):
+        scored(tmp_path / "a.csv", tmp_path / "out.csv")
+
+
+@each_format
+def test_a_file_without_rows_is_refused_by_name(kind, tmp_path):
+    path = write(
+        tmp_path / f"a.{kind}", {"x": pa.array([], pa.float64()), "g": pa.array([], "str")}
+    )
+    with pytest.raises(InputError, match=rf"a\.{kind}: has a header only"):
+        scored(path, tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()

@@ -1,0 +1,73 @@
+"""One trial: the pipeline's result, or the reason why there is none."""
+
+import pytest
+import torch
+
+from plumbline.config.schema import Config, SyntheticData, Training
+from plumbline.data.blocks import Synthetic
+from plumbline.linear.compress import compress
+from plumbline.linear.dataset import Prepared
+from plumbline.linear.summary import combine
+from plumbline.training.loop import make_plan, train
+from plumbline.training.trial import attempt
+
+DATA = {"kind": "synthetic", "rows": 200, "weights": [1.0, -2.0, 0.5], "noise": 0.1}
+
+
+def prepared(data: SyntheticData) -> Prepared:
+    source = Synthetic(data)
+    whole = combine([compress(source, part, data) for part in source.parts])
+    return Prepared.of(whole, data, source, {})
+
+
+def config(**training: object) -> Config:
+    return Config.model_validate({"experiment": "t", "data": DATA, "training": training})
+
+
+def test_a_trial_trains_as_the_pipeline_does() -> None:
+    given = config(epochs=50, learning_rate=0.1)
+    data = prepared(given.data)
+    outcome = attempt(given, data, "cpu")
+    direct = train(make_plan(data.rows, given.training), given.training, "cpu", lambda *_: None)
+    assert outcome.reason == ""
+    assert outcome.losses == direct.losses
+    assert torch.equal(outcome.trained.weights, direct.weights)
+    assert outcome.metrics["train_mse"] >= outcome.metrics["optimal_mse"]
+
+
+@pytest.mark.parametrize(
+    ("training", "reason", "epochs"),
+    [
+        ({"learning_rate": 1e6}, r"InputError: training.learning_rate must be at most", 0),
+        ({"learning_rate": 1e300, "optimizer": "adamw"}, r"TrainingDivergedError", 1),
+    ],
+)
+def test_a_trial_that_fails_says_why_and_keeps_its_losses(
+    training: dict, reason: str, epochs: int
+) -> None:
+    given = config(epochs=100, **training)
+    outcome = attempt(given, prepared(given.data), "cpu")
+    assert outcome.reason.startswith(reason)
+    assert outcome.trained is None
+    assert len(outcome.losses) >= epochs
+
+
+def test_an_interruption_is_no_outcome() -> None:
+    def interrupt(epoch: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    given = config(epochs=5)
+    with pytest.raises(KeyboardInterrupt):
+        attempt(given, prepared(given.data), "cpu", interrupt)
+
+
+def test_trials_on_the_same_rows_share_what_does_not_depend_on_training() -> None:
+    folds = {**DATA, "folds": 4}
+    first = Config.model_validate({"experiment": "t", "data": folds, "training": {"epochs": 2}})
+    data, other = prepared(first.data), prepared(first.data)
+    second = first.model_copy(update={"training": Training(epochs=3, optimizer="adam")})
+    found = [attempt(config, data, "cpu") for config in (first, second)]
+    alone = attempt(second, other, "cpu")
+    assert found[0].trained.plan.optimum is found[1].trained.plan.optimum
+    assert alone.trained.plan.optimum is not found[1].trained.plan.optimum
+    assert found[1].metrics == alone.metrics
