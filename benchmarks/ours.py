@@ -13,13 +13,13 @@ from plumbline.data.columns import choose_columns
 from plumbline.data.files import find_files
 from plumbline.data.table import Table
 from plumbline.linear.compress import compress
-from plumbline.linear.summary import Compressed, combine
+from plumbline.linear.summary import Summary, combine
 from plumbline.training.loop import make_plan, train
 
 WORKERS = 2  # as flows.pipeline has
 
 
-def one_pass(folder: str) -> Compressed:
+def one_pass(folder: str) -> Summary:
     """Every file once, two at a time."""
     data = TableData(kind="table", path=folder, target="y")
     files = find_files(folder)

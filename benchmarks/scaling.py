@@ -104,7 +104,7 @@ def costs(features: int) -> Costs:
     from plumbline.data.table import Table as Rows
     from plumbline.linear.compress import compress
     from plumbline.linear.factor import MERGED_AT_ONCE
-    from plumbline.linear.summary import Compressed, combine_group
+    from plumbline.linear.summary import Summary, combine_group
     from plumbline.training.loop import make_plan, train
     from tasks.factor_cache import stored
     from tasks.parts import known, part_key
@@ -128,7 +128,7 @@ def costs(features: int) -> Costs:
         store = _store(folder)
         keys = [part_key(few, part, data) for part in few.parts]
 
-        def keep(result: Compressed, key: str) -> None:
+        def keep(result: Summary, key: str) -> None:
             store.write(result.to_dict(), key=key)
             known(store, key)
 

@@ -8,14 +8,14 @@ from typing import Any
 from prefect import task
 
 from plumbline.config.schema import Config
-from plumbline.linear.dataset import Prepared
+from plumbline.linear.dataset import Dataset
 from plumbline.threads import one_thread
 from plumbline.training.trial import Outcome, attempt
 from tasks.cluster import clear_errors, connected
 from tasks.workers import workers
 
 Work = Callable[[], Outcome]
-Prepare = Callable[[Config, Prepared, str], Work]
+Prepare = Callable[[Config, Dataset, str], Work]
 
 
 @task(task_run_name="trial {number}: {name}")
@@ -35,7 +35,7 @@ def trainers(device: str) -> Iterator[Prepare]:
         OSError: (the work, or the body) a process that trains died.
     """
     if connected():
-        stored: dict[int, tuple[Prepared, Any]] = {}
+        stored: dict[int, tuple[Dataset, Any]] = {}
         with clear_errors():
             yield partial(_store, stored)
         return
@@ -44,7 +44,7 @@ def trainers(device: str) -> Iterator[Prepare]:
 
 
 def _store(
-    stored: dict[int, tuple[Prepared, Any]], config: Config, data: Prepared, device: str
+    stored: dict[int, tuple[Dataset, Any]], config: Config, data: Dataset, device: str
 ) -> Work:
     """Data goes to the cluster once for all trials that share it."""
     import ray

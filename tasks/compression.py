@@ -16,9 +16,9 @@ from plumbline.data.batches import count_rows
 from plumbline.data.blocks import Source
 from plumbline.data.files import DataFile
 from plumbline.data.table import Table
-from plumbline.linear.dataset import Prepared
+from plumbline.linear.dataset import Dataset
 from plumbline.linear.factor import MERGED_AT_ONCE
-from plumbline.linear.summary import GROUP, Compressed, combine_groups
+from plumbline.linear.summary import GROUP, Summary, combine_groups
 from tasks.artifacts import ProgressArtifact
 from tasks.cluster import clear_errors, cores
 from tasks.factor_cache import delete_old, mark_used, stored
@@ -44,7 +44,7 @@ LEAST_BATCH, MOST_BATCH, BATCHES_A_WORKER = 16 << 20, 1 << 30, 4
 COUNTED_BYTES = 256 << 20  # of CSV files that are left out and were never read
 
 
-def compress_all(source: Source, data: SyntheticData | TableData, device: str) -> Prepared:
+def compress_all(source: Source, data: SyntheticData | TableData, device: str) -> Dataset:
     """Compress every part that is new, take the others from the result store, merge.
 
     Raises:
@@ -58,7 +58,7 @@ def compress_all(source: Source, data: SyntheticData | TableData, device: str) -
     if compression.counts["files_new"]:
         delete_old(compression.store)
     counts = {**compression.counts, "rows_dropped": whole.dropped, **left_out}
-    return Prepared.of(whole, data, source, counts)
+    return Dataset.of(whole, data, source, counts)
 
 
 @dataclass
@@ -106,7 +106,7 @@ class _Compression:
         self.batch_bytes = min(max(share, LEAST_BATCH), MOST_BATCH)
         self.ahead = 2 * workers
 
-    def groups(self) -> Iterator[Compressed]:
+    def groups(self) -> Iterator[Summary]:
         """The merged factors of every wave, in order; some waves are under way at a time."""
         under_way: deque[_Wave] = deque()
         # A wave is merged once the next one's batches are in the queue: what merges waits for its
@@ -164,7 +164,7 @@ class _Compression:
             wave.group = compress_group.submit(source, *parts, *how, wave.batches)
         return wave
 
-    def _finish(self, wave: _Wave) -> Compressed:
+    def _finish(self, wave: _Wave) -> Summary:
         for batch in wave.batches:
             batch.result()  # what went wrong there, before what followed from it
         if wave.group:

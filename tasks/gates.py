@@ -11,7 +11,7 @@ from prefect import task
 from plumbline.config.registry import Drift
 from plumbline.config.schema import Config
 from plumbline.errors import InputError
-from plumbline.linear.dataset import Prepared
+from plumbline.linear.dataset import Dataset
 from plumbline.registry.drift import DriftReport, Portrait, beyond, compare
 from plumbline.registry.fitted import Fitted, NotComparableError
 from plumbline.registry.gate import Champion, Decision, Mean, decide
@@ -36,7 +36,7 @@ MOST_TOLD = 5  # columns that drifted, on the screen
 
 
 @task
-def check_drift(run: Run, config: Config, data: Prepared) -> None:
+def check_drift(run: Run, config: Config, data: Dataset) -> None:
     """Hold today's data against the champion's: metrics, a table, and the limits of `drift`.
 
     Raises:
@@ -49,7 +49,7 @@ def check_drift(run: Run, config: Config, data: Prepared) -> None:
     if then is None:
         note(f"the data of version {champion.version} is not there to compare with")
         return
-    report = compare(then, Portrait.of(data.rows, data.encoding))
+    report = compare(then, Portrait.of(data.summary, data.encoding))
     run.log(report.metrics())
     run.log_table("drift.json", _drift_table(report))
     print_drift(report, int(champion.version))
@@ -68,7 +68,7 @@ def promote(run: Run, result: Result, model_uri: str) -> None:
         tags = _origin(run, result.config, data)
         champion = _rescored(model.incumbent, data)
         new = _scores(load_fitted(model_uri), data)
-        mean = held_out_scores(Mean.of(data.rows), data.rows)
+        mean = held_out_scores(Mean.of(data.summary), data.summary)
         decision = decide(rules, {**result.metrics, **new}, mean, champion, _barred(model, tags))
         tags |= _told(decision, rules.metric, new, mean, champion)
         version = model.register(model_uri, run.id, tags)
@@ -110,7 +110,7 @@ def _drift_table(report: DriftReport) -> dict[str, list]:
     }
 
 
-def _rescored(version: ModelVersion | None, data: Prepared) -> Champion | None:
+def _rescored(version: ModelVersion | None, data: Dataset) -> Champion | None:
     """The champion on today's held-out rows; if it is damaged, with the scores it had.
 
     Raises:
@@ -147,19 +147,19 @@ def _say(
         )
 
 
-def _scores(fitted: Fitted, data: Prepared) -> dict[str, float]:
-    return held_out_scores(fitted.on(data.rows, data.encoding), data.rows)
+def _scores(fitted: Fitted, data: Dataset) -> dict[str, float]:
+    return held_out_scores(fitted.on(data.summary, data.encoding), data.summary)
 
 
-def _origin(run: Run, config: Config, data: Prepared) -> dict[str, str]:
+def _origin(run: Run, config: Config, data: Dataset) -> dict[str, str]:
     """What a version is made from."""
     parts = [config.data.model_dump(), config.training.model_dump()]
     told = json.dumps(parts, sort_keys=True, default=str)
     return {
-        "data_digest": data.rows.digest,
+        "data_digest": data.summary.digest,
         "config_digest": hashlib.sha256(told.encode()).hexdigest()[:16],
         "run_id": run.id,
-        "target": data.rows.columns[-1],
+        "target": data.summary.columns[-1],
     }
 
 

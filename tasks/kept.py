@@ -15,8 +15,8 @@ import torch
 from plumbline.config.loading import validated
 from plumbline.data.encoding import Encoding
 from plumbline.errors import refuse
-from plumbline.linear.dataset import Prepared
-from plumbline.linear.summary import Compressed
+from plumbline.linear.dataset import Dataset
+from plumbline.linear.summary import Summary
 from plumbline.training.loop import Trained, make_plan
 from plumbline.training.prediction import Predicted
 from plumbline.training.result import Result
@@ -72,7 +72,7 @@ def _told(run_id: str, result: Result) -> dict[str, Any]:
     return {
         "run_id": run_id,
         "config": result.config.model_dump(mode="json"),
-        "rows": result.data.rows.to_dict(),
+        "summary": result.data.summary.to_dict(),
         "encoding": asdict(result.data.encoding),
         "counts": result.data.counts,
         "trained": _plain(result.trained),
@@ -126,15 +126,15 @@ def take_up(path: str) -> Kept:
         allowed = "a folder of .plumbline/unrecorded, as a run that could not be recorded names it"
         raise refuse("FOLDER", allowed, path) from None
     config = validated(told["config"], path)
-    rows = Compressed.from_dict(told["rows"])
+    summary = Summary.from_dict(told["summary"])
     numeric, levels = told["encoding"]["numeric"], told["encoding"]["levels"]
     encoding = Encoding(tuple(numeric), {name: tuple(each) for name, each in levels.items()})
     given = told["trained"]
     weights = torch.tensor(given.pop("weights"), dtype=torch.float64)
-    names, plan = tuple(given.pop("names")), make_plan(rows, config.training)
+    names, plan = tuple(given.pop("names")), make_plan(summary, config.training)
     result = Result(
         config=config,
-        data=Prepared(rows, encoding, None, told["counts"]),
+        data=Dataset(summary, encoding, None, told["counts"]),
         trained=Trained(names, weights=weights, plan=plan, **given),
         metrics=told["metrics"],
         predictions=[Predicted(**each) for each in told["predictions"]],

@@ -7,7 +7,7 @@ from prefect import task
 from plumbline.config.schema import Config
 from plumbline.data.inputs import Row
 from plumbline.linear.collinear import written
-from plumbline.linear.dataset import Prepared
+from plumbline.linear.dataset import Dataset
 from plumbline.linear.leaks import leaks
 from plumbline.linear.least_squares import squared_error
 from plumbline.training import loop as training
@@ -20,13 +20,13 @@ from tasks.screen import EVERY_EPOCHS, MOST_LINES, bar, note, print_epoch, print
 
 
 @task
-def train(data: Prepared, config: Config, device: str, record: OnEpoch) -> Trained:
+def train(data: Dataset, config: Config, device: str, record: OnEpoch) -> Trained:
     """Train on the selected device, telling the record every epoch's loss.
 
     Raises:
         InputError: the learning rate must diverge. TrainingDivergedError: the loss did.
     """
-    plan = training.make_plan(data.rows, config.training)
+    plan = training.make_plan(data.summary, config.training)
     if config.data.kind == "table":
         _say_of_columns(data, plan)
     _say(plan, config)
@@ -42,7 +42,7 @@ def train(data: Prepared, config: Config, device: str, record: OnEpoch) -> Train
             plan, config.training, device, on_epoch, row_batches(data, config, plan, device)
         )
     if trained.reached:
-        last, train = len(trained.losses), data.rows.train
+        last, train = len(trained.losses), data.summary.train
         if last % EVERY_EPOCHS and last != epochs:
             print_epoch(last, epochs, trained.losses[-1], last=True)
         loss = squared_error(train, trained.intercept, trained.weights) / train.weight
@@ -54,7 +54,7 @@ def train(data: Prepared, config: Config, device: str, record: OnEpoch) -> Train
 
 
 @task
-def evaluate(trained: Trained, data: Prepared, config: Config) -> dict[str, float]:
+def evaluate(trained: Trained, data: Dataset, config: Config) -> dict[str, float]:
     """The metrics of the model on the training rows and the held-out ones."""
     metrics = trial.measure(trained, data, config)
     if config.data.kind == "table":
@@ -66,7 +66,7 @@ def evaluate(trained: Trained, data: Prepared, config: Config) -> dict[str, floa
 
 
 @task
-def predict(trained: Trained, data: Prepared, inputs: Sequence[Row]) -> list[Predicted]:
+def predict(trained: Trained, data: Dataset, inputs: Sequence[Row]) -> list[Predicted]:
     """The predictions that the configuration asks for."""
     predicted = prediction.predict(trained, data.encoding, inputs)
     for each in predicted:
@@ -74,12 +74,12 @@ def predict(trained: Trained, data: Prepared, inputs: Sequence[Row]) -> list[Pre
     return predicted
 
 
-def _say_of_columns(data: Prepared, plan: training.Plan) -> None:
+def _say_of_columns(data: Dataset, plan: training.Plan) -> None:
     """Columns that tell nothing, and those that tell everything."""
     for column, levels in data.encoding.levels.items():
         if len(levels) == 1:
             note(f"column '{column}' is left out: its one level '{levels[0]}' tells nothing")
-    if found := leaks(data.rows.train, plan.optimum):
+    if found := leaks(data.summary.train, plan.optimum):
         note(
             f"the target is determined exactly (R² = 1 to 12 digits) by {' and '.join(found)}: "
             "a leak? data.exclude leaves columns out"

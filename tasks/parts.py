@@ -23,7 +23,7 @@ from plumbline.data.blocks import Source
 from plumbline.data.table import Table
 from plumbline.linear.compress import VERSION, compress
 from plumbline.linear.factor import MERGED_AT_ONCE
-from plumbline.linear.summary import GROUP, Compressed, combine_eight
+from plumbline.linear.summary import GROUP, Summary, combine_eight
 
 Keys = Mapping[str, str | None]  # parts in their order; where each one's result is kept, if it is
 
@@ -76,7 +76,7 @@ class Group:
         new: the parts that no result was stored of.
     """
 
-    factors: Compressed
+    factors: Summary
     rows: dict[str, int]
     new: frozenset[str]
 
@@ -122,12 +122,12 @@ def result_store() -> ResultStore:
     return get_result_store().update_for_task(compress_group)
 
 
-def known(store: ResultStore, key: str | None) -> Compressed | None:
+def known(store: ResultStore, key: str | None) -> Summary | None:
     """A stored result; None where there is none."""
     if key is None:
         return None
     try:
-        return Compressed.from_dict(store.read(key).result)
+        return Summary.from_dict(store.read(key).result)
     except (ValueError, FileNotFoundError):  # local storage and remote ones say it differently
         return None
 
@@ -207,9 +207,7 @@ def _eight(
     return Group(factors, rows, frozenset(part for part, _, just_now in parts if just_now))
 
 
-def _combined(
-    factors: Sequence[Compressed], files: Iterable[int], half_life: float | None
-) -> Compressed:
+def _combined(factors: Sequence[Summary], files: Iterable[int], half_life: float | None) -> Summary:
     """Merge what stands for so many files each; with a half-life, rows of the last count one."""
     if half_life:
         ends = list(accumulate(files))
@@ -220,7 +218,7 @@ def _combined(
 
 def _each(
     source: Source, keys: Keys, split: Split, device: str
-) -> Iterator[tuple[str, Compressed, bool]]:
+) -> Iterator[tuple[str, Summary, bool]]:
     """Every part, what it was compressed to, and whether that was done just now."""
     store, reading = result_store(), _reading.get() or Reading()
     for part, key in keys.items():

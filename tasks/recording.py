@@ -15,7 +15,7 @@ from prefect import task
 from torch import nn
 
 from plumbline.data.table import Table
-from plumbline.linear.dataset import Prepared
+from plumbline.linear.dataset import Dataset
 from plumbline.registry.drift import Portrait
 from plumbline.training.advice import is_far
 from plumbline.training.loop import Trained
@@ -48,7 +48,7 @@ def record(run: Run, result: Result) -> str:
             model = store_model(run, result)
             write_files(folder, result)
             if result.config.registry:
-                portrait = Portrait.of(result.data.rows, result.data.encoding).to_dict()
+                portrait = Portrait.of(result.data.summary, result.data.encoding).to_dict()
                 (folder / PORTRAIT).write_text(json.dumps(portrait))
         run.log_folder(folder)
     publish(run, f"{result.config.experiment}: {run.name}", result.all_metrics)
@@ -59,7 +59,7 @@ def log_results(run: Run, result: Result, params: Mapping[str, str] = MappingPro
     """Log the metrics, the predictions, tags and the data set; and params not logged before."""
     config, data, trained = result.config, result.data, result.trained
     tags = {
-        "data_digest": data.rows.digest,
+        "data_digest": data.summary.digest,
         "epochs_run": len(trained.losses),
         "sample": f"mae and the plots show {sampled(data)}",
     }
@@ -69,15 +69,17 @@ def log_results(run: Run, result: Result, params: Mapping[str, str] = MappingPro
         tags["collinear"] = ", ".join(left_out)
     run.log(result.all_metrics, tags, params)
     path = config.data.path if config.data.kind == "table" else None
-    run.log_dataset(config.experiment, data.rows.digest, path, column_types(data), data.rows.rows)
+    run.log_dataset(
+        config.experiment, data.summary.digest, path, column_types(data), data.summary.rows
+    )
 
 
-def column_types(data: Prepared) -> dict[str, str]:
+def column_types(data: Dataset) -> dict[str, str]:
     """MLflow's type of each raw column, the target the last."""
     kinds = data.source.columns.kinds if isinstance(data.source, Table) else {}
     types = {name: "boolean" for name, kind in kinds.items() if kind == "boolean"}
     types |= dict.fromkeys(data.encoding.levels, "string")
-    names = (*data.encoding.columns, data.rows.columns[-1])
+    names = (*data.encoding.columns, data.summary.columns[-1])
     return {name: types.get(name, "double") for name in names}
 
 
@@ -85,7 +87,7 @@ def pictures(folder: Path, result: Result) -> AbstractContextManager[None]:
     """Draw a run's pictures into folder/plots beside the body; they are there when it ends."""
     data, trained = result.data, result.trained
     (folder / "plots").mkdir()
-    sample = data.rows.sample
+    sample = data.summary.sample
     if not len(sample.rows):  # every held-out row was dropped, or none drawn
         return nullcontext()
     what = {
@@ -120,15 +122,15 @@ def store_model(run: Run, result: Result) -> str:
     return uri
 
 
-def _direct(module: nn.Linear, example: pd.DataFrame, data: Prepared) -> np.ndarray:
+def _direct(module: nn.Linear, example: pd.DataFrame, data: Dataset) -> np.ndarray:
     rows = [data.encoding.encode(row) for row in example.to_dict("records")]
     with torch.no_grad():
         return module(torch.tensor(rows, dtype=module.weight.dtype)).numpy().ravel()
 
 
-def _example(data: Prepared) -> pd.DataFrame:
+def _example(data: Dataset) -> pd.DataFrame:
     """Up to three raw rows of the sample, at least two (one is repeated; zeros where none is)."""
-    rows = data.rows.sample.rows[:3, :-1]
+    rows = data.summary.sample.rows[:3, :-1]
     if len(rows) < 2:
         rows = torch.cat([rows, rows, torch.zeros(2, rows.shape[1], dtype=rows.dtype)])[:2]
     frame = pd.DataFrame(rows.numpy(), columns=list(data.encoding.features))
@@ -150,10 +152,10 @@ def write_files(folder: Path, result: Result) -> None:
     (folder / "predictions.json").write_text(json.dumps(told, indent=2))
 
 
-def sampled(data: Prepared) -> str:
+def sampled(data: Dataset) -> str:
     """Which rows the sample holds, in words: mae and the plots know no others."""
-    shown, held_out = len(data.rows.sample.rows), data.rows.test.rows
-    share, rows = ("held-out", held_out) if held_out else ("training", data.rows.train.rows)
+    shown, held_out = len(data.summary.sample.rows), data.summary.test.rows
+    share, rows = ("held-out", held_out) if held_out else ("training", data.summary.train.rows)
     if shown == rows:
         return f"{rows} {share} rows"
     return f"{shown} of {rows} {share} rows (a uniform sample)"

@@ -3,13 +3,13 @@
 from plumbline.config.schema import Config, SyntheticData, TableData
 from plumbline.config.sweep import Sweep
 from plumbline.errors import InputError
-from plumbline.linear.dataset import Prepared
+from plumbline.linear.dataset import Dataset
 from tasks.compression import compress_all
 from tasks.reading import source_of
 
 
 class SharedData:
-    """Prepared data by what a trial's `data` section asks for.
+    """Datasets by what a trial's `data` section asks for.
 
     Trials that differ in `data.features` share one pass over all features that any of them uses;
     each then leaves columns out of the R factor. Where rows with missing values are dropped, which
@@ -23,9 +23,9 @@ class SharedData:
         self.varies = any(key.startswith("data.") for key in sweep.search.parameters)
         self._features = sweep.varied_features
         self._shared = "data.features" in sweep.search.parameters
-        self._known: dict[str, Prepared | InputError] = {}
+        self._known: dict[str, Dataset | InputError] = {}
 
-    def of(self, config: Config, device: str) -> Prepared:
+    def of(self, config: Config, device: str) -> Dataset:
         """A trial's data, compressed on a device where it is not known yet.
 
         Raises:
@@ -42,7 +42,7 @@ class SharedData:
             raise found
         return found.narrowed(config.data)
 
-    def _read(self, data: SyntheticData | TableData, device: str) -> Prepared | InputError:
+    def _read(self, data: SyntheticData | TableData, device: str) -> Dataset | InputError:
         try:
             return compress_all(source_of(data), data, device)
         except InputError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from plumbline.config.schema import Config
 from plumbline.config.sweep import Sweep, label
 from plumbline.errors import InputError
-from plumbline.linear.dataset import Prepared
+from plumbline.linear.dataset import Dataset
 from plumbline.training.device import device_of
 from plumbline.training.result import Result
 from plumbline.training.trial import Outcome
@@ -34,7 +34,7 @@ class Trial:
     proposal: Proposal
     outcome: Outcome
     config: Config | None = None
-    data: Prepared | None = None
+    data: Dataset | None = None
     device: str = ""
 
     @property

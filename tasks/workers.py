@@ -17,10 +17,10 @@ from functools import lru_cache
 from typing import Any
 
 from plumbline.config.schema import Config
-from plumbline.linear.dataset import Prepared
+from plumbline.linear.dataset import Dataset
 from plumbline.training.trial import Outcome, attempt
 
-Attempt = Callable[[Config, Prepared, str], Outcome]
+Attempt = Callable[[Config, Dataset, str], Outcome]
 PATIENCE_SECONDS = 5
 _given: dict[str, Any] = {}  # what a worker was started with
 
@@ -46,7 +46,7 @@ def workers(device: str) -> Iterator[Attempt]:
     for _ in range(count):
         pool.submit(os.getpid)  # starts them now: they import while the rows are read
 
-    def attempt_there(config: Config, data: Prepared, device: str) -> Outcome:
+    def attempt_there(config: Config, data: Dataset, device: str) -> Outcome:
         # Bytes both ways: torch would move every small tensor to shared memory, a file each.
         try:
             told = pool.submit(_attempt, _packed(data), pickle.dumps((config, device))).result()
@@ -87,12 +87,12 @@ def _begin(stopped: Any) -> None:
 
 
 @lru_cache(2)
-def _packed(data: Prepared) -> bytes:
+def _packed(data: Dataset) -> bytes:
     return pickle.dumps(data)
 
 
 @lru_cache(2)
-def _unpacked(data: bytes) -> Prepared:
+def _unpacked(data: bytes) -> Dataset:
     """Data as the last trial had it, with what was computed from it once."""
     return pickle.loads(data)
 

@@ -12,7 +12,7 @@ from plumbline.data.blocks import Block, Source
 from plumbline.data.split import block_hashes, held_out
 from plumbline.linear.factor import Factor, fold
 from plumbline.linear.sample import SAMPLE_ROWS, Sample, merge_samples
-from plumbline.linear.summary import Compressed
+from plumbline.linear.summary import Summary
 from plumbline.threads import one_thread
 
 # Part of every cache key. Raise it whenever the same rows would give other numbers.
@@ -25,7 +25,7 @@ def compress(
     split: Split,
     device: str = "cpu",
     on_rows: Callable[[int], None] = lambda rows: None,
-) -> Compressed:
+) -> Summary:
     """Read one part once.
 
     Args:
@@ -82,13 +82,13 @@ class _Shares:
             self._fold(name, rows.mT, shift)
         self.dropped += block.span - block.rows.shape[1]
 
-    def finish(self, digest: str) -> Compressed:
+    def finish(self, digest: str) -> Summary:
         """What the pass leaves."""
         self._settle_sample()
         factors = {
             n: Factor(f.columns, f.r.cpu(), f.rows, f.shift) for n, f in self.factors.items()
         }
-        return Compressed(
+        return Summary(
             factors or {"train": Factor.empty(self.columns)}, self.sample, (digest,), self.dropped
         )
 

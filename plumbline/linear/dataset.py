@@ -7,24 +7,24 @@ from plumbline.data.blocks import Source
 from plumbline.data.encoding import Encoding
 from plumbline.errors import InputError
 from plumbline.linear.factor import Factor
-from plumbline.linear.summary import Compressed
+from plumbline.linear.summary import Summary
 
 LEAST_SIZE = 1e-150  # of what a column varies by: float64 holds squares from 1e-308 to 1e308
 
 
 @dataclass(frozen=True, eq=False)  # its own key for what is computed once
-class Prepared:
+class Dataset:
     """The data as training sees it.
 
     Attributes:
-        rows: the merged factors of all parts, in the model's features.
+        summary: the merged factors of all parts, in the model's features.
         encoding: from raw columns to those features.
         source: where the rows came from; None where they cannot be read again.
         counts: files_new, files_reused, files_left_out, rows_new, rows_reused, rows_dropped, and
             rows_left_out where it is known.
     """
 
-    rows: Compressed
+    summary: Summary
     encoding: Encoding
     source: Source | None
     counts: dict[str, int]
@@ -32,11 +32,11 @@ class Prepared:
     @classmethod
     def of(
         cls,
-        whole: Compressed,
+        whole: Summary,
         data: SyntheticData | TableData,
         source: Source,
         counts: dict[str, int],
-    ) -> "Prepared":
+    ) -> "Dataset":
         """Encode what the pass found.
 
         Raises:
@@ -50,12 +50,12 @@ class Prepared:
                 f"{', '.join(f'{c}: {found}' for c, (found,) in encoding.levels.items())} instead, "
                 "and no numeric feature beside it."
             )
-        rows = whole.select((*encoding.features, whole.columns[-1]))
-        for factor in rows.factors.values():
+        summary = whole.select((*encoding.features, whole.columns[-1]))
+        for factor in summary.factors.values():
             _check_size(factor)
-        return cls(rows, encoding, source, counts)
+        return cls(summary, encoding, source, counts)
 
-    def narrowed(self, data: SyntheticData | TableData) -> "Prepared":
+    def narrowed(self, data: SyntheticData | TableData) -> "Dataset":
         """The same rows with no other features than a configuration asks for.
 
         R factors can leave columns out exactly, so that the rows need not be read again.
@@ -64,8 +64,8 @@ class Prepared:
             return self
         numeric = tuple(name for name in data.features if name not in self.encoding.levels)
         encoding = replace(self.encoding, numeric=numeric)
-        rows = self.rows.select((*encoding.features, self.rows.columns[-1]))
-        return replace(self, rows=rows, encoding=encoding)
+        summary = self.summary.select((*encoding.features, self.summary.columns[-1]))
+        return replace(self, summary=summary, encoding=encoding)
 
 
 def _check_size(factor: Factor) -> None:

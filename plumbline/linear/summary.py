@@ -15,7 +15,7 @@ GROUP = MERGED_AT_ONCE**2  # parts that a task merges: two levels of the tree
 
 
 @dataclass(frozen=True, eq=False)  # its own key for what is computed once
-class Compressed:
+class Summary:
     """What one pass keeps of the rows: enough for training, evaluation and the pictures.
 
     Attributes:
@@ -67,12 +67,12 @@ class Compressed:
         """How many rows were kept."""
         return sum(factor.rows for factor in self.factors.values())
 
-    def weighted(self, weight: float) -> "Compressed":
+    def weighted(self, weight: float) -> "Summary":
         """The same rows with another weight; the sample stays as it was drawn."""
         factors = {name: factor.weighted(weight) for name, factor in self.factors.items()}
         return replace(self, factors=factors)
 
-    def select(self, columns: Sequence[str]) -> "Compressed":
+    def select(self, columns: Sequence[str]) -> "Summary":
         """The same rows with these columns only, in this order; the target stays the last."""
         factors = {name: factor.select(columns) for name, factor in self.factors.items()}
         return replace(self, factors=factors, sample=self.sample.select(columns))
@@ -88,7 +88,7 @@ class Compressed:
         }
 
     @classmethod
-    def from_dict(cls, values: dict) -> "Compressed":
+    def from_dict(cls, values: dict) -> "Summary":
         """The inverse of to_dict."""
         factors = {name: Factor.from_dict(each) for name, each in values["factors"].items()}
         return cls(
@@ -96,7 +96,7 @@ class Compressed:
         )
 
 
-def combine(parts: Iterable[Compressed]) -> Compressed:
+def combine(parts: Iterable[Summary]) -> Summary:
     """The whole of several parts, merged in their order; bit for bit the same wherever they ran.
 
     Holds 64 parts at a time, so memory does not grow with their number.
@@ -110,13 +110,13 @@ def combine(parts: Iterable[Compressed]) -> Compressed:
     )
 
 
-def combine_group(parts: Sequence[Compressed]) -> Compressed:
+def combine_group(parts: Sequence[Summary]) -> Summary:
     """Up to 64 consecutive parts as one, by eights."""
     starts = range(0, len(parts), MERGED_AT_ONCE)
     return combine_eight([combine_eight(parts[i : i + MERGED_AT_ONCE]) for i in starts])
 
 
-def combine_eight(parts: Sequence[Compressed]) -> Compressed:
+def combine_eight(parts: Sequence[Summary]) -> Summary:
     """Up to 8 consecutive parts as one: a node of the tree that combine climbs."""
     names = sorted({name for part in parts for name in part.factors})
     columns = union_of([factor for part in parts for factor in part.factors.values()])
@@ -125,16 +125,16 @@ def combine_eight(parts: Sequence[Compressed]) -> Compressed:
         factors = {name: factor.select(columns) for name, factor in factors.items()}
     sample = merge_samples([part.sample for part in parts], columns)
     digests = tuple(digest for part in parts for digest in part.digests)
-    return Compressed(factors, sample, digests, sum(part.dropped for part in parts))
+    return Summary(factors, sample, digests, sum(part.dropped for part in parts))
 
 
-def combine_groups(groups: Iterable[Compressed], label: str = "data") -> Compressed:
+def combine_groups(groups: Iterable[Summary], label: str = "data") -> Summary:
     """The rest of combine, from groups of 64 parts (the last may have fewer).
 
     A tree whose nodes join 8 each. A node is made as soon as its 8 are there, so at most 8 are held
     a level. An error calls the whole by its label.
     """
-    levels: list[list[Compressed]] = [[]]
+    levels: list[list[Summary]] = [[]]
     for group in groups:
         _add(levels, 0, group)
     while len(levels) > 1 or len(levels[0]) > 1:
@@ -151,7 +151,7 @@ def combine_groups(groups: Iterable[Compressed], label: str = "data") -> Compres
     return whole
 
 
-def _add(levels: list[list[Compressed]], height: int, node: Compressed) -> None:
+def _add(levels: list[list[Summary]], height: int, node: Summary) -> None:
     """Put a node into the tree; its 8th completes the node above."""
     if height == len(levels):
         levels.append([])

@@ -15,7 +15,7 @@ from torch import Tensor
 from plumbline.config.registry import Drift
 from plumbline.data.encoding import Encoding
 from plumbline.linear.factor import Factor, merge, triangle
-from plumbline.linear.summary import Compressed
+from plumbline.linear.summary import Summary
 
 # A deviation this much smaller than the champion's is rounding: the column is constant.
 CONSTANT = 1e-9
@@ -37,7 +37,7 @@ class Portrait:
     dropped: int
 
     @classmethod
-    def of(cls, data: Compressed, encoding: Encoding) -> "Portrait":
+    def of(cls, data: Summary, encoding: Encoding) -> "Portrait":
         """The portrait of data in the features of its encoding."""
         factor, names = merge(list(data.factors.values())), []
         for column, levels in encoding.levels.items():

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from plumbline.data.encoding import Encoding
 from plumbline.linear.factor import Factor
-from plumbline.linear.summary import Compressed
+from plumbline.linear.summary import Summary
 
 
 class NotComparableError(ValueError):
@@ -30,7 +30,7 @@ class Fitted:
     intercept: float
     weights: Tensor
 
-    def on(self, data: Compressed, encoding: Encoding) -> "Fitted":
+    def on(self, data: Summary, encoding: Encoding) -> "Fitted":
         """The same model in the features of other data.
 
         A column that the model does not know gets weight 0. The reference level may be another

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from plumbline.config.registry import Registry
-from plumbline.linear.summary import Compressed
+from plumbline.linear.summary import Summary
 
 Scores = Mapping[str, float]
 HIGHER_IS_BETTER = ("test_r2",)
@@ -57,7 +57,7 @@ class Mean:
     weights: Tensor
 
     @classmethod
-    def of(cls, data: Compressed) -> "Mean":
+    def of(cls, data: Summary) -> "Mean":
         """Exactly, from R: the mean of the last column."""
         factor = data.train
         mean = factor.r[0, -1] / factor.r[0, 0] + factor.shift[-1]

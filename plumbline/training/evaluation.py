@@ -9,7 +9,7 @@ from torch import Tensor
 
 from plumbline.linear.factor import Factor, merge
 from plumbline.linear.least_squares import excess, least_squares, squared_error, total_squares
-from plumbline.linear.summary import Compressed
+from plumbline.linear.summary import Summary
 from plumbline.training.loop import Trained
 
 
@@ -23,7 +23,7 @@ class Line(Protocol):
     def weights(self) -> Tensor: ...
 
 
-def evaluate(trained: Trained, data: Compressed, bias: bool = True) -> dict[str, float]:
+def evaluate(trained: Trained, data: Summary, bias: bool = True) -> dict[str, float]:
     """The metrics of a trained model; those that the data cannot give are left out.
 
     Units: mse in the target's squared, rmse and mae in the target's.
@@ -49,7 +49,7 @@ def evaluate(trained: Trained, data: Compressed, bias: bool = True) -> dict[str,
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
-def held_out_scores(line: Line, data: Compressed) -> dict[str, float]:
+def held_out_scores(line: Line, data: Summary) -> dict[str, float]:
     """test_mse, test_rmse, test_r2 and mae of any line; empty where no row is held out."""
     if not data.test.rows:
         return {}
@@ -57,7 +57,7 @@ def held_out_scores(line: Line, data: Compressed) -> dict[str, float]:
     return {name: value for name, value in scores.items() if math.isfinite(value)}
 
 
-def mean_absolute_error(line: Line, data: Compressed) -> float:
+def mean_absolute_error(line: Line, data: Summary) -> float:
     """Mean |y - ŷ| over the sample; R does not know it."""
     rows = data.sample.rows
     if not len(rows):
@@ -67,7 +67,7 @@ def mean_absolute_error(line: Line, data: Compressed) -> float:
 
 
 @lru_cache(2)
-def cross_validation(data: Compressed, names: tuple[str, ...], bias: bool) -> dict[str, float]:
+def cross_validation(data: Summary, names: tuple[str, ...], bias: bool) -> dict[str, float]:
     """Root mean squared error of the exact fit to all folds but one, on that one: mean, deviation.
 
     Of the exact unpenalised fit, whatever is trained; hence the names. Folds without

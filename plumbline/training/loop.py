@@ -13,7 +13,7 @@ from plumbline.errors import TrainingDivergedError
 from plumbline.linear.least_squares import LeastSquares, least_squares
 from plumbline.linear.problem import Problem, Units
 from plumbline.linear.rates import choose_rate, epochs_to, stable_limit
-from plumbline.linear.summary import Compressed
+from plumbline.linear.summary import Summary
 from plumbline.training.model import initial_model, make_optimizer
 
 # One step's work: its share of the epoch's rows, and a closure as torch.optim's step takes one: it
@@ -70,7 +70,7 @@ class Trained:
     plan: Plan
 
 
-def make_plan(data: Compressed, training: Training) -> Plan:
+def make_plan(data: Summary, training: Training) -> Plan:
     """Look before leaping: the optimum, the stable rates and the epochs they promise.
 
     Raises:
@@ -89,7 +89,7 @@ def make_plan(data: Compressed, training: Training) -> Plan:
 
 
 @lru_cache(2)
-def _optimum(data: Compressed, bias: bool) -> LeastSquares:
+def _optimum(data: Summary, bias: bool) -> LeastSquares:
     """The exact fit, once for all trials on the same rows."""
     return least_squares(data.train, bias)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plumbline.config.schema import Config
-from plumbline.linear.dataset import Prepared
+from plumbline.linear.dataset import Dataset
 from plumbline.training.loop import Trained
 from plumbline.training.prediction import Predicted
 
@@ -22,7 +22,7 @@ class Result:
     """
 
     config: Config
-    data: Prepared
+    data: Dataset
     trained: Trained
     metrics: dict[str, float]
     predictions: Sequence[Predicted]

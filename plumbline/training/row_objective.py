@@ -14,7 +14,7 @@ from plumbline.config.schema import Config, Split, Training
 from plumbline.data.blocks import Source
 from plumbline.data.names import take_columns
 from plumbline.data.split import held_out
-from plumbline.linear.dataset import Prepared
+from plumbline.linear.dataset import Dataset
 from plumbline.linear.problem import Units
 from plumbline.training.loop import Batch, Plan
 
@@ -120,11 +120,11 @@ class RowStream:
 
 
 def row_batches(
-    data: Prepared, config: Config, plan: Plan, device: str
+    data: Dataset, config: Config, plan: Plan, device: str
 ) -> Callable[[nn.Linear, int], Iterable[Batch]] | None:
     """The steps of an epoch on the rows themselves; None where R has the loss of every step."""
     if config.training.compressible:
         return None
-    rows = data.rows.train.rows
-    columns, training = data.rows.columns, config.training
+    rows = data.summary.train.rows
+    columns, training = data.summary.columns, config.training
     return RowStream(data.source, config.data, columns, plan.units, training, rows, device).batches

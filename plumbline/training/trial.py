@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from plumbline.config.schema import Config
-from plumbline.linear.dataset import Prepared
+from plumbline.linear.dataset import Dataset
 from plumbline.training.evaluation import evaluate
 from plumbline.training.loop import OnEpoch, Trained, make_plan, train
 from plumbline.training.prediction import Predicted, predict
@@ -31,7 +31,7 @@ class Outcome:
 
 def attempt(
     config: Config,
-    data: Prepared,
+    data: Dataset,
     device: str,
     on_epoch: OnEpoch = lambda epoch, loss: None,
 ) -> Outcome:
@@ -43,7 +43,7 @@ def attempt(
         on_epoch(epoch, loss)
 
     try:
-        plan = make_plan(data.rows, config.training)
+        plan = make_plan(data.summary, config.training)
         batches = row_batches(data, config, plan, device)
         trained = train(plan, config.training, device, told, batches)
         predictions = predict(trained, data.encoding, config.prediction.inputs)
@@ -52,14 +52,14 @@ def attempt(
         return Outcome(losses, reason=f"{type(error).__name__}: {error}")
 
 
-def measure(trained: Trained, data: Prepared, config: Config) -> dict[str, float]:
+def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]:
     """All metrics of a trained model: on the training rows and the held-out ones, and counts.
 
     Returns:
         What `evaluate` gives; epochs_expected, where it is known; of tables, how many files and
         rows were read and dropped.
     """
-    metrics = evaluate(trained, data.rows, config.training.bias)
+    metrics = evaluate(trained, data.summary, config.training.bias)
     if trained.plan.epochs_expected is not None:
         metrics["epochs_expected"] = float(trained.plan.epochs_expected)
     return metrics | (data.counts if config.data.kind == "table" else {})

@@ -21,7 +21,7 @@ from plumbline.data.table import Table
 from plumbline.errors import InputError
 from plumbline.linear.compress import compress
 from plumbline.linear.factor import Factor, triangle
-from plumbline.linear.summary import Compressed, combine
+from plumbline.linear.summary import Summary, combine
 
 ROOT = Path(__file__).parents[2]
 DTYPES = ("float32", "float64")
@@ -63,7 +63,7 @@ def random_rows(n: int, d: int, seed: int = 0, far: float = 0.0) -> Tensor:
     return torch.cat([x, (x @ weights + 3 + 0.3 * noise)[:, None]], dim=1)
 
 
-def compressed(rows: Tensor, split: Split | None = None) -> Compressed:
+def compressed(rows: Tensor, split: Split | None = None) -> Summary:
     """What one pass over the rows keeps."""
     return combine([compress(Rows({"rows": rows}), "rows", split or Split())])
 
@@ -154,7 +154,7 @@ def opened(path: Path | str, **data: object) -> Table:
     return Table(files, choose_columns(given, files[0]), given.missing)
 
 
-def read(path: Path | str, split: Split | None = None, **data: object) -> Compressed:
+def read(path: Path | str, split: Split | None = None, **data: object) -> Summary:
     """One pass over every file at a path, merged."""
     source = opened(path, **data)
     return combine(compress(source, part, split or Split()) for part in source.parts)

@@ -10,7 +10,7 @@ from plumbline.data.files import find_files
 from plumbline.data.table import Table
 from plumbline.errors import InputError
 from plumbline.linear.compress import compress
-from plumbline.linear.dataset import Prepared
+from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine
 from plumbline.training.loop import make_plan, train
 from plumbline.training.prediction import predict
@@ -39,9 +39,9 @@ def test_results_are_taken_up_as_they_were(tmp_path: Path, monkeypatch: pytest.M
     files = find_files("rows.csv")
     table = Table(files, choose_columns(config.data, files[0]))
     whole = combine(compress(table, part, config.data) for part in table.parts)
-    data = Prepared.of(whole, config.data, table, {"files_new": 1, "files_reused": 0})
+    data = Dataset.of(whole, config.data, table, {"files_new": 1, "files_reused": 0})
     trained = train(
-        make_plan(data.rows, config.training), config.training, "cpu", lambda epoch, loss: None
+        make_plan(data.summary, config.training), config.training, "cpu", lambda epoch, loss: None
     )
     metrics = measure(trained, data, config)
     predictions = predict(trained, data.encoding, config.prediction.inputs)
@@ -58,7 +58,7 @@ def test_results_are_taken_up_as_they_were(tmp_path: Path, monkeypatch: pytest.M
     assert (again.metrics, again.predictions) == (metrics, predictions)
     assert again.data.encoding == data.encoding
     assert again.data.counts == data.counts
-    assert again.data.rows.to_dict() == data.rows.to_dict()
+    assert again.data.summary.to_dict() == data.summary.to_dict()
     assert again.trained.losses == trained.losses
     assert again.trained.intercept == trained.intercept
     assert again.trained.weights.tolist() == trained.weights.tolist()

@@ -5,7 +5,7 @@ import pytest
 from plumbline.config.schema import Config
 from plumbline.data.blocks import Synthetic
 from plumbline.linear.compress import compress
-from plumbline.linear.dataset import Prepared
+from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine
 from tasks.modelling import evaluate, train
 
@@ -22,7 +22,7 @@ def said(capsys: pytest.CaptureFixture[str]):
         config = Config.model_validate(raw)
         source = Synthetic(config.data)
         whole = combine([compress(source, part, config.data) for part in source.parts])
-        prepared = Prepared.of(whole, config.data, source, {})
+        prepared = Dataset.of(whole, config.data, source, {})
         trained = train.fn(prepared, config, "cpu", lambda epoch, loss: None)
         evaluate.fn(trained, prepared, config)
         return capsys.readouterr().out.splitlines()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from plumbline.config.schema import Split, TableData
 from plumbline.linear.compress import compress
-from plumbline.linear.dataset import Prepared
+from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine
 from tasks.recording import column_types
 from tests.plumbline.tools import opened, write
@@ -16,5 +16,5 @@ def test_columns_have_the_types_of_the_data_and_the_target_is_one_of_them(tmp_pa
     source = opened(path, categorical=["g"])
     data = TableData(kind="table", path=str(path), target="y", categorical=["g"])
     whole = combine(compress(source, part, Split()) for part in source.parts)
-    types = column_types(Prepared.of(whole, data, source, {}))
+    types = column_types(Dataset.of(whole, data, source, {}))
     assert types == {"on": "boolean", "x": "double", "g": "string", "y": "double"}

@@ -8,7 +8,7 @@ from plumbline.config.schema import Split, TableData
 from plumbline.data.blocks import BLOCK_ROWS
 from plumbline.data.encoding import Encoding
 from plumbline.linear.least_squares import least_squares
-from plumbline.linear.summary import Compressed
+from plumbline.linear.summary import Summary
 from tests.plumbline.tools import read, refusal, write
 
 each_format = pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -22,7 +22,7 @@ def rows_with(levels: list[str], slope: float = 3.0) -> dict[str, list]:
     return {"g": levels, "x": x, "y": y}
 
 
-def encoded(path, categorical=("g",), **data) -> tuple[Encoding, Compressed]:
+def encoded(path, categorical=("g",), **data) -> tuple[Encoding, Summary]:
     given = categorical if isinstance(categorical, dict) else list(categorical)
     whole = read(path, categorical=given, **data)
     section = TableData(kind="table", path=str(path), target="y", categorical=given)
@@ -30,7 +30,7 @@ def encoded(path, categorical=("g",), **data) -> tuple[Encoding, Compressed]:
     return encoding, whole.select((*encoding.features, "y"))
 
 
-def assert_means(data: Compressed, reference: str, names: tuple[str, ...]) -> None:
+def assert_means(data: Summary, reference: str, names: tuple[str, ...]) -> None:
     """The exact fit finds every level's mean, less the reference's."""
     fit = least_squares(data.train)
     assert fit.names == names

@@ -12,7 +12,7 @@ from plumbline.linear.compress import compress
 from plumbline.linear.factor import Factor, fold, merge
 from plumbline.linear.least_squares import LeastSquares, least_squares
 from plumbline.linear.rates import best_rate
-from plumbline.linear.summary import Compressed, combine
+from plumbline.linear.summary import Summary, combine
 from plumbline.threads import one_thread
 from plumbline.training.loop import make_plan, train
 from tests.plumbline.tools import Rows, compressed, random_rows
@@ -32,7 +32,7 @@ FOUND = {"x0": {"intercept": 2013.0}, "x4": {"x1": 100.0, "x2": 1.0}, "x5": {"x1
 WANTED = [1, 2, 3, 6]
 
 
-def summary(rows: Tensor, files: int, step: int) -> Compressed:
+def summary(rows: Tensor, files: int, step: int) -> Summary:
     parts = [Rows({"a": part}, step) for part in rows.tensor_split(files)]
     return combine(compress(part, "a", Split()) for part in parts)
 

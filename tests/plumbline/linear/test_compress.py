@@ -11,7 +11,7 @@ from plumbline.config.schema import Split, SyntheticData
 from plumbline.data.blocks import BLOCK_ROWS, Synthetic
 from plumbline.linear.compress import compress
 from plumbline.linear.least_squares import least_squares, squared_error
-from plumbline.linear.summary import Compressed, combine, combine_eight
+from plumbline.linear.summary import Summary, combine, combine_eight
 from tests.plumbline.tools import Rows, factor_of, opened, random_rows, read, rows_of, write
 
 SPLITS = [Split(), Split(test_fraction=0.3), Split(folds=3), Split(test_fraction=0.3, folds=3)]
@@ -28,7 +28,7 @@ def many_files(folder, files: int, rows: torch.Tensor) -> None:
         write(folder / f"{i:03}.parquet", columns_of(part))
 
 
-def same_bits(one: Compressed, two: Compressed) -> bool:
+def same_bits(one: Summary, two: Summary) -> bool:
     return (
         all(torch.equal(one.factors[n].r, two.factors[n].r) for n in one.factors | two.factors)
         and torch.equal(one.sample.rows, two.sample.rows)
@@ -56,7 +56,7 @@ def test_the_merged_factor_is_the_same_to_the_last_bit_on_any_number_of_threads(
     assert same_bits(found, expected)
 
 
-def by_levels(level: list[Compressed]) -> Compressed:
+def by_levels(level: list[Summary]) -> Summary:
     """The tree of merges, a whole level at a time."""
     while True:
         level = [combine_eight(level[i : i + 8]) for i in range(0, len(level), 8)]
@@ -198,7 +198,7 @@ def test_what_is_told_can_end_the_pass():
 @each_split
 def test_plain_values_bring_back_every_bit(split):
     found = compress(Rows({"a": random_rows(60, 2)}), "a", split)
-    assert same_bits(Compressed.from_dict(found.to_dict()), found)
+    assert same_bits(Summary.from_dict(found.to_dict()), found)
 
 
 def test_selected_columns_are_those_of_factor_and_sample():

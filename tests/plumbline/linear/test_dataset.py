@@ -6,20 +6,20 @@ import pytest
 
 from plumbline.config.schema import TableData
 from plumbline.errors import InputError
-from plumbline.linear.dataset import Prepared
+from plumbline.linear.dataset import Dataset
 from tests.plumbline.tools import opened, read, write
 
 
-def prepared(path, **data: object) -> Prepared:
+def prepared(path, **data: object) -> Dataset:
     given = TableData(kind="table", path=str(path), target="y", **data)
-    return Prepared.of(read(path, **data), given, opened(path, **data), {})
+    return Dataset.of(read(path, **data), given, opened(path, **data), {})
 
 
 def test_a_column_with_one_level_has_no_feature(tmp_path):
     path = write(tmp_path / "a.csv", {"x": [1, 2], "g": ["a", "a"], "y": [1.0, 2.0]})
     data = prepared(path, categorical=["g"])
     assert (data.encoding.features, data.encoding.levels) == (("x",), {"g": ("a",)})
-    assert data.rows.columns == ("x", "y")
+    assert data.summary.columns == ("x", "y")
 
 
 def test_a_table_with_nothing_but_that_is_refused(tmp_path):
@@ -51,4 +51,4 @@ def test_columns_whose_squares_float64_cannot_hold_are_refused_by_name(scale, co
 
 def test_a_constant_column_is_no_matter_of_size(tmp_path):
     path = write(tmp_path / "a.csv", {"x": [5e-320] * 3, "y": [1.0, 2.0, 4.0]})
-    assert prepared(path).rows.rows == 3
+    assert prepared(path).summary.rows == 3

@@ -10,14 +10,14 @@ import torch
 from plumbline.config.registry import Drift
 from plumbline.config.schema import Split, TableData
 from plumbline.data.encoding import Encoding
-from plumbline.linear.summary import Compressed
+from plumbline.linear.summary import Summary
 from plumbline.registry.drift import Portrait, beyond, compare
 from tests.plumbline.tools import compressed, random_rows, read, write
 
 
 def portrait(rows: torch.Tensor, split: Split | None = None, dropped: int = 0) -> Portrait:
     data = compressed(rows, split)
-    data = Compressed(data.factors, data.sample, data.digests, dropped)
+    data = Summary(data.factors, data.sample, data.digests, dropped)
     return Portrait.of(data, Encoding(data.columns[:-1], {}))
 
 

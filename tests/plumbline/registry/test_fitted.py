@@ -7,7 +7,7 @@ import torch
 
 from plumbline.config.schema import TableData
 from plumbline.data.encoding import Encoding
-from plumbline.linear.summary import Compressed
+from plumbline.linear.summary import Summary
 from plumbline.registry.fitted import Fitted, NotComparableError
 from plumbline.training.evaluation import held_out_scores
 from tests.plumbline.tools import read, write
@@ -21,13 +21,13 @@ MODEL = Fitted(
 )
 
 
-def data_of(tmp_path, cities: str, **more: list[float]) -> tuple[Compressed, Encoding]:
+def data_of(tmp_path, cities: str, **more: list[float]) -> tuple[Summary, Encoding]:
     """Held-out rows whose target is what MODEL predicts, in features of their own."""
     x = [float(i * i % 7) for i in range(len(cities))]
     y = [10 + 3 * v + EFFECT.get(c, 0.0) for v, c in zip(x, cities, strict=True)]
     path = write(tmp_path / "rows.csv", {"x": x, "city": list(cities), **more, "y": y})
     whole = read(path, categorical=["city"])
-    whole = Compressed({"test": whole.train}, whole.sample, whole.digests)
+    whole = Summary({"test": whole.train}, whole.sample, whole.digests)
     encoding = Encoding.of(whole.columns[:-1], _table(path))
     return whole.select((*encoding.features, "y")), encoding
 
@@ -61,7 +61,7 @@ def test_a_held_out_row_of_an_unknown_level_cannot_be_predicted(tmp_path, cities
 def test_an_unknown_level_that_only_training_rows_have_does_no_harm(tmp_path):
     data, encoding = data_of(tmp_path, "abcd")
     held, _ = data_of(tmp_path, "abcb")
-    both = Compressed(
+    both = Summary(
         {"test": held.test.select(data.columns), "train": data.test}, held.sample, held.digests
     )
     found = held_out_scores(MODEL.on(both, encoding), both.select((*encoding.features, "y")))

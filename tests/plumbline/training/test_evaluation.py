@@ -9,7 +9,7 @@ from torch import Tensor
 from plumbline.config.schema import Split, Training
 from plumbline.data.split import row_hashes
 from plumbline.linear.least_squares import least_squares
-from plumbline.linear.summary import Compressed
+from plumbline.linear.summary import Summary
 from plumbline.training.evaluation import cross_validation, evaluate, mean_absolute_error
 from plumbline.training.loop import Trained, make_plan, train
 from tests.plumbline.tools import compressed, random_rows
@@ -18,7 +18,7 @@ ROWS = random_rows(300, 3, far=2.0)
 each_bias = pytest.mark.parametrize("bias", [True, False])
 
 
-def trained_on(data: Compressed, **keys: object) -> Trained:
+def trained_on(data: Summary, **keys: object) -> Trained:
     training = Training(**{"epochs": 20, "learning_rate": 0.01, **keys})
     return train(make_plan(data, training), training, "cpu", lambda epoch, loss: None)
 

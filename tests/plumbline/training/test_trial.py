@@ -6,7 +6,7 @@ import torch
 from plumbline.config.schema import Config, SyntheticData, Training
 from plumbline.data.blocks import Synthetic
 from plumbline.linear.compress import compress
-from plumbline.linear.dataset import Prepared
+from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine
 from plumbline.training.loop import make_plan, train
 from plumbline.training.trial import attempt
@@ -14,10 +14,10 @@ from plumbline.training.trial import attempt
 DATA = {"kind": "synthetic", "rows": 200, "weights": [1.0, -2.0, 0.5], "noise": 0.1}
 
 
-def prepared(data: SyntheticData) -> Prepared:
+def prepared(data: SyntheticData) -> Dataset:
     source = Synthetic(data)
     whole = combine([compress(source, part, data) for part in source.parts])
-    return Prepared.of(whole, data, source, {})
+    return Dataset.of(whole, data, source, {})
 
 
 def config(**training: object) -> Config:
@@ -28,7 +28,7 @@ def test_a_trial_trains_as_the_pipeline_does() -> None:
     given = config(epochs=50, learning_rate=0.1)
     data = prepared(given.data)
     outcome = attempt(given, data, "cpu")
-    direct = train(make_plan(data.rows, given.training), given.training, "cpu", lambda *_: None)
+    direct = train(make_plan(data.summary, given.training), given.training, "cpu", lambda *_: None)
     assert outcome.reason == ""
     assert outcome.losses == direct.losses
     assert torch.equal(outcome.trained.weights, direct.weights)
