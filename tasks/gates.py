@@ -8,6 +8,7 @@ from datetime import datetime
 
 from prefect import task
 
+from plumbline.config.metrics import COMPARABLE
 from plumbline.config.registry import Drift
 from plumbline.config.schema import Config
 from plumbline.errors import InputError
@@ -21,7 +22,7 @@ from tasks.factor_cache import delete_unused
 from tasks.screen import note, print_decision, print_drift
 from tasks.tracking.housekeeping import prune, spans_in_use
 from tasks.tracking.models import DamagedModelError, load_fitted
-from tasks.tracking.moves import SCORES, barred, fingerprint, scores_of
+from tasks.tracking.moves import barred, fingerprint, scores_of
 from tasks.tracking.portrait import load_portrait
 from tasks.tracking.registry import (
     ModelVersion,
@@ -197,5 +198,5 @@ def _told(
         ("mean_", mean),
         ("champion_", champion.scores if champion else {}),
     ):
-        tags |= {f"{prefix}{name}": repr(scores[name]) for name in SCORES if name in scores}
+        tags |= {f"{prefix}{name}": repr(scores[name]) for name in COMPARABLE if name in scores}
     return tags

@@ -1,11 +1,11 @@
 """The table of metrics: what each is called, which direction is better, and what it needs.
 
 The schema, the gate, sweeps, comparisons and descriptions are made from this table. It imports
-nothing, so that the schema stays fast.
+nothing of the project, so that the schema stays fast.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Metric:
         name: its key in MLflow.
         better: which direction is better; None for what only describes.
         unit: "target", "target squared", or "" for a pure number.
+        share: which rows it is measured on, if that is one share of them.
         needs: the key of `data` that must be above 0 for it: test_fraction or folds; "": none.
         every_epoch: whether it is a curve; the others are measured once, of the trained model.
     """
@@ -23,15 +24,17 @@ class Metric:
     name: str
     better: Literal["lower", "higher"] | None
     unit: Literal["", "target", "target squared"] = ""
+    share: Literal["", "train", "test"] = ""
     needs: Literal["", "test_fraction", "folds"] = ""
     every_epoch: bool = False
 
 
-def _scores(share: str, needs: Literal["", "test_fraction"]) -> list[Metric]:
+def _scores(share: Literal["train", "test"], needs: Literal["", "test_fraction"]) -> list[Metric]:
     return [
-        Metric(f"{share}_mse", "lower", "target squared", needs),
-        Metric(f"{share}_rmse", "lower", "target", needs),
-        Metric(f"{share}_r2", "higher", "", needs),
+        Metric(f"{share}_rmse", "lower", "target", share, needs),
+        Metric(f"{share}_mse", "lower", "target squared", share, needs),
+        Metric(f"{share}_r2", "higher", "", share, needs),
+        Metric(f"{share}_mae", "lower", "target", share, needs),
     ]
 
 
@@ -40,22 +43,49 @@ METRICS = {
     for metric in (
         *_scores("train", ""),
         *_scores("test", "test_fraction"),
-        Metric("mae", "lower", "target"),
         Metric("optimal_mse", "lower", "target squared"),
         Metric("optimality_gap", "lower", "target squared"),
         Metric("condition_number", None),
-        Metric("linear_cv_rmse_mean", "lower", "target", "folds"),
-        Metric("linear_cv_rmse_std", None, "target", "folds"),
+        Metric("linear_cv_rmse_mean", "lower", "target", needs="folds"),
+        Metric("linear_cv_rmse_std", None, "target", needs="folds"),
         Metric("largest_stable_learning_rate", None),
         Metric("loss", "lower", every_epoch=True),
     )
 }
 # What a trained model has.
 SCORES = tuple(name for name, metric in METRICS.items() if not metric.every_epoch)
+# What two models can be compared by on rows that neither was trained on.
+COMPARABLE = tuple(name for name, metric in METRICS.items() if metric.share == "test")
 # Of two runs, or of a run in one line: the first of these that there is.
 HEADLINES = ("test_rmse", "train_rmse", "loss")
+# Names that a configuration, a version or a run may still have, and what they are called now.
+RENAMED = {"mae": "test_mae"}
+# Former names that are refused, and what to write instead.
+REFUSED = {
+    f"cv_rmse_{part}": f"linear_cv_rmse_{part} (its name now, because it is the cross-validation "
+    "of the exact unpenalised fit, whatever was trained)"
+    for part in ("mean", "std")
+}
+
+
+def current_name(name: Any) -> Any:
+    """What a metric of that name is called now; anything else as it is."""
+    return RENAMED.get(name, name) if isinstance(name, str) else name
 
 
 def better(name: str) -> Literal["lower", "higher"] | None:
     """Which direction of a metric is better; None if neither is, or if it is not in the table."""
-    return METRICS[name].better if name in METRICS else None
+    known = METRICS.get(current_name(name))
+    return known.better if known else None
+
+
+def unknown_because(name: str, test_fraction: float, folds: int) -> str:
+    """Why a metric cannot be measured on data that is split so; empty if it can be.
+
+    The sample that mae is measured on holds rows of one share only.
+    """
+    if name == "train_mae" and test_fraction:
+        return "data.test_fraction is above 0 (mae is then of the rows held out)"
+    needed = METRICS[name].needs
+    given = {"": True, "test_fraction": test_fraction, "folds": folds}[needed]
+    return "" if given else f"data.{needed} is 0"

@@ -5,25 +5,22 @@ The rules between these keys and the data's are here, too; plumbline/config/sche
 
 import re
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, create_model, field_validator, model_validator
+from pydantic import BeforeValidator, Field, create_model, field_validator, model_validator
 
+from plumbline.config.metrics import (
+    COMPARABLE,
+    METRICS,
+    REFUSED,
+    SCORES,
+    current_name,
+    unknown_because,
+)
 from plumbline.config.section import Count, Fraction, Name, Positive, Section, disagreement
 
-# What a threshold can be set on; each is one of evaluation.evaluate's metrics.
-THRESHOLDS = (
-    "train_mse", "train_rmse", "train_r2", "test_mse", "test_rmse", "test_r2", "mae",
-    "linear_cv_rmse_mean", "optimality_gap", "condition_number",
-)  # fmt: skip
-# What metrics were called before, and what to write instead.
-FORMER = {
-    f"cv_rmse_{part}": f"linear_cv_rmse_{part} (its name now, because it is the cross-validation "
-    "of the exact unpenalised fit, whatever was trained)"
-    for part in ("mean", "std")
-}
-# What two models can be compared by on rows that neither was trained on.
-Comparable = Literal["test_rmse", "test_mse", "test_r2", "mae"]
+# With a registry rows are held out, and a metric must be one that can be measured then.
+THRESHOLDS = tuple(n for n in SCORES if not unknown_because(n, test_fraction=0.5, folds=2))
 
 
 class Limit(Section):
@@ -43,7 +40,7 @@ class Registry(Section):
 
     model: Name = Field(description="the registered model: letters, digits, spaces, '-', '_', '.'")
     require: Require = Field(Require(), description="thresholds that a champion must keep")
-    metric: Comparable = Field(
+    metric: Annotated[Literal[COMPARABLE], BeforeValidator(current_name)] = Field(
         "test_rmse",
         description="what a new model and the champion are compared by, both on the held-out rows "
         "of today's data",
@@ -62,9 +59,15 @@ class Registry(Section):
     @field_validator("require", mode="before")
     @classmethod
     def _named_as_now(cls, given: Any) -> Any:
-        for name in FORMER.keys() & (given if isinstance(given, dict) else ()):
-            raise disagreement(f"registry.require.{name}", FORMER[name], name)
-        return given
+        if not isinstance(given, dict):
+            return given
+        for name in REFUSED.keys() & given:
+            raise disagreement(f"registry.require.{name}", REFUSED[name], name)
+        renamed = {current_name(name): limit for name, limit in given.items()}
+        if len(renamed) < len(given):
+            both = [name for name in given if current_name(name) != name]
+            raise disagreement("registry.require", "one limit a metric", f"{both[0]} twice")
+        return renamed
 
     @model_validator(mode="after")
     def _agrees(self) -> "Registry":
@@ -121,7 +124,7 @@ def check_gates(
             "out)",
             test_fraction,
         )
-    cross_validated = [name for name, _ in registry.limits() if name.startswith("linear_cv_")]
+    cross_validated = [n for n, _ in registry.limits() if METRICS[n].needs == "folds"]
     if cross_validated and not folds:
         raise disagreement(
             "data.folds", f"2 or more with registry.require.{cross_validated[0]}", folds

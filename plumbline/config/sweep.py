@@ -8,9 +8,10 @@ from copy import deepcopy
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from plumbline.config.loading import put, validated
+from plumbline.config.metrics import current_name
 from plumbline.config.reference import known_keys
 from plumbline.config.runner import RunsOn
 from plumbline.config.schema import Config
@@ -57,7 +58,9 @@ class Search(Section):
         "grid", description="every combination, random ones, or Optuna's tree of Parzen estimators"
     )
     trials: Count = Field(20, description="how many; a grid has as many as its combinations")
-    metric: Name = Field("train_mse", description="what the best trial is best in")
+    metric: Annotated[Name, BeforeValidator(current_name)] = Field(
+        "train_mse", description="what the best trial is best in"
+    )
     direction: Literal["minimize", "maximize"] = Field("minimize", description="what is better")
     parameters: Annotated[
         dict[Name, Range | Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)

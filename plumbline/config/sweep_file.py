@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from plumbline.config.loading import apply, nearest, read_yaml, validated
-from plumbline.config.metrics import METRICS, SCORES
+from plumbline.config.metrics import REFUSED, SCORES, unknown_because
 from plumbline.config.reference import known_keys
-from plumbline.config.registry import FORMER
 from plumbline.config.runner import RunsOn
 from plumbline.config.schema import Config
 from plumbline.config.section import Section
@@ -108,12 +107,13 @@ def _pairs(values: Values) -> set[tuple[str, str]]:
 
 def _check_metric(sweep: Sweep, trials: Sequence[Config], path: str | Path) -> None:
     metric, where = sweep.search.metric, f"{path}: sweep.metric"
-    if metric in FORMER:
-        raise refuse(where, FORMER[metric], metric)
+    if metric in REFUSED:
+        raise refuse(where, REFUSED[metric], metric)
     if metric not in SCORES:
         close = difflib.get_close_matches(metric, SCORES, n=1)
         hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(SCORES)}."
         raise InputError(f"{where} is not a known metric: '{metric}'. {hint}")
-    needed = METRICS[metric].needs
-    if needed and not any(getattr(config.data, needed) for config in trials):
-        raise refuse(where, f"another metric while data.{needed} is 0", metric)
+    splits = [(config.data.test_fraction, config.data.folds) for config in trials]
+    reasons = [unknown_because(metric, *split) for split in splits]
+    if all(reasons):
+        raise refuse(where, f"another metric while {reasons[0]}", metric)

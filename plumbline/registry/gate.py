@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from plumbline.config.metrics import better
 from plumbline.config.registry import Registry
 from plumbline.linear.summary import Summary
 
 Scores = Mapping[str, float]
-HIGHER_IS_BETTER = ("test_r2",)
 ROUNDING = 1e-5  # relative: two scores that differ by less are equal
 
 
@@ -99,10 +99,10 @@ def improvement(metric: str, new: float, old: float) -> float:
 
     From an old value of 0 any change is infinite.
     """
-    better = new - old if metric in HIGHER_IS_BETTER else old - new
-    if better == 0:
+    gain = new - old if better(metric) == "higher" else old - new
+    if gain == 0:
         return 0.0
-    return better / abs(old) if old else math.copysign(math.inf, better)
+    return gain / abs(old) if old else math.copysign(math.inf, gain)
 
 
 def _beyond_limits(rules: Registry, metrics: Scores) -> str:

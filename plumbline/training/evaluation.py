@@ -31,8 +31,8 @@ def evaluate(trained: Trained, data: Summary, bias: bool = True) -> dict[str, fl
     Returns:
         train_mse, train_rmse, train_r2, and with held-out rows test_mse, test_rmse, test_r2;
         optimal_mse (the exact least-squares loss on the training rows), optimality_gap (train_mse
-        above it), condition_number, largest_stable_learning_rate; mae on the sample of held-out
-        rows (of all rows where none are held out); linear_cv_rmse_mean and _std with folds.
+        above it), condition_number, largest_stable_learning_rate; test_mae, or train_mae if no
+        row is held out, on the sample of those rows; linear_cv_rmse_mean and _std with folds.
     """
     best = trained.plan.optimum
     metrics = {
@@ -41,7 +41,7 @@ def evaluate(trained: Trained, data: Summary, bias: bool = True) -> dict[str, fl
         "optimal_mse": best.mse,
         "optimality_gap": excess(data.train, trained.intercept, trained.weights, best),
         "condition_number": best.condition,
-        "mae": mean_absolute_error(trained, data),
+        "test_mae" if data.test.rows else "train_mae": mean_absolute_error(trained, data),
         **cross_validation(data, trained.names, bias),
     }
     if trained.plan.stable_rate is not None:
@@ -50,10 +50,10 @@ def evaluate(trained: Trained, data: Summary, bias: bool = True) -> dict[str, fl
 
 
 def held_out_scores(line: Line, data: Summary) -> dict[str, float]:
-    """test_mse, test_rmse, test_r2 and mae of any line; empty where no row is held out."""
+    """test_mse, test_rmse, test_r2 and test_mae of any line; empty if no row is held out."""
     if not data.test.rows:
         return {}
-    scores = {**_scores("test", line, data.test), "mae": mean_absolute_error(line, data)}
+    scores = {**_scores("test", line, data.test), "test_mae": mean_absolute_error(line, data)}
     return {name: value for name, value in scores.items() if math.isfinite(value)}
 
 

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 
 from mlflow.entities.model_registry import ModelVersion
 
+from plumbline.config.metrics import COMPARABLE, current_name
+
 PREFIX = "move."
 DELETED = "deleted by hand"
-SCORES = ("test_rmse", "test_mse", "test_r2", "mae")  # tags of a version, as the gate measured
 LONGEST_REASON = 2_000  # of 5,000 characters that a tag of a registered model may have
 
 
@@ -84,7 +85,8 @@ def fingerprint(tags: dict[str, str]) -> str:
 
 def scores_of(version: ModelVersion) -> dict[str, str]:
     """How a version scored on the held-out rows of its time."""
-    return {name: version.tags[name] for name in SCORES if name in version.tags}
+    tags = {current_name(name): value for name, value in version.tags.items()}
+    return {name: tags[name] for name in COMPARABLE if name in tags}
 
 
 def promotion_of(version: ModelVersion) -> Move:

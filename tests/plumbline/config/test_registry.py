@@ -51,10 +51,10 @@ def test_thresholds_are_read_in_order():
         ({"model": "m", "keep": 0}, "registry.keep must be an integer >= 1"),
         ({"model": "m", "min_improvement": 1.0}, "registry.min_improvement must be a number >= 0"),
         ({"model": "m", "require": {"tset_rmse": {"max": 1}}}, "Did you mean registry.require.tes"),
-        ({"model": "m", "require": {"mae": {"mx": 1}}}, "Did you mean registry.require.mae.max?"),
-        ({"model": "m", "require": {"mae": {}}}, "registry.require.mae must be a min, a max or"),
-        ({"model": "m", "require": {"mae": {"min": 2, "max": 1}}}, "registry.require.mae must be"),
-        ({"model": "m", "require": {"mae": {"max": float("nan")}}}, "registry.require.mae.max"),
+        ({"model": "m", "require": {"mae": {"mx": 1}}}, "mean registry.require.test_mae.max?"),
+        ({"model": "m", "require": {"mae": {}}}, "require.test_mae must be a min, a max or"),
+        ({"model": "m", "require": {"mae": {"min": 2, "max": 1}}}, "require.test_mae must be"),
+        ({"model": "m", "require": {"mae": {"max": float("nan")}}}, "registry.require.test_mae.m"),
         ({"model": "m", "require": {"linear_cv_rmse_mean": {"max": 1}}}, "data.folds must be 2 or"),
         ({"model": "m", "require": {"cv_rmse_mean": {"max": 1}}},
          "registry.require.cv_rmse_mean must be linear_cv_rmse_mean (its name now, because it is "
@@ -74,6 +74,16 @@ def test_drift_needs_a_champion_to_compare_with():
     assert "drift must be left out, or registry given" in refusal(drift={"action": "stop"})
     both = config(registry={"model": "m"}, drift={"action": "stop"})
     assert (both.drift.max_shift, both.drift.action) == (0.5, "stop")
+
+
+def test_mae_is_the_former_name_of_test_mae():
+    require = {"mae": {"max": 1}}
+    found = config(registry={"model": "m", "metric": "mae", "require": require}).registry
+    assert found.metric == "test_mae"
+    assert [(name, limit.max) for name, limit in found.limits()] == [("test_mae", 1.0)]
+    both = {"mae": {"max": 1}, "test_mae": {"max": 2}}
+    told = refusal(registry={"model": "m", "require": both})
+    assert "registry.require must be one limit a metric. Got mae twice" in told
 
 
 def test_a_config_that_was_written_down_reads_the_same():

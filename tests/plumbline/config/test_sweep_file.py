@@ -85,6 +85,11 @@ def test_overrides_reach_the_sweep_what_varies_and_the_base(tmp_path: Path) -> N
             {"parameters": RATES, "metric": "test_mse"},
             r"another metric while data\.test_fraction is 0",
         ),
+        ({"parameters": RATES, "metric": "mae"}, r"data\.test_fraction is 0. Got 'test_mae'"),
+        (
+            {"parameters": RATES | {"data.test_fraction": [0.2]}, "metric": "train_mae"},
+            r"another metric while data\.test_fraction is above 0",
+        ),
     ],
 )
 def test_what_is_wrong_in_every_trial_is_refused(

@@ -41,7 +41,7 @@ def test_the_same_predictions_whatever_levels_and_reference_today_has(tmp_path, 
     data, encoding = data_of(tmp_path, cities)
     found = held_out_scores(MODEL.on(data, encoding), data)
     assert found["test_mse"] == pytest.approx(0, abs=1e-20)
-    assert found["mae"] == pytest.approx(0, abs=1e-10)
+    assert found["test_mae"] == pytest.approx(0, abs=1e-10)
 
 
 def test_a_column_that_it_does_not_know_gets_no_weight(tmp_path):

@@ -12,11 +12,16 @@ from plumbline.registry.gate import Champion, Decision, Mean, decide, improvemen
 from plumbline.training.evaluation import held_out_scores
 from tests.plumbline.tools import compressed, random_rows
 
-MEAN = {"test_mse": 4.0, "test_rmse": 2.0, "test_r2": 0.0, "mae": 1.6}
+MEAN = {"test_mse": 4.0, "test_rmse": 2.0, "test_r2": 0.0, "test_mae": 1.6}
 
 
 def scores(rmse: float) -> dict[str, float]:
-    return {"test_mse": rmse**2, "test_rmse": rmse, "test_r2": 1 - rmse**2 / 4, "mae": 0.8 * rmse}
+    return {
+        "test_mse": rmse**2,
+        "test_rmse": rmse,
+        "test_r2": 1 - rmse**2 / 4,
+        "test_mae": 0.8 * rmse,
+    }
 
 
 def ask(
@@ -80,7 +85,7 @@ def test_it_must_beat_the_champion_by_as_much_as_is_asked(rmse, asked, promoted)
     assert "version 3" in found.reason or "champion" in found.reason
 
 
-@pytest.mark.parametrize("metric", ["test_rmse", "test_mse", "test_r2", "mae"])
+@pytest.mark.parametrize("metric", ["test_rmse", "test_mse", "test_r2", "test_mae"])
 def test_better_is_better_in_every_metric(metric):
     assert ask(0.9, 1.0, metric=metric).promoted
     assert not ask(1.1, 1.0, metric=metric).promoted
@@ -115,10 +120,10 @@ def test_a_damaged_champion_lifts_no_other_rule():
     damaged = Champion(3, scores(9.0), "no zip file", damaged=True)
     assert ask(0.1, damaged).promoted
     assert not ask(2.1, damaged).promoted
-    assert not ask(0.1, damaged, require={"mae": {"max": 0.01}}).promoted
+    assert not ask(0.1, damaged, require={"test_mae": {"max": 0.01}}).promoted
 
 
-@pytest.mark.parametrize("metric", ["test_rmse", "test_r2", "mae"])
+@pytest.mark.parametrize("metric", ["test_rmse", "test_r2", "test_mae"])
 def test_scores_within_1e_5_of_each_other_are_equal_whatever_is_asked(metric):
     for asked in (0.0, 1e-9, 0.5):
         found = ask(1 - 3e-6, 1.0, metric=metric, min_improvement=asked)
@@ -144,11 +149,11 @@ def test_without_held_out_rows_nothing_is_compared():
 
 
 def test_improvement_is_a_share_of_the_old_value():
-    assert improvement("mae", 0.9, 1.0) == pytest.approx(0.1)
+    assert improvement("test_mae", 0.9, 1.0) == pytest.approx(0.1)
     assert improvement("test_r2", 0.9, 0.8) == pytest.approx(0.125)
     assert improvement("test_r2", -0.1, -0.2) == pytest.approx(0.5)
-    assert improvement("mae", 0.0, 0.0) == 0.0
-    assert improvement("mae", 1.0, 0.0) == -math.inf
+    assert improvement("test_mae", 0.0, 0.0) == 0.0
+    assert improvement("test_mae", 1.0, 0.0) == -math.inf
     assert improvement("test_r2", 0.1, 0.0) == math.inf
 
 
@@ -160,6 +165,6 @@ def test_predicting_the_mean_scores_what_the_rows_say():
     y, train = rows[held][:, -1], rows[~held][:, -1]
     found = held_out_scores(Mean.of(data), data)
     assert found["test_mse"] == pytest.approx(float((y - train.mean()).square().mean()), rel=1e-9)
-    assert found["mae"] == pytest.approx(float((y - train.mean()).abs().mean()), rel=1e-9)
+    assert found["test_mae"] == pytest.approx(float((y - train.mean()).abs().mean()), rel=1e-9)
     assert found["test_r2"] <= 0
     assert torch.equal(Mean.of(data).weights, torch.zeros(3, dtype=torch.float64))

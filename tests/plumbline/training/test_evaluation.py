@@ -53,7 +53,8 @@ def test_scores_are_those_of_the_rows(bias):
         assert metrics[f"{share}_rmse"] == pytest.approx(math.sqrt(mse), rel=1e-9)
         assert metrics[f"{share}_r2"] == pytest.approx(r2, rel=1e-9)
     mae = float(residuals(trained, ROWS[held]).abs().mean())
-    assert metrics["mae"] == pytest.approx(mae, rel=1e-9)
+    assert metrics["test_mae"] == pytest.approx(mae, rel=1e-9)
+    assert "train_mae" not in metrics
 
 
 @each_bias
@@ -107,7 +108,11 @@ def test_without_folds_there_is_no_cross_validation():
 
 def test_without_held_out_rows_there_are_no_test_scores():
     data = compressed(ROWS)
-    assert not any(name.startswith("test_") for name in evaluate(trained_on(data), data))
+    trained = trained_on(data)
+    metrics = evaluate(trained, data)
+    assert not any(name.startswith("test_") for name in metrics)
+    mae = float(residuals(trained, ROWS).abs().mean())
+    assert metrics["train_mae"] == pytest.approx(mae, rel=1e-9)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
