@@ -59,7 +59,7 @@ def read_arguments(
 
 def run_pipeline(path: str, overrides: Sequence[str]) -> None:
     """Check the input, then run the flow against a Prefect server."""
-    from plumbline.data.preflight import check_inputs
+    from plumbline.data.inputs import check_inputs
 
     prepare_environment()
     config = load(path, overrides)

@@ -56,7 +56,7 @@ def load_scheduled(path: str, overrides: Sequence[str]) -> Config:
 
 def _say_what_would_fail(config: Config) -> None:
     """Data may be mended or still to come, so it does not keep the schedule from starting."""
-    from plumbline.data.preflight import check_inputs
+    from plumbline.data.inputs import check_inputs
 
     try:
         check_inputs(config)

@@ -3,10 +3,11 @@
 from prefect import task
 
 from plumbline.config.schema import SyntheticData, TableData
-from plumbline.data.blocks import Source, Synthetic
+from plumbline.data.blocks import Source
 from plumbline.data.columns import choose_columns
+from plumbline.data.files import choose_files
+from plumbline.data.synthetic import Synthetic
 from plumbline.data.table import Table
-from plumbline.data.window import choose_files
 from tasks.screen import note, warn
 
 

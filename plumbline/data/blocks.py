@@ -1,15 +1,14 @@
 """Blocks of rows: what every source of data yields, whatever it reads or draws."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from hashlib import sha256
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from plumbline.config.schema import SyntheticData
-from plumbline.errors import InputError
+Move = Callable[[Tensor], Tensor]
 
 # Rows a block. Enough that what is done once a block costs little beside the matrix products (so
 # 32 rows a column at least), few enough that a block stays in the last cache.
@@ -80,81 +79,53 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Synthetic:
-    """Generated rows y = X w + b + noise, the same whenever they are asked for.
+def take_columns(rows: Tensor, have: Sequence[str], wanted: Sequence[str]) -> Tensor:
+    """The wanted columns of rows (m, len(have)) in their order, as a copy (m, len(wanted)).
 
-    Attributes:
-        data: the configuration's data section.
+    A column that is not there counts as all zeros: a level that none of the rows has.
     """
+    place = {name: i for i, name in enumerate(have)}
+    taken = torch.zeros(len(rows), len(wanted), dtype=rows.dtype)
+    for i, name in enumerate(wanted):
+        if name in place:
+            taken[:, i] = rows[:, place[name]]
+    return taken
 
-    data: SyntheticData
 
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return ("synthetic",)
+def on_device(blocks: Iterator[Block], device: str) -> Iterator[Block]:
+    """The same blocks with their rows on a device.
 
-    @property
-    def places(self) -> tuple[int, ...]:
-        return (0,)
+    On the CPU they are handed through. For an accelerator a thread reads one block ahead, copies it
+    into pinned memory and on, by a stream of its own; so a block may be kept while the next comes.
+    """
+    if device == "cpu":
+        yield from blocks
+        return
+    kind = getattr(torch, torch.device(device).type)
+    side = kind.Stream(device)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """x and y, or x1, x2, ... and y."""
-        width = self.data.width
-        return (*(["x"] if width == 1 else [f"x{i + 1}" for i in range(width)]), "y")
+    def move(rows: Tensor) -> Tensor:
+        pinned = rows.clone().pin_memory()
+        with kind.stream(side):
+            there = pinned.to(device, non_blocking=True)
+        side.synchronize()
+        return there
 
-    @property
-    def weights(self) -> Tensor:
-        """The true weights: (d,) float64."""
-        if self.data.weights is not None:
-            return torch.tensor(self.data.weights, dtype=torch.float64)
-        return torch.randn(self.data.width, generator=self._random(-1), dtype=torch.float64)
+    for block in one_ahead(blocks, move):
+        # made by the side stream, used by this one: the allocator must know of both
+        block.rows.record_stream(kind.current_stream(device))
+        yield block
 
-    def blocks(self, part: str) -> Iterator[Block]:
-        total = self.data.rows or len(self.data.x or ())
-        step = block_rows(self.data.width + 2)
-        for first in range(0, total, step):
-            yield self._block(first, min(step, total - first))
 
-    def digest(self, part: str) -> str:
-        """SHA-256 over the rows, which are drawn once more for it."""
-        hashed = sha256()
-        for block in self.blocks(part):
-            hashed.update(block.rows.numpy())
-        return hashed.hexdigest()
+def one_ahead(blocks: Iterator[Block], move: Move) -> Iterator[Block]:
+    """Blocks with their rows moved, by a thread that is one block ahead of the consumer."""
 
-    def only(self, parts: Sequence[str]) -> "Synthetic":
-        """All: there is one part."""
-        return self
+    def fetch() -> Block | None:
+        block = next(blocks, None)
+        return block and replace(block, rows=move(block.rows))
 
-    @property
-    def label(self) -> str:
-        return "generated rows"
-
-    def _block(self, first: int, rows: int) -> Block:
-        random = self._random(first)
-        x = self._inputs(first, rows, random)
-        y = x @ self.weights + self.data.bias
-        if self.data.noise:
-            y += self.data.noise * torch.randn(rows, generator=random, dtype=torch.float64)
-        if not y.isfinite().all():
-            raise InputError(
-                "data must give finite rows. Got y beyond 1e308: lower data.weights, "
-                "data.x or data.noise."
-            )
-        columns = torch.cat([torch.ones(rows, 1, dtype=torch.float64), x, y[:, None]], dim=1)
-        return Block(self.names, columns.mT.contiguous(), first)
-
-    def _inputs(self, first: int, rows: int, random: torch.Generator) -> Tensor:
-        if self.data.x is not None:
-            given = torch.tensor(self.data.x[first : first + rows], dtype=torch.float64)
-            return given.reshape(rows, self.data.width)
-        low, high = self.data.x_range
-        drawn = torch.rand(rows, self.data.width, generator=random, dtype=torch.float64)
-        return low + (high - low) * drawn
-
-    def _random(self, stream: int) -> torch.Generator:
-        """A generator of its own for each block, so that blocks can be drawn in any order."""
-        mixed = (self.data.seed * 0x9E3779B97F4A7C15 + (stream + 2) * 0xBF58476D1CE4E5B9) % 2**63
-        return torch.Generator().manual_seed(mixed)
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(fetch)
+        while (block := coming.result()) is not None:
+            coming = reader.submit(fetch)
+            yield block

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from plumbline.config.schema import Split
-from plumbline.data.ahead import on_device
-from plumbline.data.blocks import Block, Source
+from plumbline.data.blocks import Block, Source, on_device
 from plumbline.data.split import block_hashes, held_out
 from plumbline.linear.factor import Factor, fold
 from plumbline.linear.sample import SAMPLE_ROWS, Sample, merge_samples

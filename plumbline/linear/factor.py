@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plumbline.data.names import take_columns
+from plumbline.data.blocks import take_columns
 
 # S = I + YᵀY is at least I, so its trace bounds its condition number. Up to here Cholesky loses
 # at most two of sixteen digits; above it Householder folds the block. Blocks of one size and one

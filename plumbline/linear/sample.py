@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from plumbline.data.names import take_columns
+from plumbline.data.blocks import take_columns
 from plumbline.linear.factor import decode, encode
 
 SAMPLE_ROWS = 1_000

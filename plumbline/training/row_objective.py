@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plumbline.config.schema import Config, Split, Training
-from plumbline.data.blocks import Source
-from plumbline.data.names import take_columns
+from plumbline.data.blocks import Source, take_columns
 from plumbline.data.split import held_out
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.problem import Units

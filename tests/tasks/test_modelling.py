@@ -3,7 +3,7 @@
 import pytest
 
 from plumbline.config.schema import Config
-from plumbline.data.blocks import Synthetic
+from plumbline.data.synthetic import Synthetic
 from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine

@@ -7,8 +7,7 @@ import torch
 
 from plumbline.config.loading import validated
 from plumbline.config.retraining import Window
-from plumbline.data.files import DataFile
-from plumbline.data.window import in_window
+from plumbline.data.files import DataFile, in_window
 from plumbline.errors import InputError
 from plumbline.linear.factor import merge
 from plumbline.linear.least_squares import least_squares, squared_error

@@ -8,8 +8,8 @@ from torch import nn
 
 from plumbline.config.loading import load
 from plumbline.config.schema import Split, Training
-from plumbline.data.blocks import Synthetic
 from plumbline.data.encoding import Encoding
+from plumbline.data.synthetic import Synthetic
 from plumbline.errors import InputError, TrainingDivergedError
 from plumbline.linear.factor import merge
 from plumbline.linear.least_squares import least_squares

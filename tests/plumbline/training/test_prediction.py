@@ -6,7 +6,7 @@ import torch
 from plumbline.config.loading import validated
 from plumbline.config.schema import Training
 from plumbline.data.encoding import Encoding
-from plumbline.data.preflight import check_inputs
+from plumbline.data.inputs import check_inputs
 from plumbline.errors import InputError
 from plumbline.training.loop import Trained, make_plan
 from plumbline.training.prediction import predict

@@ -3,7 +3,7 @@
 import pytest
 
 from plumbline.config.loading import validated
-from plumbline.data.preflight import check_inputs
+from plumbline.data.inputs import check_inputs
 from plumbline.errors import InputError
 
 
