@@ -9,11 +9,11 @@ RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
 # What people give reaches a command through the environment, as it stands: neither make nor a shell
-# reads it. flows/make.py makes arguments of it. An exported variable counts too, as make has it.
+# reads it. flows/support/make.py makes arguments of it. An exported variable counts too.
 GIVEN := CONFIG SET INPUT OUTPUT MODEL KEEP ON_MISSING POOL EXPERIMENT RUNS OUT TO FOLDER SIZE GROUPS
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 export $(GIVEN)
-CALL  := exec $(RUN) -m flows.make
+CALL  := exec $(RUN) -m flows.support.make
 
 ADDABLE := cluster servers servers-test
 ADDED   = $(patsubst $(VENV)/.installed-%,%,$(wildcard $(VENV)/.installed-*))
@@ -53,7 +53,7 @@ schedule: $(STAMP) ## retrain on a schedule until stopped: CONFIG=configs/retrai
 	@$(CALL) flows.schedule CONFIG:-configs/retraining.yaml SET...
 
 predict: $(STAMP) ## predict rows of a file: INPUT=rows.csv OUTPUT=out.csv [MODEL=models:/NAME@champion] [KEEP=id] [ON_MISSING=null]
-	@$(CALL) flows.prediction INPUT OUTPUT --model=MODEL --keep=KEEP --on-missing=ON_MISSING
+	@$(CALL) flows.predict INPUT OUTPUT --model=MODEL --keep=KEEP --on-missing=ON_MISSING
 
 deploy: $(STAMP) ## hand a schedule to a Prefect work pool: POOL=name CONFIG=configs/retraining.yaml
 	@$(CALL) flows.deploy POOL CONFIG:-configs/retraining.yaml SET...
@@ -62,7 +62,7 @@ compare: $(STAMP) ## what differs between runs, and what it did: [EXPERIMENT=nam
 	@$(CALL) flows.compare --experiment=EXPERIMENT --runs=RUNS... --out=OUT
 
 serve-model: $(STAMP) ## answer REST requests on 127.0.0.1, until Ctrl-C: [MODEL=models:/NAME@champion]
-	@$(CALL) flows.serving --model=MODEL
+	@$(CALL) flows.serve --model=MODEL
 
 history: $(STAMP) ## which version of a registered model was live when, and why: MODEL=name
 	@$(CALL) flows.history MODEL

@@ -46,8 +46,8 @@ def trial(folder: Path) -> dict[str, float]:
     for file in files:
         shutil.copy(file, data)
 
-    from flows.environment import prepare_environment
-    from flows.server import prefect_server
+    from flows.support.environment import prepare_environment
+    from flows.support.server import prefect_server
 
     prepare_environment()
     with prefect_server():

@@ -172,9 +172,9 @@ def task_runs(runner: str) -> Costs:
     """Processor seconds of one task run that does nothing, here and in Prefect's server."""
     from contextlib import ExitStack
 
-    from flows.cluster import cluster, connected_to, on_cluster
-    from flows.environment import prepare_environment
-    from flows.server import prefect_server
+    from flows.support.environment import prepare_environment
+    from flows.support.ray import cluster, connected_to, on_cluster
+    from flows.support.server import prefect_server
     from plumbline.config.runner import RunsOn
 
     prepare_environment()
@@ -209,7 +209,7 @@ def _server_time() -> float:
         with contextlib.suppress(OSError):
             state = (entry / "stat").read_text().rpartition(")")[2].split()
             started_here = int(state[1]) == os.getpid()
-            if started_here and b"flows.server" in (entry / "cmdline").read_bytes():
+            if started_here and b"flows.support.server" in (entry / "cmdline").read_bytes():
                 return sum(map(int, state[11:13])) / os.sysconf("SC_CLK_TCK")
     raise RuntimeError("this process started no Prefect server")
 

@@ -10,8 +10,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flows.command import leave, run_command
-from flows.environment import PREFECT_HOME, ROOT
+from flows.support.command import leave, run_command
+from flows.support.environment import PREFECT_HOME, ROOT
 from plumbline.errors import InputError
 
 RECORDED = {

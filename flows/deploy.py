@@ -8,10 +8,10 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from flows.command import leave, run_command
-from flows.environment import prepare_environment
 from flows.schedule import deployment_name, load_scheduled
-from flows.server import prefect_server
+from flows.support.command import leave, run_command
+from flows.support.environment import prepare_environment
+from flows.support.server import prefect_server
 from plumbline.errors import InputError, refuse
 
 
@@ -45,7 +45,7 @@ def hand_over(pool: str, path: str, overrides: Sequence[str]) -> None:
         from prefect.client.orchestration import get_client
         from prefect.exceptions import ObjectNotFound
 
-        from flows.deployment import deploy
+        from flows.support.deployment import deploy
 
         with get_client(sync_client=True) as client:
             try:

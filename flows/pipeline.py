@@ -10,10 +10,10 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.cluster import check_runner, cluster, connected_to
-from flows.command import leave, run_command
-from flows.environment import prepare_environment
-from flows.server import prefect_server
+from flows.support.command import leave, run_command
+from flows.support.environment import prepare_environment
+from flows.support.ray import check_runner, cluster, connected_to
+from flows.support.server import prefect_server
 from plumbline.config.loading import load
 from plumbline.config.reference import as_text
 from plumbline.config.schema import Config

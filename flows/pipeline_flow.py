@@ -7,7 +7,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.cluster import on_cluster
+from flows.support.ray import on_cluster
 from plumbline.config.schema import Config
 from plumbline.training.device import device_of
 from plumbline.training.result import Result

@@ -7,10 +7,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.command import leave, run_command
-from flows.environment import prepare_environment
 from flows.pipeline import import_the_slow_parts
-from flows.server import prefect_server
+from flows.support.command import leave, run_command
+from flows.support.environment import prepare_environment
+from flows.support.server import prefect_server
 from plumbline.errors import refuse
 
 

@@ -18,8 +18,8 @@ import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flows.command import FAILED, leave, run_command
-from flows.environment import prepare_environment
+from flows.support.command import FAILED, leave, run_command
+from flows.support.environment import prepare_environment
 from tasks.screen import note
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _retrain_by_worker() -> None:
-    from flows.deployment import notify_in
+    from flows.support.deployment import notify_in
 
     notify = notify_in(*sys.argv[1:])
     retrain(UUID(os.environ[BY_WORKER]), notify, by_worker=True)
@@ -60,9 +60,9 @@ def retrain(flow_run_id: UUID, notify: dict[str, Any] | None, by_worker: bool = 
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow
 
-    from flows.cluster import check_runner, cluster, connected_to, on_cluster
-    from flows.deployment import model_of, skip
     from flows.pipeline_flow import pipeline, say_where
+    from flows.support.deployment import model_of, skip
+    from flows.support.ray import check_runner, cluster, connected_to, on_cluster
     from plumbline.config.runner import RunsOn
     from tasks.lease import lease, only_retraining, settle
 

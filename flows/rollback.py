@@ -4,8 +4,8 @@ import argparse
 import getpass
 from collections.abc import Sequence
 
-from flows.command import leave, run_command
-from flows.environment import prepare_environment
+from flows.support.command import leave, run_command
+from flows.support.environment import prepare_environment
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from flows.command import leave, run_command
-from flows.environment import prepare_environment
 from flows.pipeline import read_arguments
-from flows.standing_server import StandingServer
+from flows.support.command import leave, run_command
+from flows.support.environment import prepare_environment
+from flows.support.persistent_server import PersistentServer
 from plumbline.config.loading import load
 from plumbline.config.schema import Config
 from plumbline.errors import InputError, refuse
@@ -22,7 +22,7 @@ from tasks.screen import note
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import Deployment
 
-    from flows.scheduler import Scheduler
+    from flows.support.scheduler import Scheduler
 
 STEP_SECONDS = 1.0
 SETTLE_SECONDS = 1.5
@@ -67,7 +67,7 @@ def _say_what_would_fail(config: Config) -> None:
 @contextlib.contextmanager
 def _serving(
     config: Config,
-) -> Iterator[tuple[StandingServer, "Scheduler", Callable[[], None]]]:
+) -> Iterator[tuple[PersistentServer, "Scheduler", Callable[[], None]]]:
     """A server that knows the deployment, and a scheduler for it; both stop with the body.
 
     Beside them, what raises OSError once nothing keeps a second scheduler away.
@@ -76,12 +76,12 @@ def _serving(
         name = deployment_name(config)
         refusal = f"'{name}' is scheduled by another process already. Stop that one first."
         check = ending.enter_context(exclusive(f"schedule-{name}", refusal))
-        server = StandingServer(meanwhile=_import_the_slow_parts)
+        server = PersistentServer(meanwhile=_import_the_slow_parts)
         ending.callback(server.end)
         from prefect.client.orchestration import get_client
 
-        from flows.deployment import deploy
-        from flows.scheduler import Scheduler
+        from flows.support.deployment import deploy
+        from flows.support.scheduler import Scheduler
         from tasks.tracking.run import open_store, quiet
         from tasks.tracking.store import check_store
 
@@ -101,8 +101,8 @@ def _import_the_slow_parts() -> None:
     import tasks.tracking.run  # noqa: F401
 
 
-def _introduce(config: Config, deployment: "Deployment", server: StandingServer) -> None:
-    from flows.deployment import is_paused
+def _introduce(config: Config, deployment: "Deployment", server: PersistentServer) -> None:
+    from flows.support.deployment import is_paused
 
     times = config.schedule
     when = f"every {times.every:g} seconds" if times.every else f"{times.cron} {times.timezone}"
@@ -125,7 +125,7 @@ def deployment_name(config: Config) -> str:
 
 
 def _keep_stepping(
-    server: StandingServer, scheduler: "Scheduler", check: Callable[[], None]
+    server: PersistentServer, scheduler: "Scheduler", check: Callable[[], None]
 ) -> None:
     """Step until interrupted; what may pass (a server that is away) is said once and waited for."""
     said = ""

@@ -5,11 +5,11 @@ This file is the command; the flow is in flows/sweep_flow.py.
 
 from collections.abc import Sequence
 
-from flows.cluster import check_runner, cluster, connected_to
-from flows.command import leave, run_command
-from flows.environment import prepare_environment
 from flows.pipeline import import_the_slow_parts, read_arguments
-from flows.server import prefect_server
+from flows.support.command import leave, run_command
+from flows.support.environment import prepare_environment
+from flows.support.ray import check_runner, cluster, connected_to
+from flows.support.server import prefect_server
 from plumbline.config.reference import as_text
 
 

@@ -5,7 +5,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.cluster import on_cluster
+from flows.support.ray import on_cluster
 from plumbline.config.sweep import Sweep
 from tasks.cluster import cores
 from tasks.lease import held_lease, lease, settle

@@ -5,10 +5,10 @@ import subprocess
 import sys
 import time
 
-from flows.command import leave, run_command
-from flows.companion import start_companion
-from flows.environment import prepare_environment
-from flows.server import (
+from flows.support.command import leave, run_command
+from flows.support.companion import start_companion
+from flows.support.environment import prepare_environment
+from flows.support.server import (
     FAREWELL,
     START_SECONDS,
     UI_PORT,
@@ -67,7 +67,7 @@ def _mlflow_ui(started: list[subprocess.Popen]) -> str:
     if store.startswith("http"):
         return store
     port = free_port(MLFLOW_PORT)
-    started.append(start_companion(sys.executable, "-m", "flows.guard", str(port)))
+    started.append(start_companion(sys.executable, "-m", "flows.support.guard", str(port)))
     return f"http://127.0.0.1:{port}"
 
 

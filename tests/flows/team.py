@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
 
-from flows.server import free_port
+from flows.support.server import free_port
 from tests.flows.conftest import OURS, ROOT, Done, Workspace, eventually
 from tests.plumbline.object_store import missing, object_store
 

@@ -20,7 +20,7 @@ def test_predict_takes_columns_by_name_and_passes_others_through(
     rows, output = tmp_path / "rows.csv", tmp_path / "out.csv"
     rows.write_text("id,x\na,5.0\nb,1.0\n")
     uri = f"runs:/{tutorial[1].info.run_id}/model"
-    done = workspace.run("flows.prediction", str(rows), str(output), "--model", uri, "--keep", "id")
+    done = workspace.run("flows.predict", str(rows), str(output), "--model", uri, "--keep", "id")
     assert done.status == 0, done.err
     with output.open() as lines:
         found = list(csv.DictReader(lines))
@@ -34,7 +34,7 @@ def test_predict_refuses_a_missing_column_and_leaves_no_output(
     rows, output = tmp_path / "rows.csv", tmp_path / "out.csv"
     rows.write_text("z\n5.0\n")
     uri = f"runs:/{tutorial[1].info.run_id}/model"
-    done = workspace.run("flows.prediction", str(rows), str(output), "--model", uri)
+    done = workspace.run("flows.predict", str(rows), str(output), "--model", uri)
     assert done.status == 2
     assert "has no column 'x'" in done.err
     assert list(tmp_path.iterdir()) == [rows]
@@ -46,7 +46,7 @@ def test_predict_leaves_what_cannot_be_predicted_empty_where_it_is_asked_to(
     rows, output = tmp_path / "rows.csv", tmp_path / "out.csv"
     rows.write_text("id,x\na,5.0\nb,\nc,inf\n")
     uri = f"runs:/{tutorial[1].info.run_id}/model"
-    command = ("flows.prediction", str(rows), str(output), "--model", uri)
+    command = ("flows.predict", str(rows), str(output), "--model", uri)
     done = workspace.run(*command)
     assert (done.status, len(done.err.splitlines()), output.exists()) == (2, 1, False)
     done = workspace.run(*command, "--on-missing", "null")
@@ -59,7 +59,7 @@ def test_predict_leaves_what_cannot_be_predicted_empty_where_it_is_asked_to(
 def test_predict_does_not_write_over_its_input(workspace: Workspace, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     rows.write_text("x\n5.0\n")
-    done = workspace.run("flows.prediction", str(rows), str(rows))
+    done = workspace.run("flows.predict", str(rows), str(rows))
     assert (done.status, len(done.err.splitlines())) == (2, 1)
     assert rows.read_text() == "x\n5.0\n"
 

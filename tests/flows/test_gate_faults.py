@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from flows.server import free_port
+from flows.support.server import free_port
 from tests.flows.conftest import Done, Workspace, cloned, eventually
 
 pytestmark = pytest.mark.slow

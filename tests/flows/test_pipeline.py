@@ -222,7 +222,7 @@ def test_a_table_as_pandas_and_spreadsheets_write_it_is_trained_and_predicted(
     assert "column 'one' is left out: its one level 'only' tells nothing" in done.out
     assert "determined exactly (R² = 1 to 12 digits) by seven: a leak?" in done.out
     output = tmp_path / "out.csv"
-    done = workspace.run("flows.prediction", str(tmp_path / "new.csv.gz"), str(output))
+    done = workspace.run("flows.predict", str(tmp_path / "new.csv.gz"), str(output))
     assert done.status == 0, done.err
     found = [float(line) for line in output.read_text().split()[1:]]
     assert found == pytest.approx([row[-1] for row in rows])

@@ -92,7 +92,7 @@ def test_predict_takes_the_champion_and_refuses_one_that_is_not_there(
 ) -> None:
     rows, output = tmp_path / "rows.csv", tmp_path / "out.csv"
     rows.write_text("x\n500\n")
-    command = ("flows.prediction", str(rows), str(output), "--model")
+    command = ("flows.predict", str(rows), str(output), "--model")
     assert workspace.run(*command, "models:/ozone@champion").status == 0
     assert float(output.read_text().splitlines()[1]) == pytest.approx(500.9, abs=0.1)
     for uri in ("models:/ozone@chmpion", "models:/ozne@champion"):
@@ -118,7 +118,7 @@ def test_the_champion_is_served_its_curl_line_works_and_wrong_rows_get_a_4xx(
     retrained: tuple[Done, Done],
     started: Callable[..., subprocess.Popen],
 ) -> None:
-    process = started("flows.serving")
+    process = started("flows.serve")
     lines = [process.stdout.readline() for _ in range(3)]
     address = re.search(r"http://127\.0\.0\.1:\d+", lines[0]).group()
     assert lines[0].startswith("models:/ozone@champion is served at")
@@ -153,5 +153,5 @@ def test_the_champion_is_served_its_curl_line_works_and_wrong_rows_get_a_4xx(
 
 
 def test_serving_what_is_not_there_is_refused(workspace: Workspace) -> None:
-    done = workspace.run("flows.serving", "--model", "models:/none@champion")
+    done = workspace.run("flows.serve", "--model", "models:/none@champion")
     assert (done.status, done.out, len(done.err.splitlines())) == (2, "", 1)

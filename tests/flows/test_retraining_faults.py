@@ -17,7 +17,7 @@ import pyarrow.csv as pacsv
 import pytest
 from mlflow import MlflowClient
 
-from flows.server import free_port
+from flows.support.server import free_port
 from tests.flows.conftest import Workspace, eventually
 
 pytestmark = pytest.mark.slow

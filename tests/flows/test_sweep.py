@@ -79,7 +79,7 @@ def test_each_trial_has_its_full_record_under_the_name_of_what_varies(swept, wor
 
 def test_predict_takes_the_newest_model_of_a_sweep_too(swept, workspace) -> None:
     (workspace.root / "new.csv").write_text("a,b\n1,0\n")
-    done = workspace.run("flows.prediction", "new.csv", "new-out.csv")
+    done = workspace.run("flows.predict", "new.csv", "new-out.csv")
     assert done.status == 0, done.err
     _, _, trials = swept
     assert trials[6].info.run_id in done.out

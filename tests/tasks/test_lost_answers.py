@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import pytest
 from mlflow import MlflowClient
 
-from flows.server import free_port
+from flows.support.server import free_port
 from plumbline.config.schema import Config
 from tasks.tracking.models import load_fitted
 from tasks.tracking.portrait import load_portrait

@@ -11,7 +11,7 @@ import torch
 from mlflow import MlflowClient
 from torch import nn
 
-from flows.server import free_port
+from flows.support.server import free_port
 from plumbline.config.schema import Config
 from plumbline.data.encoding import Encoding
 from plumbline.errors import InputError

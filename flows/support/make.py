@@ -1,4 +1,4 @@
-"""Start a command with the variables that make was given: `python -m flows.make MODULE WORD ...`
+"""Start a command with make's variables: `python -m flows.support.make MODULE WORD ...`
 
 A word names a variable, whose value becomes one argument as it stands: NAME, or NAME:-DEFAULT.
 `NAME...` becomes the words that a shell would read in it, and `--option=NAME` is left out where the

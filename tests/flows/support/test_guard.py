@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from flows.guard import is_own
+from flows.support.guard import is_own
 from tests.flows.conftest import Workspace
 
 OWN = [{}, {"Origin": "http://127.0.0.1:{port}"}, {"Host": "localhost:{port}"},
@@ -34,8 +34,8 @@ ASKED = ["/api/deployments/filter", "/api/flows/", "/ajax-api/2.0/mlflow/experim
          "/api/2.0/mlflow/experiments/search", "/graphql", "/v1/traces", "/"]  # fmt: skip
 COMMAND = """
 import os, sys
-from flows.environment import prepare_environment
-from flows.server import prefect_server
+from flows.support.environment import prepare_environment
+from flows.support.server import prefect_server
 prepare_environment()
 with prefect_server():
     print(os.environ["PREFECT_API_URL"].split(":")[2].removesuffix("/api"), flush=True)

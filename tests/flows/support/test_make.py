@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.make import arguments
+from flows.support.make import arguments
 from plumbline.errors import InputError
 from tests.flows.conftest import ROOT
 
@@ -48,8 +48,8 @@ def test_a_hostile_value_is_refused_and_nothing_of_it_is_run(
     folder: Path, target: str, by: str
 ) -> None:
     (folder / "flows").unlink()  # the words end where a command would begin
-    (folder / "flows").mkdir()
-    shutil.copy(ROOT / "flows" / "make.py", folder / "flows")
+    (folder / "flows" / "support").mkdir(parents=True)
+    shutil.copy(ROOT / "flows" / "support" / "make.py", folder / "flows" / "support")
     values = dict.fromkeys(GIVEN, HOSTILE)
     if by == "environment":
         done = make(folder, target, **values)

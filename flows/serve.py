@@ -1,6 +1,6 @@
 """make serve-model: REST prediction by MLflow's own server, until Ctrl-C.
 
-`python -m flows.serving [--model URI]`
+`python -m flows.serve [--model URI]`
 """
 
 import argparse
@@ -10,10 +10,10 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from flows.command import leave, run_command
-from flows.environment import prepare_environment
-from flows.guard import Guard
-from flows.server import listen
+from flows.support.command import leave, run_command
+from flows.support.environment import prepare_environment
+from flows.support.guard import Guard
+from flows.support.server import listen
 
 PORT = 5001
 PATIENCE_SECONDS = 5
@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 5
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m flows.serving",
+        prog="python -m flows.serve",
         description="Serve a stored model over REST on 127.0.0.1.",
     )
     parser.add_argument(

@@ -16,10 +16,10 @@ from prefect.client.schemas import FlowRun
 from prefect.client.schemas.objects import Deployment
 from prefect.states import Cancelled, Crashed
 
-from flows.deployment import model_of, skip
-from flows.environment import ROOT
 from flows.retraining import PATIENCE_SECONDS
-from flows.standing_server import StandingServer
+from flows.support.deployment import model_of, skip
+from flows.support.environment import ROOT
+from flows.support.persistent_server import PersistentServer
 from tasks.lease import REASON, only_retraining, settle
 from tasks.notifying import tell
 
@@ -36,7 +36,7 @@ class Retraining:
     cancelled: bool = False
 
     @classmethod
-    def start(cls, flow_run_id: UUID, server: StandingServer, notify: Any) -> "Retraining":
+    def start(cls, flow_run_id: UUID, server: PersistentServer, notify: Any) -> "Retraining":
         """Start a process that ends when this one does; it is told whom to notify."""
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.retraining", "--scheduled", str(flow_run_id)],
@@ -81,7 +81,7 @@ class Scheduler:
         self,
         client: SyncPrefectClient,
         deployment: Deployment,
-        server: StandingServer,
+        server: PersistentServer,
         notify: dict[str, Any] | None,
     ) -> None:
         self._client, self._deployment, self._server = client, deployment, server

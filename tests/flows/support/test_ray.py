@@ -19,7 +19,7 @@ import pytest
 import yaml
 from mlflow import artifacts
 
-from flows.cluster import check_runner
+from flows.support.ray import check_runner
 from plumbline.config.runner import RunsOn
 from plumbline.errors import InputError
 from tests.flows.conftest import ROOT, Workspace, eventually
@@ -85,7 +85,7 @@ def recorded(workspace: Workspace) -> dict[str, object]:
 def cluster(nodes: int, **environment: str) -> Iterator[dict]:
     """Several nodes with a raylet each: their address and process ids."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.flows.ray_cluster", str(nodes)],
+        [sys.executable, "-m", "tests.flows.support.ray_cluster", str(nodes)],
         cwd=ROOT,
         env=os.environ | ALONE | environment,
         stdin=subprocess.PIPE,

@@ -1,7 +1,7 @@
 """A Ray cluster of several nodes on this machine, each with a raylet of its own, as a process.
 
-`python -m tests.flows.ray_cluster NODES` prints the address and the raylets' process ids, the
-head's first, as JSON; it ends when its standard input closes.
+`python -m tests.flows.support.ray_cluster NODES` prints the address and the raylets' process ids,
+the head's first, as JSON; it ends when its standard input closes.
 """
 
 import json

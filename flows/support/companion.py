@@ -1,4 +1,4 @@
-"""A process that ends with the one that started it: `python -m flows.companion COMMAND ...`.
+"""A process that ends with its starter: `python -m flows.support.companion COMMAND ...`.
 
 It runs the command until its standard input closes, which the operating system does when the
 starter ends, in whatever way; then it ends the command's whole process group.
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 
-from flows.environment import ROOT
+from flows.support.environment import ROOT
 
 PATIENCE_SECONDS = 5
 
@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 5
 def start_companion(*command: str) -> subprocess.Popen:
     """Start a command that ends when this process does, or when the returned stdin is closed."""
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.companion", *command],
+        [sys.executable, "-m", "flows.support.companion", *command],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 """A guard around our own web servers: they answer this machine's programs and their own pages.
 
-`python -m flows.guard PORT` is MLflow's user interface behind it.
+`python -m flows.support.guard PORT` is MLflow's user interface behind it.
 
 They listen on 127.0.0.1, but a browser lets any web page send requests there: as a plain POST,
 which a server carries out whatever its CORS settings say, or under a name of the page's own that is

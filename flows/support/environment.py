@@ -9,7 +9,7 @@ from pathlib import Path
 from plumbline.config.uris import without_login
 from plumbline.errors import InputError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PREFECT_HOME = ROOT / ".prefect"
 SERVER_LOGIN = "PREFECT_SERVER_API_AUTH_STRING"  # what a Prefect server of ours asks for, if set
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from flows.environment import ROOT
+from flows.support.environment import ROOT
 from plumbline.errors import AllTrialsFailedError, InputError, TrainingDivergedError
 from tasks.databases import FULL
 

@@ -1,10 +1,10 @@
-"""make predict: predict every row of a file. `python -m flows.prediction INPUT OUTPUT`"""
+"""make predict: predict every row of a file. `python -m flows.predict INPUT OUTPUT`"""
 
 import argparse
 from collections.abc import Sequence
 
-from flows.command import leave, run_command
-from flows.environment import prepare_environment
+from flows.support.command import leave, run_command
+from flows.support.environment import prepare_environment
 from plumbline.data.files import find_files
 from plumbline.errors import refuse
 from plumbline.training.output import check_output
@@ -13,7 +13,7 @@ from plumbline.training.output import check_output
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m flows.prediction",
+        prog="python -m flows.predict",
         description="Predict every row of CSV or Parquet files with a stored model.",
     )
     parser.add_argument("input", help="a file, a folder or a glob; columns by name, in any order")

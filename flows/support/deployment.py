@@ -20,8 +20,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled
 from pydantic import ValidationError
 
-from flows.environment import ROOT
 from flows.pipeline_flow import pipeline
+from flows.support.environment import ROOT
 from plumbline.config.loading import read_yaml, validated
 from plumbline.config.retraining import Notify, Schedule
 from plumbline.config.schema import Config

@@ -1,10 +1,10 @@
 """A Prefect server for the length of one command.
 
-`python -m flows.server SOCKET [scheduling | ui]` is the server's process; SOCKET is the number of
-the listening socket that it inherits. It lives as long as its standard input is open: when the
-command that started it ends, in whatever way, the server sets right what the command left behind
-and ends, too. So nothing stays in the background, not even after kill -9. A scheduling one also
-creates the runs that are due; it and `ui` have the user interface.
+`python -m flows.support.server SOCKET [scheduling | ui]` is the server's process; SOCKET is the
+number of the listening socket that it inherits. It lives as long as its standard input is open:
+when the command that started it ends, in whatever way, the server sets right what the command left
+behind and ends, too. So nothing stays in the background, not even after kill -9. A scheduling one
+also creates the runs that are due; it and `ui` have the user interface.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from flows.environment import ROOT
+from flows.support.environment import ROOT
 from tasks.databases import meaning
 from tasks.lease import exclusive
 
@@ -125,7 +125,7 @@ def _spawn(listener: int, *options: str) -> subprocess.Popen:
     with _log_file().open("a") as log:
         fcntl.flock(log, fcntl.LOCK_SH)  # until the server ends: clean-history looks
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.server", str(listener), *options],
+            [sys.executable, "-m", "flows.support.server", str(listener), *options],
             cwd=ROOT,
             pass_fds=(listener,),
             # it sets right what it can and holds nobody up: MLflow's server may be away
@@ -206,7 +206,7 @@ def serve(listener: socket.socket, kind: str = "") -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
-    from flows.guard import Guard
+    from flows.support.guard import Guard
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager

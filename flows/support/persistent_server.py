@@ -5,13 +5,20 @@ import socket
 import subprocess
 from collections.abc import Callable
 
-from flows.server import FAREWELL, UI_PORT, listen, send_what_waits, start_server, wait_for_given
+from flows.support.server import (
+    FAREWELL,
+    UI_PORT,
+    listen,
+    send_what_waits,
+    start_server,
+    wait_for_given,
+)
 from tasks.screen import note
 
 END_SECONDS = 2.5
 
 
-class StandingServer:
+class PersistentServer:
     """The server that PREFECT_API_URL names, else one of our own that is started again if it ends.
 
     Its database is the one of all commands, so history, schedules and pauses outlive it. It ends

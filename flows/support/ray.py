@@ -19,9 +19,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from flows.companion import start_companion
-from flows.environment import DEFAULTS, ROOT
-from flows.server import free_port
+from flows.support.companion import start_companion
+from flows.support.environment import DEFAULTS, ROOT
+from flows.support.server import free_port
 from plumbline.config.runner import RunsOn
 from plumbline.errors import InputError
 from tasks.cluster import FOLDER, begin, connected

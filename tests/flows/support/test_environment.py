@@ -12,7 +12,7 @@ from tests.flows.conftest import ROOT
 
 PREPARED = """
 import json, os
-from flows.environment import prepare_environment
+from flows.support.environment import prepare_environment
 prepare_environment()
 print(json.dumps(dict(os.environ)))
 """
@@ -67,12 +67,13 @@ def test_closed_standard_streams_are_the_null_device(tmp_path: Path) -> None:
     assert out.read_text() == f"{['/dev/null'] * 3} 3 0 None"
 
 
-COMMANDS = sorted(path.stem for path in (ROOT / "flows").glob("*.py") if is_command(path))
+PATHS = sorted(path for path in (ROOT / "flows").rglob("*.py") if is_command(path))
+COMMANDS = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in PATHS]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_is_imported_before_what_reads_the_environment(name: str) -> None:
     """prefect and mlflow take their settings when they are imported, which is before they are set
     if a command's module imports them."""
-    asked = f"import sys, flows.{name}; print({{'prefect', 'mlflow', 'torch'}} & set(sys.modules))"
+    asked = f"import sys, {name}; print({{'prefect', 'mlflow', 'torch'}} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", asked], cwd=ROOT) == b"set()\n"
