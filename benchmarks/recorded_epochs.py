@@ -24,7 +24,7 @@ from plumbline.linear.summary import combine  # noqa: E402
 from plumbline.training import loop as training  # noqa: E402
 from tasks.screen import print_epoch  # noqa: E402
 from tasks.tracking.losses import LossLog  # noqa: E402
-from tasks.tracking.run import quiet  # noqa: E402
+from tasks.tracking.run import silence_libraries  # noqa: E402
 
 WARM = 2
 
@@ -33,7 +33,7 @@ class Ours:
     """Plumbline's training of the tutorial, recorded or not."""
 
     def __init__(self) -> None:
-        quiet()
+        silence_libraries()
         self.config = load(str(ROOT / "configs" / "tutorial.yaml"), [])
         self.rows = combine([compress(Synthetic(self.config.data), "synthetic", self.config.data)])
         self.client = MlflowClient()

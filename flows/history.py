@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def show_history(name: str) -> None:
-    """Print every version and every move of its champion, the oldest first."""
+    """Print every version and every promotion, the oldest first."""
     prepare_environment()
     from tasks.screen import print_history
     from tasks.tracking.registry import known_model, registered_model

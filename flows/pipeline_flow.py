@@ -14,10 +14,11 @@ from plumbline.training.result import Result
 from tasks.compression import compress_all
 from tasks.gates import check_drift, promote
 from tasks.kept import discard_half_written, kept_unless_recorded
-from tasks.lease import held_lease, lease, settle
+from tasks.lease import held_lease, lease
 from tasks.modelling import evaluate, predict, train
 from tasks.notifying import tell_how_it_ended
 from tasks.reading import source_of
+from tasks.reconciliation import reconcile
 from tasks.recording import record
 from tasks.tracking.run import tracked_run
 from tasks.tracking.store import check_store
@@ -55,7 +56,7 @@ def pipeline(config: Config, name: str = "retraining") -> str:
 def run(config: Config, name: str) -> None:
     """Run the flow here under a name and say where to look."""
     check_store()
-    settle()
+    reconcile()
     discard_half_written()
     quick = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
     notify = config.model_dump(mode="json")["notify"]

@@ -5,17 +5,18 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from tasks.gates import promote
 from tasks.kept import take_up
-from tasks.lease import held_lease, lease, only_retraining, settle
+from tasks.lease import held_lease, lease, only_retraining
+from tasks.reconciliation import reconcile
 from tasks.recording import record
 from tasks.tracking.store import check_store
-from tasks.tracking.taken_up import taken_up_run
+from tasks.tracking.taken_up import resumed_run
 
 
 @flow(name="record", flow_run_name="{folder}")
 def record_kept(folder: str) -> str:
     """Record what a folder keeps and remove the folder. Returns the MLflow run's name."""
     kept = take_up(folder)
-    with taken_up_run(kept.run_id, kept.result.trained.losses, held_lease()) as run:
+    with resumed_run(kept.run_id, kept.result.trained.losses, held_lease()) as run:
         model = record(run, kept.result)
         kept.discard()
         if kept.result.config.registry:
@@ -26,7 +27,7 @@ def record_kept(folder: str) -> str:
 def run(folder: str) -> None:
     """Run the flow here and say where to look."""
     check_store()
-    settle()
+    reconcile()
     registry = take_up(folder).result.config.registry
     quick = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
     with only_retraining(registry and registry.model), lease() as name, tags(name), quick:

@@ -54,7 +54,7 @@ def retrain(flow_run_id: UUID, notify: dict[str, Any] | None, by_worker: bool = 
         flow_run_id: of a run that is due.
         notify: the section of our own configuration; the one in the run's parameters counts for
             nothing, since whoever reaches the server can write it.
-        by_worker: whether a worker has taken it already, and nobody settles what runs before it
+        by_worker: whether a worker has taken it already, and nobody reconciles what runs before it
             left behind.
     """
     from prefect.client.orchestration import get_client
@@ -64,10 +64,11 @@ def retrain(flow_run_id: UUID, notify: dict[str, Any] | None, by_worker: bool = 
     from flows.support.deployment import model_of, skip
     from flows.support.ray import check_runner, cluster, connected_to, on_cluster
     from plumbline.config.runner import RunsOn
-    from tasks.lease import lease, only_retraining, settle
+    from tasks.lease import lease, only_retraining
+    from tasks.reconciliation import reconcile
 
     if by_worker:
-        settle()
+        reconcile()
     with get_client(sync_client=True) as client, contextlib.ExitStack() as held:
         flow_run = client.read_flow_run(flow_run_id)
         _put_own(notify, flow_run.parameters["config"])

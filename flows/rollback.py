@@ -21,10 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def roll_back(name: str, to: str | None) -> None:
-    """Write the move down, carry it out, and say how to undo it."""
+    """Record the rollback, apply it, and say how to undo it."""
     prepare_environment()
     from tasks.tracking.models import load_fitted
-    from tasks.tracking.registry import carry_out, known_model, registered_model
+    from tasks.tracking.registry import apply_promotions, known_model, registered_model
     from tasks.tracking.store import check_store
 
     check_store()
@@ -33,7 +33,7 @@ def roll_back(name: str, to: str | None) -> None:
         load_fitted(f"models:/{name}/{after}", where="TO")
         kind = "rolled back" if after < before else "moved forward"
         model.write(before, after, kind, getpass.getuser(), f"from version {before or 'none'}")
-        carry_out(model.client, name)
+        apply_promotions(model.client, name)
     print(f"'{name}' was {kind} from version {before or 'none'} to version {after}: champion now.")
     if after < before:
         print(

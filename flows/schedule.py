@@ -15,8 +15,9 @@ from flows.support.persistent_server import PersistentServer
 from plumbline.config.loading import load
 from plumbline.config.schema import Config
 from plumbline.errors import InputError, refuse
-from tasks.lease import exclusive, settle
+from tasks.lease import exclusive
 from tasks.notifying import check_addresses
+from tasks.reconciliation import reconcile
 from tasks.screen import note
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from flows.support.scheduler import Scheduler
 
 STEP_SECONDS = 1.0
-SETTLE_SECONDS = 1.5
+RECONCILE_SECONDS = 1.5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,16 +83,16 @@ def _serving(
 
         from flows.support.deployment import deploy
         from flows.support.scheduler import Scheduler
-        from tasks.tracking.run import open_store, quiet
+        from tasks.tracking.run import open_store, silence_libraries
         from tasks.tracking.store import check_store
 
         check_store()
         client = ending.enter_context(get_client(sync_client=True))
         deployment = deploy(client, config, name)
-        quiet()
-        open_store()  # settle needs it ready when there is little time
+        silence_libraries()
+        open_store()  # reconcile needs it ready when there is little time
         scheduler = Scheduler(client, deployment, server, config.model_dump(mode="json")["notify"])
-        ending.callback(_settle_in_time)
+        ending.callback(_reconcile_in_time)
         ending.callback(scheduler.stop)
         _introduce(config, deployment, server)
         yield server, scheduler, check
@@ -142,16 +143,16 @@ def _keep_stepping(
         time.sleep(STEP_SECONDS)
 
 
-def _settle_in_time() -> None:
-    """Set right what the last run left; what takes too long or fails, the next start does."""
+def _reconcile_in_time() -> None:
+    """Reconcile what the last run left; what takes too long or fails, the next start does."""
 
     def work() -> None:
         with contextlib.suppress(Exception):
-            settle()
+            reconcile()
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(SETTLE_SECONDS)
+    thread.join(RECONCILE_SECONDS)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.support.ray import on_cluster
 from plumbline.config.sweep import Sweep
 from tasks.cluster import cores
-from tasks.lease import held_lease, lease, settle
+from tasks.lease import held_lease, lease
+from tasks.reconciliation import reconcile
 from tasks.search import ahead_of
 from tasks.shared_data import SharedData
-from tasks.sweep_recording import Recorder, conclude
+from tasks.sweep_recording import SweepRecorder, conclude
 from tasks.tracking.store import check_store
 from tasks.tracking.sweep import tracked_sweep
 from tasks.trials import run_trials
@@ -26,7 +27,7 @@ def sweep(plan: Sweep) -> str:
     """Try many configurations and record them. Returns the parent run's name."""
     with tracked_sweep(plan, flow_run.get_id(), held_lease()) as tracked:
         data = SharedData(plan)
-        recorder = Recorder(plan, tracked, data)
+        recorder = SweepRecorder(plan, tracked, data)
         for trial in run_trials(plan, data, known=tracked.trials):
             recorder.add(trial)
         conclude(recorder)
@@ -36,7 +37,7 @@ def sweep(plan: Sweep) -> str:
 def run(plan: Sweep) -> None:
     """Run the flow here and say where to look."""
     check_store()
-    settle()
+    reconcile()
     with lease() as name, tags(name), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         recorded = on_cluster(sweep)(plan)
     print(

@@ -30,11 +30,11 @@ def open_uis() -> None:
     """See that the store can be opened, then show both as long as nobody ends it."""
     prepare_environment()
     from tasks.lease import lease
-    from tasks.tracking.run import open_store, quiet
+    from tasks.tracking.run import open_store, silence_libraries
     from tasks.tracking.store import check_store
 
     check_store()
-    quiet()
+    silence_libraries()
     open_store()  # what is wrong with it is said here, not in the log of a server
     with lease():  # keeps make clean-history away
         _show()
@@ -74,9 +74,9 @@ def _mlflow_ui(started: list[subprocess.Popen]) -> str:
 def _latest_runs(address: str) -> str | None:
     """Where MLflow's UI shows the experiment that ran last; None where nothing has run."""
     from tasks.tracking.experiment import newest_experiment, page
-    from tasks.tracking.run import open_store, quiet
+    from tasks.tracking.run import open_store, silence_libraries
 
-    quiet()
+    silence_libraries()
     newest = newest_experiment(open_store())
     return newest and f"{address}/{page(newest)}"
 

@@ -13,21 +13,20 @@ from plumbline.config.registry import Drift
 from plumbline.config.schema import Config
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
-from plumbline.registry.drift import DriftReport, Portrait, beyond, compare
+from plumbline.registry.drift import DataProfile, DriftReport, beyond, compare
 from plumbline.registry.fitted import Fitted, NotComparableError
-from plumbline.registry.gate import Champion, Decision, Mean, decide
+from plumbline.registry.gate import Champion, Decision, MeanBaseline, decide
+from plumbline.registry.history import blocked, fingerprint, scores_of
 from plumbline.training.evaluation import held_out_scores
 from plumbline.training.result import Result
 from tasks.factor_cache import delete_unused
 from tasks.screen import note, print_decision, print_drift
 from tasks.tracking.housekeeping import prune, spans_in_use
-from tasks.tracking.models import DamagedModelError, load_fitted
-from tasks.tracking.moves import barred, fingerprint, scores_of
-from tasks.tracking.portrait import load_portrait
+from tasks.tracking.models import DamagedModelError, load_fitted, load_profile
 from tasks.tracking.registry import (
     ModelVersion,
     RegisteredModel,
-    carry_out,
+    apply_promotions,
     incumbent_of,
     registered_model,
 )
@@ -46,11 +45,11 @@ def check_drift(run: Run, config: Config, data: Dataset) -> None:
     champion = incumbent_of(config.registry.model)
     if champion is None:
         return
-    then = load_portrait(champion.run_id)
+    then = load_profile(champion.run_id)
     if then is None:
         note(f"the data of version {champion.version} is not there to compare with")
         return
-    report = compare(then, Portrait.of(data.summary, data.encoding))
+    report = compare(then, DataProfile.of(data.summary, data.encoding))
     run.log(report.metrics())
     run.log_table("drift.json", _drift_table(report))
     print_drift(report, int(champion.version))
@@ -69,11 +68,11 @@ def promote(run: Run, result: Result, model_uri: str) -> None:
         tags = _origin(run, result.config, data)
         champion = _rescored(model.incumbent, data)
         new = _scores(load_fitted(model_uri), data)
-        mean = held_out_scores(Mean.of(data.summary), data.summary)
-        decision = decide(rules, {**result.metrics, **new}, mean, champion, _barred(model, tags))
+        mean = held_out_scores(MeanBaseline.of(data.summary), data.summary)
+        decision = decide(rules, {**result.metrics, **new}, mean, champion, _blocked(model, tags))
         tags |= _told(decision, rules.metric, new, mean, champion)
         version = model.register(model_uri, run.id, tags)
-        now = carry_out(model.client, rules.model)
+        now = apply_promotions(model.client, rules.model)
         _say(decision, model, version, champion)
         if prune(now, rules.keep):
             delete_unused(spans_in_use(now, rules.keep).hold)
@@ -164,15 +163,15 @@ def _origin(run: Run, config: Config, data: Dataset) -> dict[str, str]:
     }
 
 
-def _barred(model: RegisteredModel, tags: Mapping[str, str]) -> str:
+def _blocked(model: RegisteredModel, tags: Mapping[str, str]) -> str:
     """Why this data and configuration may not give a champion."""
-    move = barred(model.moves).get(fingerprint(tags))
-    if move is None:
+    rollback = blocked(model.promotions).get(fingerprint(tags))
+    if rollback is None:
         return ""
-    day = datetime.fromtimestamp(move.at / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
+    day = datetime.fromtimestamp(rollback.at / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
     return (
-        f"version {move.before}, of the same data and configuration, was rolled back on {day} by "
-        f"{move.who}; it waits for other data"
+        f"version {rollback.before}, of the same data and configuration, was rolled back on {day} "
+        f"by {rollback.who}; it waits for other data"
     )
 
 

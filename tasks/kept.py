@@ -22,7 +22,7 @@ from plumbline.training.prediction import Predicted
 from plumbline.training.result import Result
 from tasks.lease import exclusive
 from tasks.tracking.run import Run
-from tasks.tracking.store import StoreError, give_up, plainly
+from tasks.tracking.store import StoreError, as_store_error, disable_retries
 
 FILE = "result.json"
 LONGEST_NAME = 60  # of a folder, in characters: file systems take 255 bytes
@@ -55,10 +55,10 @@ def kept_unless_recorded(run: Run, result: Result) -> Iterator[None]:
         StoreError: it is kept; where, and how to record it.
     """
     try:
-        with plainly():
+        with as_store_error():
             yield
     except OSError as error:
-        give_up()
+        disable_retries()
         name = f"{result.config.experiment}-{run.name}-{run.id[:8]}"
         name = re.sub(r"[^\w.-]+", "-", name)[-LONGEST_NAME:].lstrip(".-")  # none that is hidden
         folder = _write(name, _told(run.id, result))

@@ -1,7 +1,7 @@
-"""Which runs are alive: a lock that the operating system drops when its process ends.
+"""Leases say which runs are alive: the operating system drops a lock when its process ends.
 
 A command takes a lease before its run exists anywhere and marks the run with it in Prefect and
-MLflow. A lease whose lock can be taken belongs to a dead process; its runs are set right.
+MLflow. A lease whose lock can be taken belongs to a dead process; its runs are reconciled.
 """
 
 import contextlib
@@ -17,13 +17,11 @@ from urllib.parse import quote
 
 from tasks.databases import sqlite_path
 
-REASON = "its process ended without a word (killed, or the machine stopped)"
 _held: list[tuple[str, dict[str, Any]]] = []  # name, and what is written in it
 
 
 def _folder() -> Path:
-    """Where the leases of this MLflow store are: those of another are no business of a command
-    that does not talk to it."""
+    """Leases are kept per tracking store, so no command reconciles another store's runs."""
     store = os.environ.get("MLFLOW_TRACKING_URI", "")
     name = hashlib.sha256(store.encode()).hexdigest()[:12]
     folder = Path(os.environ["PREFECT_HOME"]) / "leases" / name
@@ -84,31 +82,31 @@ def only_retraining(model: str | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lease(notify: dict[str, Any] | None = None) -> Iterator[str]:
-    """Hold a lease; yields its name. It is gone when the body ends well.
+    """Hold a lease; yields its name. It is removed if the body ends well.
+
+    Otherwise it stays behind, unlocked, so that its runs are reconciled once more: whatever gave
+    them a status may have been interrupted, or have met a server that does not answer.
 
     Raises OSError if the folder that it is in was deleted meanwhile.
 
-    Otherwise it stays behind, unlocked, so that settle looks once more: whatever was setting things
-    right may have been interrupted, or have met a server that does not answer.
-
     Args:
-        notify: the section of the configuration that this process read, for whoever has to tell
-            how the run ended.
+        notify: the section of the configuration that this process read, for whoever has to send
+            notifications of how the run ended.
     """
-    word = {"notify": notify}
+    contents = {"notify": notify}
     name = uuid.uuid4().hex[:12]
     path = _folder() / name
     new = path.parent.parent / name
     with new.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        json.dump(word, lock)
+        json.dump(contents, lock)
         lock.flush()
-        new.rename(path)  # settle never meets a living lease that is not locked yet
-        _held.append((name, word))
+        new.rename(path)  # nobody ever meets a living lease that is not locked yet
+        _held.append((name, contents))
         try:
             yield name
         finally:
-            _held.remove((name, word))
+            _held.remove((name, contents))
         _check_there(lock, path)
         path.unlink()
 
@@ -123,20 +121,20 @@ def held_notify() -> dict[str, Any] | None:
     return _held[-1][1]["notify"]
 
 
-def leave_word(status: str, reason: str) -> None:
-    """Say in the lease how its runs ended, for settle to tell a store that is away just now."""
+def record_exit(status: str, reason: str) -> None:
+    """Write into the lease how its runs ended: the store that should know is away just now."""
     if _held:
-        name, word = _held[-1]
-        word["ended"] = {"status": status, "reason": reason}
+        name, contents = _held[-1]
+        contents["ended"] = {"status": status, "reason": reason}
         with contextlib.suppress(OSError):  # the disk is full: it is KILLED then
-            (_folder() / name).write_text(json.dumps(word))
+            (_folder() / name).write_text(json.dumps(contents))
 
 
-def settle() -> None:
-    """Set right what dead processes left.
+def clear_abandoned(reconcile: Callable[[str, dict[str, Any]], None]) -> None:
+    """Remove the leases of dead processes, each once its runs are reconciled.
 
-    MLflow runs become what they left word of, else KILLED; Prefect's flow runs Crashed; and a
-    promotion that had been decided is carried out.
+    Args:
+        reconcile: called with a lease's name and contents, while nobody else can take the lease.
     """
     for path in sorted(_folder().iterdir()):
         with contextlib.suppress(FileNotFoundError), path.open() as lock:
@@ -145,33 +143,5 @@ def settle() -> None:
             except BlockingIOError:
                 continue  # its process lives
             if path.exists():
-                _settle(path.name, json.loads(path.read_text() or "{}"))
+                reconcile(path.name, json.loads(path.read_text() or "{}"))
                 path.unlink()
-
-
-def _settle(name: str, word: dict[str, Any]) -> None:
-    from tasks.tracking.registry import settle_models
-    from tasks.tracking.run import end_runs
-    from tasks.tracking.store import check_store
-
-    ended = word.get("ended") or {"status": "KILLED", "reason": REASON}
-    check_store()
-    _crash_flow_runs(name, word.get("notify"))
-    settle_models(end_runs(name, **ended))
-
-
-def _crash_flow_runs(name: str, notify: dict[str, Any] | None) -> None:
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter
-    from prefect.states import Crashed
-
-    from tasks.notifying import tell
-
-    mine = FlowRunFilter(
-        tags={"all_": [name]}, state={"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}
-    )
-    with get_client(sync_client=True) as client:
-        for flow_run in client.read_flow_runs(flow_run_filter=mine):
-            crashed = Crashed(message=REASON)
-            client.set_flow_run_state(flow_run.id, crashed, force=True)
-            tell(notify, flow_run, crashed)

@@ -16,7 +16,7 @@ from torch import nn
 
 from plumbline.data.table import Table
 from plumbline.linear.dataset import Dataset
-from plumbline.registry.drift import Portrait
+from plumbline.registry.drift import DataProfile
 from plumbline.training.advice import is_far
 from plumbline.training.loop import Trained
 from plumbline.training.model import raw_model
@@ -24,7 +24,7 @@ from plumbline.training.result import Result
 from tasks.artifacts import publish
 from tasks.pictures import drawing
 from tasks.tracking.artifact import load_back, log_model
-from tasks.tracking.portrait import PORTRAIT
+from tasks.tracking.models import PROFILE
 from tasks.tracking.run import Run
 
 AGREEMENT = {"float32": 1e-5, "float64": 1e-12}  # relative, of the stored model and the trained one
@@ -48,8 +48,8 @@ def record(run: Run, result: Result) -> str:
             model = store_model(run, result)
             write_files(folder, result)
             if result.config.registry:
-                portrait = Portrait.of(result.data.summary, result.data.encoding).to_dict()
-                (folder / PORTRAIT).write_text(json.dumps(portrait))
+                profile = DataProfile.of(result.data.summary, result.data.encoding).to_dict()
+                (folder / PROFILE).write_text(json.dumps(profile))
         run.log_folder(folder)
     publish(run, f"{result.config.experiment}: {run.name}", result.all_metrics)
     return model

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 if TYPE_CHECKING:  # commands show things before what is slow to import is there
     from plumbline.registry.drift import DriftReport
     from plumbline.registry.gate import Decision
+    from plumbline.registry.history import HistoryEntry
     from plumbline.training.loop import Trained
-    from tasks.tracking.moves import Chapter
 
 EVERY_EPOCHS = 100
 MOST_LINES = 25  # of coefficients
@@ -103,7 +103,7 @@ def print_decision(decision: "Decision", model: str, version: int, champion: int
     print(f"{told}: {decision.reason}.", flush=True)
 
 
-def print_history(model: str, history: "Sequence[Chapter]") -> None:
+def print_history(model: str, history: "Sequence[HistoryEntry]") -> None:
     """Which version of a model was live when, the oldest first."""
     if not history:
         print(f"'{model}' has no version yet.")
@@ -117,7 +117,7 @@ def print_history(model: str, history: "Sequence[Chapter]") -> None:
             for name in ("test_rmse", "test_r2")
         )
         live = each.version or "none"
-        print(f"{live:>7}  {since:19}  {until:19}  {rmse:>10}  {r2:>9}  {each.told}")
+        print(f"{live:>7}  {since:19}  {until:19}  {rmse:>10}  {r2:>9}  {each.message}")
 
 
 def _moment(milliseconds: int) -> str:

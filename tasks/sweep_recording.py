@@ -20,11 +20,11 @@ from tasks.search import Proposal
 from tasks.shared_data import SharedData
 from tasks.tracking.description import description, how_it_ended, what_it_is
 from tasks.tracking.run import Run, leaves, params_of
-from tasks.tracking.sweep import Recorded, SweepRun
+from tasks.tracking.sweep import RecordedTrial, SweepRun
 from tasks.trials import Trial
 
 
-class Recorder:
+class SweepRecorder:
     """Records the trials of a sweep one after another: a single writer, whatever the store.
 
     Attributes:
@@ -48,7 +48,7 @@ class Recorder:
                 run.log(params=_params(trial))
             else:
                 self._log(run, trial)
-        recorded = Recorded(proposal.number, proposal.values, run.id, metrics, outcome.reason)
+        recorded = RecordedTrial(proposal.number, proposal.values, run.id, metrics, outcome.reason)
         self.tracked.trials[proposal.number] = recorded
         self._say(trial, recorded)
         self._progress.show(len(self.tracked.trials))
@@ -61,7 +61,7 @@ class Recorder:
         if self.sweep.search.keep_models == "all":
             log_model_of(run, trial)
 
-    def _say(self, trial: Trial, recorded: Recorded) -> None:
+    def _say(self, trial: Trial, recorded: RecordedTrial) -> None:
         metric = self.sweep.search.metric
         result = recorded.reason or f"{metric} {recorded.metrics[metric]:.6g}"
         if best_of(self.sweep, self.tracked) is recorded:
@@ -101,7 +101,7 @@ def log_model_of(run: Run, trial: Trial) -> None:
 
 
 @task
-def conclude(recorder: Recorder) -> None:
+def conclude(recorder: SweepRecorder) -> None:
     """Store the best model; put the best params and metrics, a table and pictures in the parent.
 
     Raises:
@@ -129,7 +129,7 @@ def conclude(recorder: Recorder) -> None:
     publish(tracked.run, f"The best of {len(tracked.trials)} trials", best.metrics)
 
 
-def best_of(sweep: Sweep, tracked: SweepRun) -> Recorded | None:
+def best_of(sweep: Sweep, tracked: SweepRun) -> RecordedTrial | None:
     """The best trial, the first of several; None while none has a result."""
     search = sweep.search
     sign = 1 if search.direction == "minimize" else -1
@@ -140,12 +140,12 @@ def best_of(sweep: Sweep, tracked: SweepRun) -> Recorded | None:
     )
 
 
-def _done(tracked: SweepRun) -> list[Recorded]:
+def _done(tracked: SweepRun) -> list[RecordedTrial]:
     return [tracked.trials[n] for n in sorted(tracked.trials) if not tracked.trials[n].reason]
 
 
 def _pictures(
-    sweep: Sweep, tracked: SweepRun, best: Recorded, folder: Path
+    sweep: Sweep, tracked: SweepRun, best: RecordedTrial, folder: Path
 ) -> AbstractContextManager[None]:
     done = _done(tracked)
     what = {

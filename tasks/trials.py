@@ -16,7 +16,7 @@ from tasks.attempting import Prepare, trainers, trial
 from tasks.cluster import cores
 from tasks.search import Proposal, ahead_of, search_of
 from tasks.shared_data import SharedData
-from tasks.tracking.sweep import Recorded
+from tasks.tracking.sweep import RecordedTrial
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ class Trial:
         return Result(self.config, self.data, made.trained, made.metrics, made.predictions)
 
 
-def run_trials(sweep: Sweep, data: SharedData, known: Mapping[int, Recorded]) -> Iterator[Trial]:
+def run_trials(
+    sweep: Sweep, data: SharedData, known: Mapping[int, RecordedTrial]
+) -> Iterator[Trial]:
     """Run every trial that is not known already; yield them in the order of their numbers.
 
     Args:

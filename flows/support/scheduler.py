@@ -20,8 +20,9 @@ from flows.retraining import PATIENCE_SECONDS
 from flows.support.deployment import model_of, skip
 from flows.support.environment import ROOT
 from flows.support.persistent_server import PersistentServer
-from tasks.lease import REASON, only_retraining, settle
+from tasks.lease import only_retraining
 from tasks.notifying import tell
+from tasks.reconciliation import REASON, reconcile
 
 MISSED = "missed: it came due while nothing could start it; at most one such run catches up"
 UNDER_WAY = "skipped: the run before it was still under way"
@@ -94,7 +95,7 @@ class Scheduler:
         Runs that came due while nothing could start them are more than one; a run that comes due
         while another is under way has nothing to wait for, because the next one reads its data.
         """
-        settle()
+        reconcile()
         self._look_after_the_running()
         *missed, newest = self._due() or [None]
         for flow_run in missed:
@@ -143,7 +144,7 @@ class Scheduler:
                 running.interrupt()
         if running.ended:
             running.clear()
-            settle()
+            reconcile()
             self._conclude(running)
             self.running = None
 

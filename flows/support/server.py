@@ -224,9 +224,9 @@ def serve(listener: socket.socket, kind: str = "") -> None:
         if not sys.stdin.buffer.read():
             _wait_for_the_end_of(starter)
         try:
-            from tasks.lease import settle
+            from tasks.reconciliation import reconcile
 
-            settle()
+            reconcile()
         finally:
             server.should_exit = True
 

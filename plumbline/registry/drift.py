@@ -22,7 +22,7 @@ CONSTANT = 1e-9
 
 
 @dataclass(frozen=True)
-class Portrait:
+class DataProfile:
     """What is kept of a run's data to compare later data with.
 
     Attributes:
@@ -37,8 +37,8 @@ class Portrait:
     dropped: int
 
     @classmethod
-    def of(cls, data: Summary, encoding: Encoding) -> "Portrait":
-        """The portrait of data in the features of its encoding."""
+    def of(cls, data: Summary, encoding: Encoding) -> "DataProfile":
+        """The profile of data in the features of its encoding."""
         factor, names = merge(list(data.factors.values())), []
         for column, levels in encoding.levels.items():
             indicators = [f"{column}={level}" for level in levels]
@@ -60,7 +60,7 @@ class Portrait:
         }
 
     @classmethod
-    def from_dict(cls, values: dict) -> "Portrait":
+    def from_dict(cls, values: dict) -> "DataProfile":
         """The inverse of to_dict."""
         factor = Factor.from_dict(values["factor"])
         return cls(factor, tuple(values["indicators"]), values["dropped"])
@@ -135,8 +135,8 @@ class DriftReport:
         }
 
 
-def compare(then: Portrait, now: Portrait) -> DriftReport:
-    """Compare two portraits of at least one row each.
+def compare(then: DataProfile, now: DataProfile) -> DriftReport:
+    """Compare two profiles of at least one row each.
 
     An indicator whose level did not occur counts as a column of zeros, not as vanished.
     """
@@ -185,7 +185,7 @@ def _with_rest(factor: Factor, indicators: list[str]) -> Factor:
     return replace(factor, columns=columns, r=triangle(r), shift=shift)
 
 
-def _known_indicators(then: Portrait, now: Portrait) -> Iterator[str]:
+def _known_indicators(then: DataProfile, now: DataProfile) -> Iterator[str]:
     """Indicators of then whose categorical column is still one now."""
     columns = {name.partition("=")[0] for name in now.indicators}
     return (name for name in then.indicators if name.partition("=")[0] in columns)

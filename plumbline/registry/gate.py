@@ -50,14 +50,14 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Mean:
+class MeanBaseline:
     """The model that always predicts the mean of the training rows."""
 
     intercept: float
     weights: Tensor
 
     @classmethod
-    def of(cls, data: Summary) -> "Mean":
+    def of(cls, data: Summary) -> "MeanBaseline":
         """Exactly, from R: the mean of the last column."""
         factor = data.train
         mean = factor.r[0, -1] / factor.r[0, 0] + factor.shift[-1]
@@ -65,7 +65,7 @@ class Mean:
 
 
 def decide(
-    rules: Registry, metrics: Scores, mean: Scores, champion: Champion | None, barred: str = ""
+    rules: Registry, metrics: Scores, mean: Scores, champion: Champion | None, blocked: str = ""
 ) -> Decision:
     """Apply the rules, the cheapest first; the first that fails is the reason.
 
@@ -74,9 +74,9 @@ def decide(
         metrics: the new model's, those on held-out rows included where there are any.
         mean: held_out_scores of predicting the mean of the training rows.
         champion: None where there is none: the first model needs only the thresholds.
-        barred: why this data may not give a champion (a version trained on it was rolled back).
+        blocked: why this data may not give a champion (a version trained on it was rolled back).
     """
-    for failed in (_beyond_limits(rules, metrics), barred):
+    for failed in (_beyond_limits(rules, metrics), blocked):
         if failed:
             return Decision(False, failed)
     if champion is None:

@@ -11,8 +11,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from tasks.tracking.moves import PREFIX, promotion_of
-from tasks.tracking.portrait import PORTRAIT
+from plumbline.registry.history import PREFIX, promotion_of
+from tasks.tracking.models import PROFILE
 from tasks.tracking.registry import RegisteredModel, read_model, registered_names
 from tasks.tracking.store import is_absent
 
@@ -97,13 +97,13 @@ def _delete_version(model: RegisteredModel, version: ModelVersion) -> None:
     told = json.dumps({"source": version.source, "run_id": version.run_id})
     client.set_registered_model_tag(model.name, f"{PRUNING}{number:06}", told)
     if version.tags.get("decision") == "promoted":
-        move = promotion_of(version)
-        client.set_registered_model_tag(model.name, PREFIX + move.key, move.to_text())
+        promotion = promotion_of(version)
+        client.set_registered_model_tag(model.name, PREFIX + promotion.key, promotion.to_text())
     client.delete_model_version(model.name, str(number))
 
 
 def _delete_files(client: MlflowClient, told: str) -> None:
-    """Delete a version's model and its run's portrait, unless another version has the same run."""
+    """Delete a version's model and its run's profile, unless another version has the same run."""
     source, run_id = json.loads(told)["source"], json.loads(told)["run_id"]
     if client.search_model_versions(f"run_id='{run_id}'"):
         return
@@ -112,8 +112,8 @@ def _delete_files(client: MlflowClient, told: str) -> None:
         get_artifact_repository(model.artifact_location).delete_artifacts()
         client.delete_logged_model(model.model_id)
     run = _run(client, run_id)
-    if run and any(file.path == PORTRAIT for file in client.list_artifacts(run_id)):
-        get_artifact_repository(run.info.artifact_uri).delete_artifacts(PORTRAIT)
+    if run and any(file.path == PROFILE for file in client.list_artifacts(run_id)):
+        get_artifact_repository(run.info.artifact_uri).delete_artifacts(PROFILE)
 
 
 def _logged_model(client: MlflowClient, source: str) -> LoggedModel | None:

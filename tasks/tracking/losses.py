@@ -7,7 +7,7 @@ from types import TracebackType
 
 from mlflow.entities import Metric
 
-from tasks.tracking.store import give_up
+from tasks.tracking.store import disable_retries
 
 FLUSH_SECONDS = 1.0
 PATIENCE_SECONDS = 10.0  # of one who interrupts
@@ -59,13 +59,13 @@ class LossLog:
         try:
             self.close()
         except Exception:
-            give_up()
+            disable_retries()
             if not kind:
                 raise
 
     def _ends_soon(self) -> bool:
         """Whether the thread, asked to end, is not held up by a store that is away."""
-        give_up()
+        disable_retries()
         self._ended.set()
         self._thread.join(PATIENCE_SECONDS)
         return not self._thread.is_alive()

@@ -1,4 +1,4 @@
-"""Models that are stored already: finding one, and predicting with it."""
+"""Stored models: finding one, predicting with it, and the profile of the data it was trained on."""
 
 import json
 import pickle
@@ -21,14 +21,16 @@ from mlflow.pyfunc import PyFuncModel
 
 from plumbline.data.encoding import Encoding
 from plumbline.errors import InputError, refuse
+from plumbline.registry.drift import DataProfile
 from plumbline.registry.fitted import Fitted
 from plumbline.training.batch_prediction import Predict
 from tasks.tracking.pages import every
 from tasks.tracking.registry import CHAMPION, registered_names
-from tasks.tracking.run import quiet
-from tasks.tracking.store import StoreError, is_absent, plainly
+from tasks.tracking.run import silence_libraries
+from tasks.tracking.store import StoreError, as_store_error, is_absent
 
 Loaded = TypeVar("Loaded")
+PROFILE = "data.json"  # an artifact of a registered run: its data's profile
 NAMED = re.compile(r"runs:/[^/]+/.+|models:/(m-\w+|[^/@]+[/@][^/@]+)")
 # What reading files that are all there raises if their bytes are wrong. A disk, a memory or a
 # network that fails raises something else.
@@ -53,7 +55,7 @@ def latest_model() -> str:
     Raises:
         InputError: no run has finished yet.
     """
-    quiet()
+    silence_libraries()
     client = MlflowClient()
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     newest = [{"field_name": "creation_timestamp", "ascending": False}]
@@ -171,7 +173,7 @@ def _pyfunc(folder: Path) -> PyFuncModel:
 
 def _opened(uri: str, read: Callable[[Path], Loaded], where: str = "MODEL") -> Loaded:
     """What a function reads from a copy of a model's files. Raises: as load_predictor."""
-    quiet()
+    silence_libraries()
     with tempfile.TemporaryDirectory() as scratch:
         folder = _fetch(uri, scratch, where)
         try:
@@ -183,7 +185,7 @@ def _opened(uri: str, read: Callable[[Path], Loaded], where: str = "MODEL") -> L
 
 def _fetch(uri: str, scratch: str, where: str) -> Path:
     """Copy a model's files into a folder. Raises: as load_predictor, but DamagedModelError."""
-    with plainly():
+    with as_store_error():
         try:
             folder = Path(mlflow.artifacts.download_artifacts(own_uri(uri), dst_path=scratch))
         except (LookupError, MlflowException) as error:
@@ -197,3 +199,27 @@ def _fetch(uri: str, scratch: str, where: str) -> Path:
             "they are deleted for good, delete the model's version, too."
         )
     return folder
+
+
+def load_profile(run_id: str) -> DataProfile | None:
+    """The profile of a run's data; None if it is not there or damaged.
+
+    Raises:
+        MlflowException, OSError: the store failed.
+    """
+    try:
+        if PROFILE not in [file.path for file in MlflowClient().list_artifacts(run_id)]:
+            return None  # asking a server for a file that is not there takes minutes
+    except MlflowException as error:
+        if is_absent(error):  # somebody deleted the run
+            return None
+        raise
+    with tempfile.TemporaryDirectory() as scratch:
+        path = mlflow.artifacts.download_artifacts(
+            run_id=run_id, artifact_path=PROFILE, dst_path=scratch
+        )
+        text = Path(path).read_bytes()
+    try:
+        return DataProfile.from_dict(json.loads(text))
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,4 +1,4 @@
-"""A registered model: its versions, who is champion, and every move of that alias."""
+"""A registered model: its versions, who is champion, and every promotion."""
 
 import time
 from collections.abc import Iterator
@@ -10,24 +10,24 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from plumbline.errors import InputError, refuse
-from tasks.lease import exclusive
-from tasks.tracking.moves import (
+from plumbline.registry.history import (
     DELETED,
     PREFIX,
-    Chapter,
-    Move,
-    all_moves,
-    chapters,
+    HistoryEntry,
+    Promotion,
+    all_promotions,
     fingerprint,
+    history_of,
     key_of,
     scores_of,
 )
+from tasks.lease import exclusive
 from tasks.tracking.pages import every
-from tasks.tracking.run import open_store, quiet
+from tasks.tracking.run import open_store, silence_libraries
 from tasks.tracking.store import is_absent
 
 CHAMPION, PREVIOUS = "champion", "previous"
-APPLIED = "applied"  # tag of the registered model: the key of the last move that was carried out
+APPLIED = "applied"  # tag of the registered model: the key of the last promotion that was applied
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,18 @@ class RegisteredModel:
     def incumbent(self) -> ModelVersion | None:
         """What a new model must beat: the champion; if its version or alias was deleted by hand,
         the version that was live last and is still there."""
-        live = (self.versions.get(move.to) for move in reversed(self.moves))
+        live = (self.versions.get(promotion.to) for promotion in reversed(self.promotions))
         return self.champion or next((version for version in live if version), None)
 
     @property
-    def moves(self) -> list[Move]:
-        """Every move of `champion`, the oldest first."""
-        return all_moves(self.tags, self.versions.values())
+    def promotions(self) -> list[Promotion]:
+        """Every promotion, rollbacks included, the oldest first."""
+        return all_promotions(self.tags, self.versions.values())
 
     @property
-    def history(self) -> list[Chapter]:
+    def history(self) -> list[HistoryEntry]:
         """Which version was live when, the oldest first."""
-        return chapters(self.moves, self.versions.values())
+        return history_of(self.promotions, self.versions.values())
 
     def register(self, source: str, run_id: str, tags: dict[str, str]) -> int:
         """Add a version, complete with its tags, in one call; returns its number.
@@ -75,7 +75,7 @@ class RegisteredModel:
         Args:
             source: the logged model, as models:/ID.
             run_id: the run that trained it.
-            tags: `decision` among them. If it is "promoted", carry_out moves the alias.
+            tags: `decision` among them. If it is "promoted", apply_promotions moves the alias.
         """
         model_id = source.removeprefix("models:/")
         made = self.client.create_model_version(
@@ -105,16 +105,18 @@ class RegisteredModel:
             raise refuse("TO", "another version than the champion", wanted)
         return live, int(wanted)
 
-    def write(self, before: int, to: int, kind: str, who: str, reason: str) -> Move:
-        """Put a move at the end of the list, in one call; carry_out does it."""
-        known = [tuple(map(int, move.key.split("."))) for move in self.moves]
+    def write(self, before: int, to: int, kind: str, who: str, reason: str) -> Promotion:
+        """Append a promotion to the list, in one call; apply_promotions lets the aliases follow."""
+        known = [tuple(map(int, promotion.key.split("."))) for promotion in self.promotions]
         newest, number = max([*known, (max(self.versions, default=0), 0)])
         key = key_of(newest, number + 1)
         left = fingerprint(self.versions[before].tags) if before in self.versions else ""
         scores = scores_of(self.versions[to]) if to else {}
-        move = Move(key, int(time.time() * 1000), before, to, kind, who, reason, scores, left)
-        self.client.set_registered_model_tag(self.name, PREFIX + key, move.to_text())
-        return move
+        promotion = Promotion(
+            key, int(time.time() * 1000), before, to, kind, who, reason, scores, left
+        )
+        self.client.set_registered_model_tag(self.name, PREFIX + key, promotion.to_text())
+        return promotion
 
 
 @contextmanager
@@ -124,17 +126,17 @@ def registered_model(name: str) -> Iterator[RegisteredModel]:
     It is made if there is none, and what a killed process left undone is done first. Another
     machine, or a checkout that shares a tracking server, is not kept out.
     """
-    quiet()
+    silence_libraries()
     with exclusive(f"champion of {name}", of_store=True):
         client = open_store()
         if not _exists(client, name):
             _make(client, name)
-        yield carry_out(client, name)
+        yield apply_promotions(client, name)
 
 
 def incumbent_of(name: str) -> ModelVersion | None:
     """The version that a new model must beat; None if there is none, or no such model."""
-    quiet()
+    silence_libraries()
     if not _exists(open_store(), name):
         return None
     with registered_model(name) as model:
@@ -147,7 +149,7 @@ def known_model(name: str) -> str:
     Raises:
         InputError: there is none; the message lists those there are.
     """
-    quiet()
+    silence_libraries()
     names = registered_names()
     if name in names:
         return name
@@ -161,7 +163,7 @@ def known_model(name: str) -> str:
 
 def registered_names() -> list[str]:
     """The names of all registered models, sorted."""
-    quiet()
+    silence_libraries()
     client = open_store()
     found = every(
         lambda token: client.search_registered_models(max_results=1_000, page_token=token)
@@ -169,16 +171,16 @@ def registered_names() -> list[str]:
     return sorted(model.name for model in found)
 
 
-def carry_out(client: MlflowClient, name: str) -> RegisteredModel:
-    """Let the aliases follow the last move; returns the model as it is then.
+def apply_promotions(client: MlflowClient, name: str) -> RegisteredModel:
+    """Let the aliases follow the last promotion; returns the model as it is then.
 
     `previous` is set before `champion`: killed anywhere between, the next call sets both again.
-    If the last move was carried out long ago and `champion` stands elsewhere, or nowhere, somebody
-    moved or deleted it with other tools: that becomes a move of its own. A promotion is copied to
+    If the last promotion was applied long ago and `champion` stands elsewhere, or nowhere, somebody
+    moved or deleted it with other tools: that becomes a promotion of its own. Each is copied to
     the model's tags, because the tags of its version go if that is deleted.
     """
     model = read_model(client, name)
-    last = model.moves[-1] if model.moves else None
+    last = model.promotions[-1] if model.promotions else None
     live = model.aliases.get(CHAMPION, 0)
     if last and model.tags.get(APPLIED) == last.key and live != last.to:
         kind, what = ("moved by hand", "moved") if live else (DELETED, "deleted, or its version")
@@ -206,13 +208,13 @@ def read_model(client: MlflowClient, name: str) -> RegisteredModel:
     return RegisteredModel(client, name, aliases, dict(found.tags), numbered)
 
 
-def settle_models(names: set[str]) -> None:
+def reconcile_models(names: set[str]) -> None:
     """Carry out what killed processes had decided about these models."""
     client = open_store()
     for name in sorted(names):
         with exclusive(f"champion of {name}", of_store=True):
             if _exists(client, name):
-                carry_out(client, name)
+                apply_promotions(client, name)
 
 
 def _exists(client: MlflowClient, name: str) -> bool:

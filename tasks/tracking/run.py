@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 
 from plumbline.config.schema import Config
-from tasks.lease import exclusive, leave_word
+from tasks.lease import exclusive, record_exit
 from tasks.tracking.description import NOTE_TAG, description, how_it_ended, what_it_is
 from tasks.tracking.experiment import experiment_id, unused_name
 from tasks.tracking.losses import BATCH, LossLog
@@ -24,9 +24,9 @@ from tasks.tracking.relocation import relocate
 from tasks.tracking.store import (
     FAILURES,
     LOCK_SECONDS,
+    as_store_error,
     database,
-    give_up,
-    plainly,
+    disable_retries,
     server,
     still_there,
 )
@@ -149,14 +149,14 @@ def tracked_run(
     Args:
         name: what the run is called; a number is added where the experiment has that name already.
     """
-    quiet()
-    with plainly():
+    silence_libraries()
+    with as_store_error():
         client = open_store()
         experiment = experiment_id(client, config.experiment)
         told = description("Running.", what_it_is(config, device, flow_run_id))
         tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, NOTE_TAG: told, **git_state()}
         run = begin_run(client, experiment, unused_name(client, experiment, name), tags)
-        with ended_truly(run):
+        with ending_accurately(run):
             run.log(params=params_of(config, device))
             with run.losses:
                 yield run
@@ -184,7 +184,7 @@ def begin_run(
 
 
 @contextmanager
-def ended_truly(run: Run) -> Iterator[None]:
+def ending_accurately(run: Run) -> Iterator[None]:
     """Give a run the status that says how the body ended.
 
     Raises:
@@ -196,20 +196,20 @@ def ended_truly(run: Run) -> Iterator[None]:
             run.end("FINISHED")
     except Exception as error:
         if isinstance(error, FAILURES):
-            give_up()
-        end_or_leave_word(run, "FAILED", f"{type(error).__name__}: {error}")
+            disable_retries()
+        end_or_record_exit(run, "FAILED", f"{type(error).__name__}: {error}")
         raise
     except BaseException:
-        end_or_leave_word(run, "KILLED", "interrupted")
+        end_or_record_exit(run, "KILLED", "interrupted")
         raise
 
 
-def end_or_leave_word(run: Run, status: str, reason: str) -> None:
-    """End a run that did not end well; where its store is away, whoever settles its lease will."""
+def end_or_record_exit(run: Run, status: str, reason: str) -> None:
+    """End a run that did not end well; if its store is away, reconciling its lease will."""
     try:
         run.end(status, reason)
     except FAILURES:
-        leave_word(status, reason)
+        record_exit(status, reason)
 
 
 def open_store() -> MlflowClient:
@@ -232,7 +232,7 @@ def end_runs(lease: str, status: str, reason: str) -> set[str]:
     Returns:
         The registered models that its runs were to add a version to.
     """
-    quiet()
+    silence_libraries()
     client = MlflowClient()
     experiments = [e.experiment_id for e in client.search_experiments(ViewType.ALL)]
     found = client.search_runs(experiments, f"tags.`{LEASE_TAG}` = '{lease}'")
@@ -242,7 +242,7 @@ def end_runs(lease: str, status: str, reason: str) -> set[str]:
     return {run.data.params[MODEL_PARAM] for run in found if MODEL_PARAM in run.data.params}
 
 
-def quiet() -> None:
+def silence_libraries() -> None:
     """Keep the libraries' progress, migration notes and their tracebacks off the screen."""
     for name in ("alembic", "mlflow", "sqlalchemy", "torch.export"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are raised, too

@@ -41,7 +41,7 @@ def check_store() -> None:
     store = server()
     if not store:
         _check_database()
-        with plainly():
+        with as_store_error():
             relocate()
         return
     try:
@@ -70,7 +70,7 @@ def _check_database() -> None:
     """Read a page: MLflow itself waits five seconds only for whoever holds a database it opens."""
     path = database()
     if path and path.exists():
-        with plainly(), closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as opened:
+        with as_store_error(), closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as opened:
             opened.execute("SELECT name FROM sqlite_master").fetchall()
 
 
@@ -92,7 +92,7 @@ def still_there() -> Iterator[None]:
 
 
 @contextmanager
-def plainly(then: str = "") -> Iterator[None]:
+def as_store_error(then: str = "") -> Iterator[None]:
     """Turn what MLflow raises in the body into a StoreError of one line; then: the next step."""
     try:
         yield
@@ -124,7 +124,7 @@ def database() -> Path | None:
     return sqlite_path(os.environ.get("MLFLOW_TRACKING_URI", ""))
 
 
-def give_up() -> None:
+def disable_retries() -> None:
     """Try each request once from here on: the store stayed away, and this process is to end."""
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 

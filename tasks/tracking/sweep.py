@@ -24,14 +24,14 @@ from tasks.tracking.run import (
     LONGEST_VALUE,
     Run,
     begin_run,
-    end_or_leave_word,
-    ended_truly,
+    end_or_record_exit,
+    ending_accurately,
     git_state,
     leaves,
     open_store,
-    quiet,
+    silence_libraries,
 )
-from tasks.tracking.store import FAILURES, give_up, plainly
+from tasks.tracking.store import FAILURES, as_store_error, disable_retries
 
 PARENT_TAG = "mlflow.parentRunId"
 NUMBER_TAG = "plumbline.trial"
@@ -40,7 +40,7 @@ RESUMED = ("KILLED", "FAILED")
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedTrial:
     """A trial that is in the store.
 
     Attributes:
@@ -66,7 +66,7 @@ class SweepRun:
         trials: what is recorded, by number.
     """
 
-    def __init__(self, run: Run, trials: dict[int, Recorded], tags: Mapping[str, str]) -> None:
+    def __init__(self, run: Run, trials: dict[int, RecordedTrial], tags: Mapping[str, str]) -> None:
         self.run, self.trials, self._tags = run, trials, tags
 
     @property
@@ -98,12 +98,12 @@ class SweepRun:
             yield run
         except BaseException as error:
             if isinstance(error, FAILURES):
-                give_up()
-            end_or_leave_word(run, "KILLED", "interrupted while it was recorded")
+                disable_retries()
+            end_or_record_exit(run, "KILLED", "interrupted while it was recorded")
             raise
         client.set_terminated(run.id, "FAILED" if reason else "FINISHED")
 
-    def run_of(self, trial: Recorded) -> Run:
+    def run_of(self, trial: RecordedTrial) -> Run:
         """A recorded trial's run."""
         name = label(trial.values)
         return Run(self.run.client, trial.run_id, name, self.run.experiment_id)
@@ -115,8 +115,8 @@ def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepR
 
     It is taken up where nothing differs: what varies, the base, and the data's files.
     """
-    quiet()
-    with plainly("Run the same command again: it goes on where it stopped."):
+    silence_libraries()
+    with as_store_error("Run the same command again: it goes on where it stopped."):
         client = open_store()
         tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, **git_state()}
         identity = fingerprint(sweep)
@@ -133,7 +133,7 @@ def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepR
             trials = _taken_up(client, found)
             client.update_run(run.id, status="RUNNING")
             run.log(tags=tags | {NOTE_TAG: told})
-        with ended_truly(run):
+        with ending_accurately(run):
             run.log(params=leaves(sweep.search.model_dump(), "sweep"))
             yield SweepRun(run, trials, tags)
 
@@ -149,7 +149,7 @@ def _interrupted(client: MlflowClient, experiment: str, identity: str) -> Mlflow
     return found[0] if found and found[0].info.status in RESUMED else None
 
 
-def _taken_up(client: MlflowClient, parent: MlflowRun) -> dict[int, Recorded]:
+def _taken_up(client: MlflowClient, parent: MlflowRun) -> dict[int, RecordedTrial]:
     """The trials that count; the others (half recorded, or to be tried again) are deleted.
 
     Trials that failed count where the sweep was interrupted. Where it failed as a whole they are
@@ -176,13 +176,13 @@ def children(client: MlflowClient, parent: MlflowRun) -> list[MlflowRun]:
     return list(found)  # whole before the first of them is deleted
 
 
-def _recorded(run: MlflowRun) -> Recorded:
+def _recorded(run: MlflowRun) -> RecordedTrial:
     tags = run.data.tags
     values = json.loads(tags[VALUES_TAG])
     failed = run.info.status == "FAILED"
     metrics = {} if failed else run.data.metrics
     reason = tags.get("reason", "unknown") if failed else ""
-    return Recorded(int(tags[NUMBER_TAG]), values, run.info.run_id, metrics, reason)
+    return RecordedTrial(int(tags[NUMBER_TAG]), values, run.info.run_id, metrics, reason)
 
 
 def fingerprint(sweep: Sweep) -> str:

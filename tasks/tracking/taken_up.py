@@ -8,12 +8,12 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
 from plumbline.errors import refuse
-from tasks.tracking.run import LEASE_TAG, Run, ended_truly, open_store, quiet
-from tasks.tracking.store import is_absent, plainly
+from tasks.tracking.run import LEASE_TAG, Run, ending_accurately, open_store, silence_libraries
+from tasks.tracking.store import as_store_error, is_absent
 
 
 @contextmanager
-def taken_up_run(run_id: str, losses: Sequence[float], lease: str) -> Iterator[Run]:
+def resumed_run(run_id: str, losses: Sequence[float], lease: str) -> Iterator[Run]:
     """The run with the losses that it lacks, for the body to record the rest; ended truly.
 
     What the store has already (losses by epoch, metrics by name) is left as it is.
@@ -21,15 +21,15 @@ def taken_up_run(run_id: str, losses: Sequence[float], lease: str) -> Iterator[R
     Raises:
         InputError: the store has no such run. StoreError: the store is away.
     """
-    quiet()
-    with plainly("What was trained is still kept: try again later."):
+    silence_libraries()
+    with as_store_error("What was trained is still kept: try again later."):
         client = open_store()
         found = _find(client, run_id)
         info = found.info
         run = Run(client, run_id, info.run_name, info.experiment_id)
         run.known = frozenset(found.data.metrics)
         client.update_run(run_id, status="RUNNING")
-        with ended_truly(run):
+        with ending_accurately(run):
             run.log(tags={LEASE_TAG: lease})
             _forget_what_went_wrong(client, found)
             known = {metric.step for metric in client.get_metric_history(run_id, "loss")}

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from tasks.databases import meaning, sqlite_path
 from tasks.tracking.run import open_store
-from tasks.tracking.store import StoreError, check_store, database, plainly, still_there
+from tasks.tracking.store import StoreError, as_store_error, check_store, database, still_there
 
 
 def test_the_file_of_an_address() -> None:
@@ -46,7 +46,7 @@ def test_a_store_that_cannot_be_used_is_told_by_what_is_wrong(
     empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable
 ) -> None:
     def use() -> None:
-        with plainly():
+        with as_store_error():
             check_store()
             open_store()
 

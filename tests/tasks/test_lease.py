@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tasks.lease import exclusive, lease, only_retraining, settle
+from tasks.lease import exclusive, lease, only_retraining
+from tasks.reconciliation import reconcile
 
 HOLD = """
 import sys
@@ -78,21 +79,21 @@ def test_a_lease_stays_behind_unless_its_run_ended_well(tmp_path):
     assert left(tmp_path, name)
 
 
-def test_a_lease_is_safe_from_another_process_that_settles_before_it_is_locked(
+def test_a_lease_is_safe_from_another_process_that_reconciles_before_it_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = fcntl.flock
 
-    def settle_first(file: Any, how: int) -> None:
+    def reconcile_first(file: Any, how: int) -> None:
         if how == fcntl.LOCK_EX:
             monkeypatch.setattr(fcntl, "flock", lock)
-            settle()
+            reconcile()
         lock(file, how)
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # whom settling would ask
-    monkeypatch.setattr(fcntl, "flock", settle_first)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # whom reconciling would ask
+    monkeypatch.setattr(fcntl, "flock", reconcile_first)
     with lease() as name:
-        settle()
+        reconcile()
         assert left(tmp_path, name)
 
 
@@ -103,7 +104,7 @@ def test_a_lease_of_another_store_is_left_for_a_command_that_talks_to_it(
     with pytest.raises(OSError, match="killed"), lease() as name:
         raise OSError("killed")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    settle()
+    reconcile()
     assert left(tmp_path, name)
 
 

@@ -15,21 +15,26 @@ from flows.support.server import free_port
 from plumbline.config.schema import Config
 from plumbline.data.encoding import Encoding
 from plumbline.errors import InputError
+from plumbline.registry.history import blocked
 from tasks.tracking.artifact import log_model
 from tasks.tracking.housekeeping import prune
-from tasks.tracking.models import DamagedModelError, default_model, load_fitted, own_uri
-from tasks.tracking.moves import barred
-from tasks.tracking.portrait import load_portrait
+from tasks.tracking.models import (
+    DamagedModelError,
+    default_model,
+    load_fitted,
+    load_profile,
+    own_uri,
+)
 from tasks.tracking.registry import (
     RegisteredModel,
-    carry_out,
+    apply_promotions,
     known_model,
     read_model,
+    reconcile_models,
     registered_model,
-    settle_models,
 )
 from tasks.tracking.run import tracked_run
-from tasks.tracking.store import StoreError, plainly
+from tasks.tracking.store import StoreError, as_store_error
 
 CONFIG = Config.model_validate({"experiment": "registry", "data": {"kind": "synthetic", "rows": 4}})
 CHANGING = (
@@ -74,7 +79,7 @@ def roll_back(to: str | None = None) -> None:
     with registered_model("m") as model:
         before, after = model.move_to(to)
         model.write(before, after, "rolled back", "ada", f"from version {before}")
-        carry_out(model.client, "m")
+        apply_promotions(model.client, "m")
 
 
 def aliases(client: MlflowClient) -> tuple[int | None, int | None]:
@@ -133,7 +138,7 @@ def test_promotions_and_rollbacks_move_the_aliases_and_stand_in_the_history(
     assert add() == 4
     assert aliases(client) == (4, 2)
     with registered_model("m") as model:
-        told = [(c.version, c.told.split(":")[0].split(" by")[0]) for c in model.history]
+        told = [(c.version, c.message.split(":")[0].split(" by")[0]) for c in model.history]
         live = [(c.since, c.until) for c in model.history if c.since]
     assert told == [
         (1, "promoted"), (2, "kept"), (3, "promoted"),
@@ -156,9 +161,9 @@ def test_killed_before_any_call_a_promotion_is_whole_or_not_begun(
         assert aliases(client)[0] in (1, 2)
     dying(-1)
     begun = len(check_whole(client).versions) == 2
-    settle_models({"m", "unknown"})
+    reconcile_models({"m", "unknown"})
     assert aliases(client) == ((2, 1) if begun else (1, None))
-    assert [move.to for move in check_whole(client).moves] == ([1, 2] if begun else [1])
+    assert [move.to for move in check_whole(client).promotions] == ([1, 2] if begun else [1])
     assert begun is (calls > 0)
 
 
@@ -174,9 +179,9 @@ def test_killed_before_any_call_a_rollback_is_whole_or_not_begun(
     except Killed:
         assert aliases(client)[0] in (1, 2)
     dying(-1)
-    settle_models({"m"})
+    reconcile_models({"m"})
     assert aliases(client) == ((1, 2) if calls else (2, 1))
-    assert len(check_whole(client).moves) == (3 if calls else 2)
+    assert len(check_whole(client).promotions) == (3 if calls else 2)
 
 
 def test_an_alias_moved_with_another_tool_stays_and_stands_in_the_history(
@@ -186,7 +191,7 @@ def test_an_alias_moved_with_another_tool_stays_and_stands_in_the_history(
     add()
     client.set_registered_model_alias("m", "champion", "1")
     with registered_model("m") as model:
-        assert [move.kind for move in model.moves] == ["promoted", "promoted", "moved by hand"]
+        assert [move.kind for move in model.promotions] == ["promoted", "promoted", "moved by hand"]
     assert aliases(client) == (1, 2)
     assert add() == 3
     assert aliases(client) == (3, 1)
@@ -206,12 +211,12 @@ def test_a_champion_deleted_by_hand_stands_in_the_history_and_what_was_live_last
     for _ in range(2):  # it is noticed once
         with registered_model("m") as model:
             assert (model.champion, int(model.incumbent.version)) == (None, left)
-            assert [(m.kind, m.before, m.to) for m in model.moves] == [
+            assert [(m.kind, m.before, m.to) for m in model.promotions] == [
                 ("promoted", 0, 1), ("promoted", 1, 2), ("deleted by hand", 2, 0),
             ]  # fmt: skip
             deleted = model.history[-1]
     assert (deleted.version, deleted.until) == (0, None)
-    assert deleted.told.startswith("deleted by hand by another tool: the alias was deleted")
+    assert deleted.message.startswith("deleted by hand by another tool: the alias was deleted")
     assert aliases(client) == (None, left)
     roll_back()
     assert aliases(client)[0] == left
@@ -230,20 +235,20 @@ def test_without_any_version_that_was_live_there_is_nothing_to_beat(client: Mlfl
     assert aliases(client) == (2, None)
 
 
-def test_what_was_rolled_back_is_barred_until_somebody_moves_back_to_it(
+def test_what_was_rolled_back_is_blocked_until_somebody_moves_back_to_it(
     client: MlflowClient,
 ) -> None:
     add(digest="old")
     add(digest="bad")
     roll_back()
     with registered_model("m") as model:
-        assert set(barred(model.moves)) == {"bad c"}
+        assert set(blocked(model.promotions)) == {"bad c"}
     add(digest="good")
     with registered_model("m") as model:
-        assert barred(model.moves)["bad c"].who == "ada"
+        assert blocked(model.promotions)["bad c"].who == "ada"
     roll_back("2")
     with registered_model("m") as model:
-        assert set(barred(model.moves)) == {"good c"}
+        assert set(blocked(model.promotions)) == {"good c"}
 
 
 def test_wrong_rollbacks_are_refused_and_change_nothing(client: MlflowClient) -> None:
@@ -332,8 +337,8 @@ def test_a_model_that_the_store_does_not_deliver_is_not_damaged(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(StoreError, match="does not answer"):
         load_fitted(uri)
-    with pytest.raises(StoreError, match="does not answer"), plainly():
-        load_portrait(run_id)
+    with pytest.raises(StoreError, match="does not answer"), as_store_error():
+        load_profile(run_id)
 
 
 @pytest.mark.parametrize("uri", ["nonsense", "models:/", "models:/m", "foo://x/y", "models:/m/9"])
@@ -380,7 +385,7 @@ def test_housekeeping_that_was_killed_is_finished_by_the_next(
     dying(-1)
     prune(read_model(client, "m"), 1)
     assert list(check_whole(client).versions) == [2, 3]
-    assert [move.to for move in read_model(client, "m").moves] == [1, 2, 3]
+    assert [move.to for move in read_model(client, "m").promotions] == [1, 2, 3]
     assert not place.exists()
 
 

@@ -11,22 +11,22 @@ from plumbline.config.registry import Drift
 from plumbline.config.schema import Split, TableData
 from plumbline.data.encoding import Encoding
 from plumbline.linear.summary import Summary
-from plumbline.registry.drift import Portrait, beyond, compare
+from plumbline.registry.drift import DataProfile, beyond, compare
 from tests.plumbline.tools import compressed, random_rows, read, write
 
 
-def portrait(rows: torch.Tensor, split: Split | None = None, dropped: int = 0) -> Portrait:
+def profile(rows: torch.Tensor, split: Split | None = None, dropped: int = 0) -> DataProfile:
     data = compressed(rows, split)
     data = Summary(data.factors, data.sample, data.digests, dropped)
-    return Portrait.of(data, Encoding(data.columns[:-1], {}))
+    return DataProfile.of(data, Encoding(data.columns[:-1], {}))
 
 
-def table(path, columns: dict) -> Portrait:
-    """The portrait of a table with the categorical column `city`."""
+def table(path, columns: dict) -> DataProfile:
+    """The profile of a table with the categorical column `city`."""
     data = read(write(path, columns), categorical=["city"])
     given = TableData(kind="table", path=str(path), target="y", categorical=["city"])
     encoding = Encoding.of(data.columns[:-1], given)
-    return Portrait.of(data.select((*encoding.features, "y")), encoding)
+    return DataProfile.of(data.select((*encoding.features, "y")), encoding)
 
 
 @pytest.mark.parametrize("far", [0.0, 1e6])
@@ -35,7 +35,7 @@ def test_means_spreads_and_correlations_are_the_rows_own(far, split):
     then, now = random_rows(400, 2, seed=1, far=far), random_rows(300, 2, seed=2, far=far)
     now[:, 0] = 2 * now[:, 0] - far + 0.7
     now[:, 1] += 0.5 * (now[:, 0] - far)
-    report = compare(portrait(then, split), portrait(now, split))
+    report = compare(profile(then, split), profile(now, split))
     spread = then.std(dim=0, correction=0)
     for i, column in enumerate(report.columns):
         assert column.mean_now == pytest.approx(float(now[:, i].mean()), rel=1e-9)
@@ -50,7 +50,7 @@ def test_means_spreads_and_correlations_are_the_rows_own(far, split):
 
 def test_data_against_itself_has_not_moved():
     rows = random_rows(100, 3)
-    report = compare(portrait(rows), portrait(rows))
+    report = compare(profile(rows), profile(rows))
     assert [c.shift for c in report.columns] == [0.0] * 4
     assert report.correlation_change == pytest.approx(0, abs=1e-15)
     assert beyond(report, Drift()) == []
@@ -60,7 +60,7 @@ def test_a_limit_holds_at_its_edge_and_the_worst_column_is_named_first():
     then = random_rows(1_000, 2)
     spread = then.std(dim=0, correction=0)
     now = then + torch.tensor([0.4, -0.9, 0.0]).double() * spread
-    report = compare(portrait(then), portrait(now))
+    report = compare(profile(then), profile(now))
     assert report.furthest.name == "x1"
     assert len(beyond(report, Drift(max_shift=0.95))) == 0
     found = beyond(report, Drift(max_shift=0.39))
@@ -72,10 +72,10 @@ def test_a_column_that_became_constant_or_was_is_told():
     then = random_rows(200, 2)
     stuck = then.clone()
     stuck[:, 0] = then[:, 0].mean()
-    report = compare(portrait(then), portrait(stuck))
+    report = compare(profile(then), profile(stuck))
     assert report.in_state("constant") == ["x0"]
     assert beyond(report, Drift()) == ["column 'x0' has become constant"]
-    back = compare(portrait(stuck), portrait(then + 1))
+    back = compare(profile(stuck), profile(then + 1))
     assert back.columns[0].shift == math.inf
     assert "inf standard deviations" in beyond(back, Drift())[0]
     assert all(map(math.isfinite, [back.correlation_change]))
@@ -108,13 +108,13 @@ def test_levels_are_compared_by_their_shares_whatever_the_reference(tmp_path, to
 
 def test_dropped_rows_are_the_missing_share():
     rows = random_rows(90, 1)
-    report = compare(portrait(rows), portrait(rows, dropped=10))
+    report = compare(profile(rows), profile(rows, dropped=10))
     assert report.metrics()["drift_missing_share"] == pytest.approx(0.1)
     assert report.metrics()["drift_missing_change"] == pytest.approx(0.1)
 
 
-def test_a_portrait_survives_json_to_the_bit():
-    one = portrait(random_rows(50, 2), dropped=3)
-    again = Portrait.from_dict(json.loads(json.dumps(one.to_dict())))
+def test_a_profile_survives_json_to_the_bit():
+    one = profile(random_rows(50, 2), dropped=3)
+    again = DataProfile.from_dict(json.loads(json.dumps(one.to_dict())))
     assert torch.equal(one.factor.r, again.factor.r)
     assert (one.missing, one.indicators) == (again.missing, again.indicators)

@@ -8,7 +8,7 @@ import torch
 from plumbline.config.registry import Registry
 from plumbline.config.schema import Split
 from plumbline.data.split import row_hashes
-from plumbline.registry.gate import Champion, Decision, Mean, decide, improvement
+from plumbline.registry.gate import Champion, Decision, MeanBaseline, decide, improvement
 from plumbline.training.evaluation import held_out_scores
 from tests.plumbline.tools import compressed, random_rows
 
@@ -25,11 +25,11 @@ def scores(rmse: float) -> dict[str, float]:
 
 
 def ask(
-    rmse: float, champion: float | Champion | None, barred: str = "", **rules: object
+    rmse: float, champion: float | Champion | None, blocked: str = "", **rules: object
 ) -> Decision:
     if isinstance(champion, float):
         champion = Champion(3, scores(champion))
-    return decide(Registry(model="m", **rules), scores(rmse), MEAN, champion, barred)
+    return decide(Registry(model="m", **rules), scores(rmse), MEAN, champion, blocked)
 
 
 def test_the_first_model_needs_only_the_thresholds():
@@ -139,8 +139,8 @@ def test_a_model_that_equals_the_mean_to_rounding_does_not_beat_it():
 
 
 def test_what_is_barred_is_kept_however_good_and_even_as_the_first():
-    assert ask(0.1, 1.0, barred="it was rolled back").reason == "it was rolled back"
-    assert not ask(0.1, None, barred="it was rolled back").promoted
+    assert ask(0.1, 1.0, blocked="it was rolled back").reason == "it was rolled back"
+    assert not ask(0.1, None, blocked="it was rolled back").promoted
 
 
 def test_without_held_out_rows_nothing_is_compared():
@@ -163,8 +163,8 @@ def test_predicting_the_mean_scores_what_the_rows_say():
     data = compressed(rows, split)
     held = row_hashes(split.seed, "rows", 0, len(rows), "test") < split.test_fraction
     y, train = rows[held][:, -1], rows[~held][:, -1]
-    found = held_out_scores(Mean.of(data), data)
+    found = held_out_scores(MeanBaseline.of(data), data)
     assert found["test_mse"] == pytest.approx(float((y - train.mean()).square().mean()), rel=1e-9)
     assert found["test_mae"] == pytest.approx(float((y - train.mean()).abs().mean()), rel=1e-9)
     assert found["test_r2"] <= 0
-    assert torch.equal(Mean.of(data).weights, torch.zeros(3, dtype=torch.float64))
+    assert torch.equal(MeanBaseline.of(data).weights, torch.zeros(3, dtype=torch.float64))
