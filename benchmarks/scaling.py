@@ -175,7 +175,7 @@ def task_runs(runner: str) -> Costs:
     from flows.support.environment import prepare_environment
     from flows.support.ray import cluster, connected_to, on_cluster
     from flows.support.server import prefect_server
-    from plumbline.config.runner import RunsOn
+    from plumbline.config.running import RunsOn
 
     prepare_environment()
     with ExitStack() as held:

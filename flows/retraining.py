@@ -63,7 +63,7 @@ def retrain(flow_run_id: UUID, notify: dict[str, Any] | None, by_worker: bool = 
     from flows.pipeline_flow import pipeline, say_where
     from flows.support.deployment import model_of, skip
     from flows.support.ray import check_runner, cluster, connected_to, on_cluster
-    from plumbline.config.runner import RunsOn
+    from plumbline.config.running import RunsOn
     from tasks.lease import lease, only_retraining
     from tasks.reconciliation import reconcile
 

@@ -1,5 +1,8 @@
 """The errors a user can meet: each message says symptom, likely cause and next step."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """The configuration or the data is wrong: one line with place, what is allowed, what was found.
@@ -32,3 +35,8 @@ def refuse(where: str, allowed: str, found: object) -> InputError:
     shown = repr(found)
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
     return InputError(f"{where} must be {allowed}. Got {shown} instead.")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant; None if none is near."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)

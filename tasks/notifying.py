@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from plumbline.config.retraining import Notify
+from plumbline.config.running import Notify
 from plumbline.errors import InputError, refuse
 from tasks.lease import held_notify
 from tasks.screen import note

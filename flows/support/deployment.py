@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from flows.pipeline_flow import pipeline
 from flows.support.environment import ROOT
 from plumbline.config.loading import read_yaml, validated
-from plumbline.config.retraining import Notify, Schedule
+from plumbline.config.running import Notify, Schedule
 from plumbline.config.schema import Config
 from plumbline.errors import InputError, refuse
 from tasks.screen import note

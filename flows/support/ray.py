@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from flows.support.companion import start_companion
 from flows.support.environment import DEFAULTS, ROOT
 from flows.support.server import free_port
-from plumbline.config.runner import RunsOn
+from plumbline.config.running import RunsOn
 from plumbline.errors import InputError
 from tasks.cluster import FOLDER, begin, connected
 

@@ -1,12 +1,24 @@
 """The configuration's section for data: generated rows, or rows of files."""
 
-from typing import Annotated, Literal
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from plumbline.config.retraining import Window
-from plumbline.config.section import Count, Fraction, Name, NotNegative, Section, Seed, disagreement
+from plumbline.config.section import (
+    Count,
+    Fraction,
+    Name,
+    NotEmpty,
+    NotNegative,
+    Section,
+    Seed,
+    disagreement,
+)
 from plumbline.config.uris import holds_secret
+
+UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class Split(Section):
@@ -27,7 +39,7 @@ class SyntheticData(Split):
     """Rows made here: y = x · weights + bias + noise."""
 
     kind: Literal["synthetic"] = Field(description="generated rows")
-    x: Annotated[list[float] | list[list[float]], Field(min_length=1)] | None = Field(
+    x: NotEmpty[float] | NotEmpty[list[float]] | None = Field(
         None, description="the inputs: a list of numbers, or of rows of numbers; or give rows"
     )
     rows: Count | None = Field(None, description="number of rows to draw; or give x")
@@ -71,6 +83,52 @@ class SyntheticData(Split):
         if self.x is not None:
             return len(self.x[0]) if isinstance(self.x[0], list) else 1
         return self.features or self._weighted() or 1
+
+
+class Window(Section):
+    """Which files of a table to train on: give one of the three; left out: all of them alike."""
+
+    files: Count | None = Field(
+        None, description="the last so many files, in the order of their paths"
+    )
+    since: Name | None = Field(
+        None,
+        description="files changed since then: a date or time (UTC where no zone is given), such "
+        'as "2026-01-01", or an age at the start of the run: "90m", "12h", "30d", "4w"',
+    )
+    half_life: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="in files: all of them, but a row counts half for every so many files that "
+        "come after its own in the order of their paths",
+    )
+
+    @field_validator("since", mode="before")
+    @classmethod
+    def _written(cls, given: Any) -> Any:
+        """YAML reads an unquoted date as one."""
+        return given.isoformat() if isinstance(given, date) else given
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "Window":
+        given = [n for n in type(self).model_fields if getattr(self, n) is not None]
+        if len(given) != 1:
+            allowed = "exactly one of files, since and half_life"
+            raise disagreement("data.window", allowed, " and ".join(given) or "none")
+        if self.since is not None:
+            self.start(datetime.now(UTC))
+        return self
+
+    def start(self, now: datetime) -> datetime:
+        """The moment that `since` names, at a given time."""
+        age = re.fullmatch(r"(\d+)([mhdw])", self.since)
+        try:
+            if age:
+                return now - timedelta(**{UNITS[age[2]]: int(age[1])})
+            moment = datetime.fromisoformat(self.since)
+        except (ValueError, OverflowError):
+            allowed = 'a date such as "2026-01-01" or an age such as "30d" or "12h"'
+            raise disagreement("data.window.since", allowed, repr(self.since)) from None
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class TableData(Split):

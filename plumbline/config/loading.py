@@ -1,6 +1,5 @@
 """Reading a configuration: YAML, overrides, and errors that name the key."""
 
-import difflib
 import json
 import math
 import re
@@ -11,9 +10,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from plumbline.config.reference import allowed, field_at, known_keys
+from plumbline.config.reference import Node, allowed, find, known_keys, options
 from plumbline.config.schema import Config
-from plumbline.errors import InputError, refuse
+from plumbline.errors import InputError, nearest, refuse
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -87,13 +86,18 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def validated(raw: Any, source: str, schema: type[Schema] = Config) -> Schema:
-    """Check a mapping against the schema; the first thing wrong is the InputError's line."""
+    """Check a mapping against the schema.
+
+    Raises:
+        InputError: its line names the first thing that is wrong, and counts the others.
+    """
     try:
         return schema.model_validate(raw)
     except ValidationError as error:
         lines = list(_lines(error, schema))
-        more = f" ({len(lines) - 1} more to mend)" if len(lines) > 1 else ""
-        raise InputError(f"{source}: {lines[0]}{more}") from None
+        more = len(lines) - 1
+        counted = f" ({more} more error{'s' if more > 1 else ''})" if more else ""
+        raise InputError(f"{source}: {lines[0]}{counted}") from None
 
 
 def apply(raw: dict[str, Any], override: str) -> None:
@@ -150,48 +154,46 @@ def _lines(error: ValidationError, schema: type[BaseModel]) -> Iterator[str]:
     seen = set()
     found = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     for item in found:
-        key, field = field_at(schema, item["loc"])
-        if item["type"] == "value_error":
-            named, constraint, got = _agreement(item)
-            named = named if "." in named else f"{key}.{named}"  # undotted: of this very section
-            yield f"{named} must be {constraint}. Got {got} instead."
+        unknown = item["type"] == "extra_forbidden"
+        *section, last = item["loc"] or ("",)
+        key, node = find(schema, section if unknown else item["loc"])
+        if unknown:
+            key = f"{key}.{last}" if key else last
+            yield f"{key} is not a known key.{hint(key, schema)}"
+        elif item["type"] == "value_error":
+            yield _disagreement(key, item["ctx"]["error"].args)
         elif key not in seen:
             seen.add(key)
-            yield _line(key, field, item, schema)
+            yield _line(key, node, item)
 
 
-def _agreement(item: dict) -> tuple[str, str, str]:
-    """The parts of an error between keys, as the schema's disagreement() gives them."""
-    *keys, constraint, got = item["ctx"]["error"].args
-    return " and ".join(keys), constraint, got
+def _disagreement(section: str, parts: tuple[str, ...]) -> str:
+    """The line for what the schema's disagreement() raised."""
+    *keys, constraint, got = parts
+    named = " and ".join(keys)
+    named = named if "." in named else f"{section}.{named}"  # undotted: of this very section
+    return f"{named} must be {constraint}. Got {got} instead."
 
 
-def _line(key: str, field: Any, item: dict, schema: type[BaseModel]) -> str:
-    if item["type"] == "extra_forbidden":
-        return f"{key} is not a known key.{nearest(key, schema)}"
-    if item["type"] == "missing":
-        return f"{key} is missing. It must be {allowed(field)}."
-    if item["type"] == "union_tag_not_found":
-        return f"{key}.kind is missing. It must be {_kinds(key, schema)}."
-    if item["type"] == "union_tag_invalid":
-        return str(refuse(f"{key}.kind", _kinds(key, schema), item["ctx"]["tag"]))
-    return str(refuse(key, allowed(field), item["input"]))
+def _line(key: str, node: Node, item: dict) -> str:
+    if item["type"].startswith("union_tag"):
+        kinds = [option["properties"]["kind"] for option in options(node)]
+        key, node = f"{key}.kind", {"anyOf": kinds}
+    if item["type"] in ("missing", "union_tag_not_found"):
+        return f"{key} is missing. It must be {allowed(node)}."
+    found = item["ctx"]["tag"] if item["type"] == "union_tag_invalid" else item["input"]
+    return str(refuse(key, allowed(node), found))
 
 
-def _kinds(section: str, schema: type[BaseModel]) -> str:
-    return " or ".join(allowed(field) for field in known_keys(schema)[f"{section}.kind"])
-
-
-def nearest(key: str, schema: type[BaseModel]) -> str:
-    """A hint at what an unknown key may have meant."""
+def hint(key: str, schema: type[BaseModel]) -> str:
+    """What an unknown key may have meant."""
     known = list(known_keys(schema))
     if key in known:
         return " It belongs to another kind of " + key.rpartition(".")[0] + "."
-    last = key.rsplit(".", 1)[-1]
-    same = [name for name in known if name.rsplit(".", 1)[-1] == last]
-    close = same or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    if close and not key.startswith(close[0]):
-        return f" Did you mean {close[0]}?"
-    section = key.rpartition(".")[0]
+    section, _, last = key.rpartition(".")
+    same = next((name for name in known if name.rpartition(".")[2] == last), None)
+    close = same or nearest(key, known)
+    if close and not key.startswith(close):
+        return f" Did you mean {close}?"
     siblings = [name for name in known if name.rpartition(".")[0] == section]
     return f" Known here: {', '.join(siblings or known)}."

@@ -1,76 +1,74 @@
-"""What the schema says of each key, in words: for --help, docs/configuration.md and errors."""
+"""What the schema says of each key, in words: for --help, docs/configuration.md and errors.
+
+It is read from pydantic's JSON schema; a node is a part of that, with its references resolved.
+"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from textwrap import wrap
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any
 
-from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
+Node = Mapping[str, Any]
 KINDS = {
-    int: "an integer",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    Any: "any value",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "text",
+    "null": "null",
+    None: "any value",
 }
+SIGNS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 
-def known_keys(schema: type[BaseModel], prefix: str = "") -> dict[str, list[FieldInfo]]:
-    """Every dotted key of a schema, in its order, with its field in each variant of its section."""
-    keys: dict[str, list[FieldInfo]] = {}
-    for name, field in schema.model_fields.items():
-        models = _models(field.annotation)
-        for model in models:
-            for key, fields in known_keys(model, f"{prefix}{name}.").items():
-                keys.setdefault(key, []).extend(fields)
-        if not models:
-            keys.setdefault(prefix + name, []).append(field)
-    return keys
+@lru_cache
+def known_keys(schema: type[BaseModel]) -> dict[str, list[Node]]:
+    """Every dotted key of a schema, in its order, with its node in each variant of its section."""
+    return _keys(_described(schema), "")
 
 
-def field_at(schema: type[BaseModel], loc: tuple) -> tuple[str, FieldInfo | None]:
-    """The dotted key and the field that a location in a pydantic error points at.
+def find(schema: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[str, Node]:
+    """The dotted key and the node that a location in a pydantic error points at.
 
-    A location also holds the tags of unions; those that are no key are left out, and list
-    positions are written `[0]`.
+    A location also holds the tags of unions, which are no keys and are left out; list positions
+    are written `[0]`.
     """
-    key, field, models, mapped = "", None, [schema], None
+    key, node = "", _described(schema)
     for part in loc:
         if isinstance(part, int):
             key += f"[{part}]"
-            continue
-        owner = next((m for m in models if part in m.model_fields), None)
-        if owner is not None:
-            field = owner.model_fields[part]
-            models, mapped = _models(field.annotation), _mapped(field.annotation)
-            key += f".{part}" if key else part
-        elif mapped is not None:
-            key, field = f"{key}.{part}", FieldInfo.from_annotation(mapped)
-            models, mapped = _models(mapped), None
-        elif part == loc[-1] and models and "[" not in part:  # "list[any]" is a union's tag
-            key, field = (f"{key}.{part}" if key else part), None
-    return key, field
+            found = [option["items"] for option in options(node) if "items" in option]
+        else:
+            found = _children(node, part)
+            key += (f".{part}" if key else part) if found else ""
+            found = found or [o for o in options(node) if _kind(o) == part]
+        if found:
+            node = {"anyOf": found} if len(found) > 1 else found[0]
+    return key, node
 
 
-def allowed(field: FieldInfo | None) -> str:
+def options(node: Node) -> list[Node]:
+    """What a node is a union of; itself if it is none."""
+    parts = node.get("anyOf") or node.get("oneOf")
+    return [option for part in parts for option in options(part)] if parts else [node]
+
+
+def allowed(node: Node) -> str:
     """What a key may hold, as a phrase that follows "must be"."""
-    if field is None or _is_section(field.annotation):
+    if all("properties" in option for option in options(node) if option.get("type") != "null"):
         return "a section of keys"
-    pattern = next((m.pattern for m in field.metadata if getattr(m, "pattern", None)), None)
-    if pattern:
-        return "one of " + field.description.split(";")[0]
-    return _phrase(field.annotation, field.metadata)
+    if "pattern" in node:
+        return "one of " + node["description"].split(";")[0]
+    return _phrase(node)
 
 
 def lines(schema: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
     """(key, what is allowed, default, meaning) for every key, and for every variant of it."""
-    for key, fields in known_keys(schema).items():
-        variants = {(allowed(field), _default(field), field.description or "") for field in fields}
-        for variant in sorted(variants, key=str):
+    for key, nodes in known_keys(schema).items():
+        variants = {(allowed(n), _default(n), n.get("description", "")) for n in nodes}
+        for variant in sorted(variants):
             yield key, *variant
 
 
@@ -92,8 +90,48 @@ def as_markdown(schema: type[BaseModel]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _default(field: FieldInfo) -> str:
-    return "required" if field.is_required() else _yaml(field.default)
+@lru_cache
+def _described(schema: type[BaseModel]) -> Node:
+    whole = schema.model_json_schema()
+    return _resolved(whole, whole.get("$defs", {}))
+
+
+def _resolved(node: Any, definitions: Node) -> Any:
+    """A node in which what it refers to stands itself."""
+    if isinstance(node, list):
+        return [_resolved(part, definitions) for part in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        node = {**definitions[node["$ref"].rpartition("/")[2]], **node}
+    left_out = ("$ref", "$defs")
+    return {k: _resolved(v, definitions) for k, v in node.items() if k not in left_out}
+
+
+def _keys(node: Node, prefix: str) -> dict[str, list[Node]]:
+    keys: dict[str, list[Node]] = {}
+    for option in options(node):
+        for name, child in option.get("properties", {}).items():
+            inner = _keys(child, f"{prefix}{name}.") or {prefix + name: [child]}
+            for key, nodes in inner.items():
+                keys.setdefault(key, []).extend(nodes)
+    return keys
+
+
+def _children(node: Node, name: str) -> list[Node]:
+    """What a name means in a section, or in a mapping of any names; empty if nothing."""
+    sections = [option.get("properties", {}) for option in options(node)]
+    found = [section[name] for section in sections if name in section]
+    return found or ([node["additionalProperties"]] if node.get("additionalProperties") else [])
+
+
+def _kind(node: Node) -> str | None:
+    """Which kind of its section a node describes, if the section has several."""
+    return node.get("properties", {}).get("kind", {}).get("const")
+
+
+def _default(node: Node) -> str:
+    return _yaml(node["default"]) if "default" in node else "required"
 
 
 def _literal(value: Any) -> str:
@@ -110,65 +148,34 @@ def _yaml(value: Any) -> str:
     return str(value)
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if get_origin(annotation) in (Union, UnionType, Annotated):
-        return [model for part in get_args(annotation) for model in _models(part)]
-    return []
+def _phrase(node: Node) -> str:
+    kind = node.get("type")
+    if len(parts := options(node)) > 1:
+        return " or ".join(dict.fromkeys(map(_phrase, parts)))
+    if "enum" in node or "const" in node:
+        return " or ".join(map(_literal, node.get("enum") or [node["const"]]))
+    if kind == "array":
+        return f"a list{_length(node, 'Items')} of ({_phrase(node['items'])})"
+    if "properties" in node:
+        return f"{{{', '.join(node['properties'])}}}"
+    if kind == "object":
+        name = _phrase({"type": "string", **node.get("propertyNames", {})})
+        value = _phrase(node["additionalProperties"])
+        return f"a mapping{_length(node, 'Properties')} of {name} to ({value})"
+    return KINDS[kind] + _bounds(node)
 
 
-def _is_section(annotation: Any) -> bool:
-    """Whether a key holds other keys and nothing else."""
-    union = get_origin(annotation) in (Union, UnionType, Annotated)
-    parts = get_args(annotation) if union else (annotation,)
-    return all(_models(part) for part in parts if isinstance(part, type) or get_origin(part))
-
-
-def _mapped(annotation: Any) -> Any:
-    """What a mapping of names to something holds; None for anything else."""
-    if get_origin(annotation) is Annotated:
-        return _mapped(get_args(annotation)[0])
-    return get_args(annotation)[1] if get_origin(annotation) is dict else None
-
-
-def _phrase(annotation: Any, metadata: list | tuple = ()) -> str:
-    origin, parts = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        extra = [m for info in parts[1:] for m in getattr(info, "metadata", [info])]
-        return _phrase(parts[0], [*extra, *metadata])
-    if origin is Literal:
-        return " or ".join(_literal(value) for value in parts)
-    if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(_phrase(part, metadata) for part in parts))
-    if annotation in (None, NoneType):
-        return "null"
-    if origin is list:
-        return f"a list{_length(metadata)} of ({_phrase(parts[0])})"
-    if origin is dict:
-        return f"a mapping{_length(metadata)} of {_phrase(parts[0])} to ({_phrase(parts[1])})"
-    if models := _models(annotation):
-        return " or ".join(f"{{{', '.join(model.model_fields)}}}" for model in models)
-    return KINDS.get(annotation, str(annotation)) + _bounds(metadata)
-
-
-def _bounds(metadata: list | tuple) -> str:
-    words = {Ge: ("ge", ">="), Gt: ("gt", ">"), Le: ("le", "<="), Lt: ("lt", "<")}
-    found = [
-        f"{sign} {getattr(m, name)}"
-        for m in metadata
-        for kind, (name, sign) in words.items()
-        if isinstance(m, kind)
-    ]
-    if any(isinstance(m, MinLen) for m in metadata):
+def _bounds(node: Node) -> str:
+    found = [f"{sign} {node[name]}" for name, sign in SIGNS.items() if name in node]
+    if "minLength" in node:
         found.append("not empty")
-    found += [f"of at most {m.max_length} characters" for m in metadata if isinstance(m, MaxLen)]
-    return (" " + " and ".join(found)) if found else ""
+    if "maxLength" in node:
+        found.append(f"of at most {node['maxLength']} characters")
+    return " " + " and ".join(found) if found else ""
 
 
-def _length(metadata: list | tuple) -> str:
-    least = max((m.min_length for m in metadata if isinstance(m, MinLen)), default=0)
-    most = min((m.max_length for m in metadata if isinstance(m, MaxLen)), default=None)
+def _length(node: Node, of: str) -> str:
+    least, most = node.get(f"min{of}", 0), node.get(f"max{of}")
     if least and least == most:
         return f" of exactly {least}"
     return " (not empty)" if least == 1 else f" of at least {least}" if least else ""
@@ -176,6 +183,7 @@ def _length(metadata: list | tuple) -> str:
 
 def main() -> None:
     """Print docs/configuration.md."""
+    from plumbline.config import combinations
     from plumbline.config.schema import Config
 
     print(
@@ -184,8 +192,10 @@ def main() -> None:
         "`plumbline/config` (`make docs`);\n`python -m flows.pipeline --help` says the same. "
         "Any key can be replaced on the command line:\n"
         '`make run-pipeline SET="training.epochs=500 data.noise=0.1"`.\n\n'
-        "Where a key stands twice, its section has two kinds and the key means something else in "
-        "each.\n\n" + as_markdown(Config),
+        "## Keys\n\n"
+        "A key is listed twice if its section has two kinds and the key means something else in "
+        "each.\n\n" + as_markdown(Config) + "\n"
+        "## Keys that depend on each other\n\n" + combinations.as_markdown(),
         end="",
     )
 

@@ -5,15 +5,15 @@ parameters in MLflow are all made from it. It imports neither torch nor a file r
 key is reported at once.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from plumbline.config.combinations import check_combinations
 from plumbline.config.data import Split as Split  # used from here
 from plumbline.config.data import SyntheticData, TableData
 from plumbline.config.registry import Drift, Registry, check_gates
-from plumbline.config.retraining import Notify, Schedule
-from plumbline.config.runner import Ray, Runner
+from plumbline.config.running import Notify, Ray, Runner, Schedule
 from plumbline.config.section import Name, Section, disagreement
 from plumbline.config.training import Training
 
@@ -42,35 +42,9 @@ class Config(Section):
     runner: Runner = "threads"
     ray: Ray = Ray()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _standardize_tables(cls, raw: Any) -> Any:
-        """Fill in the one default that depends on another section."""
-        if not isinstance(raw, dict) or not isinstance(raw.get("data"), dict):
-            return raw
-        training = raw.get("training", {})
-        if not isinstance(training, dict) or training.get("standardize") is not None:
-            return raw
-        table = raw["data"].get("kind") == "table"
-        return {**raw, "training": {**training, "standardize": table}}
-
     @model_validator(mode="after")
-    def _device_fits(self) -> "Config":
-        if self.runner == "ray" and self.training.device not in ("auto", "cpu"):
-            allowed = "auto or cpu with runner: ray (its workers compute on their CPUs)"
-            raise disagreement("training.device", allowed, self.training.device)
-        return self
-
-    @model_validator(mode="after")
-    def _weights_fit(self) -> "Config":
-        window = self.data.window if isinstance(self.data, TableData) else None
-        if window and window.half_life and not self.training.compressible:
-            raise disagreement(
-                "data.window.half_life",
-                "left out unless training.loss is mse and training.batch_size is null (only the "
-                "R factor carries the weights)",
-                window.half_life,
-            )
+    def _keys_fit(self) -> "Config":
+        check_combinations(self)
         return self
 
     @model_validator(mode="after")
@@ -88,3 +62,12 @@ class Config(Section):
     def _gates_fit(self) -> "Config":
         check_gates(self.registry, self.drift, self.data.test_fraction, self.data.folds)
         return self
+
+    @model_validator(mode="after")
+    def resolved(self) -> "Config":
+        """The same experiment with every default filled in that depends on another key."""
+        if self.training.standardize is not None:
+            return self
+        table = isinstance(self.data, TableData)
+        training = self.training.model_copy(update={"standardize": table})
+        return self.model_copy(update={"training": training})

@@ -1,6 +1,6 @@
 """What every part of the configuration is made of: a strict section, and ranges of numbers."""
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +10,8 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Name = Annotated[str, Field(min_length=1)]
+Item = TypeVar("Item")
+NotEmpty = Annotated[list[Item], Field(min_length=1)]
 
 
 def disagreement(*parts: object) -> ValueError:

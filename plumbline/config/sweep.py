@@ -5,15 +5,14 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from plumbline.config.loading import put, validated
 from plumbline.config.metrics import current_name
-from plumbline.config.reference import known_keys
-from plumbline.config.runner import RunsOn
+from plumbline.config.reference import known_keys, options
+from plumbline.config.running import RunsOn
 from plumbline.config.schema import Config
 from plumbline.config.section import Count, Name, Section, Seed, disagreement
 
@@ -125,25 +124,17 @@ class Sweep(Section):
 
 def is_whole(key: str) -> bool:
     """Whether the numbers that a key takes are integers."""
-    return float not in _kinds_of(key)
+    return "number" not in _types(key)
 
 
 def takes_numbers(key: str) -> bool:
     """Whether a key takes a number."""
-    return bool({int, float} & _kinds_of(key))
+    return bool({"integer", "number"} & _types(key))
 
 
-def _kinds_of(key: str) -> set[Any]:
-    return {kind for field in known_keys(Config)[key] for kind in _kinds(field.annotation)}
-
-
-def _kinds(annotation: Any) -> Iterator[Any]:
-    """A type and what it is a union of; the elements of a list are none of it."""
-    if get_origin(annotation) in (Union, UnionType, Annotated):
-        for part in get_args(annotation):
-            yield from _kinds(part)
-    elif get_origin(annotation) is None and isinstance(annotation, type):
-        yield annotation
+def _types(key: str) -> set[str]:
+    """The JSON types that a key takes; the elements of a list are none of them."""
+    return {option["type"] for node in known_keys(Config)[key] for option in options(node)}
 
 
 def label(values: Values) -> str:

@@ -1,20 +1,19 @@
 """Reading a sweep: the base, what varies, and whether the two fit."""
 
-import difflib
 import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from plumbline.config.loading import apply, nearest, read_yaml, validated
+from plumbline.config.loading import apply, hint, read_yaml, validated
 from plumbline.config.metrics import REFUSED, SCORES, unknown_because
 from plumbline.config.reference import known_keys
-from plumbline.config.runner import RunsOn
+from plumbline.config.running import RunsOn
 from plumbline.config.schema import Config
 from plumbline.config.section import Section
 from plumbline.config.sweep import Range, Search, Sweep, Values, takes_numbers
-from plumbline.errors import InputError, refuse
+from plumbline.errors import InputError, nearest, refuse
 
 MOST_CHECKED = 2_000  # combinations, before the first trial
 
@@ -73,7 +72,7 @@ def _check_keys(sweep: Sweep, path: str | Path) -> None:
     for key, given in sweep.search.parameters.items():
         where = f"{path}: sweep.parameters"
         if key not in known:
-            raise InputError(f"{where}: {key} is not a known key.{nearest(key, Config)}")
+            raise InputError(f"{where}: {key} is not a known key.{hint(key, Config)}")
         if key.partition(".")[0] in RunsOn.model_fields:
             raise refuse(f"{where}.{key}", "in the base: all trials run in one place", "it here")
         if isinstance(given, Range) and not takes_numbers(key):
@@ -110,9 +109,9 @@ def _check_metric(sweep: Sweep, trials: Sequence[Config], path: str | Path) -> N
     if metric in REFUSED:
         raise refuse(where, REFUSED[metric], metric)
     if metric not in SCORES:
-        close = difflib.get_close_matches(metric, SCORES, n=1)
-        hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(SCORES)}."
-        raise InputError(f"{where} is not a known metric: '{metric}'. {hint}")
+        close = nearest(metric, SCORES)
+        meant = f"Did you mean {close}?" if close else f"Known: {', '.join(SCORES)}."
+        raise InputError(f"{where} is not a known metric: '{metric}'. {meant}")
     splits = [(config.data.test_fraction, config.data.folds) for config in trials]
     reasons = [unknown_because(metric, *split) for split in splits]
     if all(reasons):

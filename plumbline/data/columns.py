@@ -1,6 +1,5 @@
 """Which columns of a file a table uses, and as what."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ from plumbline.data.dialect import AUTO, Dialect, configured_dialect
 from plumbline.data.doubts import long_integers, numbers_as_text
 from plumbline.data.files import DataFile
 from plumbline.data.header import Header, Kind, read_header
-from plumbline.errors import InputError, refuse
+from plumbline.errors import InputError, nearest, refuse
 
 
 @dataclass(frozen=True)
@@ -150,8 +149,8 @@ def _check_indicators(data: TableData, used: Sequence[str], file: DataFile) -> N
 def _hint(name: str, file: DataFile, header: Header) -> str:
     if file.is_csv and len(header.kinds) == 1:
         return " Only one column was found: is it delimited by a comma, semicolon, tab or |?"
-    close = difflib.get_close_matches(name, header.kinds, n=1, cutoff=0.5)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    close = nearest(name, header.kinds)
+    return f" Did you mean '{close}'?" if close else ""
 
 
 def _check_numbers(

@@ -1,6 +1,5 @@
 """Runs that are recorded already: finding them, and reading what a comparison needs."""
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -8,7 +7,7 @@ from datetime import datetime
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from plumbline.errors import InputError, refuse
+from plumbline.errors import InputError, nearest, refuse
 from tasks.compare.comparison import RecordedRun
 from tasks.pictures import thinned
 from tasks.tracking.experiment import SWEEP_TAG, newest_experiment
@@ -64,7 +63,7 @@ def _experiment(client: MlflowClient, names: dict[str, str], wanted: str | None)
             if not client.search_runs([known], max_results=1):
                 raise refuse("EXPERIMENT", "an experiment that has runs", wanted)
             return known
-    raise refuse("EXPERIMENT", f"an experiment{_nearest(wanted, names.values())}", wanted)
+    raise refuse("EXPERIMENT", f"an experiment{_meant(wanted, names.values())}", wanted)
 
 
 def _find(client: MlflowClient, everywhere: list[str], experiment: str, text: str) -> Run:
@@ -82,14 +81,14 @@ def _find(client: MlflowClient, everywhere: list[str], experiment: str, text: st
         ids = ", ".join(run.info.run_id[:8] for run in found[:5])
         raise refuse("RUNS", f"one run each; give more of the id, as here: {ids}", text)
     known = [run.info.run_name for run in client.search_runs([experiment], max_results=MOST_NAMES)]
-    raise refuse("RUNS", f"ids or names of runs of the experiment{_nearest(text, known)}", text)
+    raise refuse("RUNS", f"ids or names of runs of the experiment{_meant(text, known)}", text)
 
 
-def _nearest(text: str, known: Iterable[str]) -> str:
+def _meant(text: str, known: Iterable[str]) -> str:
     """The name that was probably meant; where none is near, some that there are."""
     names = list(dict.fromkeys(known))
-    if close := difflib.get_close_matches(text, names, n=1, cutoff=0.5):
-        return f" (did you mean '{close[0]}'?)"
+    if close := nearest(text, names):
+        return f" (did you mean '{close}'?)"
     return f" (such as {', '.join(map(repr, names[:MOST_TOLD]))})"
 
 

@@ -7,7 +7,7 @@ import pytest
 from prefect.client.schemas import FlowRun
 from prefect.states import Completed, Crashed, Failed, State
 
-from plumbline.config.retraining import Notify
+from plumbline.config.running import Notify
 from plumbline.errors import InputError
 from tasks.lease import lease
 from tasks.notifying import check_addresses, tell, tell_how_it_ended

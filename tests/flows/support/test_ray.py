@@ -20,7 +20,7 @@ import yaml
 from mlflow import artifacts
 
 from flows.support.ray import check_runner
-from plumbline.config.runner import RunsOn
+from plumbline.config.running import RunsOn
 from plumbline.errors import InputError
 from tests.flows.conftest import ROOT, Workspace, eventually
 from tests.flows.scheduling import Scheduled, write_file

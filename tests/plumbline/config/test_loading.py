@@ -114,7 +114,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(key, told, tmp_pat
 
 def test_what_else_is_wrong_is_counted(tmp_path):
     message = refusal(tmp_path, with_keys(training__epochs=0, training__seed=-1))
-    assert message.endswith("(1 more to mend)")
+    assert message.endswith("(1 more error)")
 
 
 @pytest.mark.parametrize("text", ["", "- 1\n- 2\n", "hello", "a: [1, 2\n", "\t x: 1", "a: 1: 2"])

@@ -76,7 +76,7 @@ def test_a_section_may_be_missing_or_empty_in_the_base(written: dict[str, Any]) 
 
 def test_a_trial_whose_values_do_not_fit_together_is_refused() -> None:
     values = {"training.optimizer": "adam", "training.momentum": 0.5}
-    with pytest.raises(InputError, match=r"training\.momentum must be 0 with adam"):
+    with pytest.raises(InputError, match=r"training\.momentum must be 0 with optimizer adam"):
         sweep({"training.momentum": [0.5]}).trial(values)
 
 

@@ -1,0 +1,106 @@
+"""Which keys go together: one table, read by the schema, docs/configuration.md and the tests."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from plumbline.config.section import disagreement
+from plumbline.config.training import WITH_MOMENTUM, Optimizer
+
+OPTIMIZERS = get_args(Optimizer)
+NUMBER = object()  # stands for any number in `allowed`
+R_FACTOR = "only the R factor carries the weights of rows"
+BEST_RATE = "the best rate is known only for sgd on the R factor"
+OPTIMUM = "training approaches the least-squares optimum only with mse and no weight_decay"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one key may be, depending on another.
+
+    Attributes:
+        key: the dotted key that is restricted.
+        allowed: the values it may have; NUMBER stands for any number.
+        other: the key that it depends on.
+        unless: values of the other key that leave this one free.
+        why: the reason.
+    """
+
+    key: str
+    allowed: tuple[Any, ...]
+    other: str
+    unless: tuple[Any, ...]
+    why: str
+
+    @property
+    def allowed_text(self) -> str:
+        """What is allowed, as a phrase that follows "must be"."""
+        return " or ".join("a number" if v is NUMBER else _text(v) for v in self.allowed)
+
+    @property
+    def condition(self) -> str:
+        """When it holds, by whichever side is shorter."""
+        if self.other != "training.optimizer":
+            return f"{self.other} is not {' or '.join(map(_text, self.unless))}"
+        bound = [name for name in OPTIMIZERS if name not in self.unless]
+        few = len(bound) < len(self.unless)
+        names, verb = (bound, "is") if few else (self.unless, "is not")
+        return f"{self.other} {verb} {' or '.join(names)}"
+
+    def check(self, value_of: Callable[[str], Any]) -> None:
+        """Raise a disagreement if the two keys do not go together."""
+        found, given = value_of(self.key), value_of(self.other)
+        if given in self.unless or found in self.allowed:
+            return
+        if NUMBER in self.allowed and isinstance(found, int | float):
+            return
+        allowed = f"{self.allowed_text} with {self.other.rpartition('.')[2]} {_text(given)}"
+        raise disagreement(self.key, f"{allowed} ({self.why})", found)
+
+
+def _all_but(*names: str) -> tuple[str, ...]:
+    return tuple(name for name in OPTIMIZERS if name not in names)
+
+
+RULES = (
+    Rule("training.loss", ("mse",), "training.optimizer", _all_but("exact"),
+         "the closed form is of the squared error"),
+    Rule("training.batch_size", (None,), "training.optimizer", _all_but("exact"),
+         "the closed form takes all rows at once"),
+    Rule("training.weight_decay", (0,), "training.optimizer", _all_but("exact", "lbfgs"),
+         "it has no penalty"),
+    Rule("training.momentum", (0,), "training.optimizer", (*WITH_MOMENTUM, "exact"),
+         "only sgd and rmsprop have momentum"),
+    Rule("training.learning_rate", (NUMBER,), "training.optimizer", ("sgd", "exact"), BEST_RATE),
+    Rule("training.learning_rate", (NUMBER,), "training.loss", ("mse",), BEST_RATE),
+    Rule("training.learning_rate", (NUMBER,), "training.batch_size", (None,), BEST_RATE),
+    Rule("training.tolerance", (None,), "training.loss", ("mse",), OPTIMUM),
+    Rule("training.tolerance", (None,), "training.weight_decay", (0,), OPTIMUM),
+    Rule("data.window.half_life", (None,), "training.loss", ("mse",), R_FACTOR),
+    Rule("data.window.half_life", (None,), "training.batch_size", (None,), R_FACTOR),
+    Rule("training.device", ("auto", "cpu"), "runner", ("threads",),
+         "a cluster's workers compute on their CPUs"),
+)  # fmt: skip
+
+
+def check_combinations(config: Any) -> None:
+    """Raise a disagreement for the first rule that a configuration breaks."""
+    for rule in RULES:
+        rule.check(lambda key: _value(config, key))
+
+
+def as_markdown() -> str:
+    """The table for the reference."""
+    rows = [f"| {r.key} | {r.allowed_text} | {r.condition} | {r.why} |" for r in RULES]
+    return "\n".join(["| key | must be | if | because |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def _value(config: Any, key: str) -> Any:
+    """The value at a dotted key; None if one of its sections is left out."""
+    for name in key.split("."):
+        config = getattr(config, name, None)
+    return config
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value)

@@ -1,0 +1,88 @@
+"""The configuration's sections for operation: when a run starts, where it works, whom it tells."""
+
+import re
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, model_validator
+
+from plumbline.config.section import Name, Section, disagreement
+
+ADDRESS = re.compile(r"(ray://)?[^\s:/]+:\d{1,5}")
+Runner = Annotated[
+    Literal["threads", "ray"],
+    Field(
+        description="what per-file work and trials run on; ray: make install GROUPS=cluster once"
+    ),
+]
+
+
+class Schedule(Section):
+    """When `make schedule` retrains: give cron, or every."""
+
+    cron: Name | None = Field(None, description='five fields, such as "0 3 * * *"; or give every')
+    timezone: Name = Field("UTC", description="the time zone of cron, such as Europe/Berlin")
+    every: Annotated[float, Field(ge=1)] | None = Field(
+        None, description="seconds from one start to the next; or give cron"
+    )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "Schedule":
+        if (self.cron is None) == (self.every is None):
+            found = "neither" if self.cron is None else "both"
+            raise disagreement("schedule.cron", "schedule.every", "exactly one of the two", found)
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder, a long name
+            allowed = "a time zone's name, such as UTC or Europe/Berlin"
+            raise disagreement("schedule.timezone", allowed, self.timezone) from None
+        return self
+
+
+class Notify(Section):
+    """Who is notified of how a run ended."""
+
+    to: Annotated[list[Name], Field(min_length=1)] = Field(
+        description="Apprise addresses, such as mailto://... or json://host/path; ${NAME} stands "
+        "for an environment variable, so that no secret is written down"
+    )
+    on: Annotated[list[Literal["failure", "success"]], Field(min_length=1)] = Field(
+        ["failure"],
+        description="what is reported: failure is a run that failed, was refused, crashed or was "
+        "killed; success one that finished",
+    )
+
+
+class Ray(Section):
+    """The cluster that `runner: ray` uses."""
+
+    address: Name | None = Field(
+        None,
+        description="host:port or ray://host:port of a running cluster; null: one on this "
+        "machine, for the length of the command",
+    )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "Ray":
+        if self.address is not None and not ADDRESS.fullmatch(self.address):
+            allowed = "null, host:port or ray://host:port of a running Ray cluster"
+            raise disagreement("ray.address", allowed, self.address)
+        return self
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Host and port of a given cluster."""
+        host, port = self.address.removeprefix("ray://").rsplit(":", 1)
+        return host, int(port)
+
+
+class RunsOn(Section):
+    """Where a command's work runs, without the rest of its configuration."""
+
+    runner: Runner = "threads"
+    ray: Ray = Ray()
+
+    @classmethod
+    def of(cls, raw: dict[str, Any]) -> "RunsOn":
+        """The keys of a configuration that is not checked as a whole."""
+        return cls.model_validate({key: raw[key] for key in cls.model_fields if key in raw})

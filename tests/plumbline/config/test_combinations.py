@@ -1,0 +1,74 @@
+"""The table of combinations is what the schema refuses, and what the reference says."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from plumbline.config.combinations import NUMBER, OPTIMIZERS, RULES, Rule, as_markdown
+from plumbline.config.loading import validated
+from plumbline.config.schema import Config
+from plumbline.errors import InputError
+from tests.plumbline.tools import ROOT
+
+# Values of each key that a rule names, those that it may allow first.
+VALUES: dict[str, tuple[Any, ...]] = {
+    "training.loss": ("mse", "huber", "l1"),
+    "training.batch_size": (None, 8),
+    "training.weight_decay": (0, 0.1),
+    "training.momentum": (0, 0.5),
+    "training.learning_rate": (0.1, "auto"),
+    "training.tolerance": (None, 0.1),
+    "training.optimizer": OPTIMIZERS,
+    "training.device": ("auto", "cpu", "cuda"),
+    "data.window.half_life": (None, 3),
+    "runner": ("threads", "ray"),
+}
+PAIRS = [
+    (rule, value, other)
+    for rule in RULES
+    for value, other in itertools.product(VALUES[rule.key], VALUES[rule.other])
+]
+
+
+def config(**values: Any) -> Config:
+    """An experiment with these dotted keys."""
+    raw: dict[str, Any] = {
+        "experiment": "e",
+        "data": {"kind": "table", "path": "a.csv", "target": "y"},
+        "training": {},
+    }
+    half_life = values.pop("data.window.half_life", None)
+    if half_life:
+        raw["data"]["window"] = {"half_life": half_life}
+    for key, value in values.items():
+        section, _, last = key.rpartition(".")
+        (raw[section] if section else raw)[last] = value
+    return validated(raw, "c.yaml")
+
+
+def free(rule: Rule, value: Any, other: Any) -> bool:
+    """Whether this rule lets the two values stand together."""
+    number = NUMBER in rule.allowed and not isinstance(value, str)
+    return other in rule.unless or value in rule.allowed or number
+
+
+@pytest.mark.parametrize(("rule", "value", "other"), PAIRS)
+def test_a_pair_is_refused_exactly_if_a_rule_says_so(rule: Rule, value: Any, other: Any) -> None:
+    given = {rule.key: value, rule.other: other}
+    rules = [r for r in RULES if {r.key, r.other} == given.keys()]
+    if all(free(r, given[r.key], given[r.other]) for r in rules):
+        assert config(**given)
+        return
+    with pytest.raises(InputError) as caught:
+        config(**given)
+    assert any(f"{r.key} must be {r.allowed_text} with" in str(caught.value) for r in rules)
+    assert any(f"({r.why})" in str(caught.value) for r in rules)
+
+
+def test_the_reference_has_the_table() -> None:
+    assert as_markdown() in (ROOT / "docs" / "configuration.md").read_text()
+
+
+def test_every_default_goes_with_every_other() -> None:
+    assert config() == config().resolved()
