@@ -1,4 +1,4 @@
-"""The pictures of a run, drawn by a process of their own while the model is logged.
+"""The pictures of a run or a sweep, drawn by a process of their own while the model is logged.
 
 `python -m tasks.pictures FOLDER` reads what to draw as JSON from its standard input. It imports
 matplotlib and nothing slow besides, and the run's own process never imports matplotlib.
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from subprocess import PIPE, Popen
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREY = "#1f5a94", "#d9822b", "#8a8a8a"
 MOST_POINTS = 2_000
+MANY_TIMES = 50  # between the least and the largest value: then the axis is logarithmic
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -34,24 +35,35 @@ def drawing(what: dict, folder: Path) -> AbstractContextManager[None]:
     """
     shown = thinned(len(what["losses"]))
     points = {"epochs": (shown + 1).tolist(), "losses": [what["losses"][i] for i in shown]}
-    return draw_beside("tasks.pictures", {**what, **points}, folder)
+    return draw_beside({"kind": "run", **what, **points}, folder)
+
+
+def drawing_sweep(what: dict, folder: Path) -> AbstractContextManager[None]:
+    """Write KEY.png for each parameter that varied beside the body.
+
+    Args:
+        what: plain values: `metric`; `reached`, its value of each trial; `best`, the place of the
+            best one; `values`, by key the value of each trial.
+        folder: where to write.
+    """
+    return draw_beside({"kind": "sweep", **what}, folder)
 
 
 def thinned(points: int) -> np.ndarray:
-    """The places of at most 2,000 of so many points, evenly spread, the first and last included."""
+    """The places of at most 2,000 of these points, evenly spread, with the first and the last."""
     return np.unique(np.linspace(0, points - 1, MOST_POINTS).round().astype(int))
 
 
 @contextmanager
-def draw_beside(module: str, what: dict, folder: Path) -> Iterator[None]:
-    """Run `python -m MODULE FOLDER` beside the body, with what to draw as JSON on its input.
+def draw_beside(what: dict, folder: Path) -> Iterator[None]:
+    """Run this module beside the body, with what to draw as JSON on its input.
 
     It is ended if the body fails.
 
     Raises:
         RuntimeError: the pictures could not be drawn.
     """
-    command = [sys.executable, "-m", module, str(folder)]
+    command = [sys.executable, "-m", "tasks.pictures", str(folder)]
     with Popen(command, cwd=ROOT, stdin=PIPE, stderr=PIPE, text=True) as process:
         try:
             process.stdin.write(json.dumps(what))
@@ -66,7 +78,7 @@ def draw_beside(module: str, what: dict, folder: Path) -> Iterator[None]:
         raise RuntimeError(f"the pictures could not be drawn: {said.strip()[-500:]}")
 
 
-def draw(what: dict, folder: Path) -> None:
+def draw_run(what: dict, folder: Path) -> None:
     """Draw what `drawing` describes."""
     rows = np.array(what["rows"])
     x, y = rows[:, :-1], rows[:, -1]
@@ -78,6 +90,12 @@ def draw(what: dict, folder: Path) -> None:
     else:
         save(folder / "fit.png", lambda axes: _agreement(axes, y, predicted, target, told))
     save(folder / "residuals.png", lambda axes: _residuals(axes, y, predicted, target, told))
+
+
+def draw_sweep(what: dict, folder: Path) -> None:
+    """Draw what `drawing_sweep` describes."""
+    for key, values in what["values"].items():
+        save(folder / f"{key}.png", lambda axes, k=key, v=values: _trials(axes, k, v, what))
 
 
 def figure_of(plot: Callable[["Axes"], None]) -> "Figure":
@@ -138,5 +156,30 @@ def _residuals(axes: "Axes", y: np.ndarray, predicted: np.ndarray, target: str, 
     axes.set_title(f"Residuals of {told}")
 
 
+def _trials(axes: "Axes", key: str, values: list[Any], what: dict) -> None:
+    reached, best = what["reached"], what["best"]
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    if not numbers:
+        words = [v if isinstance(v, str) else json.dumps(v) for v in values]
+        levels = list(dict.fromkeys(words))
+        values = [levels.index(word) for word in words]
+        axes.set_xticks(range(len(levels)), levels)
+        axes.set_xlim(-0.5, len(levels) - 0.5)
+    elif _wide(values):
+        axes.set_xscale("log")
+    if _wide(reached):
+        axes.set_yscale("log")
+    axes.scatter(values, reached, color=BLUE, s=22, alpha=0.7, label="a trial")
+    axes.scatter(values[best], reached[best], color=ORANGE, s=70, label="the best", zorder=3)
+    axes.set(xlabel=key, ylabel=what["metric"], title=f"{what['metric']} against {key}")
+    axes.legend(frameon=False)
+
+
+def _wide(values: list[float]) -> bool:
+    return min(values) > 0 and max(values) > MANY_TIMES * min(values)
+
+
 if __name__ == "__main__":
-    draw(json.load(sys.stdin), Path(sys.argv[1]))
+    given = json.load(sys.stdin)
+    draw = {"run": draw_run, "sweep": draw_sweep}[given["kind"]]
+    draw(given, Path(sys.argv[1]))

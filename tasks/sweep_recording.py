@@ -13,7 +13,7 @@ from plumbline.threads import one_thread
 from plumbline.training.device import device_of
 from plumbline.training.trial import attempt
 from tasks.artifacts import ProgressArtifact, publish
-from tasks.pictures import draw_beside
+from tasks.pictures import drawing_sweep
 from tasks.recording import log_results, pictures, store_model, write_files
 from tasks.screen import print_trial
 from tasks.search import Proposal
@@ -154,7 +154,7 @@ def _pictures(
         "best": done.index(best),
         "values": {k: [trial.values[k] for trial in done] for k in sweep.search.parameters},
     }
-    return draw_beside("tasks.sweep_pictures", what, folder)
+    return drawing_sweep(what, folder)
 
 
 def _write_table(sweep: Sweep, tracked: SweepRun, path: Path) -> None:

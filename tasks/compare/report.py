@@ -1,8 +1,14 @@
-"""A comparison as one HTML file that needs nothing else: no network, no script."""
+"""A comparison as one HTML file that needs nothing else: no network, no script.
 
+The loss curves are an SVG for a page of any colour.
+"""
+
+import io
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -10,8 +16,18 @@ from markupsafe import Markup
 from plumbline.errors import refuse
 from tasks.compare import tables
 from tasks.compare.comparison import Comparison
-from tasks.compare.curves import Curve, loss_curves
+from tasks.pictures import GREY, ORANGE, figure_of
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Curve = Sequence[tuple[int, float]]
+# of middle brightness, to be read on white and on black
+COLOURS = ("#3b7fc4", ORANGE, "#3d8c5a", "#c2517c", "#8a70c0", "#2a9d9d", "#a0792c", GREY)
+STYLES = ("-", "--", ":")  # one a round of colours
+INK = "#010203"  # stands for the page's own text colour, which SVG calls currentColor
+FEW_POINTS = 20
+QUIET = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # nothing that differs by the day
 TEMPLATE = "report.html.jinja"
 LONGEST_LABEL = 45  # of a curve
 
@@ -53,3 +69,41 @@ def _label(number: int, name: str) -> str:
     """A dollar sign would start matplotlib's mathematics."""
     cut = name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…"
     return f"{number}  {cut}".replace("$", r"\$")
+
+
+def loss_curves(names: Sequence[str], curves: Sequence[Curve]) -> str:
+    """An <svg> of every run's loss against its epoch, on a log axis where a loss is above 0.
+
+    Values that are no finite number are left out; empty where no run has any other.
+    """
+    from matplotlib import rc_context
+
+    known = [_finite(curve) for curve in curves]
+    if not any(known):
+        return ""
+    coloured = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    style = dict.fromkeys(coloured, INK)
+    with rc_context({**style, "svg.fonttype": "none", "svg.hashsalt": "plumbline"}):
+        figure = figure_of(lambda axes: _draw(axes, names, known))
+        written = io.StringIO()
+        figure.savefig(written, format="svg", transparent=True, metadata=QUIET)
+    text = written.getvalue()
+    return text[text.index("<svg") :].replace(INK, "currentColor")
+
+
+def _finite(curve: Curve) -> list[tuple[int, float]]:
+    """MLflow's stores keep an infinite value as the largest number there is."""
+    return [(epoch, loss) for epoch, loss in curve if math.isfinite(loss) and abs(loss) < 1e308]
+
+
+def _draw(axes: "Axes", names: Sequence[str], curves: Sequence[Curve]) -> None:
+    for number, (name, curve) in enumerate(zip(names, curves, strict=True)):
+        if curve:
+            colour = COLOURS[number % len(COLOURS)]
+            style = STYLES[number // len(COLOURS) % len(STYLES)]
+            marker = "." if len(curve) < FEW_POINTS else None
+            axes.plot(*zip(*curve, strict=True), style, color=colour, marker=marker, label=name)
+    if any(loss > 0 for curve in curves for _, loss in curve):
+        axes.set_yscale("log", nonpositive="mask")
+    axes.set(xlabel="epoch", ylabel="loss (before the epoch's step)")
+    axes.legend(frameon=False, fontsize="small")

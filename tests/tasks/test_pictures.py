@@ -18,7 +18,7 @@ def test_the_process_that_draws_is_gone_if_the_body_fails(tmp_path: Path) -> Non
     before, beside = children(), set()
 
     def fail() -> None:
-        with draw_beside("tasks.sweep_pictures", {}, tmp_path):
+        with draw_beside({}, tmp_path):
             beside.update(children() - before)
             raise KeyError
 
@@ -30,7 +30,7 @@ def test_the_process_that_draws_is_gone_if_the_body_fails(tmp_path: Path) -> Non
 
 def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
     def draw() -> None:
-        with draw_beside("tasks.sweep_pictures", {}, tmp_path):
+        with draw_beside({}, tmp_path):
             pass
 
     with pytest.raises(RuntimeError, match=r"(?s)could not be drawn.*KeyError"):
