@@ -14,7 +14,8 @@ from plumbline.data.files import find_files
 from plumbline.data.table import Table
 from plumbline.linear.compress import compress
 from plumbline.linear.summary import Summary, combine
-from plumbline.training.loop import make_plan, train
+from plumbline.training.loop import train
+from plumbline.training.plan import make_plan
 
 WORKERS = 2  # as flows.pipeline has
 
@@ -39,7 +40,9 @@ def fit(folder: str, epochs: int) -> dict:
     )
     passed, processor = time.perf_counter(), time.process_time() - used
     plan = make_plan(rows, training)
-    best = plan.optimum if not epochs else train(plan, training, "cpu", lambda epoch, loss: None)
+    best = plan.optimum
+    if epochs:
+        best = train(plan, training, "cpu", lambda epoch, loss: None).module
     ended = time.perf_counter()
     return {
         "coefficients": [best.intercept, *best.weights.tolist()],

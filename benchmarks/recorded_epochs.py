@@ -22,6 +22,7 @@ from plumbline.data.synthetic import Synthetic  # noqa: E402
 from plumbline.linear.compress import compress  # noqa: E402
 from plumbline.linear.summary import combine  # noqa: E402
 from plumbline.training import loop as training  # noqa: E402
+from plumbline.training.plan import make_plan  # noqa: E402
 from tasks.screen import print_epoch  # noqa: E402
 from tasks.tracking.losses import LossLog  # noqa: E402
 from tasks.tracking.run import silence_libraries  # noqa: E402
@@ -41,7 +42,7 @@ class Ours:
 
     def train(self, record: Callable[[int, float], None] = lambda epoch, loss: None) -> None:
         """The plan and the loop, printing what the tutorial prints."""
-        plan = training.make_plan(self.rows, self.config.training)
+        plan = make_plan(self.rows, self.config.training)
 
         def on_epoch(epoch: int, loss: float) -> None:
             record(epoch, loss)

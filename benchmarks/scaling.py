@@ -105,7 +105,8 @@ def costs(features: int) -> Costs:
     from plumbline.linear.compress import compress
     from plumbline.linear.factor import MERGED_AT_ONCE
     from plumbline.linear.summary import Summary, combine_group
-    from plumbline.training.loop import make_plan, train
+    from plumbline.training.loop import train
+    from plumbline.training.plan import make_plan
     from tasks.factor_cache import stored
     from tasks.parts import known, part_key
 

@@ -10,7 +10,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.support.ray import on_cluster
 from plumbline.config.schema import Config
 from plumbline.training.device import device_of
-from plumbline.training.result import Result
+from plumbline.training.experiment import Result
 from tasks.compression import compress_all
 from tasks.gates import check_drift, promote
 from tasks.kept import discard_half_written, kept_unless_recorded

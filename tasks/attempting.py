@@ -10,7 +10,7 @@ from prefect import task
 from plumbline.config.schema import Config
 from plumbline.linear.dataset import Dataset
 from plumbline.threads import one_thread
-from plumbline.training.trial import Outcome, attempt
+from plumbline.training.experiment import Outcome, attempt
 from tasks.cluster import clear_errors, connected
 from tasks.workers import workers
 

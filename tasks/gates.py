@@ -15,10 +15,10 @@ from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.registry.drift import DataProfile, DriftReport, beyond, compare
 from plumbline.registry.fitted import Fitted, NotComparableError
-from plumbline.registry.gate import Champion, Decision, MeanBaseline, decide
+from plumbline.registry.gate import Champion, Decision, decide, mean_baseline
 from plumbline.registry.history import blocked, fingerprint, scores_of
 from plumbline.training.evaluation import held_out_scores
-from plumbline.training.result import Result
+from plumbline.training.experiment import Result
 from tasks.factor_cache import delete_unused
 from tasks.screen import note, print_decision, print_drift
 from tasks.tracking.housekeeping import prune, spans_in_use
@@ -68,7 +68,7 @@ def promote(run: Run, result: Result, model_uri: str) -> None:
         tags = _origin(run, result.config, data)
         champion = _rescored(model.incumbent, data)
         new = _scores(load_fitted(model_uri), data)
-        mean = held_out_scores(MeanBaseline.of(data.summary), data.summary)
+        mean = held_out_scores(mean_baseline(data.summary), data.summary)
         decision = decide(rules, {**result.metrics, **new}, mean, champion, _blocked(model, tags))
         tags |= _told(decision, rules.metric, new, mean, champion)
         version = model.register(model_uri, run.id, tags)

@@ -17,9 +17,10 @@ from plumbline.data.encoding import Encoding
 from plumbline.errors import refuse
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import Summary
-from plumbline.training.loop import Trained, make_plan
-from plumbline.training.prediction import Predicted
-from plumbline.training.result import Result
+from plumbline.training.experiment import Prediction, Result
+from plumbline.training.loop import Status, Trained
+from plumbline.training.model import LinearModel
+from plumbline.training.plan import make_plan
 from tasks.lease import exclusive
 from tasks.tracking.run import Run
 from tasks.tracking.store import StoreError, as_store_error, disable_retries
@@ -77,18 +78,18 @@ def _told(run_id: str, result: Result) -> dict[str, Any]:
         "counts": result.data.counts,
         "trained": _plain(result.trained),
         "metrics": result.metrics,
-        "predictions": [asdict(predicted) for predicted in result.predictions],
+        "predictions": [asdict(each) for each in result.predictions],
     }
 
 
 def _plain(trained: Trained) -> dict[str, Any]:
-    """A trained model without its plan, which the data and the configuration give again."""
+    """A trained model without what is exact, which the data and the configuration give again."""
     return {
-        "names": trained.names,
-        "intercept": trained.intercept,
-        "weights": trained.weights.tolist(),
+        "intercept": trained.module.intercept,
+        "weights": trained.module.weights.tolist(),
         "losses": trained.losses,
-        "reached": trained.reached,
+        "status": trained.status,
+        "message": trained.message,
     }
 
 
@@ -130,13 +131,14 @@ def take_up(path: str) -> Kept:
     numeric, levels = told["encoding"]["numeric"], told["encoding"]["levels"]
     encoding = Encoding(tuple(numeric), {name: tuple(each) for name, each in levels.items()})
     given = told["trained"]
-    weights = torch.tensor(given.pop("weights"), dtype=torch.float64)
-    names, plan = tuple(given.pop("names")), make_plan(summary, config.training)
+    weights = torch.tensor(given["weights"], dtype=torch.float64)
+    module = LinearModel(given["intercept"], weights)
+    status, plan = Status(given["status"]), make_plan(summary, config.training)
     result = Result(
         config=config,
         data=Dataset(summary, encoding, None, told["counts"]),
-        trained=Trained(names, weights=weights, plan=plan, **given),
+        trained=Trained(module, given["losses"], status, given["message"], plan),
         metrics=told["metrics"],
-        predictions=[Predicted(**each) for each in told["predictions"]],
+        predictions=[Prediction(**each) for each in told["predictions"]],
     )
     return Kept(folder, told["run_id"], result)

@@ -1,4 +1,4 @@
-"""Prefect tasks: train, evaluate, predict."""
+"""Prefect tasks: train, evaluate, predict, and what they print."""
 
 from collections.abc import Sequence
 
@@ -8,28 +8,23 @@ from plumbline.config.schema import Config
 from plumbline.data.inputs import Row
 from plumbline.linear.collinear import written
 from plumbline.linear.dataset import Dataset
-from plumbline.linear.leaks import leaks
-from plumbline.linear.least_squares import squared_error
-from plumbline.training import loop as training
-from plumbline.training import prediction, trial
+from plumbline.linear.least_squares import LeastSquares, leaks
+from plumbline.training import experiment
 from plumbline.training.advice import is_far, what_helps
-from plumbline.training.loop import OnEpoch, Trained
-from plumbline.training.prediction import Predicted
-from plumbline.training.row_objective import row_batches
+from plumbline.training.evaluation import r_scores
+from plumbline.training.experiment import Prediction
+from plumbline.training.loop import OnEpoch, Status, Trained
+from plumbline.training.plan import Plan
 from tasks.screen import EVERY_EPOCHS, MOST_LINES, bar, note, print_epoch, print_fit, warn
 
 
 @task
 def train(data: Dataset, config: Config, device: str, record: OnEpoch) -> Trained:
-    """Train on the selected device, telling the record every epoch's loss.
+    """Train on the selected device; record every epoch's loss.
 
     Raises:
         InputError: the learning rate must diverge. TrainingDivergedError: the loss did.
     """
-    plan = training.make_plan(data.summary, config.training)
-    if config.data.kind == "table":
-        _say_of_columns(data, plan)
-    _say(plan, config)
     epochs = 1 if config.training.optimizer == "exact" else config.training.epochs
     with bar("Training", epochs) as shown:
 
@@ -38,17 +33,17 @@ def train(data: Dataset, config: Config, device: str, record: OnEpoch) -> Traine
             print_epoch(epoch, epochs, loss)
             shown.show(epoch)
 
-        trained = training.train(
-            plan, config.training, device, on_epoch, row_batches(data, config, plan, device)
+        trained = experiment.train(
+            config, data, device, on_epoch, lambda plan: _print_plan(plan, data, config)
         )
-    if trained.reached:
-        last, train = len(trained.losses), data.summary.train
+    if trained.status is Status.STOPPED:
+        last = len(trained.losses)
         if last % EVERY_EPOCHS and last != epochs:
             print_epoch(last, epochs, trained.losses[-1], last=True)
-        loss = squared_error(train, trained.intercept, trained.weights) / train.weight
+        loss = r_scores("train", trained.module, data.summary.train)["train_mse"]
         note(
-            f"stopped after epoch {last}, whose step brought the loss to {loss:.6g}: within "
-            f"{config.training.tolerance} of the exact optimum"
+            f"stopped after epoch {last}, whose step brought the loss to {loss:.6g}: "
+            f"{trained.message}"
         )
     return trained
 
@@ -56,7 +51,7 @@ def train(data: Dataset, config: Config, device: str, record: OnEpoch) -> Traine
 @task
 def evaluate(trained: Trained, data: Dataset, config: Config) -> dict[str, float]:
     """The metrics of the model on the training rows and the held-out ones."""
-    metrics = trial.measure(trained, data, config)
+    metrics = experiment.measure(trained, data, config)
     if config.data.kind == "table":
         print_fit(trained, metrics, data.counts)
     gap = metrics.get("optimality_gap", 0.0)
@@ -66,29 +61,47 @@ def evaluate(trained: Trained, data: Dataset, config: Config) -> dict[str, float
 
 
 @task
-def predict(trained: Trained, data: Dataset, inputs: Sequence[Row]) -> list[Predicted]:
+def predict(trained: Trained, data: Dataset, inputs: Sequence[Row]) -> list[Prediction]:
     """The predictions that the configuration asks for."""
-    predicted = prediction.predict(trained, data.encoding, inputs)
-    for each in predicted:
+    predictions = experiment.predict(trained, data.encoding, inputs)
+    for each in predictions:
         print(f"Predicted value for input {each.input}: {each.value:.4f}", flush=True)
-    return predicted
+    return predictions
 
 
-def _say_of_columns(data: Dataset, plan: training.Plan) -> None:
-    """Columns that tell nothing, and those that tell everything."""
+def _print_plan(plan: Plan, data: Dataset, config: Config) -> None:
+    """What is unusual about the data, and what is known before training."""
+    if config.data.kind == "table":
+        _print_uninformative(data, plan.optimum)
+    _print_optimum(plan.optimum)
+    training = config.training
+    if training.optimizer == "exact":
+        if ignored := training.ignored:
+            note(f"training.optimizer is exact, so these have no effect: {', '.join(ignored)}")
+        return
+    if training.learning_rate == "auto":
+        stable = plan.largest_stable_rate
+        note(f"learning rate {plan.rate:.6g}; the largest stable one is {stable:.6g}")
+    if training.tolerance is not None:
+        expected = plan.epochs_expected
+        when = "not known for this optimizer" if expected is None else f"expected after {expected}"
+        note(f"epochs to the tolerance: {when}, at most {training.epochs}")
+
+
+def _print_uninformative(data: Dataset, best: LeastSquares) -> None:
+    """Columns that say nothing about the target, and those that say everything."""
     for column, levels in data.encoding.levels.items():
         if len(levels) == 1:
             note(f"column '{column}' is left out: its one level '{levels[0]}' tells nothing")
-    if found := leaks(data.summary.train, plan.optimum):
+    if found := leaks(data.summary.train, best):
         note(
             f"the target is determined exactly (R² = 1 to 12 digits) by {' and '.join(found)}: "
             "a leak? data.exclude leaves columns out"
         )
 
 
-def _say(plan: training.Plan, config: Config) -> None:
-    """What is unusual about the data, and what is known before training."""
-    best = plan.optimum
+def _print_optimum(best: LeastSquares) -> None:
+    """Too few rows, and columns that others determine."""
     if best.rows <= len(best.names):
         note(
             f"{best.rows:g} training rows for {len(best.names)} features: "
@@ -98,13 +111,3 @@ def _say(plan: training.Plan, config: Config) -> None:
         note(f"left out of the exact fit: {written(name, equals)}")
     if len(best.equals) > MOST_LINES:
         note(f"{len(best.equals) - MOST_LINES} more columns are left out: see coefficients.json")
-    if config.training.optimizer == "exact":
-        if ignored := config.training.ignored:
-            note(f"training.optimizer is exact, so these have no effect: {', '.join(ignored)}")
-        return
-    if config.training.learning_rate == "auto":
-        note(f"learning rate {plan.rate:.6g}; the largest stable one is {plan.stable_rate:.6g}")
-    if config.training.tolerance is not None:
-        expected = plan.epochs_expected
-        told = "not known for this optimizer" if expected is None else f"expected after {expected}"
-        note(f"epochs to the tolerance: {told}, at most {config.training.epochs}")

@@ -18,9 +18,8 @@ from plumbline.data.table import Table
 from plumbline.linear.dataset import Dataset
 from plumbline.registry.drift import DataProfile
 from plumbline.training.advice import is_far
+from plumbline.training.experiment import Result
 from plumbline.training.loop import Trained
-from plumbline.training.model import raw_model
-from plumbline.training.result import Result
 from tasks.artifacts import publish
 from tasks.pictures import drawing
 from tasks.tracking.artifact import load_back, log_model
@@ -65,7 +64,7 @@ def log_results(run: Run, result: Result, params: Mapping[str, str] = MappingPro
     }
     if is_far(trained, config.training, result.metrics.get("optimality_gap", 0.0)):
         tags["far_from_optimum"] = "true"
-    if left_out := trained.plan.optimum.equals:
+    if left_out := trained.exact.optimum.equals:
         tags["collinear"] = ", ".join(left_out)
     run.log(result.all_metrics, tags, params)
     path = config.data.path if config.data.kind == "table" else None
@@ -92,11 +91,11 @@ def pictures(folder: Path, result: Result) -> AbstractContextManager[None]:
         return nullcontext()
     what = {
         "losses": trained.losses,
-        "optimum": trained.plan.optimum.mse,
-        "names": trained.names,
+        "optimum": trained.exact.optimum.mse,
+        "names": data.encoding.features,
         "target": sample.columns[-1],
-        "intercept": trained.intercept,
-        "weights": trained.weights.tolist(),
+        "intercept": trained.module.intercept,
+        "weights": trained.module.weights.tolist(),
         "rows": sample.rows.tolist(),
         "told": sampled(data),
     }
@@ -110,7 +109,7 @@ def store_model(run: Run, result: Result) -> str:
         RuntimeError: the stored model does not predict what the trained one does.
     """
     config, data, trained = result.config, result.data, result.trained
-    module = raw_model(trained.intercept, trained.weights, config.training)
+    module = trained.module.layer(config.training)
     named = config.data.kind == "table"
     example = _example(data)
     uri = log_model(run, module, data.encoding, named, example)
@@ -163,7 +162,6 @@ def sampled(data: Dataset) -> str:
 
 def coefficient_table(trained: Trained) -> dict[str, dict]:
     """A line for the intercept and each feature; one that is left out says what it equals."""
-    values = [trained.intercept, *trained.weights.tolist()]
     return {
         exact.name: {
             "trained": value,
@@ -172,7 +170,7 @@ def coefficient_table(trained: Trained) -> dict[str, dict]:
             "t_value": exact.t_value,
             **({} if exact.equals is None else {"equals": _plain(exact.equals)}),
         }
-        for value, exact in zip(values, trained.plan.optimum.coefficients, strict=True)
+        for value, exact in trained.coefficients
     }
 
 

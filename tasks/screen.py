@@ -49,23 +49,22 @@ def print_fit(trained: "Trained", metrics: Mapping[str, float], counts: Mapping[
     if "linear_cv_rmse_mean" in metrics:
         mean, deviation = metrics["linear_cv_rmse_mean"], metrics["linear_cv_rmse_std"]
         print(f"Cross-validation of the exact fit: RMSE {mean:.6g} ± {deviation:.2g}")
-    best = trained.plan.optimum
+    best = trained.exact.optimum
     print(
         f"Exact optimum: MSE {best.mse:.6g}; this model is {metrics['optimality_gap']:.3g} above "
         f"it. Condition number {best.condition:.3g}"
     )
-    if trained.plan.stable_rate is not None:
+    if trained.exact.largest_stable_rate is not None:
         print(
-            f"Learning rate: {trained.plan.rate:.6g}; the largest stable one is "
-            f"{trained.plan.stable_rate:.6g}"
+            f"Learning rate: {trained.exact.rate:.6g}; the largest stable one is "
+            f"{trained.exact.largest_stable_rate:.6g}"
         )
     _print_coefficients(trained)
 
 
 def _print_coefficients(trained: "Trained") -> None:
-    exact = trained.plan.optimum.coefficients
-    lines = list(zip([trained.intercept, *trained.weights.tolist()], exact, strict=True))
-    width = max(len(best.name) for best in exact[:MOST_LINES])
+    lines = trained.coefficients
+    width = max(len(best.name) for _, best in lines[:MOST_LINES])
     print(f"{'':{width}}  {'trained':>13}  {'least squares':>13}  {'std. error':>11}  {'t':>9}")
     for value, best in lines[:MOST_LINES]:
         known = f"{best.error:11.4g}  {best.t_value:9.3g}" if best.error else f"{'-':>11}  {'-':>9}"

@@ -11,7 +11,7 @@ from plumbline.config.sweep import Sweep, label
 from plumbline.errors import AllTrialsFailedError
 from plumbline.threads import one_thread
 from plumbline.training.device import device_of
-from plumbline.training.trial import attempt
+from plumbline.training.experiment import attempt
 from tasks.artifacts import ProgressArtifact, publish
 from tasks.pictures import drawing_sweep
 from tasks.recording import log_results, pictures, store_model, write_files
@@ -42,13 +42,13 @@ class SweepRecorder:
         """Record a trial that is over: params, losses, metrics and files, or why it failed."""
         proposal, outcome = trial.proposal, trial.outcome
         metrics = dict(outcome.metrics or {})
-        with self.tracked.recording(proposal, _note(trial, self.tracked), outcome.reason) as run:
+        with self.tracked.recording(proposal, _note(trial, self.tracked), outcome.error) as run:
             run.log_losses(outcome.losses)
-            if outcome.reason:
+            if outcome.failed:
                 run.log(params=_params(trial))
             else:
                 self._log(run, trial)
-        recorded = RecordedTrial(proposal.number, proposal.values, run.id, metrics, outcome.reason)
+        recorded = RecordedTrial(proposal.number, proposal.values, run.id, metrics, outcome.error)
         self.tracked.trials[proposal.number] = recorded
         self._say(trial, recorded)
         self._progress.show(len(self.tracked.trials))
@@ -84,10 +84,10 @@ class SweepRecorder:
 def _note(trial: Trial, tracked: SweepRun) -> str:
     """The description of a trial's run: how it ended, and what it was."""
     outcome = trial.outcome
-    status = "FAILED" if outcome.reason else "FINISHED"
+    status = "FAILED" if outcome.failed else "FINISHED"
     losses = {"loss": outcome.losses[-1]} if outcome.losses else {}
     metrics = losses | (outcome.metrics or {})
-    ending = how_it_ended(status, outcome.reason, metrics, str(len(outcome.losses)))
+    ending = how_it_ended(status, outcome.error, metrics, str(len(outcome.losses)))
     made = trial.config and what_it_is(trial.config, trial.device, tracked.flow_run_id)
     return description(ending, made or f"A trial of '{tracked.run.name}' that is no experiment.")
 

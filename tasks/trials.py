@@ -10,8 +10,8 @@ from plumbline.config.sweep import Sweep, label
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.training.device import device_of
-from plumbline.training.result import Result
-from plumbline.training.trial import Outcome
+from plumbline.training.experiment import Outcome, Result
+from plumbline.training.loop import Status
 from tasks.attempting import Prepare, trainers, trial
 from tasks.cluster import cores
 from tasks.search import Proposal, ahead_of, search_of
@@ -108,15 +108,16 @@ def _start(
 
 
 def _failed(proposal: Proposal, config: Config | None, error: InputError) -> Callable[[], Trial]:
-    trial = Trial(proposal, Outcome([], reason=str(error)), config)
+    trial = Trial(proposal, Outcome(Status.FAILED, [], error=str(error)), config)
     return lambda: trial
 
 
 def _checked(outcome: Outcome, sweep: Sweep) -> Outcome:
     """A trial without the sweep's metric has failed, too."""
-    if outcome.reason or sweep.search.metric in outcome.metrics:
+    if outcome.failed or sweep.search.metric in outcome.metrics:
         return outcome
     return Outcome(
+        Status.FAILED,
         outcome.losses,
-        reason=f"it has no {sweep.search.metric}: no row is held out, or the value is not finite",
+        error=f"it has no {sweep.search.metric}: no row is held out, or the value is not finite",
     )

@@ -18,7 +18,7 @@ from typing import Any
 
 from plumbline.config.schema import Config
 from plumbline.linear.dataset import Dataset
-from plumbline.training.trial import Outcome, attempt
+from plumbline.training.experiment import Outcome, attempt
 
 Attempt = Callable[[Config, Dataset, str], Outcome]
 PATIENCE_SECONDS = 5

@@ -9,7 +9,7 @@ from plumbline.linear.factor import Factor, triangle
 
 
 @dataclass(frozen=True)
-class Units:
+class Standardizer:
     """How features are scaled for training: z = (x - mean) / scale.
 
     Attributes:
@@ -21,7 +21,7 @@ class Units:
     scale: Tensor
 
     @classmethod
-    def of(cls, factor: Factor, bias: bool, standardize: bool) -> "Units":
+    def of(cls, factor: Factor, bias: bool, standardize: bool) -> "Standardizer":
         """Raw units, or mean 0 and deviation 1 (root mean square 1 without an intercept, because
         centring would then change the model). A constant feature keeps its scale."""
         d = len(factor.columns) - 1
@@ -62,11 +62,11 @@ class Problem:
     bias: bool
 
     @classmethod
-    def of(cls, factor: Factor, units: Units, bias: bool) -> "Problem":
+    def of(cls, factor: Factor, standardizer: Standardizer, bias: bool) -> "Problem":
         """The factor's rows [1, (x - mean) / scale, y], unshifted."""
-        centred = factor.shifted_to(torch.cat([units.mean, torch.zeros(1, dtype=torch.float64)]))
-        r = centred.r.clone()
-        r[:, 1:-1] /= units.scale
+        zero = torch.zeros(1, dtype=torch.float64)
+        r = factor.shifted_to(torch.cat([standardizer.mean, zero])).r.clone()
+        r[:, 1:-1] /= standardizer.scale
         r = r if bias else triangle(r[:, 1:])
         return cls(r[:, :-1].contiguous(), r[:, -1].contiguous(), factor.weight, bias)
 

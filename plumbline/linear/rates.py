@@ -125,15 +125,19 @@ def _epochs_stepped(
     return None
 
 
-def choose_rate(training: Training, curvature: Tensor) -> float:
+def choose_rate(training: Training, curvature: Tensor, limit: float | None) -> float:
     """The configured learning rate, or the best one for "auto".
+
+    Args:
+        training: the configuration's section.
+        curvature: of Problem.curvature.
+        limit: the largest stable rate; None if it is not known.
 
     Raises:
         InputError: the rate must diverge on this data.
     """
     if training.learning_rate == "auto":
         return best_rate(curvature, training.momentum)
-    limit = stable_limit(training, curvature)
     if limit is not None and training.learning_rate > limit:
         raise InputError(
             f"training.learning_rate must be at most {limit:.6g} on this data, or training must "
@@ -143,11 +147,9 @@ def choose_rate(training: Training, curvature: Tensor) -> float:
     return training.learning_rate
 
 
-def stable_limit(training: Training, curvature: Tensor) -> float | None:
-    """The largest stable rate where it is known: full-batch SGD on the squared error."""
-    if training.optimizer != "sgd" or not training.compressible:
-        return None
-    return largest_stable_rate(curvature, training.momentum)
+def descends(training: Training) -> bool:
+    """Whether what is said here holds: full-batch SGD on the squared error."""
+    return training.optimizer == "sgd" and training.compressible
 
 
 def _curved(curvature: Tensor) -> Tensor:

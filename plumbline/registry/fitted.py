@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from plumbline.data.encoding import Encoding
 from plumbline.linear.factor import Factor
 from plumbline.linear.summary import Summary
+from plumbline.training.model import LinearModel
 
 
 class NotComparableError(ValueError):
@@ -16,21 +16,19 @@ class NotComparableError(ValueError):
 
 @dataclass(frozen=True)
 class Fitted:
-    """y = intercept + x · weights, in raw units.
+    """A stored model.
 
     Attributes:
         target: the column it predicts; empty where that is not known.
         encoding: which raw columns it takes, and the features that they become.
-        intercept: in units of the target.
-        weights: (d,) float64, one a feature of the encoding.
+        model: takes the features of the encoding.
     """
 
     target: str
     encoding: Encoding
-    intercept: float
-    weights: Tensor
+    model: LinearModel
 
-    def on(self, data: Summary, encoding: Encoding) -> "Fitted":
+    def on(self, data: Summary, encoding: Encoding) -> LinearModel:
         """The same model in the features of other data.
 
         A column that the model does not know gets weight 0. The reference level may be another
@@ -50,9 +48,9 @@ class Fitted:
                 f"it predicts '{self.target}', the data's target is '{target}'"
             )
         self._check_columns(encoding)
-        weight = dict(zip(self.encoding.features, self.weights.tolist(), strict=True))
+        weight = dict(zip(self.encoding.features, self.model.weights.tolist(), strict=True))
         found = {name: weight.get(name, 0.0) for name in encoding.numeric}
-        intercept = self.intercept
+        intercept = self.model.intercept
         for column, levels in encoding.levels.items():
             if column not in self.encoding.levels:
                 continue
@@ -62,7 +60,7 @@ class Fitted:
             names = [f"{column}={level}" for level in levels[1:]]
             found |= {n: value - first for n, value in zip(names, others, strict=True)}
         weights = [found.get(name, 0.0) for name in encoding.features]
-        return Fitted(target, encoding, intercept, torch.tensor(weights, dtype=torch.float64))
+        return LinearModel(intercept, torch.tensor(weights, dtype=torch.float64))
 
     def _check_columns(self, encoding: Encoding) -> None:
         for kind, mine, theirs in (

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
 from plumbline.config.metrics import better
 from plumbline.config.registry import Registry
 from plumbline.linear.summary import Summary
+from plumbline.training.model import LinearModel
 
 Scores = Mapping[str, float]
 ROUNDING = 1e-5  # relative: two scores that differ by less are equal
@@ -49,19 +49,11 @@ class Decision:
     margin: float | None = None
 
 
-@dataclass(frozen=True)
-class MeanBaseline:
-    """The model that always predicts the mean of the training rows."""
-
-    intercept: float
-    weights: Tensor
-
-    @classmethod
-    def of(cls, data: Summary) -> "MeanBaseline":
-        """Exactly, from R: the mean of the last column."""
-        factor = data.train
-        mean = factor.r[0, -1] / factor.r[0, 0] + factor.shift[-1]
-        return cls(float(mean), torch.zeros(len(factor.columns) - 1, dtype=torch.float64))
+def mean_baseline(data: Summary) -> LinearModel:
+    """The model that always predicts the mean of the training rows: exactly, from R."""
+    factor = data.train
+    mean = factor.r[0, -1] / factor.r[0, 0] + factor.shift[-1]
+    return LinearModel(float(mean), torch.zeros(len(factor.columns) - 1, dtype=torch.float64))
 
 
 def decide(

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from plumbline.config.training import Training
 from plumbline.linear.rates import best_momentum, best_rate
-from plumbline.training.loop import Plan, Trained, epochs_needed
+from plumbline.training.loop import Status, Trained
+from plumbline.training.plan import Plan, epochs_needed
 
 # A gap up to this share of the optimum's mean squared error makes its root 1 % larger: next to that
 # noise it does not show. If the features determine the target (all but this share of its variance,
@@ -30,16 +31,16 @@ def is_far(trained: Trained, training: Training, gap: float) -> bool:
 
     Never if that is not the least-squares optimum, or the configured tolerance was reached.
     """
-    if not training.compressible or training.weight_decay or trained.reached:
+    if not training.compressible or training.weight_decay or trained.status is Status.STOPPED:
         return False
-    return gap > largest_gap(trained.plan) > 0
+    return gap > largest_gap(trained.exact) > 0
 
 
 def what_helps(trained: Trained, training: Training, gap: float) -> str:
     """One line for a model that is far from its optimum, each remedy as a key and its value."""
-    best = trained.plan.optimum.mse
-    ways = ["training.optimizer=exact", *_by_momentum(trained.plan, training)]
-    needed = epochs_needed(trained.plan, training, largest_gap(trained.plan))
+    plan, best = trained.exact, trained.exact.optimum.mse
+    ways = ["training.optimizer=exact", *_by_momentum(plan, training)]
+    needed = epochs_needed(plan, training, largest_gap(plan))
     if needed and needed > len(trained.losses):
         ways.append(f"training.epochs={needed}")
     return (

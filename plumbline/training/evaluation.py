@@ -2,25 +2,15 @@
 
 import math
 from functools import lru_cache
-from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from plumbline.linear.factor import Factor, merge
 from plumbline.linear.least_squares import excess, least_squares, squared_error, total_squares
 from plumbline.linear.summary import Summary
 from plumbline.training.loop import Trained
-
-
-class Line(Protocol):
-    """Any model y = intercept + x · weights, in raw units; weights (d,) float64."""
-
-    @property
-    def intercept(self) -> float: ...
-
-    @property
-    def weights(self) -> Tensor: ...
+from plumbline.training.model import LinearModel
 
 
 def evaluate(trained: Trained, data: Summary, bias: bool = True) -> dict[str, float]:
@@ -34,40 +24,39 @@ def evaluate(trained: Trained, data: Summary, bias: bool = True) -> dict[str, fl
         above it), condition_number, largest_stable_learning_rate; test_mae, or train_mae if no
         row is held out, on the sample of those rows; linear_cv_rmse_mean and _std with folds.
     """
-    best = trained.plan.optimum
+    model, best = trained.module, trained.exact.optimum
     metrics = {
-        **_scores("train", trained, data.train),
-        **_scores("test", trained, data.test),
+        **r_scores("train", model, data.train),
+        **r_scores("test", model, data.test),
         "optimal_mse": best.mse,
-        "optimality_gap": excess(data.train, trained.intercept, trained.weights, best),
+        "optimality_gap": excess(data.train, model.intercept, model.weights, best),
         "condition_number": best.condition,
-        "test_mae" if data.test.rows else "train_mae": mean_absolute_error(trained, data),
-        **cross_validation(data, trained.names, bias),
+        "test_mae" if data.test.rows else "train_mae": mean_absolute_error(model, data),
+        **cross_validation(data, bias),
     }
-    if trained.plan.stable_rate is not None:
-        metrics["largest_stable_learning_rate"] = trained.plan.stable_rate
+    if trained.exact.largest_stable_rate is not None:
+        metrics["largest_stable_learning_rate"] = trained.exact.largest_stable_rate
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
-def held_out_scores(line: Line, data: Summary) -> dict[str, float]:
-    """test_mse, test_rmse, test_r2 and test_mae of any line; empty if no row is held out."""
+def held_out_scores(model: LinearModel, data: Summary) -> dict[str, float]:
+    """test_mse, test_rmse, test_r2 and test_mae of a linear model; empty if no row is held out."""
     if not data.test.rows:
         return {}
-    scores = {**_scores("test", line, data.test), "test_mae": mean_absolute_error(line, data)}
+    scores = {**r_scores("test", model, data.test), "test_mae": mean_absolute_error(model, data)}
     return {name: value for name, value in scores.items() if math.isfinite(value)}
 
 
-def mean_absolute_error(line: Line, data: Summary) -> float:
+def mean_absolute_error(model: nn.Module, data: Summary) -> float:
     """Mean |y - ŷ| over the sample; R does not know it."""
     rows = data.sample.rows
     if not len(rows):
         return math.nan
-    predicted = line.intercept + rows[:, :-1] @ line.weights
-    return float((rows[:, -1] - predicted).abs().mean())
+    return float((rows[:, -1] - model(rows[:, :-1])[:, 0]).abs().mean())
 
 
 @lru_cache(2)
-def cross_validation(data: Summary, names: tuple[str, ...], bias: bool) -> dict[str, float]:
+def cross_validation(data: Summary, bias: bool) -> dict[str, float]:
     """Root mean squared error of the exact fit to all folds but one, on that one: mean, deviation.
 
     Of the exact unpenalised fit, whatever is trained; hence the names. Folds without
@@ -75,13 +64,12 @@ def cross_validation(data: Summary, names: tuple[str, ...], bias: bool) -> dict[
     same rows.
     """
     errors = []
-    columns = (*names, data.columns[-1])
     for number, held in enumerate(data.folds):
         others = [factor for i, factor in enumerate(data.folds) if i != number and factor.rows]
         if held.rows and others:
-            fit = least_squares(merge(others).select(columns), bias)
-            error = squared_error(held.select(columns), fit.intercept, fit.weights) / held.weight
-            errors.append(math.sqrt(error))
+            fit = least_squares(merge(others).select(data.columns), bias)
+            error = squared_error(held.select(data.columns), fit.intercept, fit.weights)
+            errors.append(math.sqrt(error / held.weight))
     if not errors:
         return {}
     found = torch.tensor(errors, dtype=torch.float64)
@@ -89,10 +77,11 @@ def cross_validation(data: Summary, names: tuple[str, ...], bias: bool) -> dict[
     return {"linear_cv_rmse_mean": mean, "linear_cv_rmse_std": deviation}
 
 
-def _scores(share: str, line: Line, factor: Factor) -> dict[str, float]:
+def r_scores(share: str, model: LinearModel, factor: Factor) -> dict[str, float]:
+    """A share's mse, rmse and r2 of a linear model on every row, from R; empty without rows."""
     if not factor.rows:
         return {}
-    sse = squared_error(factor, line.intercept, line.weights)
+    sse = squared_error(factor, model.intercept, model.weights)
     total = total_squares(factor)
     mse = sse / factor.weight
     r2 = 1 - sse / total if total > 0 else math.nan

@@ -1,9 +1,9 @@
-"""The model and its optimizer, as torch knows them."""
+"""The models: the one that an optimizer trains, and the one in raw units that comes of it."""
 
 import threading
 
 import torch
-from torch import nn, optim
+from torch import Tensor, nn, optim
 
 from plumbline.config.training import WITH_MOMENTUM, Training
 
@@ -35,15 +35,34 @@ def initial_model(features: int, training: Training, device: str) -> nn.Linear:
     return model.to(device)
 
 
-def raw_model(intercept: float, weights: torch.Tensor, training: Training) -> nn.Linear:
-    """The trained model in raw units: y = intercept + x · weights, on the CPU."""
-    dtype = getattr(torch, training.dtype)
-    model = nn.Linear(len(weights), 1, bias=training.bias, dtype=dtype)
-    with torch.no_grad():
-        model.weight.copy_(weights[None])
-        if model.bias is not None:
-            model.bias.fill_(intercept)
-    return model.eval()
+class LinearModel(nn.Module):
+    """y = intercept + x · weights in raw units: (n, d) float64 to (n, 1).
+
+    Attributes:
+        intercept: in units of y; 0 if the model has none.
+        weights: (d,) float64.
+    """
+
+    weights: Tensor
+
+    def __init__(self, intercept: float, weights: Tensor) -> None:
+        super().__init__()
+        self.intercept = intercept
+        self.register_buffer("weights", weights)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (self.intercept + features @ self.weights)[..., None]
+
+    def layer(self, training: Training) -> nn.Linear:
+        """The same model as torch's own layer in the configured precision: what is stored."""
+        dtype = getattr(torch, training.dtype)
+        layer = nn.Linear(len(self.weights), 1, bias=training.bias, dtype=dtype, device="meta")
+        layer = layer.to_empty(device="cpu")  # so that nothing is drawn from torch's generator
+        with torch.no_grad():
+            layer.weight.copy_(self.weights[None])
+            if layer.bias is not None:
+                layer.bias.fill_(self.intercept)
+        return layer.eval()
 
 
 def make_optimizer(model: nn.Linear, training: Training, rate: float) -> optim.Optimizer:
@@ -63,3 +82,9 @@ def make_optimizer(model: nn.Linear, training: Training, rate: float) -> optim.O
     # for two small tensors the plain loop is faster than torch's default for accelerators
     how = {"fused": True} if training.optimizer in FUSED else {"foreach": False}
     return kind(groups, lr=rate, **how, **extra)
+
+
+def parameters(model: nn.Linear) -> Tensor:
+    """Bias (if there is one) and weights as one vector: (p,)."""
+    weight = model.weight[0]
+    return weight if model.bias is None else torch.cat([model.bias, weight])

@@ -24,6 +24,7 @@ from plumbline.errors import InputError, refuse
 from plumbline.registry.drift import DataProfile
 from plumbline.registry.fitted import Fitted
 from plumbline.training.batch_prediction import Predict
+from plumbline.training.model import LinearModel
 from tasks.tracking.pages import every
 from tasks.tracking.registry import CHAMPION, registered_names
 from tasks.tracking.run import silence_libraries
@@ -116,7 +117,7 @@ def load_fitted(uri: str, target: str = "", where: str = "MODEL") -> Fitted:
         if len(weights) != len(encoding.features):
             raise ValueError(f"{len(weights)} weights for {len(encoding.features)} features")
         intercept = float(state["bias"]) if "bias" in state else 0.0
-        return Fitted(target, encoding, intercept, weights)
+        return Fitted(target, encoding, LinearModel(intercept, weights))
 
     return _opened(uri, read, where)
 

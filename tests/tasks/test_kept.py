@@ -12,10 +12,9 @@ from plumbline.errors import InputError
 from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine
-from plumbline.training.loop import make_plan, train
-from plumbline.training.prediction import predict
-from plumbline.training.result import Result
-from plumbline.training.trial import measure
+from plumbline.training.experiment import Result, measure, predict
+from plumbline.training.loop import train
+from plumbline.training.plan import make_plan
 from tasks.kept import discard_half_written, kept_unless_recorded, take_up
 from tasks.tracking.run import Run
 from tasks.tracking.store import StoreError
@@ -60,9 +59,9 @@ def test_results_are_taken_up_as_they_were(tmp_path: Path, monkeypatch: pytest.M
     assert again.data.counts == data.counts
     assert again.data.summary.to_dict() == data.summary.to_dict()
     assert again.trained.losses == trained.losses
-    assert again.trained.intercept == trained.intercept
-    assert again.trained.weights.tolist() == trained.weights.tolist()
-    assert again.trained.plan.optimum.mse == trained.plan.optimum.mse
+    assert again.trained.module.intercept == trained.module.intercept
+    assert again.trained.module.weights.tolist() == trained.module.weights.tolist()
+    assert again.trained.exact.optimum.mse == trained.exact.optimum.mse
     found.discard()
     with pytest.raises(InputError, match="FOLDER must be a folder"):
         take_up(str(found.folder))

@@ -14,7 +14,8 @@ from plumbline.linear.least_squares import LeastSquares, least_squares
 from plumbline.linear.rates import best_rate
 from plumbline.linear.summary import Summary, combine
 from plumbline.threads import one_thread
-from plumbline.training.loop import make_plan, train
+from plumbline.training.loop import Status, train
+from plumbline.training.plan import make_plan
 from tests.plumbline.tools import Rows, compressed, random_rows
 
 
@@ -140,7 +141,7 @@ def test_descent_is_planned_in_the_directions_that_the_data_have():
     assert all(low <= high for low, high in pairwise(curvature.tolist()))
     assert best_rate(curvature, 0.0) == pytest.approx(2 / float(curvature[3] + curvature[-1]))
     trained = train(plan, training, "cpu", lambda epoch, loss: None)
-    assert trained.reached
+    assert trained.status is Status.STOPPED
     assert len(trained.losses) == plan.epochs_expected
 
 

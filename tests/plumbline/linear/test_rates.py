@@ -5,7 +5,7 @@ import torch
 
 from plumbline.config.schema import Training
 from plumbline.errors import InputError, TrainingDivergedError
-from plumbline.linear.problem import Problem, Units
+from plumbline.linear.problem import Problem, Standardizer
 from plumbline.linear.rates import (
     best_momentum,
     best_rate,
@@ -13,7 +13,8 @@ from plumbline.linear.rates import (
     epochs_to,
     largest_stable_rate,
 )
-from plumbline.training.loop import Plan, make_plan, train
+from plumbline.training.loop import Status, train
+from plumbline.training.plan import Plan, make_plan
 from tests.plumbline.tools import compressed, random_rows
 
 ROWS = random_rows(60, 2, far=0.5)
@@ -23,7 +24,7 @@ each_momentum = pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
 
 def curvature(decay: float = 0.0) -> torch.Tensor:
     factor = DATA.train
-    return Problem.of(factor, Units.of(factor, True, False), True).curvature(3, decay)
+    return Problem.of(factor, Standardizer.of(factor, True, False), True).curvature(3, decay)
 
 
 def settings(rate: float | str, momentum: float, epochs: int, **others: object) -> Training:
@@ -81,14 +82,14 @@ def test_a_rate_below_the_limit_is_taken_as_it_stands(momentum):
 def test_no_limit_is_claimed_where_none_is_known(others):
     training = settings(50.0, 0.0, 10, **others)
     assert choose_rate(training, curvature()) == 50.0
-    assert make_plan(DATA, training).stable_rate is None
+    assert make_plan(DATA, training).largest_stable_rate is None
 
 
 def test_the_tutorials_limit_is_the_one_worked_out_by_hand():
     # x = 1, 2, 3, 4: the Hessian is [[2, 5], [5, 15]], its largest eigenvalue (17 + √269) / 2.
     x = torch.tensor([[1.0], [2.0], [3.0], [4.0]], dtype=torch.float64)
     plan = make_plan(compressed(torch.cat([x, 2 * x], dim=1)), Training())
-    assert plan.stable_rate == pytest.approx(4 / (17 + 269**0.5), rel=1e-12)
+    assert plan.largest_stable_rate == pytest.approx(4 / (17 + 269**0.5), rel=1e-12)
 
 
 def spectral_radius(rate: float, momentum: float) -> float:
@@ -146,7 +147,7 @@ def test_the_promised_epochs_are_the_ones_needed(momentum, rate, tolerance, stan
     )
     plan = make_plan(DATA, training)
     trained = train(plan, training, "cpu", lambda epoch, loss: None)
-    assert trained.reached
+    assert trained.status is Status.STOPPED
     assert plan.epochs_expected == len(trained.losses)
 
 

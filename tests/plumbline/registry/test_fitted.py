@@ -10,15 +10,16 @@ from plumbline.data.encoding import Encoding
 from plumbline.linear.summary import Summary
 from plumbline.registry.fitted import Fitted, NotComparableError
 from plumbline.training.evaluation import held_out_scores
+from plumbline.training.model import LinearModel
 from tests.plumbline.tools import read, write
 
 EFFECT = {"a": 0.0, "b": 2.0, "c": -1.0}
 MODEL = Fitted(
     "y",
     Encoding(("x",), {"city": ("a", "b", "c")}),
-    10.0,
-    torch.tensor([3.0, 2.0, -1.0], dtype=torch.float64),
+    LinearModel(10.0, torch.tensor([3.0, 2.0, -1.0], dtype=torch.float64)),
 )
+NOTHING = LinearModel(0.0, torch.zeros(2, dtype=torch.float64))
 
 
 def data_of(tmp_path, cities: str, **more: list[float]) -> tuple[Summary, Encoding]:
@@ -71,10 +72,10 @@ def test_an_unknown_level_that_only_training_rows_have_does_no_harm(tmp_path):
 @pytest.mark.parametrize(
     ("model", "told"),
     [
-        (Fitted("price", MODEL.encoding, 0.0, MODEL.weights), "it predicts 'price'"),
-        (Fitted("y", Encoding(("x", "z"), {}), 0.0, MODEL.weights[:2]), "no numeric feature 'z'"),
-        (Fitted("y", Encoding(("city",), {}), 0.0, MODEL.weights[:1]), "no numeric feature 'city'"),
-        (Fitted("y", Encoding((), {"x": ("1", "2")}), 0.0, MODEL.weights[:1]), "categorical feat"),
+        (Fitted("price", MODEL.encoding, NOTHING), "it predicts 'price'"),
+        (Fitted("y", Encoding(("x", "z"), {}), NOTHING), "no numeric feature 'z'"),
+        (Fitted("y", Encoding(("city",), {}), NOTHING), "no numeric feature 'city'"),
+        (Fitted("y", Encoding((), {"x": ("1", "2")}), NOTHING), "categorical feat"),
     ],
 )
 def test_what_is_gone_or_of_another_kind_is_said(tmp_path, model, told):

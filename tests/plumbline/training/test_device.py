@@ -8,9 +8,10 @@ from plumbline.errors import InputError
 from plumbline.linear.compress import compress
 from plumbline.linear.summary import combine
 from plumbline.training.device import present_devices, resolve_device
-from plumbline.training.loop import make_plan, train
+from plumbline.training.loop import train
 from plumbline.training.model import initial_model
-from plumbline.training.row_objective import RowStream
+from plumbline.training.objectives import RowObjective
+from plumbline.training.plan import make_plan
 from tests.plumbline.tools import DTYPES, Rows, opened, plain_loop, random_rows, write
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -120,8 +121,8 @@ def test_streaming_there_is_streaming_here(device, dtype, batch):
     data = combine([compress(source, "a", split)])
     plan = make_plan(data, training)
     losses = [
-        train(plan, training, name, lambda epoch, loss: None, RowStream(
-            source, split, data.columns, plan.units, training, 60, name).batches).losses
+        train(plan, training, name, lambda epoch, loss: None, RowObjective(
+            source, split, data.columns, plan.standardizer, training, 60, name)).losses
         for name in (device, "cpu")
     ]  # fmt: skip
     assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=1e-9)

@@ -11,7 +11,8 @@ from plumbline.data.split import row_hashes
 from plumbline.linear.least_squares import least_squares
 from plumbline.linear.summary import Summary
 from plumbline.training.evaluation import cross_validation, evaluate, mean_absolute_error
-from plumbline.training.loop import Trained, make_plan, train
+from plumbline.training.loop import Trained, train
+from plumbline.training.plan import make_plan
 from tests.plumbline.tools import compressed, random_rows
 
 ROWS = random_rows(300, 3, far=2.0)
@@ -24,7 +25,7 @@ def trained_on(data: Summary, **keys: object) -> Trained:
 
 
 def residuals(trained: Trained, rows: Tensor) -> Tensor:
-    return rows[:, -1] - trained.intercept - rows[:, :-1] @ trained.weights
+    return rows[:, -1] - trained.module.intercept - rows[:, :-1] @ trained.module.weights
 
 
 def held_out(split: Split, n: int) -> Tensor:
@@ -88,7 +89,7 @@ def test_k_fold_from_factors_is_k_fold_on_rows(folds, fraction, bias):
         left = ROWS[kept & (fold == k)]
         off = left[:, -1] - best[0] - left[:, :-1] @ best[1:]
         errors.append(math.sqrt(float(off.square().mean())))
-    found = cross_validation(data, ("x0", "x1", "x2"), bias)
+    found = cross_validation(data, bias)
     mean = sum(errors) / folds
     assert found["linear_cv_rmse_mean"] == pytest.approx(mean, rel=1e-9)
     spread = math.sqrt(sum((e - mean) ** 2 for e in errors) / folds)
@@ -96,13 +97,13 @@ def test_k_fold_from_factors_is_k_fold_on_rows(folds, fraction, bias):
 
 
 def test_folds_without_rows_count_for_nothing():
-    found = cross_validation(compressed(ROWS[:3], Split(folds=50)), ("x0", "x1", "x2"), True)
+    found = cross_validation(compressed(ROWS[:3], Split(folds=50)), True)
     assert math.isfinite(found["linear_cv_rmse_mean"])
 
 
 def test_without_folds_there_is_no_cross_validation():
     data = compressed(ROWS)
-    assert cross_validation(data, ("x0", "x1", "x2"), True) == {}
+    assert cross_validation(data, True) == {}
     assert "linear_cv_rmse_mean" not in evaluate(trained_on(data), data)
 
 
@@ -155,6 +156,6 @@ def test_the_mean_absolute_error_of_many_rows_is_that_of_the_sample():
     rows = random_rows(5_000, 2)
     data = compressed(rows)
     trained = trained_on(data)
-    found = mean_absolute_error(trained, data)
+    found = mean_absolute_error(trained.module, data)
     everywhere = residuals(trained, rows).abs()
     assert abs(found - float(everywhere.mean())) < 5 * float(everywhere.std()) / 1_000**0.5

@@ -13,9 +13,11 @@ from plumbline.data.synthetic import Synthetic
 from plumbline.errors import InputError, TrainingDivergedError
 from plumbline.linear.factor import merge
 from plumbline.linear.least_squares import least_squares
-from plumbline.training.loop import Plan, Trained, make_plan, on_factor, parameters, train
-from plumbline.training.model import initial_model, raw_model
-from plumbline.training.prediction import predict
+from plumbline.training.experiment import predict
+from plumbline.training.loop import Status, Trained, train
+from plumbline.training.model import initial_model, parameters
+from plumbline.training.objectives import FactorObjective
+from plumbline.training.plan import Plan, make_plan
 from tests.plumbline.tools import DTYPES, ROOT, compressed, plain_loop, random_rows
 
 OPTIMIZERS = {
@@ -59,7 +61,7 @@ def test_the_gradient_on_the_factor_is_autograds_to_the_last_bit(bias, dtype):
     training = Training(dtype=dtype, bias=bias)
     plan = make_plan(compressed(random_rows(50, 3, far=0.5)), training)
     model = initial_model(3, training, "cpu")
-    ((share, backward),) = on_factor(plan.problem, model)(model, 1)
+    ((share, backward),) = FactorObjective.of(plan.problem, dtype, "cpu").steps(model, 1)
     found = [backward(), *(p.grad for p in model.parameters())]
     model.zero_grad()
     scale = plan.problem.rows**-0.5
@@ -114,7 +116,7 @@ def test_the_tutorials_losses_are_the_scripts_at_every_epoch():
         losses.append(loss.item())
     found = tutorial()
     assert_agree(found.losses, losses)
-    assert found.intercept + 5 * float(found.weights) == pytest.approx(
+    assert found.module.intercept + 5 * float(found.module.weights) == pytest.approx(
         model(torch.tensor([[5.0]])).item(), rel=1e-5
     )
 
@@ -136,8 +138,8 @@ def test_enough_epochs_reach_the_exact_optimum_in_raw_units(standardize, bias, d
     found = trained_on(rows, Training(learning_rate="auto", epochs=3000, **keys))
     best = least_squares(compressed(rows).train, bias)
     rel = 1e-4 if dtype == "float32" else 1e-9
-    assert found.weights.tolist() == pytest.approx(best.weights.tolist(), rel=rel)
-    assert found.intercept == pytest.approx(best.intercept, rel=rel)
+    assert found.module.weights.tolist() == pytest.approx(best.weights.tolist(), rel=rel)
+    assert found.module.intercept == pytest.approx(best.intercept, rel=rel)
 
 
 @each_dtype
@@ -162,9 +164,9 @@ def test_standardised_weight_decay_leaves_the_bias_at_the_mean():
     keys = {"standardize": True, "weight_decay": 50.0, "learning_rate": 0.03}
     found = trained_on(rows, Training(epochs=600, **keys))
     # With weights held near 0 by the decay, the bias is free to reach the mean of y.
-    at_mean = found.intercept + float(rows[:, :-1].mean(dim=0) @ found.weights)
+    at_mean = found.module.intercept + float(rows[:, :-1].mean(dim=0) @ found.module.weights)
     assert at_mean == pytest.approx(float(rows[:, -1].mean()), rel=1e-9)
-    assert float(found.weights.abs().max()) < 0.1
+    assert float(found.module.weights.abs().max()) < 0.1
 
 
 @each_dtype
@@ -183,7 +185,9 @@ def test_the_closed_form_is_the_optimum_in_one_epoch_whatever_else_is_set(standa
     assert told == [(1, found.losses[0])]
     assert found.losses == pytest.approx([loss], rel=1e-12)
     theirs = best if bias else torch.cat([torch.zeros(1).double(), best])
-    ours = torch.tensor([found.intercept, *found.weights.tolist()], dtype=torch.float64)
+    ours = torch.tensor(
+        [found.module.intercept, *found.module.weights.tolist()], dtype=torch.float64
+    )
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
     assert training.ignored == ["learning_rate", "momentum", "epochs", "tolerance"]
 
@@ -198,8 +202,8 @@ def test_the_closed_form_takes_weights_of_rows():
     root = torch.cat([torch.full((30, 1), 0.5), torch.ones(30, 1)]).double()
     x = torch.cat([torch.ones(60, 1).double(), rows[:, :-1]], dim=1)
     best = torch.linalg.lstsq(root * x, root * rows[:, -1:]).solution[:, 0]
-    torch.testing.assert_close(found.weights, best[1:], rtol=1e-10, atol=1e-10)
-    assert found.intercept == pytest.approx(float(best[0]), rel=1e-10)
+    torch.testing.assert_close(found.module.weights, best[1:], rtol=1e-10, atol=1e-10)
+    assert found.module.intercept == pytest.approx(float(best[0]), rel=1e-10)
 
 
 def test_the_closed_form_takes_columns_that_others_determine():
@@ -208,7 +212,7 @@ def test_the_closed_form_takes_columns_that_others_determine():
     training = Training(optimizer="exact")
     found, less = trained_on(rows, training), trained_on(rows[:, [0, 1, 3]], training)
     assert found.losses == pytest.approx(less.losses, rel=1e-10)
-    assert found.weights.abs().max() < 10
+    assert found.module.weights.abs().max() < 10
 
 
 def test_epochs_are_told_in_order_with_the_loss_before_the_step():
@@ -226,8 +230,9 @@ def test_training_stops_at_the_first_epoch_within_the_tolerance():
     training = Training(learning_rate=0.1, epochs=5000, tolerance=1e-8)
     found = trained_on(random_rows(40, 2), training)
     shorter = Training(learning_rate=0.1, epochs=len(found.losses) - 1, tolerance=1e-8)
-    assert found.reached
-    assert not trained_on(random_rows(40, 2), shorter).reached
+    assert found.status is Status.STOPPED
+    assert found.message == "within 1e-08 of the exact optimum"
+    assert trained_on(random_rows(40, 2), shorter).status is Status.COMPLETED
 
 
 @each_dtype
@@ -239,7 +244,7 @@ def test_a_loss_that_is_no_number_any_more_stops_training_and_says_where(dtype):
     with pytest.raises(TrainingDivergedError) as caught:
         train(hasty, training, "cpu", lambda epoch, loss: told.append(epoch))
     assert f"at epoch {len(told) + 1}." in str(caught.value)
-    assert f"{plan.stable_rate:.6g}" in str(caught.value)
+    assert f"{plan.largest_stable_rate:.6g}" in str(caught.value)
 
 
 def test_a_rate_that_must_diverge_is_refused_before_training():
@@ -261,6 +266,6 @@ def test_the_saved_model_takes_raw_units(dtype, bias):
     rows = random_rows(30, 2, far=5.0)
     found = trained_on(rows, training)
     x = rows[:, :-1].to(getattr(torch, dtype))
-    predicted = raw_model(found.intercept, found.weights, training)(x)[:, 0].double()
-    expected = found.intercept + rows[:, :-1] @ found.weights
+    predicted = found.module.layer(training)(x)[:, 0].double()
+    expected = found.module.intercept + rows[:, :-1] @ found.module.weights
     assert torch.allclose(predicted, expected, rtol=1e-5 if dtype == "float32" else 1e-12)

@@ -8,8 +8,10 @@ from plumbline.config.schema import Training
 from plumbline.data.encoding import Encoding
 from plumbline.data.inputs import check_inputs
 from plumbline.errors import InputError
-from plumbline.training.loop import Trained, make_plan
-from plumbline.training.prediction import predict
+from plumbline.training.experiment import predict
+from plumbline.training.loop import Status, Trained
+from plumbline.training.model import LinearModel
+from plumbline.training.plan import make_plan
 from tests.plumbline.tools import compressed, random_rows, write
 
 TWO = Encoding(("a", "b"), {})
@@ -20,7 +22,7 @@ def trained(intercept: float, weights: list[float]) -> Trained:
     """A model that is known beforehand."""
     plan = make_plan(compressed(random_rows(9, len(weights))), Training())
     given = torch.tensor(weights, dtype=torch.float64)
-    return Trained(("a", "b")[: len(weights)], intercept, given, [], False, plan)
+    return Trained(LinearModel(intercept, given), [], Status.COMPLETED, "", plan)
 
 
 def values(model: Trained, encoding: Encoding, rows: list) -> list[float]:

@@ -9,9 +9,10 @@ from plumbline.config.schema import Split, Training
 from plumbline.data.split import row_hashes
 from plumbline.linear.compress import compress
 from plumbline.linear.summary import combine
-from plumbline.training import row_objective as stream
-from plumbline.training.loop import Trained, make_plan, train
-from plumbline.training.row_objective import RowStream
+from plumbline.training import objectives
+from plumbline.training.loop import Trained, train
+from plumbline.training.objectives import RowObjective
+from plumbline.training.plan import make_plan
 from tests.plumbline.tools import DTYPES, Rows, opened, plain_loop, random_rows, write
 
 ROWS = random_rows(90, 3, far=0.5)
@@ -23,12 +24,14 @@ def parts(rows: torch.Tensor, count: int) -> Rows:
     return Rows({f"{i}": p for i, p in enumerate(torch.tensor_split(rows, count))})
 
 
-def streamed(source, training: Training, split: Split) -> tuple[RowStream, Trained]:
+def streamed(source, training: Training, split: Split) -> tuple[RowObjective, Trained]:
     """Train on the rows of a source, whatever the loss."""
     data = combine(compress(source, part, split) for part in source.parts)
     plan = make_plan(data, training)
-    rows = RowStream(source, split, data.columns, plan.units, training, data.train.rows, "cpu")
-    return rows, train(plan, training, "cpu", lambda epoch, loss: None, rows.batches)
+    rows = RowObjective(
+        source, split, data.columns, plan.standardizer, training, data.train.rows, "cpu"
+    )
+    return rows, train(plan, training, "cpu", lambda epoch, loss: None, rows)
 
 
 def by_hand(rows: torch.Tensor, training: Training) -> list[float]:
@@ -68,7 +71,7 @@ def test_streaming_the_squared_error_is_training_on_the_factor(standardize, bias
 def test_rows_that_do_not_fit_the_buffer_are_read_again_every_epoch(batch, monkeypatch):
     training = Training(loss="huber", epochs=20, batch_size=batch)
     kept, expected = streamed(parts(ROWS, 5), training, Split())
-    monkeypatch.setattr(stream, "BUFFER_BYTES", 8 * 4 * 30)  # thirty rows
+    monkeypatch.setattr(objectives, "BUFFER_BYTES", 8 * 4 * 30)  # thirty rows
     again, found = streamed(parts(ROWS, 5), training, Split())
     assert kept.kept is not None
     assert again.kept is None
@@ -80,34 +83,34 @@ def test_rows_that_do_not_fit_the_buffer_are_read_again_every_epoch(batch, monke
 
 @pytest.mark.parametrize("change", [b"9,9\n", b"9\n"], ids=["longer", "damaged"])
 def test_a_file_that_changes_between_epochs_ends_the_training(change, tmp_path, monkeypatch):
-    monkeypatch.setattr(stream, "BUFFER_BYTES", 1)
+    monkeypatch.setattr(objectives, "BUFFER_BYTES", 1)
     path = write(tmp_path / "a.csv", {"x": [1.0, 2.0, 3.0], "y": [2.0, 4.0, 6.0]})
     source, training = opened(path), Training(loss="huber", epochs=5)
     data = combine([compress(source, source.parts[0], Split())])
     plan = make_plan(data, training)
-    rows = RowStream(source, Split(), data.columns, plan.units, training, 3, "cpu")
+    rows = RowObjective(source, Split(), data.columns, plan.standardizer, training, 3, "cpu")
 
     def change_after_the_second(epoch: int, loss: float) -> None:
         if epoch == 2:
             path.write_bytes(path.read_bytes() + change)
 
     with pytest.raises(OSError, match=r"a\.csv changed"):
-        train(plan, training, "cpu", change_after_the_second, rows.batches)
+        train(plan, training, "cpu", change_after_the_second, rows)
 
 
-def drawn_in(rows: RowStream, epoch: int) -> list[torch.Tensor]:
+def drawn_in(rows: RowObjective, epoch: int) -> list[torch.Tensor]:
     """(share, loss) of every batch of an epoch, for the model that predicts 0."""
     model = nn.Linear(3, 1, dtype=torch.float64)
     with torch.no_grad():
         model.weight.zero_()
         model.bias.zero_()
-    return [torch.tensor([share, step().item()]) for share, step in rows.batches(model, epoch)]
+    return [torch.tensor([share, step().item()]) for share, step in rows.steps(model, epoch)]
 
 
 @pytest.mark.parametrize("batch", [1, 7, 16, 90, 1000])
 @pytest.mark.parametrize("capacity", [30, 10_000])
 def test_an_epoch_of_mini_batches_meets_every_row_once(batch, capacity, monkeypatch):
-    monkeypatch.setattr(stream, "BUFFER_BYTES", 8 * 4 * capacity)
+    monkeypatch.setattr(objectives, "BUFFER_BYTES", 8 * 4 * capacity)
     training = Training(epochs=1, batch_size=batch, learning_rate=1e-9)
     rows, _ = streamed(parts(ROWS, 5), training, Split())
     batches = torch.stack(drawn_in(rows, 1))
@@ -127,7 +130,7 @@ def test_every_epoch_shuffles_anew_and_the_same_seed_shuffles_alike():
 def test_mini_batches_come_near_the_optimum(dtype):
     training = Training(epochs=60, batch_size=10, learning_rate=0.01, dtype=dtype)
     _, found = streamed(parts(ROWS, 3), training, Split())
-    assert found.losses[-1] < 1.3 * found.plan.optimum.mse
+    assert found.losses[-1] < 1.3 * found.exact.optimum.mse
 
 
 def test_one_batch_of_all_rows_is_full_batch_training():
@@ -160,9 +163,9 @@ def test_files_with_dropped_rows_and_late_levels_stream_what_was_compressed(batc
     training = Training(epochs=30, batch_size=batch, loss="mse", learning_rate=0.01)
     rows, found = streamed(source, training, split)
     if batch is None:
-        on_factor = train(found.plan, training, "cpu", lambda epoch, loss: None)
+        on_factor = train(found.exact, training, "cpu", lambda epoch, loss: None)
         assert found.losses == pytest.approx(on_factor.losses, rel=1e-9)
-    shares = [share for share, _ in rows.batches(nn.Linear(4, 1).double(), 1)]
+    shares = [share for share, _ in rows.steps(nn.Linear(4, 1).double(), 1)]
     assert sum(shares) == pytest.approx(1.0)
 
 
@@ -173,5 +176,5 @@ def test_huber_shrugs_off_an_outlier_that_the_squared_error_follows():
     found = {}
     for loss in ("huber", "mse"):
         training = Training(loss=loss, epochs=2000, learning_rate=0.05)
-        found[loss] = streamed(parts(rows, 1), training, split)[1].intercept
+        found[loss] = streamed(parts(rows, 1), training, split)[1].module.intercept
     assert abs(found["huber"] - 3) < 0.5 < abs(found["mse"] - 3)

@@ -8,8 +8,9 @@ from plumbline.data.synthetic import Synthetic
 from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine
-from plumbline.training.loop import make_plan, train
-from plumbline.training.trial import attempt
+from plumbline.training.experiment import attempt
+from plumbline.training.loop import Status, train
+from plumbline.training.plan import make_plan
 
 DATA = {"kind": "synthetic", "rows": 200, "weights": [1.0, -2.0, 0.5], "noise": 0.1}
 
@@ -29,9 +30,10 @@ def test_a_trial_trains_as_the_pipeline_does() -> None:
     data = prepared(given.data)
     outcome = attempt(given, data, "cpu")
     direct = train(make_plan(data.summary, given.training), given.training, "cpu", lambda *_: None)
-    assert outcome.reason == ""
+    assert outcome.status is Status.COMPLETED
+    assert not outcome.failed
     assert outcome.losses == direct.losses
-    assert torch.equal(outcome.trained.weights, direct.weights)
+    assert torch.equal(outcome.trained.module.weights, direct.module.weights)
     assert outcome.metrics["train_mse"] >= outcome.metrics["optimal_mse"]
 
 
@@ -47,7 +49,8 @@ def test_a_trial_that_fails_says_why_and_keeps_its_losses(
 ) -> None:
     given = config(epochs=100, **training)
     outcome = attempt(given, prepared(given.data), "cpu")
-    assert outcome.reason.startswith(reason)
+    assert outcome.failed
+    assert outcome.error.startswith(reason)
     assert outcome.trained is None
     assert len(outcome.losses) >= epochs
 
@@ -68,6 +71,6 @@ def test_trials_on_the_same_rows_share_what_does_not_depend_on_training() -> Non
     second = first.model_copy(update={"training": Training(epochs=3, optimizer="adam")})
     found = [attempt(config, data, "cpu") for config in (first, second)]
     alone = attempt(second, other, "cpu")
-    assert found[0].trained.plan.optimum is found[1].trained.plan.optimum
-    assert alone.trained.plan.optimum is not found[1].trained.plan.optimum
+    assert found[0].trained.exact.optimum is found[1].trained.exact.optimum
+    assert alone.trained.exact.optimum is not found[1].trained.exact.optimum
     assert found[1].metrics == alone.metrics

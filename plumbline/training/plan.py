@@ -1,0 +1,73 @@
+"""What is known of a linear model before its first epoch, from the R factor alone."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from torch import Tensor
+
+from plumbline.config.schema import Training
+from plumbline.linear.least_squares import LeastSquares, least_squares
+from plumbline.linear.problem import Problem, Standardizer
+from plumbline.linear.rates import choose_rate, descends, epochs_to, largest_stable_rate
+from plumbline.linear.summary import Summary
+from plumbline.training.model import initial_model, parameters
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is known before the first epoch.
+
+    Attributes:
+        problem: what full-batch squared-error training minimises, on standardised features.
+        standardizer: from raw features to those, and back.
+        optimum: the exact least-squares fit, in raw units.
+        rate: the learning rate that will be used.
+        largest_stable_rate: above it training diverges; None if that is not known.
+        epochs_expected: epochs to the tolerance; None if there is none, or that is not known.
+    """
+
+    problem: Problem
+    standardizer: Standardizer
+    optimum: LeastSquares
+    rate: float
+    largest_stable_rate: float | None
+    epochs_expected: int | None
+
+    @property
+    def target(self) -> Tensor:
+        """The parameters that training approaches, in the order of `parameters`: (p,)."""
+        best = self.standardizer.trained(self.optimum.intercept, self.optimum.weights)
+        return best if self.problem.bias else best[1:]
+
+
+def make_plan(data: Summary, training: Training) -> Plan:
+    """Find the optimum, the stable rates and the epochs they promise.
+
+    Raises:
+        InputError: the learning rate must diverge on this data.
+    """
+    factor = data.train
+    standardizer = Standardizer.of(factor, training.bias, training.standardize)
+    problem = Problem.of(factor, standardizer, training.bias)
+    optimum = _optimum(data, training.bias)
+    curvature = problem.curvature(optimum.rank, training.weight_decay)
+    stable = largest_stable_rate(curvature, training.momentum) if descends(training) else None
+    rate = choose_rate(training, curvature, stable)
+    plan = Plan(problem, standardizer, optimum, rate, stable, None)
+    if not training.tolerance:
+        return plan
+    return replace(plan, epochs_expected=epochs_needed(plan, training, training.tolerance))
+
+
+@lru_cache(2)
+def _optimum(data: Summary, bias: bool) -> LeastSquares:
+    """The exact fit, once for all trials on the same rows."""
+    return least_squares(data.train, bias)
+
+
+def epochs_needed(plan: Plan, training: Training, tolerance: float) -> int | None:
+    """Epochs until the loss is within a tolerance of the optimum; None if that is not known."""
+    if not descends(training):
+        return None
+    start = parameters(initial_model(len(plan.optimum.names), training, "cpu")).detach().double()
+    return epochs_to(plan.problem, start, plan.target, plan.rate, training.momentum, tolerance)
