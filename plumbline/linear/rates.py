@@ -125,20 +125,16 @@ def _epochs_stepped(
     return None
 
 
-def choose_rate(training: Training, curvature: Tensor, limit: float | None) -> float:
+def choose_rate(training: Training, curvature: Tensor) -> float:
     """The configured learning rate, or the best one for "auto".
-
-    Args:
-        training: the configuration's section.
-        curvature: of Problem.curvature.
-        limit: the largest stable rate; None if it is not known.
 
     Raises:
         InputError: the rate must diverge on this data.
     """
     if training.learning_rate == "auto":
         return best_rate(curvature, training.momentum)
-    if limit is not None and training.learning_rate > limit:
+    limit = largest_stable_rate(curvature, training.momentum) if descends(training) else math.inf
+    if training.learning_rate > limit:
         raise InputError(
             f"training.learning_rate must be at most {limit:.6g} on this data, or training must "
             f"diverge. Got {training.learning_rate} instead; auto takes the best, "

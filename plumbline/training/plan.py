@@ -51,8 +51,8 @@ def make_plan(data: Summary, training: Training) -> Plan:
     problem = Problem.of(factor, standardizer, training.bias)
     optimum = _optimum(data, training.bias)
     curvature = problem.curvature(optimum.rank, training.weight_decay)
+    rate = choose_rate(training, curvature)
     stable = largest_stable_rate(curvature, training.momentum) if descends(training) else None
-    rate = choose_rate(training, curvature, stable)
     plan = Plan(problem, standardizer, optimum, rate, stable, None)
     if not training.tolerance:
         return plan

@@ -35,7 +35,7 @@ class Certified:
 
 def nist(name: str) -> Certified:
     """The certified values and the data of one .dat file."""
-    text = (Path(__file__).parents[1] / "nist" / f"{name}.dat").read_text()
+    text = (Path(__file__).parents[2] / "nist" / f"{name}.dat").read_text()
     found = re.findall(rf"^\s+B\d\s+({NUMBER})\s+({NUMBER})", text, re.M)
     deviation = re.search(rf"Standard Deviation\s+({NUMBER})", text)
     r2 = re.search(rf"R-Squared\s+({NUMBER})", text)
