@@ -138,7 +138,7 @@ def team_of(desk: Path) -> Iterator[Team]:
         team = Team(Workspace(desk, client), admin)
         _virtual_environment(desk)
         try:
-            for heading in ("Settings and secrets", "Databases and bucket", "Start", "People"):
+            for heading in ("Settings and secrets", "Databases and bucket", "Start", "Users"):
                 for kind, text in blocks(heading):
                     if kind == "service":
                         team.start("mlflow" if "/mlflow " in text else "prefect")

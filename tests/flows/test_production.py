@@ -156,7 +156,7 @@ def finished(team: Team, experiment: str) -> list[Run]:
 
 def test_what_to_watch_can_be_seen(team: Team) -> None:
     at_the_desk(team)
-    (watch,) = blocks("What to watch")
+    (watch,) = blocks("Monitoring")
     printed = team.shell(watch[1])
     assert "FINISHED" in printed
     assert "COMPLETED" in printed
