@@ -4,10 +4,8 @@ from prefect import task
 
 from plumbline.config.schema import SyntheticData, TableData
 from plumbline.data.blocks import Source
-from plumbline.data.columns import choose_columns
-from plumbline.data.files import choose_files
 from plumbline.data.synthetic import Synthetic
-from plumbline.data.table import Table
+from plumbline.data.table import Table, open_table
 from tasks.screen import note, warn
 
 
@@ -20,8 +18,8 @@ def generate(data: SyntheticData) -> Synthetic:
 @task
 def read(data: TableData) -> Table:
     """The files of a table and the columns to read; the rows stay on disk."""
-    chosen = choose_files(data)
-    columns = choose_columns(data, chosen.files[0])
+    table = open_table(data)
+    columns = table.columns
     if columns.index:
         named = ", ".join(name or "the one without a name" for name in columns.index)
         note(f"columns that are an index of the rows are left out: {named}")
@@ -29,7 +27,7 @@ def read(data: TableData) -> Table:
         note(f"columns that hold no numbers are left out: {', '.join(columns.left_out)}")
     for each in columns.warnings:
         warn(each)
-    return Table(chosen.files, columns, data.missing, chosen.left_out)
+    return table
 
 
 def source_of(data: SyntheticData | TableData) -> Source:

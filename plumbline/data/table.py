@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from plumbline.config.schema import TableData
 from plumbline.data.batches import read_batches
 from plumbline.data.blocks import Block, block_rows
-from plumbline.data.columns import Columns, check_columns, names_of
-from plumbline.data.files import DataFile
+from plumbline.data.columns import Columns, check_columns, choose_columns, names_of
+from plumbline.data.files import DataFile, choose_files
 from plumbline.data.header import read_header
 from plumbline.errors import InputError
 
@@ -99,6 +100,17 @@ class Table:
         """Such as `part-0001.parquet and 63 more`."""
         more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
         return self.files[0].name + more
+
+
+def open_table(data: TableData) -> Table:
+    """The files of a table and the columns to read; the rows stay on disk.
+
+    Raises:
+        InputError: there is no such file, or a named column is missing or of the wrong kind.
+    """
+    chosen = choose_files(data)
+    columns = choose_columns(data, chosen.files[0])
+    return Table(chosen.files, columns, data.missing, chosen.left_out)
 
 
 @dataclass

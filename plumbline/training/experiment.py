@@ -112,15 +112,23 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
     return metrics | (data.counts if config.data.kind == "table" else {})
 
 
-def predict(trained: Trained, encoding: Encoding, rows: Sequence[Row]) -> list[Prediction]:
+def predict(
+    trained: Trained, encoding: Encoding, rows: Sequence[Row], key: str = "prediction.inputs"
+) -> list[Prediction]:
     """Predict for each row, given as a number, a list in the order of the columns, or a mapping.
+
+    Args:
+        trained: the model.
+        encoding: from raw columns to its features.
+        rows: what to predict.
+        key: what an error calls the rows.
 
     Raises:
         InputError: a row has the wrong width, an unknown or missing column or level.
     """
     predictions = []
     for number, row in enumerate(rows):
-        values = named_values(row, encoding.columns, f"prediction.inputs[{number}]")
+        values = named_values(row, encoding.columns, f"{key}[{number}]")
         features = torch.tensor(encoding.encode(values), dtype=torch.float64)
         label = "_".join(map(str, values.values()))
         predictions.append(Prediction(row, label, float(trained.module(features))))

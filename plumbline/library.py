@@ -1,0 +1,93 @@
+"""Plumbline as a library: no server, no record, nothing printed."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from plumbline.config.loading import load
+from plumbline.config.schema import Config, SyntheticData, TableData
+from plumbline.data.inputs import Row, check_inputs
+from plumbline.data.synthetic import Synthetic
+from plumbline.data.table import open_table
+from plumbline.linear.compress import compress
+from plumbline.linear.dataset import Dataset
+from plumbline.linear.summary import combine
+from plumbline.training import experiment
+from plumbline.training.device import device_of
+from plumbline.training.loop import OnEpoch, Trained
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained experiment.
+
+    Attributes:
+        config: the experiment.
+        data: what it was trained on.
+        trained: the module, the loss of every epoch, and the exact optimum beside it.
+    """
+
+    config: Config
+    data: Dataset
+    trained: Trained
+
+    @property
+    def module(self) -> nn.Module:
+        """Takes raw features, (n, d) float64, and returns predictions, (n, 1)."""
+        return self.trained.module
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read an experiment from a YAML file, with `section.key=value` overrides.
+
+    Raises:
+        InputError: the file is not readable, or a key is unknown, missing or out of range.
+    """
+    return load(path, overrides)
+
+
+def train(config: Config, on_epoch: OnEpoch = lambda epoch, loss: None) -> Model:
+    """Read the rows once and train; `on_epoch` is called with each epoch and its loss.
+
+    Raises:
+        InputError: the configuration or the data is wrong. OSError: a file cannot be read.
+        TrainingDivergedError: the loss became infinite or NaN.
+    """
+    check_inputs(config)
+    device = device_of(config)
+    data = _read(config.data, device)
+    return Model(config, data, experiment.train(config, data, device, on_epoch))
+
+
+def evaluate(model: Model) -> dict[str, float]:
+    """The metrics that a run records, on the training rows and the held-out ones."""
+    return experiment.measure(model.trained, model.data, model.config)
+
+
+def predict(model: Model, rows: Sequence[Row]) -> list[float]:
+    """A prediction for each row: a number, a list in the order of the columns, or a mapping.
+
+    Raises:
+        InputError: a row has the wrong width, an unknown or missing column or level.
+    """
+    found = experiment.predict(model.trained, model.data.encoding, rows, "rows")
+    return [each.value for each in found]
+
+
+def _read(data: SyntheticData | TableData, device: str) -> Dataset:
+    """One pass over the rows, a file a thread."""
+    source = Synthetic(data) if isinstance(data, SyntheticData) else open_table(data)
+    half_life = data.window.half_life if isinstance(data, TableData) and data.window else None
+    summarize = partial(compress, source, split=data, device=device)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = list(pool.map(summarize, source.parts))
+    if half_life:
+        ages = [source.places[-1] - place for place in source.places]
+        parts = [p.weighted(2.0 ** (-a / half_life)) for p, a in zip(parts, ages, strict=True)]
+    whole = combine(parts)
+    return Dataset.of(whole, data, source, {"rows_dropped": whole.dropped})

@@ -1,0 +1,67 @@
+"""What the documentation shows of Python use runs without a server, with the numbers of a run."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from plumbline import evaluate, load_config, predict, train
+from plumbline.config.loading import validated
+from plumbline.data.synthetic import Synthetic
+from plumbline.errors import InputError
+from plumbline.linear.compress import compress
+from plumbline.linear.dataset import Dataset
+from plumbline.linear.summary import combine
+from plumbline.training.experiment import attempt
+from tests.plumbline.tools import ROOT, write
+
+BLOCK = re.compile(r"```python\n(from plumbline import .*?)```", re.DOTALL)
+SERVERS = "import sys; assert not {'prefect', 'mlflow'} & set(sys.modules)"
+LIGHT = "import sys, plumbline.config.loading; assert 'torch' not in sys.modules"
+
+
+def python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_the_lines_of_the_documentation_run_without_a_server(page: str) -> None:
+    (code,) = BLOCK.findall((ROOT / page).read_text())
+    assert python(f"{code}\n{SERVERS}")
+
+
+def test_a_configuration_is_read_without_torch() -> None:
+    python(LIGHT)
+
+
+def test_the_tutorial_predicts_what_it_always_predicts() -> None:
+    epochs: list[int] = []
+    config = load_config(ROOT / "configs" / "tutorial.yaml")
+    model = train(config, lambda epoch, loss: epochs.append(epoch))
+    assert f"{predict(model, [5.0])[0]:.4f}" == "9.9608"
+    assert epochs == list(range(1, 1001))
+    source = Synthetic(config.data)
+    whole = combine([compress(source, part, config.data) for part in source.parts])
+    outcome = attempt(config, Dataset.of(whole, config.data, source, {}), "cpu")
+    assert model.trained.losses == outcome.losses
+    assert evaluate(model) == outcome.metrics
+
+
+def test_a_row_that_does_not_fit_is_refused_by_its_place() -> None:
+    model = train(load_config(ROOT / "configs" / "tutorial.yaml", ["training.epochs=1"]))
+    with pytest.raises(InputError, match=r"rows\[1\] must be 1 value"):
+        predict(model, [5.0, [1.0, 2.0]])
+
+
+def test_older_files_weigh_less(tmp_path) -> None:
+    for name, y in (("1", 0.0), ("2", 3.0)):
+        write(tmp_path / f"{name}.csv", {"x": [1.0, 1.0], "y": [y, y]})
+    data = {"kind": "table", "path": str(tmp_path), "target": "y", "window": {"half_life": 1}}
+    raw = {"experiment": "e", "data": data, "training": {"optimizer": "exact"}}
+    model = train(validated(raw, "c.yaml"))
+    assert predict(model, [1.0])[0] == pytest.approx(2.0, rel=1e-12)
