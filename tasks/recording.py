@@ -122,9 +122,9 @@ def store_model(run: Run, result: Result) -> str:
 
 
 def _direct(module: nn.Linear, example: pd.DataFrame, data: Dataset) -> np.ndarray:
-    rows = [data.encoding.encode(row) for row in example.to_dict("records")]
+    rows = torch.from_numpy(data.encoding.encode(example))
     with torch.no_grad():
-        return module(torch.tensor(rows, dtype=module.weight.dtype)).numpy().ravel()
+        return module(rows.to(module.weight.dtype)).numpy().ravel()
 
 
 def _example(data: Dataset) -> pd.DataFrame:

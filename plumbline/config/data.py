@@ -78,6 +78,11 @@ class SyntheticData(Split):
         return None if self.weights is None else len(self.weights)
 
     @property
+    def categorical(self) -> list[str]:
+        """Generated columns are all numbers."""
+        return []
+
+    @property
     def width(self) -> int:
         """Number of features."""
         if self.x is not None:

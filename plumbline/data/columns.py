@@ -193,8 +193,3 @@ def _differences(expected: frozenset[str], found: set[str]) -> str:
     gone = [f"'{n}' is missing" for n in sorted(expected - found)]
     new = [f"'{n}' is new" for n in sorted(found - expected)]
     return ", ".join([*gone, *new])
-
-
-def names_of(levels: dict[str, Sequence[str]]) -> list[str]:
-    """The names of indicator columns: `column=level`."""
-    return [f"{column}={level}" for column, found in levels.items() for level in found]

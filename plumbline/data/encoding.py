@@ -1,11 +1,30 @@
-"""From a table's raw columns to the model's features: one-hot against a reference level."""
+"""From a table's raw columns to the model's features: one-hot against a reference level.
+
+Training and serving apply the same rules by running this same file: it is copied into every stored
+model, and so it imports nothing of this project.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from plumbline.config.schema import SyntheticData, TableData
-from plumbline.data.columns import names_of
-from plumbline.errors import InputError, refuse
+import numpy as np
+import pandas as pd
+
+LEVELS_SHOWN = 20
+
+
+class EncodingError(ValueError):
+    """A value that no prediction can be made from.
+
+    Attributes:
+        column, row: where it stands; rows count from 0.
+        allowed: what it must be.
+        found: what it is.
+    """
+
+    def __init__(self, column: str, row: int, allowed: str, found: str) -> None:
+        super().__init__(f"column '{column}' must be {allowed}. Got {found} instead.")
+        self.column, self.row, self.allowed, self.found = column, row, allowed, found
 
 
 @dataclass(frozen=True)
@@ -21,14 +40,20 @@ class Encoding:
     levels: dict[str, tuple[str, ...]]
 
     @classmethod
-    def of(cls, features: Sequence[str], data: SyntheticData | TableData) -> "Encoding":
-        """The encoding of features named in a pass: levels found there are sorted."""
-        if isinstance(data, SyntheticData) or not data.categorical:
-            return cls(tuple(features), {})
-        given = data.categorical if isinstance(data.categorical, dict) else {}
-        found = {column: sorted(_levels(features, column)) for column in data.categorical}
-        levels = {column: tuple(given.get(column, found[column])) for column in data.categorical}
-        indicators = {name for column in levels for name in names_of({column: found[column]})}
+    def of(
+        cls, features: Sequence[str], categorical: Sequence[str] | Mapping[str, Sequence[str]]
+    ) -> "Encoding":
+        """The encoding of features named in a pass.
+
+        Args:
+            features: numeric columns and indicators.
+            categorical: the categorical columns; those without given levels have the levels
+                found in the pass, sorted.
+        """
+        given = categorical if isinstance(categorical, Mapping) else {}
+        found = {column: sorted(_levels(features, column)) for column in categorical}
+        levels = {column: tuple(given.get(column, found[column])) for column in categorical}
+        indicators = set(names_of(found))
         return cls(tuple(n for n in features if n not in indicators), levels)
 
     @property
@@ -41,34 +66,83 @@ class Encoding:
         """The model's features: numeric columns, then an indicator for each level but the first."""
         return (*self.numeric, *names_of({c: found[1:] for c, found in self.levels.items()}))
 
-    def encode(self, row: Mapping[str, float | str]) -> list[float]:
-        """The features of one row.
+    def encode(self, frame: pd.DataFrame) -> np.ndarray:
+        """The features of rows: (n, d) float64.
 
         Raises:
-            InputError: a number is none, or a level is unknown.
+            EncodingError: a value is missing or no finite number, or a level is unknown.
         """
-        encoded = [_number(name, row[name]) for name in self.numeric]
-        for column, known in self.levels.items():
-            level = _level(row[column])
-            if level not in known:
-                raise InputError(
-                    f"column '{column}' must be one of {', '.join(known)}. Got '{level}' instead."
-                )
-            encoded += [float(level == each) for each in known[1:]]
-        return encoded
+        values = self.read(frame)
+        if error := self.first_error(frame, values):
+            raise error
+        columns = list(values[: len(self.numeric)])
+        for places, known in zip(values[len(self.numeric) :], self.levels.values(), strict=True):
+            columns += [places == i for i in range(1, len(known))]
+        return np.stack(columns, axis=1, dtype=np.float64)
+
+    def read(self, frame: pd.DataFrame) -> np.ndarray:
+        """The raw columns of rows, (columns, n): numbers, and the places of levels among the known.
+
+        What is no number, and what is no known level, is NaN.
+        """
+        numbers = [_numbers(frame[name]) for name in self.numeric]
+        places = [_places(frame[name], known) for name, known in self.levels.items()]
+        return np.stack([*numbers, *places])
+
+    def first_error(self, frame: pd.DataFrame, values: np.ndarray) -> EncodingError | None:
+        """What is wrong with the first row, of those read, that cannot be predicted from."""
+        wrong = ~np.isfinite(values)
+        if not wrong.any():
+            return None
+        row = int(wrong.any(axis=0).argmax())
+        column = self.columns[int(wrong[:, row].argmax())]
+        value = frame[column].iloc[row]
+        missing = pd.api.types.is_scalar(value) and pd.isna(value)
+        if known := self.levels.get(column):
+            more = f" or {len(known) - LEVELS_SHOWN} more" if len(known) > LEVELS_SHOWN else ""
+            allowed, found = f"one of {', '.join(known[:LEVELS_SHOWN])}{more}", repr(_level(value))
+        elif missing or isinstance(value, float | np.floating):
+            allowed, found = "a finite number", str(value)
+        else:
+            allowed, found = "a number", repr(value)
+        found = "a missing value (empty or NaN)" if missing else found[:80]
+        return EncodingError(column, row, allowed, found)
+
+
+def names_of(levels: Mapping[str, Sequence[str]]) -> list[str]:
+    """The names of indicator columns: `column=level`."""
+    return [f"{column}={level}" for column, found in levels.items() for level in found]
 
 
 def _levels(features: Sequence[str], column: str) -> list[str]:
     return [name[len(column) + 1 :] for name in features if name.startswith(f"{column}=")]
 
 
-def _level(value: float | str) -> str:
-    """A level as the data writes it: YAML's 2 arrives as 2.0."""
+def _numbers(column: pd.Series) -> np.ndarray:
+    """A column as float64; text that reads as a number is none."""
+    if column.dtype.kind in "biuf":
+        return column.to_numpy(np.float64, na_value=np.nan)
+    return np.array([_number(value) for value in column], dtype=np.float64)
+
+
+def _number(value: object) -> float:
+    try:
+        return np.nan if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return np.nan
+
+
+def _places(column: pd.Series, known: Sequence[str]) -> np.ndarray:
+    """Where each value stands among the known levels, as float64."""
+    written = isinstance(column.dtype, pd.StringDtype)
+    text = column if written else column.map(_level, na_action="ignore")
+    places = pd.Index(known).get_indexer(text)
+    return np.where(places < 0, np.nan, places)
+
+
+def _level(value: object) -> str:
+    """A level as the training data's text: true, and 2 also for 2.0."""
+    if isinstance(value, bool | np.bool_):
+        return str(value).lower()
     whole = isinstance(value, float) and value.is_integer()
     return str(int(value)) if whole else str(value)
-
-
-def _number(name: str, value: float | str) -> float:
-    if isinstance(value, str):
-        raise refuse(f"column '{name}'", "a number", value)
-    return float(value)

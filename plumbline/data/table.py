@@ -14,7 +14,8 @@ import torch
 from plumbline.config.schema import TableData
 from plumbline.data.batches import read_batches
 from plumbline.data.blocks import Block, block_rows
-from plumbline.data.columns import Columns, check_columns, choose_columns, names_of
+from plumbline.data.columns import Columns, check_columns, choose_columns
+from plumbline.data.encoding import names_of
 from plumbline.data.files import DataFile, choose_files
 from plumbline.data.header import read_header
 from plumbline.errors import InputError

@@ -43,7 +43,7 @@ class Dataset:
             InputError: no feature is left, because each categorical column has one level; or a
                 column's squares are beyond float64.
         """
-        encoding = Encoding.of(whole.columns[:-1], data)
+        encoding = Encoding.of(whole.columns[:-1], data.categorical)
         if not encoding.features:
             raise InputError(
                 f"data.categorical must have a column with at least two levels. Got "

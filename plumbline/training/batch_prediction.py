@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,7 +18,6 @@ from plumbline.errors import InputError
 from plumbline.training.output import whole_or_nothing
 
 PREDICTION = "prediction"
-LEVELS_SHOWN = 20
 Predict = Callable[[pa.RecordBatch], np.ndarray]
 
 
@@ -74,12 +74,13 @@ def score(
             reading = _reading(file, header, encoding, kept, as_text)
             for batch in read_batches(file, reading, header):
                 rows = _as_trained(batch, encoding)
-                wrong = _wrong(rows, encoding)
-                first = done.first or _first_wrong(file, rows, encoding, wrong, first_row)
+                frame = rows.to_pandas()
+                values = encoding.read(frame)
+                first = done.first or _first_wrong(file, frame, encoding, values, first_row)
                 if first and on_missing == "error":
                     hint = "ON_MISSING=null leaves the predictions of such rows empty"
                     raise InputError(f"{first}; {hint}.")
-                predictions = _predictions(predict, rows, wrong.any(axis=0))
+                predictions = _predictions(predict, rows, ~np.isfinite(values).all(axis=0))
                 write(batch.select(kept).append_column(PREDICTION, predictions))
                 first_row += batch.num_rows
                 empty = done.empty + predictions.null_count
@@ -126,34 +127,16 @@ def _as_trained(batch: pa.RecordBatch, encoding: Encoding) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, names=list(types))
 
 
-def _wrong(rows: pa.RecordBatch, encoding: Encoding) -> np.ndarray:
-    """(columns, rows): whether a value cannot be predicted from."""
-    wrong = [
-        ~np.isfinite(rows.column(name).to_numpy(zero_copy_only=False)) for name in encoding.numeric
-    ]
-    for name, levels in encoding.levels.items():
-        known = pc.is_in(rows.column(name), pa.array(levels, pa.string()))
-        wrong.append(~known.to_numpy(zero_copy_only=False))
-    return np.array(wrong).reshape(-1, rows.num_rows)
-
-
 def _first_wrong(
-    file: DataFile, rows: pa.RecordBatch, encoding: Encoding, wrong: np.ndarray, first_row: int
+    file: DataFile, rows: pd.DataFrame, encoding: Encoding, values: np.ndarray, first_row: int
 ) -> str:
     """What is wrong with the first row that cannot be predicted; "" if every one can."""
-    if not wrong.any():
+    error = encoding.first_error(rows, values)
+    if error is None:
         return ""
-    row = int(wrong.any(axis=0).argmax())
-    name = rows.schema.names[int(wrong[:, row].argmax())]
-    value = rows.column(name)[row].as_py()
-    missing = value is None or value != value
-    found = "a missing value (empty or NaN)" if missing else repr(value)
-    allowed = "a finite number"
-    if levels := encoding.levels.get(name):
-        more = f" or {len(levels) - LEVELS_SHOWN} more" if len(levels) > LEVELS_SHOWN else ""
-        allowed = f"one of {', '.join(levels[:LEVELS_SHOWN])}{more}"
     return (
-        f"{file.uri}: column '{name}', row {first_row + row} must be {allowed}. Got {found} instead"
+        f"{file.uri}: column '{error.column}', row {first_row + error.row} must be "
+        f"{error.allowed}. Got {error.found} instead"
     )
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 import torch
 
 from plumbline.config.schema import Config
-from plumbline.data.encoding import Encoding
+from plumbline.data.encoding import Encoding, EncodingError
 from plumbline.data.inputs import Row, named_values
+from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.training import loop
 from plumbline.training.evaluation import evaluate
@@ -128,8 +130,12 @@ def predict(
     """
     predictions = []
     for number, row in enumerate(rows):
-        values = named_values(row, encoding.columns, f"{key}[{number}]")
-        features = torch.tensor(encoding.encode(values), dtype=torch.float64)
+        place = f"{key}[{number}]"
+        values = named_values(row, encoding.columns, place)
+        try:
+            features = torch.from_numpy(encoding.encode(pd.DataFrame([values])))[0]
+        except EncodingError as error:
+            raise InputError(f"{place}: {error}") from None
         label = "_".join(map(str, values.values()))
         predictions.append(Prediction(row, label, float(trained.module(features))))
     return predictions

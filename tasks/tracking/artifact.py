@@ -4,7 +4,9 @@ This module is a flavor in MLflow's sense (Model.log calls its save_model): mode
 raw columns, and the weights in PyTorch's pt2 format. Nothing on the way is a pickle.
 """
 
+import inspect
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +24,7 @@ from plumbline.data.encoding import Encoding
 from tasks.tracking.run import Run
 
 SERVED = Path(__file__).with_name("served_model.py")
+ENCODING = Path(inspect.getfile(Encoding))
 MODULE_FOLDER = "module"
 REQUIREMENTS = ("torch", "mlflow", "numpy", "pandas")
 
@@ -67,6 +70,7 @@ def save_model(
         folder = Path(scratch) / MODULE_FOLDER
         folder.mkdir()
         _export(module, folder / "model.pt2")
+        shutil.copy(ENCODING, folder)
         (folder / "encoding.json").write_text(
             json.dumps(
                 {
@@ -104,9 +108,9 @@ def load_back(uri: str, example: pd.DataFrame, encoding: Encoding, named: bool) 
     raw = example if named else example.to_numpy()
     served = np.ravel(mlflow.pyfunc.load_model(uri).predict(raw))
     module = mlflow.pytorch.load_model(uri, device="cpu")
-    rows = np.array([encoding.encode(row) for row in example.to_dict("records")])
+    rows = torch.from_numpy(encoding.encode(example))
     with torch.no_grad():
-        direct = module(torch.from_numpy(rows).to(next(module.parameters()).dtype)).numpy().ravel()
+        direct = module(rows.to(next(module.parameters()).dtype)).numpy().ravel()
     if not np.array_equal(served, direct):
         raise RuntimeError("the stored model's pyfunc and torch module disagree")
     return served

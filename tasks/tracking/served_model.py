@@ -1,12 +1,14 @@
 """The model as MLflow serves it: raw columns in, predictions out.
 
 MLflow copies this file into the artifact and runs it when the model is loaded, here or anywhere
-else: it may import nothing of this project. The numbers come from two safe files beside it,
-model.pt2 (the torch module) and encoding.json (which columns it takes).
+else: it may import nothing of this project. Beside it are model.pt2 (the torch module),
+encoding.json (which columns it takes) and encoding.py (plumbline/data/encoding.py, their rules).
 """
 
+import importlib.util
 import json
 from pathlib import Path
+from types import ModuleType
 
 import mlflow.pyfunc
 import numpy as np
@@ -25,14 +27,18 @@ class LinearModel(mlflow.pyfunc.PythonModel):
     Attributes:
         module: the torch module, (n, d) to (n, 1) in `dtype`.
         numeric: numeric columns; levels: each categorical column's levels, the first the reference.
+        encoding: from these to the module's features.
+        error: what it raises for a value that no prediction can be made from.
         named: whether rows are columns by name (a table) or arrays (n, d).
     """
 
     def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
         folder = Path(context.artifacts["module"])
-        told = json.loads((folder / "encoding.json").read_text())
-        self.named, self.numeric, self.levels = told["named"], told["numeric"], told["levels"]
-        self.dtype = getattr(torch, told["dtype"])
+        stored = json.loads((folder / "encoding.json").read_text())
+        self.named, self.numeric, self.levels = stored["named"], stored["numeric"], stored["levels"]
+        self.dtype = getattr(torch, stored["dtype"])
+        rules = _module_of(folder / "encoding.py")
+        self.encoding, self.error = rules.Encoding(self.numeric, self.levels), rules.EncodingError
         self.module = torch.export.load(folder / "model.pt2").module()
 
     def predict(
@@ -52,14 +58,14 @@ class LinearModel(mlflow.pyfunc.PythonModel):
         frame = pd.DataFrame(model_input)
         if not self.named:
             self._check_width(frame)
-        parts = [self._chunk(frame[i : i + CHUNK]) for i in range(0, max(1, len(frame)), CHUNK)]
-        return np.concatenate(parts)
+        starts = range(0, max(1, len(frame)), CHUNK)
+        try:
+            return np.concatenate([self._chunk(frame[i : i + CHUNK]) for i in starts])
+        except self.error as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from None
 
     def _chunk(self, frame: pd.DataFrame) -> np.ndarray:
-        columns = [self._numbers(frame[name], name) for name in self.numeric]
-        for name, levels in self.levels.items():
-            columns += self._indicators(frame[name], name, levels)
-        rows = torch.from_numpy(np.column_stack(columns)).to(self.dtype)
+        rows = torch.from_numpy(self.encoding.encode(frame)).to(self.dtype)
         with torch.no_grad():
             return self.module(rows).numpy()
 
@@ -70,43 +76,13 @@ class LinearModel(mlflow.pyfunc.PythonModel):
             )
         frame.columns = self.numeric
 
-    def _numbers(self, column: pd.Series, name: str) -> np.ndarray:
-        """A column as finite numbers; text that reads as a number is none."""
-        try:
-            if column.dtype.kind not in "biuf" and any(isinstance(v, str) for v in column):
-                raise TypeError
-            numbers = column.to_numpy(dtype=np.float64)
-        except (TypeError, ValueError):
-            raise MlflowException.invalid_parameter_value(
-                f"column '{name}' must hold numbers. Got {column.dtype} instead."
-            ) from None
-        wrong = numbers[~np.isfinite(numbers)]
-        if len(wrong):
-            found = "a missing value" if np.isnan(wrong[0]) else wrong[0]
-            raise MlflowException.invalid_parameter_value(
-                f"column '{name}' must hold finite numbers. Got {found} instead."
-            )
-        return numbers
 
-    def _indicators(self, column: pd.Series, name: str, levels: list[str]) -> list[np.ndarray]:
-        text = column.map(_level).to_numpy()
-        missing = column.isna().to_numpy()
-        wrong = missing | ~np.isin(text, levels)
-        if wrong.any():
-            first = int(wrong.argmax())
-            raise MlflowException.invalid_parameter_value(
-                f"column '{name}' must be one of {', '.join(levels)}. "
-                f"Got {'a missing value' if missing[first] else repr(text[first])} instead."
-            )
-        return [(text == level).astype(np.float64) for level in levels[1:]]
-
-
-def _level(value: object) -> str:
-    """A level as the training data's text: true, and 2 also for 2.0."""
-    if isinstance(value, bool | np.bool_):
-        return str(value).lower()
-    whole = isinstance(value, float) and value.is_integer()
-    return str(int(value)) if whole else str(value)
+def _module_of(path: Path) -> ModuleType:
+    """Run a file beside the model; models of several versions can be loaded in one process."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 set_model(LinearModel())

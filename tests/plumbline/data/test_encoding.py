@@ -1,5 +1,8 @@
 """Categorical columns become indicators against a reference level, however they are met."""
 
+import inspect
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 import torch
@@ -10,6 +13,7 @@ from plumbline.data.encoding import Encoding
 from plumbline.linear.least_squares import least_squares
 from plumbline.linear.summary import Summary
 from tests.plumbline.tools import read, refusal, write
+from tests.test_imports import imported
 
 each_format = pytest.mark.parametrize("kind", ["csv", "parquet"])
 MEANS = {"a": 1.0, "b": 5.0, "c": -2.0, "d": 10.0}
@@ -26,7 +30,7 @@ def encoded(path, categorical=("g",), **data) -> tuple[Encoding, Summary]:
     given = categorical if isinstance(categorical, dict) else list(categorical)
     whole = read(path, categorical=given, **data)
     section = TableData(kind="table", path=str(path), target="y", categorical=given)
-    encoding = Encoding.of(whole.columns[:-1], section)
+    encoding = Encoding.of(whole.columns[:-1], section.categorical)
     return encoding, whole.select((*encoding.features, "y"))
 
 
@@ -177,3 +181,10 @@ def test_held_out_rows_may_hold_levels_that_training_rows_do_not(tmp_path):
     whole = read(path, Split(test_fraction=0.5), categorical=["g"])
     names = {"x", "g=a", "g=b", "g=d", "y"}
     assert all(set(f.columns) == names for f in (whole.train, whole.test, whole.sample))
+
+
+def test_the_rules_run_without_this_project():
+    """The file is copied into every stored model."""
+    path = Path(inspect.getfile(Encoding))
+    names = {name.split(".")[0] for name in imported(path)}
+    assert names <= {"collections", "dataclasses", "numpy", "pandas", "torch"}

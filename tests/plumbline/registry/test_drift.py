@@ -25,7 +25,7 @@ def table(path, columns: dict) -> DataProfile:
     """The profile of a table with the categorical column `city`."""
     data = read(write(path, columns), categorical=["city"])
     given = TableData(kind="table", path=str(path), target="y", categorical=["city"])
-    encoding = Encoding.of(data.columns[:-1], given)
+    encoding = Encoding.of(data.columns[:-1], given.categorical)
     return DataProfile.of(data.select((*encoding.features, "y")), encoding)
 
 

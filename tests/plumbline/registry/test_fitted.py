@@ -29,7 +29,7 @@ def data_of(tmp_path, cities: str, **more: list[float]) -> tuple[Summary, Encodi
     path = write(tmp_path / "rows.csv", {"x": x, "city": list(cities), **more, "y": y})
     whole = read(path, categorical=["city"])
     whole = Summary({"test": whole.train}, whole.sample, whole.digests)
-    encoding = Encoding.of(whole.columns[:-1], _table(path))
+    encoding = Encoding.of(whole.columns[:-1], _table(path).categorical)
     return whole.select((*encoding.features, "y")), encoding
 
 

@@ -1,11 +1,12 @@
 """Predictions for numbers, lists and mappings, in raw units."""
 
+import pandas as pd
 import pytest
 import torch
 
 from plumbline.config.loading import validated
 from plumbline.config.schema import Training
-from plumbline.data.encoding import Encoding
+from plumbline.data.encoding import Encoding, EncodingError
 from plumbline.data.inputs import check_inputs
 from plumbline.errors import InputError
 from plumbline.training.experiment import predict
@@ -84,15 +85,20 @@ def test_rows_that_do_not_fit_a_table_are_refused_before_it_is_read(tmp_path):
 ENCODING = Encoding(("x",), {"g": ("a", "b", "c"), "h": ("1", "2")})
 
 
+def encoded(row: dict) -> list[float]:
+    """One row's features."""
+    return ENCODING.encode(pd.DataFrame([row]))[0].tolist()
+
+
 def test_a_row_is_encoded_in_the_order_of_the_features():
     assert ENCODING.features == ("x", "g=b", "g=c", "h=2")
-    assert ENCODING.encode({"h": "2", "x": 7.5, "g": "c"}) == [7.5, 0.0, 1.0, 1.0]
-    assert ENCODING.encode({"h": "1", "x": 7, "g": "a"}) == [7.0, 0.0, 0.0, 0.0]
+    assert encoded({"h": "2", "x": 7.5, "g": "c"}) == [7.5, 0.0, 1.0, 1.0]
+    assert encoded({"h": "1", "x": 7, "g": "a"}) == [7.0, 0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("level", [2, 2.0, "2"])
 def test_a_level_that_looks_like_a_number_can_be_given_as_one(level):
-    assert ENCODING.encode({"x": 0.0, "g": "a", "h": level})[-1] == 1.0
+    assert encoded({"x": 0.0, "g": "a", "h": level})[-1] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -103,6 +109,9 @@ def test_a_level_that_looks_like_a_number_can_be_given_as_one(level):
     ],
 )
 def test_what_cannot_be_encoded_is_refused_with_column_allowed_and_found(row, told):
-    with pytest.raises(InputError) as caught:
-        ENCODING.encode(row)
+    with pytest.raises(EncodingError) as caught:
+        encoded(row)
     assert str(caught.value) == told
+    with pytest.raises(InputError) as refused:
+        predict(trained(0.0, [1.0] * 4), ENCODING, [{"x": 1.0, "g": "a", "h": "1"}, row])
+    assert str(refused.value) == f"prediction.inputs[1]: {told}"
