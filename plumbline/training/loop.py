@@ -81,7 +81,7 @@ def train(
     on_epoch: OnEpoch,
     objective: Objective | None = None,
 ) -> Trained:
-    """Train with the solver that the configuration names.
+    """Train nn.Linear with one of torch.optim's optimizers, or call a solver beside the loop.
 
     Args:
         plan: from make_plan.
@@ -94,18 +94,8 @@ def train(
     Raises:
         TrainingDivergedError: the loss became infinite or NaN.
     """
-    solve = SOLVERS.get(training.optimizer, optimize)
-    return solve(plan, training, device, on_epoch, objective)
-
-
-def optimize(
-    plan: Plan,
-    training: Training,
-    device: str,
-    on_epoch: OnEpoch,
-    objective: Objective | None = None,
-) -> Trained:
-    """Train nn.Linear with one of torch.optim's optimizers, then express it in raw units."""
+    if solve := SOLVERS.get(training.optimizer):
+        return solve(plan, on_epoch)
     model = initial_model(len(plan.optimum.names), training, device)
     optimizer = make_optimizer(model, training, plan.rate)
     objective = objective or FactorObjective.of(plan.problem, training.dtype, device)
@@ -147,13 +137,7 @@ def loop(
     return None
 
 
-def solve_exactly(
-    plan: Plan,
-    training: Training,
-    device: str,
-    on_epoch: OnEpoch,
-    objective: Objective | None = None,
-) -> Trained:
+def solve_exactly(plan: Plan, on_epoch: OnEpoch) -> Trained:
     """Take the least-squares optimum, in raw units and float64, as what one epoch trained."""
     best = plan.optimum
     on_epoch(1, best.mse)
@@ -161,8 +145,8 @@ def solve_exactly(
     return Trained(model, [best.mse], Status.COMPLETED, "", plan)
 
 
-# The solvers beside the loop, by training.optimizer; any other name is an optimizer of torch.
-SOLVERS = {"exact": solve_exactly}
+# What training.optimizer names beside the optimizers of torch.
+SOLVERS: dict[str, Callable[[Plan, OnEpoch], Trained]] = {"exact": solve_exactly}
 
 
 def _diverged(epoch: int, loss: float, plan: Plan) -> TrainingDivergedError:
