@@ -18,7 +18,7 @@ from tasks.recording import log_results, pictures, store_model, write_files
 from tasks.screen import print_trial
 from tasks.search import Proposal
 from tasks.shared_data import SharedData
-from tasks.tracking.description import description, how_it_ended, what_it_is
+from tasks.tracking.experiment import description, how_it_ended, what_it_is
 from tasks.tracking.run import Run, leaves, params_of
 from tasks.tracking.sweep import RecordedTrial, SweepRun
 from tasks.trials import Trial

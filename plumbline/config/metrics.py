@@ -58,6 +58,8 @@ SCORES = tuple(name for name, metric in METRICS.items() if not metric.every_epoc
 COMPARABLE = tuple(name for name, metric in METRICS.items() if metric.share == "test")
 # Of two runs, or of a run in one line: the first of these that there is.
 HEADLINES = ("test_rmse", "train_rmse", "loss")
+# Of a run in its description, and in the first columns of MLflow's run table.
+SUMMARY = ("test_rmse", "train_rmse", "optimality_gap")
 # Names that a configuration, a version or a run may still have, and what they are called now.
 RENAMED = {"mae": "test_mae"}
 # Former names that are refused, and what to write instead.

@@ -1,20 +1,27 @@
-"""Experiments: the names of their runs, and a view of the run table that shows what matters first.
+"""Experiments in MLflow's UI: their names, the names and descriptions of their runs, and a view.
 
 MLflow's UI opens the run table with the columns Dataset and Source, and none of a metric or a
 parameter. What it does offer is saved views, kept as tags of the experiment: this writes one.
 """
 
 import json
+import os
 import re
 import time
+from collections.abc import Mapping
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
+from plumbline.config.metrics import SUMMARY
+from plumbline.config.schema import Config, SyntheticData, Training
+from plumbline.config.sweep import Sweep
 from plumbline.errors import refuse
-from tasks.tracking.description import NOTE_TAG
 
+NOTE_TAG = MLFLOW_RUN_NOTE  # markdown, on runs and on experiments
+LONGEST_REASON = 500
 VIEW, VIEW_NAME = "plumbline", "What matters"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 LONGEST_NAME = 120  # of a run
@@ -23,9 +30,7 @@ SWEEP_TAG = "plumbline.sweep"  # of a sweep's parent, which repeats its best tri
 # metric needs its width: the UI writes all digits and cuts off the exponent.
 NAME_AND_TIME = {"attributes.`Run Name`": 320, "runDateAndNestInfo": 150}
 COLUMNS = {
-    "metrics.`test_rmse`": 185,
-    "metrics.`train_rmse`": 185,
-    "metrics.`optimality_gap`": 185,
+    **{f"metrics.`{name}`": 185 for name in SUMMARY},
     "params.`training.optimizer`": 150,
     "params.`training.learning_rate`": 175,
     "params.`training.epochs`": 135,
@@ -36,7 +41,7 @@ COLUMNS = {
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """The id of an experiment; it is made, or taken out of the bin, where it has to be.
+    """The id of an experiment; it is created or restored if it has to be.
 
     Raises:
         InputError: MLflow does not take the name.
@@ -60,7 +65,7 @@ def experiment_id(client: MlflowClient, name: str) -> str:
 
 
 def unused_name(client: MlflowClient, experiment: str, name: str) -> str:
-    """The name on one line; `name (2)` and so on where runs of the experiment have it already."""
+    """The name on one line; `name (2)` and so on if runs of the experiment have it already."""
     name = " ".join(name.split())[:LONGEST_NAME]
     pattern = re.sub(r"['\"\\%]", "_", name)  # any character: a filter cannot hold quotes
 
@@ -76,7 +81,7 @@ def unused_name(client: MlflowClient, experiment: str, name: str) -> str:
 
 
 def newest_experiment(client: MlflowClient) -> Experiment | None:
-    """The experiment whose run began last; None where nothing has run."""
+    """The experiment whose run began last; None if nothing has run."""
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     found = client.search_runs(ids, max_results=1) if ids else []
     return client.get_experiment(found[0].info.experiment_id) if found else None
@@ -109,3 +114,68 @@ def _view() -> str:
     now = int(time.time() * 1000)
     named = {"name": VIEW_NAME, "createdAt": now, "updatedAt": now}
     return json.dumps({**named, "state": json.dumps(shown)})
+
+
+def description(ending: str, what: str) -> str:
+    """The two lines; in the run table's narrow column the first is what can be read."""
+    return f"{ending}\n\n{what}"
+
+
+def what_it_is(config: Config, device: str, flow_run_id: str) -> str:
+    """How it trains on which data, and a link to its flow run in Prefect's UI."""
+    training = f"{_training(config.training)} on {_data(config)} ({device})"
+    return f"{training}. {_link(flow_run_id)}"
+
+
+def what_a_sweep_is(sweep: Sweep, flow_run_id: str) -> str:
+    """How many trials of what, and a link to its flow run in Prefect's UI."""
+    search = sweep.search
+    varied = ", ".join(f"`{key}`" for key in search.parameters)
+    goal = f"to {search.direction} `{search.metric}`"
+    return f"{sweep.trials:,} trials ({search.method}) of {varied}, {goal}. {_link(flow_run_id)}"
+
+
+def how_it_ended(status: str, reason: str, metrics: Mapping[str, float], epochs: str = "") -> str:
+    """FINISHED with its scores, or why it ended otherwise and the loss it had by then.
+
+    Args:
+        status: MLflow's.
+        reason: in words; empty for FINISHED.
+        metrics: as recorded so far.
+        epochs: how many were run; empty if that is not known.
+    """
+    if status == "FINISHED":
+        scores = [f"{name} {metrics[name]:.6g}" for name in SUMMARY if name in metrics]
+        after = f" after {int(epochs):,} epoch{'s' * (epochs != '1')}" if epochs else ""
+        return f"Finished{after}: {', '.join(scores) or 'no scores'}."
+    loss = f" Loss by then: {metrics['loss']:.6g}." if "loss" in metrics else ""
+    message = " ".join(reason.split())[:LONGEST_REASON].rstrip(".")
+    return f"{status.capitalize()}: {message}.{loss}"
+
+
+def _training(training: Training) -> str:
+    if training.optimizer == "exact":
+        return "exact least squares"
+    batches = f", batches of {training.batch_size:,}" if training.batch_size else ""
+    return (
+        f"{training.optimizer}, learning rate {training.learning_rate}, {training.loss}{batches}, "
+        f"up to {training.epochs:,} epochs"
+    )
+
+
+def _data(config: Config) -> str:
+    data = config.data
+    if not isinstance(data, SyntheticData):
+        return f"`{data.path}`, target `{data.target}`"
+    rows = len(data.x) if data.x is not None else data.rows
+    return f"{rows:,} generated rows, noise {data.noise:g}"
+
+
+def _link(flow_run_id: str) -> str:
+    return f"[Prefect run]({_prefect_ui()}/runs/flow-run/{flow_run_id})"
+
+
+def _prefect_ui() -> str:
+    """Where a person can open Prefect's UI: PREFECT_UI_URL, as for Prefect itself."""
+    api = os.environ.get("PREFECT_API_URL", "")
+    return os.environ.get("PREFECT_UI_URL") or api.removesuffix("/api")

@@ -25,7 +25,6 @@ from plumbline.registry.drift import DataProfile
 from plumbline.registry.fitted import Fitted
 from plumbline.training.batch_prediction import Predict
 from plumbline.training.model import LinearModel
-from tasks.tracking.pages import every
 from tasks.tracking.registry import CHAMPION, registered_names
 from tasks.tracking.run import silence_libraries
 from tasks.tracking.store import StoreError, as_store_error, is_absent
@@ -60,11 +59,13 @@ def latest_model() -> str:
     client = MlflowClient()
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     newest = [{"field_name": "creation_timestamp", "ascending": False}]
-    for model in every(
-        lambda token: client.search_logged_models(experiments, order_by=newest, page_token=token)
-    ):
-        if client.get_run(model.source_run_id).info.status == "FINISHED":
-            return f"runs:/{model.source_run_id}/model"
+    token = None
+    while token != "":
+        page = client.search_logged_models(experiments, order_by=newest, page_token=token)
+        for model in page:
+            if client.get_run(model.source_run_id).info.status == "FINISHED":
+                return f"runs:/{model.source_run_id}/model"
+        token = page.token or ""
     raise InputError(
         "MODEL must name a model, because no run has finished here yet. "
         "Run make run-pipeline first, or give MODEL=runs:/ID/model."

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import mlflow
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -22,7 +23,6 @@ from plumbline.registry.history import (
     scores_of,
 )
 from tasks.lease import exclusive
-from tasks.tracking.pages import every
 from tasks.tracking.run import open_store, silence_libraries
 from tasks.tracking.store import is_absent
 
@@ -164,11 +164,8 @@ def known_model(name: str) -> str:
 def registered_names() -> list[str]:
     """The names of all registered models, sorted."""
     silence_libraries()
-    client = open_store()
-    found = every(
-        lambda token: client.search_registered_models(max_results=1_000, page_token=token)
-    )
-    return sorted(model.name for model in found)
+    open_store()
+    return sorted(model.name for model in mlflow.search_registered_models())
 
 
 def apply_promotions(client: MlflowClient, name: str) -> RegisteredModel:
@@ -200,12 +197,10 @@ def read_model(client: MlflowClient, name: str) -> RegisteredModel:
     """A registered model as it stands, nothing set right."""
     found = client.get_registered_model(name)
     aliases = {alias: int(version) for alias, version in found.aliases.items()}
-    named = f"name='{name}'"
-    versions = every(
-        lambda token: client.search_model_versions(named, max_results=1_000, page_token=token)
-    )
-    numbered = {int(v.version): v for v in sorted(versions, key=lambda v: int(v.version))}
-    return RegisteredModel(client, name, aliases, dict(found.tags), numbered)
+    versions = {
+        int(v.version): v for v in mlflow.search_model_versions(filter_string=f"name='{name}'")
+    }
+    return RegisteredModel(client, name, aliases, dict(found.tags), dict(sorted(versions.items())))
 
 
 def reconcile_models(names: set[str]) -> None:

@@ -17,8 +17,14 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 
 from plumbline.config.schema import Config
 from tasks.lease import exclusive, record_exit
-from tasks.tracking.description import NOTE_TAG, description, how_it_ended, what_it_is
-from tasks.tracking.experiment import experiment_id, unused_name
+from tasks.tracking.experiment import (
+    NOTE_TAG,
+    description,
+    experiment_id,
+    how_it_ended,
+    unused_name,
+    what_it_is,
+)
 from tasks.tracking.losses import BATCH, LossLog
 from tasks.tracking.relocation import relocate
 from tasks.tracking.store import (
@@ -91,8 +97,8 @@ class Run:
     def log_losses(self, losses: Sequence[float], known: Container[int] = ()) -> None:
         """Log a whole loss curve at once when training is over, less epochs that are known."""
         now = int(time.time() * 1000)
-        told = [(epoch, loss) for epoch, loss in enumerate(losses, 1) if epoch not in known]
-        self._log([Metric("loss", loss, now, epoch) for epoch, loss in told])
+        missing = ((epoch, loss) for epoch, loss in enumerate(losses, 1) if epoch not in known)
+        self._log([Metric("loss", loss, now, epoch) for epoch, loss in missing])
 
     def _log(self, metrics: Sequence[Metric]) -> None:
         for first in range(0, len(metrics), BATCH):
@@ -153,8 +159,8 @@ def tracked_run(
     with as_store_error():
         client = open_store()
         experiment = experiment_id(client, config.experiment)
-        told = description("Running.", what_it_is(config, device, flow_run_id))
-        tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, NOTE_TAG: told, **git_state()}
+        note = description("Running.", what_it_is(config, device, flow_run_id))
+        tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, NOTE_TAG: note, **git_state()}
         run = begin_run(client, experiment, unused_name(client, experiment, name), tags)
         with ending_accurately(run):
             run.log(params=params_of(config, device))
@@ -293,8 +299,8 @@ def _leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
 def end_run(client: MlflowClient, run_id: str, status: str, reason: str = "") -> None:
     """Give a run its status, last of all, after the reason and the description."""
     data = client.get_run(run_id).data
-    told = how_it_ended(status, reason, data.metrics, data.tags.get("epochs_run", ""))
+    ending = how_it_ended(status, reason, data.metrics, data.tags.get("epochs_run", ""))
     _, _, what = data.tags.get(NOTE_TAG, "").partition("\n\n")
-    tags = {NOTE_TAG: description(told, what)} | ({"reason": reason} if reason else {})
+    tags = {NOTE_TAG: description(ending, what)} | ({"reason": reason} if reason else {})
     client.log_batch(run_id, tags=[RunTag(k, v[:LONGEST_VALUE]) for k, v in tags.items()])
     client.set_terminated(run_id, status)

@@ -8,6 +8,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
 
+import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
@@ -16,9 +17,14 @@ from plumbline.data.files import DataFile, find_files
 from plumbline.errors import InputError
 from plumbline.linear.compress import VERSION
 from tasks.search import Proposal
-from tasks.tracking.description import NOTE_TAG, description, what_a_sweep_is
-from tasks.tracking.experiment import SWEEP_TAG, experiment_id, unused_name
-from tasks.tracking.pages import every
+from tasks.tracking.experiment import (
+    NOTE_TAG,
+    SWEEP_TAG,
+    description,
+    experiment_id,
+    unused_name,
+    what_a_sweep_is,
+)
 from tasks.tracking.run import (
     LEASE_TAG,
     LONGEST_VALUE,
@@ -111,9 +117,9 @@ class SweepRun:
 
 @contextmanager
 def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepRun]:
-    """Begin a sweep's parent run, or take up the one that was interrupted.
+    """Begin a sweep's parent run, or resume the one that was interrupted.
 
-    It is taken up where nothing differs: what varies, the base, and the data's files.
+    It is resumed if nothing differs: what varies, the base, and the data's files.
     """
     silence_libraries()
     with as_store_error("Run the same command again: it goes on where it stopped."):
@@ -121,18 +127,18 @@ def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepR
         tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, **git_state()}
         identity = fingerprint(sweep)
         experiment = experiment_id(client, str(sweep.base["experiment"]))
-        told = description("Running.", what_a_sweep_is(sweep, flow_run_id))
+        note = description("Running.", what_a_sweep_is(sweep, flow_run_id))
         found = _interrupted(client, experiment, identity)
         if found is None:
             name = unused_name(client, experiment, sweep.title)
-            told_of_it = {SWEEP_TAG: identity, NOTE_TAG: told}
-            run = begin_run(client, experiment, name, tags | told_of_it)
+            own = {SWEEP_TAG: identity, NOTE_TAG: note}
+            run = begin_run(client, experiment, name, tags | own)
             trials = {}
         else:
             run = Run(client, found.info.run_id, found.info.run_name, experiment)
-            trials = _taken_up(client, found)
+            trials = _trials_to_keep(client, found)
             client.update_run(run.id, status="RUNNING")
-            run.log(tags=tags | {NOTE_TAG: told})
+            run.log(tags=tags | {NOTE_TAG: note})
         with ending_accurately(run):
             run.log(params=leaves(sweep.search.model_dump(), "sweep"))
             yield SweepRun(run, trials, tags)
@@ -149,7 +155,7 @@ def _interrupted(client: MlflowClient, experiment: str, identity: str) -> Mlflow
     return found[0] if found and found[0].info.status in RESUMED else None
 
 
-def _taken_up(client: MlflowClient, parent: MlflowRun) -> dict[int, RecordedTrial]:
+def _trials_to_keep(client: MlflowClient, parent: MlflowRun) -> dict[int, RecordedTrial]:
     """The trials that count; the others (half recorded, or to be tried again) are deleted.
 
     Trials that failed count where the sweep was interrupted. Where it failed as a whole they are
@@ -157,7 +163,7 @@ def _taken_up(client: MlflowClient, parent: MlflowRun) -> dict[int, RecordedTria
     """
     counts = ("FINISHED",) if parent.info.status == "FAILED" else ("FINISHED", "FAILED")
     trials = {}
-    for run in children(client, parent):
+    for run in children(parent):
         recorded = _recorded(run)
         if run.info.status in counts and recorded.number not in trials:
             trials[recorded.number] = recorded
@@ -166,14 +172,15 @@ def _taken_up(client: MlflowClient, parent: MlflowRun) -> dict[int, RecordedTria
     return trials
 
 
-def children(client: MlflowClient, parent: MlflowRun) -> list[MlflowRun]:
+def children(parent: MlflowRun) -> list[MlflowRun]:
     """The nested runs of a run, the oldest first."""
     wanted = f"tags.`{PARENT_TAG}` = '{parent.info.run_id}'"
-    where, oldest_first = [parent.info.experiment_id], ["attributes.start_time ASC"]
-    found = every(
-        lambda token: client.search_runs(where, wanted, order_by=oldest_first, page_token=token)
+    return mlflow.search_runs(
+        [parent.info.experiment_id],
+        wanted,
+        order_by=["attributes.start_time ASC"],
+        output_format="list",
     )
-    return list(found)  # whole before the first of them is deleted
 
 
 def _recorded(run: MlflowRun) -> RecordedTrial:
@@ -190,8 +197,8 @@ def fingerprint(sweep: Sweep) -> str:
     data = sweep.base.get("data") or {}
     paths = [data.get("path"), *_listed(sweep.search.parameters.get("data.path"))]
     files = [asdict(file) for path in paths if path for file in _found(path)]
-    told = [VERSION, version("optuna"), sweep.model_dump(mode="json"), files]
-    return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+    parts = [VERSION, version("optuna"), sweep.model_dump(mode="json"), files]
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _listed(given: Range | list[Any] | None) -> list[Any]:
