@@ -153,16 +153,16 @@ def _effects(params: pd.DataFrame, results: pd.Series, headline: str) -> tuple[E
 def warnings(runs: Sequence[RecordedRun]) -> Iterator[str]:
     """One sentence for each way in which the runs are unlike: what differs, and in which runs.
 
-    A run that ended before its data was read has no digest; it is left out of that.
+    A run for which a value is unknown, because it ended before its data was read, is left out.
     """
-    if groups := _groups(runs, lambda run: run.tags.get("data_digest", "")[:DIGITS]):
-        yield f"The data differ, so the metrics are of different rows: {groups}."
-    if groups := _groups(runs, _split):
-        yield f"The rows held out differ: {groups}."
-    if groups := _groups(runs, lambda run: run.params.get("training.loss", "")):
-        yield f"`loss` is not the same thing in all runs: {groups}."
-    if groups := _groups(runs, _code):
-        yield f"The code differs: {groups}."
+    for message, value_of in UNLIKE.items():
+        groups: dict[str, list[int]] = {}
+        for number, run in enumerate(runs, 1):
+            groups.setdefault(value_of(run), []).append(number)
+        known = [(value, found) for value, found in groups.items() if value not in UNKNOWN]
+        if len(known) > 1:
+            listed = "; ".join(f"{value} in {numbers(found)}" for value, found in known)
+            yield f"{message}: {listed}."
 
 
 def numbers(found: Iterable[int]) -> str:
@@ -171,15 +171,12 @@ def numbers(found: Iterable[int]) -> str:
     return f"run{'s' if len(shown) > 1 else ''} {', '.join(shown)}"
 
 
-def _groups(runs: Sequence[RecordedRun], of: Callable[[RecordedRun], str]) -> str:
-    """Which runs have which value, in words; empty if all that is known is one value."""
-    groups: dict[str, list[int]] = {}
-    for number, run in enumerate(runs, 1):
-        if (value := of(run)) not in UNKNOWN:
-            groups.setdefault(value, []).append(number)
-    if len(groups) < 2:
-        return ""
-    return "; ".join(f"{value} in {numbers(found)}" for value, found in groups.items())
+def _data(run: RecordedRun) -> str:
+    return run.tags.get("data_digest", "")[:DIGITS]
+
+
+def _loss(run: RecordedRun) -> str:
+    return run.params.get("training.loss", "")
 
 
 def _split(run: RecordedRun) -> str:
@@ -198,3 +195,11 @@ def _code(run: RecordedRun) -> str:
         return ""
     changed = " with uncommitted changes" if run.tags.get("git_dirty") == "true" else ""
     return commit[:DIGITS] + changed
+
+
+UNLIKE: dict[str, Callable[[RecordedRun], str]] = {
+    "The data differ, so the metrics are of different rows": _data,
+    "The rows held out differ": _split,
+    "`loss` is not the same thing in all runs": _loss,
+    "The code differs": _code,
+}

@@ -1,6 +1,6 @@
 """A comparison in words and tables, the same on the terminal and in the report."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from os.path import commonprefix
@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from tasks.compare.comparison import Comparison, numbers
+from tasks.compare.comparison import Comparison, Effect, numbers
 
 LONGEST = 40  # characters of a parameter's value
 KEPT = 8  # characters before the place where long values part
 MISSING = "-"
-SHORT_ID = 8
 
 
 class Cell(NamedTuple):
@@ -52,15 +51,15 @@ def title(compared: Comparison) -> str:
 
 def runs_table(compared: Comparison) -> Table:
     """The runs, each with its number, id, start and status."""
-    rows = [
-        (str(number), (run.name, run.id[:SHORT_ID], f"{run.started:%Y-%m-%d %H:%M}", run.status))
+    rows = tuple(
+        (str(number), _cells(run.name, run.id[:8], f"{run.started:%Y-%m-%d %H:%M}", run.status))
         for number, run in enumerate(compared.runs, 1)
-    ]
-    return _table("", ("Run", "Id", "Started", "Status"), rows)
+    )
+    return Table("", ("Run", "Id", "Started", "Status"), rows)
 
 
 def endings(compared: Comparison) -> list[str]:
-    """Why runs ended otherwise than FINISHED."""
+    """Why runs did not end as FINISHED."""
     numbered = enumerate(compared.runs, 1)
     return [f"Run {number} {run.status}: {run.reason}" for number, run in numbered if run.reason]
 
@@ -69,40 +68,33 @@ def tables(compared: Comparison) -> Iterator[Table]:
     """What the parameters go with, the parameters and the metrics that differ; none is empty."""
     if compared.effects:
         heading = f"Best {compared.headline} reached with a value of each parameter"
-        rows = [
-            (e.param, (good, number(e.good), bad, number(e.bad)))
-            for e in compared.effects
-            for good, bad in [shortened((e.good_value, e.bad_value))]
-        ]
-        yield _table(heading, ("Best with", "reached", "Worst with", "reached"), rows)
+        columns = ("Best with", "reached", "Worst with", "reached")
+        yield Table(heading, columns, tuple(map(_effect_row, compared.effects)))
     columns = tuple(str(i) for i in range(1, len(compared.runs) + 1))
     if len(compared.params):
-        rows = [(name, map(Cell, written(row))) for name, row in compared.params.iterrows()]
-        yield _table("Parameters that differ (-: not recorded)", columns, rows, True)
+        rows = tuple((name, _cells(*written(row))) for name, row in compared.params.iterrows())
+        yield Table("Parameters that differ (-: not recorded)", columns, rows, True)
     if len(compared.metrics):
-        rows = [(name, _metric_cells(compared, name)) for name in compared.metrics.index]
-        yield _table("Metrics that differ (*: best)", columns, rows, True)
+        rows = tuple((name, _metric_cells(compared, name)) for name in compared.metrics.index)
+        yield Table("Metrics that differ (*: best)", columns, rows, True)
 
 
-def _table(
-    heading: str,
-    columns: tuple[str, ...],
-    rows: Iterable[tuple[str, Iterable[str | Cell]]],
-    a_column_a_run: bool = False,
-) -> Table:
-    cells = [
-        (name, tuple(each if isinstance(each, Cell) else Cell(each) for each in row))
-        for name, row in rows
-    ]
-    return Table(heading, columns, tuple(cells), a_column_a_run)
+def _cells(*texts: str) -> tuple[Cell, ...]:
+    return tuple(map(Cell, texts))
 
 
-def _metric_cells(compared: Comparison, name: str) -> Iterator[Cell]:
+def _effect_row(effect: Effect) -> tuple[str, tuple[Cell, ...]]:
+    good, bad = shortened((effect.good_value, effect.bad_value))
+    return effect.param, _cells(good, number(effect.good), bad, number(effect.bad))
+
+
+def _metric_cells(compared: Comparison, name: str) -> tuple[Cell, ...]:
     """The value, marked if it is the best, and below it the difference from the first."""
-    row = compared.metrics.loc[name]
-    for place, value in row.items():
-        best = bool(compared.best.loc[name, place])
-        yield Cell(number(value) + (" *" if best else ""), _change(row, place), best)
+    row, best = compared.metrics.loc[name], compared.best.loc[name]
+    return tuple(
+        Cell(number(value) + (" *" if best[i] else ""), _change(row, i), bool(best[i]))
+        for i, value in row.items()
+    )
 
 
 def verdict(compared: Comparison) -> str:
