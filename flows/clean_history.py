@@ -28,11 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Delete every run, model and flow run that is recorded in this folder.",
     )
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    given = parser.parse_args(arguments)
-    return run_command(lambda: clean_history(given.yes))
+    return run_command(clean_history, **vars(parser.parse_args(arguments)))
 
 
-def clean_history(sure: bool) -> None:
+def clean_history(yes: bool = False) -> None:
     """Say what will be deleted, ask, and delete it.
 
     Raises:
@@ -47,7 +46,7 @@ def clean_history(sure: bool) -> None:
     print("This deletes for ever:")
     for path, what in found.items():
         print(f"  {path}: {what}")
-    if not (sure or _said_yes()):
+    if not (yes or _said_yes()):
         raise InputError("Nothing was deleted. To delete it without being asked: YES=1.")
     _refuse_under_a_command()  # the answer may have taken a while
     for path in found:

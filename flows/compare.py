@@ -23,14 +23,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="ids, beginnings of ids, or names; default: the latest ten, without sweeps' parents",
     )
     parser.add_argument("--out", type=Path, help="also write an HTML file, with the loss curves")
-    given = parser.parse_args(arguments)
-    return run_command(lambda: compare_runs(given.experiment, given.runs, given.out))
+    return run_command(compare, **vars(parser.parse_args(arguments)))
 
 
-def compare_runs(experiment: str | None, wanted: Sequence[str], out: Path | None) -> None:
+def compare(
+    experiment: str | None = None, runs: Sequence[str] = (), out: Path | None = None
+) -> None:
     """Read the runs, print what differs, and write the report where one is asked for."""
     prepare_environment()
-    from tasks.compare.comparison import compare
+    from tasks.compare import comparison
     from tasks.compare.report import check_writable, write_report
     from tasks.compare.terminal import show
     from tasks.tracking.history import read_losses, read_runs
@@ -39,7 +40,7 @@ def compare_runs(experiment: str | None, wanted: Sequence[str], out: Path | None
     if out:
         check_writable(out)
     check_store()
-    compared = compare(read_runs(experiment, wanted))
+    compared = comparison.compare(read_runs(experiment, runs))
     if out:
         write_report(compared, [read_losses(run.id) for run in compared.runs], out)
     show(compared)

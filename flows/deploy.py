@@ -21,13 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m flows.deploy", description="Hand a schedule to a Prefect work pool."
     )
     parser.add_argument("pool", help="a work pool of the kind process")
-    parser.add_argument("config", help="a YAML file with a schedule")
+    parser.add_argument("path", metavar="config", help="a YAML file with a schedule")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="replaces a key")
-    given = parser.parse_args(arguments)
-    return run_command(lambda: hand_over(given.pool, given.config, given.overrides))
+    return run_command(deploy, **vars(parser.parse_args(arguments)))
 
 
-def hand_over(pool: str, path: str, overrides: Sequence[str]) -> None:
+def deploy(pool: str, path: str, overrides: Sequence[str] = ()) -> None:
     """Make or renew the deployment; the next run that is due goes by it."""
     prepare_environment()
     if not os.environ.get("PREFECT_API_URL"):
@@ -45,7 +44,7 @@ def hand_over(pool: str, path: str, overrides: Sequence[str]) -> None:
         from prefect.client.orchestration import get_client
         from prefect.exceptions import ObjectNotFound
 
-        from flows.support.deployment import deploy
+        from flows.support import deployment
 
         with get_client(sync_client=True) as client:
             try:
@@ -53,7 +52,7 @@ def hand_over(pool: str, path: str, overrides: Sequence[str]) -> None:
             except ObjectNotFound:
                 known = "a work pool (prefect work-pool create --type process NAME)"
                 raise refuse("POOL", known, pool) from None
-            made = deploy(client, config, deployment_name(config), pool, path)
+            made = deployment.deploy(client, config, deployment_name(config), pool, path)
     print(f"Deployment 'pipeline/{made.name}' is run by the workers of '{pool}'.")
 
 

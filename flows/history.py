@@ -14,11 +14,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Say which version of a registered model was live from when to when, and why.",
     )
     parser.add_argument("model", help="the registered model's name (registry.model)")
-    given = parser.parse_args(arguments)
-    return run_command(lambda: show_history(given.model))
+    return run_command(history, **vars(parser.parse_args(arguments)))
 
 
-def show_history(name: str) -> None:
+def history(model: str) -> None:
     """Print every version and every promotion, the oldest first."""
     prepare_environment()
     from tasks.screen import print_history
@@ -26,8 +25,8 @@ def show_history(name: str) -> None:
     from tasks.tracking.store import check_store
 
     check_store()
-    with registered_model(known_model(name)) as model:
-        print_history(model.name, model.history)
+    with registered_model(known_model(model)) as registered:
+        print_history(registered.name, registered.history)
 
 
 if __name__ == "__main__":

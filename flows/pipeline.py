@@ -22,7 +22,7 @@ from tasks.lease import only_retraining
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    return run_command(lambda: run_pipeline(*read_arguments(arguments)))
+    return run_command(run_pipeline, *read_arguments(arguments))
 
 
 def read_arguments(
@@ -58,11 +58,33 @@ def read_arguments(
 
 
 def run_pipeline(path: str, overrides: Sequence[str]) -> None:
-    """Check the input, then run the flow against a Prefect server."""
+    """Run the flow once with what a file says."""
+    prepare_environment()
+    pipeline(load(path, overrides), run_name(path, overrides))
+
+
+def pipeline(config: Config, name: str = "pipeline") -> str:
+    """Run the flow once and say where to look: for scripts and notebooks as well as the command.
+
+    Prefect's server is the one that PREFECT_API_URL names, else one of our own until this returns;
+    the store is the one that MLFLOW_TRACKING_URI names, else the project's mlflow.db.
+
+    Args:
+        config: the experiment, from `plumbline.config.loading.load`.
+        name: of the run within its experiment.
+
+    Returns:
+        The MLflow run's name.
+
+    Raises:
+        InputError: the data do not fit the configuration.
+        BlockingIOError: another process trains the same registered model.
+        OSError: a server or the store does not answer.
+        TrainingDivergedError: the loss grew without bound.
+    """
     from plumbline.data.inputs import check_inputs
 
     prepare_environment()
-    config = load(path, overrides)
     check_inputs(config)
     check_runner(config)
     model = config.registry.model if config.registry else None
@@ -72,9 +94,20 @@ def run_pipeline(path: str, overrides: Sequence[str]) -> None:
         prefect_server(meanwhile=import_the_slow_parts),
         connected_to(found),
     ):
-        from flows.pipeline_flow import run
+        from flows.pipeline_flow import pipeline as flow
+        from flows.support.running import run_leased
+        from tasks.kept import discard_half_written
 
-        run(config, run_name(path, overrides))
+        discard_half_written()
+        notify = config.model_dump(mode="json")["notify"]
+        recorded = run_leased(flow, config, name, notify=notify)
+        say_where(recorded, config.experiment)
+    return recorded
+
+
+def say_where(recorded: str, experiment: str) -> None:
+    """Say where to look at a run."""
+    print(f"Recorded as run '{recorded}' of experiment '{experiment}'. To look at it: make ui")
 
 
 def run_name(path: str, overrides: Sequence[str]) -> str:

@@ -30,18 +30,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="what a missing or infinite number or an unknown level means: error or null, an "
         "empty prediction for that row",
     )
-    given = parser.parse_args(arguments)
-    return run_command(
-        lambda: predict_file(given.input, given.output, given.model, given.keep, given.on_missing)
-    )
+    return run_command(predict, **vars(parser.parse_args(arguments)))
 
 
-def predict_file(source: str, output: str, model: str | None, keep: str, on_missing: str) -> None:
+def predict(
+    input: str, output: str, model: str | None = None, keep: str = "", on_missing: str = "error"
+) -> None:
     """Stream the input through the model into the output."""
     if on_missing not in ("error", "null"):
         raise refuse("ON_MISSING", "error or null", on_missing)
-    files = find_files(source, key="INPUT")
-    check_output(output, source, files)
+    files = find_files(input, key="INPUT")
+    check_output(output, input, files)
     prepare_environment()
     from plumbline.training.batch_prediction import score
     from tasks.screen import bar
@@ -50,10 +49,10 @@ def predict_file(source: str, output: str, model: str | None, keep: str, on_miss
 
     check_store()
     uri = model or latest_model()
-    encoding, predict = load_predictor(uri)
+    encoding, predict_rows = load_predictor(uri)
     kept = [name for name in keep.split(",") if name]
     with bar("Predicting rows", None) as shown:
-        done = score(files, encoding, predict, output, kept, on_missing, shown.show)
+        done = score(files, encoding, predict_rows, output, kept, on_missing, shown.show)
     print(f"Predicted {done.rows} rows with {uri} into {output}.")
     if done.empty:
         print(f"{done.empty} of them have no prediction. The first: {done.first}.")

@@ -11,14 +11,12 @@ environment. Whom to notify stands in the configuration's file on this machine.
 import contextlib
 import json
 import os
-import signal
 import sys
-import threading
-import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flows.support.command import FAILED, leave, run_command
+from flows.support.command import leave, run_command
+from flows.support.companion import end_with_starter
 from flows.support.environment import prepare_environment
 from tasks.screen import note
 
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas import FlowRun
 
-PATIENCE_SECONDS = 4.5
 BY_WORKER = "PREFECT__FLOW_RUN_ID"
 
 
@@ -36,8 +33,8 @@ def main() -> int:
     if sys.argv[1:2] != ["--scheduled"]:
         return run_command(_retrain_by_worker)
     notify = json.loads(sys.stdin.buffer.readline() or "null")
-    threading.Thread(target=_end_with_the_starter, daemon=True).start()
-    return run_command(lambda: retrain(UUID(sys.argv[2]), notify))
+    end_with_starter()
+    return run_command(retrain, UUID(sys.argv[2]), notify)
 
 
 def _retrain_by_worker() -> None:
@@ -60,7 +57,8 @@ def retrain(flow_run_id: UUID, notify: dict[str, Any] | None, by_worker: bool = 
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow
 
-    from flows.pipeline_flow import pipeline, say_where
+    from flows.pipeline import say_where
+    from flows.pipeline_flow import pipeline
     from flows.support.deployment import model_of, skip
     from flows.support.ray import check_runner, cluster, connected_to, on_cluster
     from plumbline.config.running import RunsOn
@@ -112,13 +110,6 @@ def _take(
         return True
     taken = client.set_flow_run_state(flow_run.id, Pending())
     return taken.status == SetStateStatus.ACCEPT
-
-
-def _end_with_the_starter() -> None:
-    sys.stdin.buffer.read()
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(PATIENCE_SECONDS)
-    os._exit(FAILED)  # what is left behind is set right by whoever looks next
 
 
 if __name__ == "__main__":

@@ -16,11 +16,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("model", help="the registered model's name (registry.model)")
     parser.add_argument("--to", help="a version; default: the one that was champion before")
-    given = parser.parse_args(arguments)
-    return run_command(lambda: roll_back(given.model, given.to))
+    return run_command(rollback, **vars(parser.parse_args(arguments)))
 
 
-def roll_back(name: str, to: str | None) -> None:
+def rollback(model: str, to: str | None = None) -> None:
     """Record the rollback, apply it, and say how to undo it."""
     prepare_environment()
     from tasks.tracking.models import load_fitted
@@ -28,20 +27,20 @@ def roll_back(name: str, to: str | None) -> None:
     from tasks.tracking.store import check_store
 
     check_store()
-    with registered_model(known_model(name)) as model:
-        before, after = model.move_to(to)
-        load_fitted(f"models:/{name}/{after}", where="TO")
+    with registered_model(known_model(model)) as registered:
+        before, after = registered.move_to(to)
+        load_fitted(f"models:/{model}/{after}", where="TO")
         kind = "rolled back" if after < before else "moved forward"
-        model.write(before, after, kind, getpass.getuser(), f"from version {before or 'none'}")
-        apply_promotions(model.client, name)
-    print(f"'{name}' was {kind} from version {before or 'none'} to version {after}: champion now.")
+        registered.write(before, after, kind, getpass.getuser(), f"from version {before or 'none'}")
+        apply_promotions(registered.client, model)
+    print(f"'{model}' was {kind} from version {before or 'none'} to version {after}: champion now.")
     if after < before:
         print(
             f"A version of the data and configuration of version {before} will not be promoted "
             "again."
         )
     if before:
-        print(f"To undo it: make rollback MODEL='{name}' TO={before}")
+        print(f"To undo it: make rollback MODEL='{model}' TO={before}")
 
 
 if __name__ == "__main__":

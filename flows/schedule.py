@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from flows.pipeline import read_arguments
-from flows.support.command import leave, run_command
+from flows.support.command import leave, may_pass, run_command
 from flows.support.environment import prepare_environment
 from flows.support.persistent_server import PersistentServer
 from plumbline.config.loading import load
@@ -32,13 +32,18 @@ RECONCILE_SECONDS = 1.5
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     given = read_arguments(arguments, "flows.schedule", "Retrain on a schedule, until stopped.")
-    return run_command(lambda: schedule(*given))
+    return run_command(run_schedule, *given)
 
 
-def schedule(path: str, overrides: Sequence[str]) -> None:
+def run_schedule(path: str, overrides: Sequence[str]) -> None:
+    """Serve the schedule that a file holds until interrupted."""
+    prepare_environment()
+    schedule(load_scheduled(path, overrides))
+
+
+def schedule(config: Config) -> None:
     """Serve the schedule of one configuration until interrupted."""
     prepare_environment()
-    config = load_scheduled(path, overrides)
     with contextlib.suppress(KeyboardInterrupt), _serving(config) as (server, scheduler, check):
         _keep_stepping(server, scheduler, check)
     print("Stopped.", flush=True)
@@ -128,7 +133,10 @@ def deployment_name(config: Config) -> str:
 def _keep_stepping(
     server: PersistentServer, scheduler: "Scheduler", check: Callable[[], None]
 ) -> None:
-    """Step until interrupted; what may pass (a server that is away) is said once and waited for."""
+    """Step until interrupted; what may pass (a server that is away) is said once and waited for.
+
+    Raises whatever else went wrong: a defect would only come again.
+    """
     said = ""
     while True:
         check()
@@ -137,6 +145,8 @@ def _keep_stepping(
             scheduler.step()
             said = ""
         except Exception as error:
+            if not may_pass(error):
+                raise
             before, said = said, f"{type(error).__name__}: {error}"
             if said != before:
                 note(f"the schedule waits, because {said}")

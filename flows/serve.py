@@ -30,11 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="models:/NAME@champion, models:/NAME/VERSION or runs:/ID/model; default: the champion "
         "of the only registered model, or the model of the run that finished last",
     )
-    given = parser.parse_args(arguments)
-    return run_command(lambda: serve_model(given.model))
+    return run_command(serve, **vars(parser.parse_args(arguments)))
 
 
-def serve_model(model: str | None) -> None:
+def serve(model: str | None = None) -> None:
     """Load the model, print how to ask for predictions, and answer until Ctrl-C."""
     prepare_environment()
     from tasks.tracking.models import default_model, load_served

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 
 from flows.support.command import leave, run_command
@@ -19,14 +18,15 @@ from flows.support.server import (
 )
 
 MLFLOW_PORT = 5000
+SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 def main() -> int:
     """Run the command; returns its exit status."""
-    return run_command(open_uis)
+    return run_command(ui)
 
 
-def open_uis() -> None:
+def ui() -> None:
     """See that the store can be opened, then show both as long as nobody ends it."""
     prepare_environment()
     from tasks.lease import lease
@@ -67,7 +67,7 @@ def _mlflow_ui(started: list[subprocess.Popen]) -> str:
     if store.startswith("http"):
         return store
     port = free_port(MLFLOW_PORT)
-    started.append(start_companion(sys.executable, "-m", "flows.support.guard", str(port)))
+    started.append(start_companion("flows.support.guard", str(port), **SILENT))
     return f"http://127.0.0.1:{port}"
 
 

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from flows.support.environment import ROOT
 from plumbline.errors import AllTrialsFailedError, InputError, TrainingDivergedError
@@ -19,8 +19,8 @@ FULL_BYTES = 1 << 18  # what a disk has left on which not even a log can be writ
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
-def run_command(main: Callable[[], int | None]) -> int:
-    """Run a command's body and turn how it ended into an exit status.
+def run_command(function: Callable[..., Any], *arguments: Any, **options: Any) -> int:
+    """Run a command's function and turn how it ended into an exit status.
 
     Returns:
         0 done; 2 the configuration or the data is wrong; 1 it failed; 130 interrupted. What went
@@ -30,7 +30,8 @@ def run_command(main: Callable[[], int | None]) -> int:
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return main() or DONE
+        function(*arguments, **options)
+        return DONE
     except InputError as error:
         return _say(str(error), WRONG_INPUT)
     except (TrainingDivergedError, AllTrialsFailedError, OSError) as error:
@@ -63,6 +64,17 @@ def _store_failed(error: Exception) -> str:
     from tasks.tracking.store import as_line
 
     return as_line(error)
+
+
+def may_pass(error: BaseException | None) -> bool:
+    """Whether a server, a network, a disk or a database that fails just now is behind an error."""
+    from httpx import HTTPError
+
+    from tasks.tracking.store import FAILURES
+
+    while error and not isinstance(error, (HTTPError, *FAILURES)):
+        error = error.__cause__
+    return error is not None
 
 
 def leave(status: int) -> NoReturn:

@@ -1,7 +1,8 @@
-"""A process that ends with its starter: `python -m flows.support.companion COMMAND ...`.
+"""A process that ends with the one that starts it, however that ends.
 
-It runs the command until its standard input closes, which the operating system does when the
-starter ends, in whatever way; then it ends the command's whole process group.
+The starter holds the other end of its standard input, which the operating system closes when the
+starter ends. `python -m flows.support.companion COMMAND ...` runs a command that does not watch its
+input itself.
 """
 
 import contextlib
@@ -10,36 +11,56 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
+from typing import Any
 
 from flows.support.environment import ROOT
 
-PATIENCE_SECONDS = 5
+PATIENCE_SECONDS = 4.5
 
 
-def start_companion(*command: str) -> subprocess.Popen:
-    """Start a command that ends when this process does, or when the returned stdin is closed."""
+def start_companion(*arguments: str, **options: Any) -> subprocess.Popen:
+    """Start `python -m ARGUMENTS`, which ends when this process does or the returned stdin closes.
+
+    It has a session of its own: Ctrl-C reaches it through this process alone.
+
+    Args:
+        arguments: a module that calls `end_with_starter`, and its arguments.
+        options: further ones of Popen.
+    """
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.support.companion", *command],
+        [sys.executable, "-m", *arguments],
         cwd=ROOT,
         stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
         start_new_session=True,
+        **options,
     )
 
 
+def interrupt(said: bytes = b"") -> None:
+    """Interrupt this process, and end it if that takes too long."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE_SECONDS)
+    os._exit(1)  # what is left behind is set right by whoever looks next
+
+
+def end_with_starter(end: Callable[[bytes], None] = interrupt) -> None:
+    """Call a function in a thread, with what the starter still sent, once standard input closes."""
+    threading.Thread(target=lambda: end(sys.stdin.buffer.read()), daemon=True).start()
+
+
 def run(command: list[str]) -> int:
-    """Be the companion; returns the command's exit status."""
+    """Run a command and end it with the starter; returns its exit status."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
-    def end() -> None:
-        sys.stdin.buffer.read()
+    def end(said: bytes) -> None:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(PATIENCE_SECONDS)
         os.killpg(os.getpgrp(), signal.SIGKILL)  # what it started, and this process
 
-    threading.Thread(target=end, daemon=True).start()
+    end_with_starter(end)
     return process.wait()
 
 

@@ -60,6 +60,8 @@ def is_own(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 if __name__ == "__main__":
     import uvicorn
 
+    from flows.support.companion import end_with_starter
     from tasks.tracking.server import mlflow_app
 
+    end_with_starter()
     uvicorn.run(Guard(mlflow_app()), host="127.0.0.1", port=int(sys.argv[1]), log_level="error")

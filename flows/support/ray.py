@@ -113,10 +113,13 @@ def _own_cluster() -> Iterator[Cluster]:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     with tempfile.TemporaryDirectory(prefix="plumbline-ray-", ignore_cleanup_errors=True) as folder:
         process = start_companion(
-            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+            *("flows.support.companion", sys.executable, "-m", "ray.scripts.scripts"),
+            *("start", "--head", "--block"),
             *(f"--port={address.rpartition(':')[2]}", f"--temp-dir={folder}"),
             *(f"--object-store-memory={STORE_BYTES}", "--include-dashboard=false"),
             "--disable-usage-stats",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         try:
             yield Cluster(address, process)

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,9 +15,8 @@ from prefect.client.schemas import FlowRun
 from prefect.client.schemas.objects import Deployment
 from prefect.states import Cancelled, Crashed
 
-from flows.retraining import PATIENCE_SECONDS
+from flows.support.companion import PATIENCE_SECONDS, start_companion
 from flows.support.deployment import model_of, skip
-from flows.support.environment import ROOT
 from flows.support.persistent_server import PersistentServer
 from tasks.lease import only_retraining
 from tasks.notifying import tell
@@ -39,12 +37,9 @@ class Retraining:
     @classmethod
     def start(cls, flow_run_id: UUID, server: PersistentServer, notify: Any) -> "Retraining":
         """Start a process that ends when this one does; it is told whom to notify."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.retraining", "--scheduled", str(flow_run_id)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
+        process = start_companion(
+            *("flows.retraining", "--scheduled", str(flow_run_id)),
             pass_fds=server.pipe,  # the server lives until the run's last state is written
-            start_new_session=True,  # Ctrl-C reaches it through this process alone
         )
         process.stdin.write(json.dumps(notify).encode() + b"\n")
         process.stdin.flush()

@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from flows.support.environment import ROOT
+from flows.support.companion import end_with_starter, start_companion
 from tasks.databases import meaning
 from tasks.lease import exclusive
 
@@ -44,6 +44,7 @@ def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[Non
     Raises:
         OSError: the server did not start; the one named does not answer, or refuses the login.
     """
+    stale = "prefect" in sys.modules
     if given := os.environ.get("PREFECT_API_URL"):
         meanwhile()
         wait_for_given(given)
@@ -52,12 +53,21 @@ def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[Non
     process = None
     try:
         process = start_server(listen(), meanwhile=meanwhile)
+        if stale:
+            _renew_settings()
         yield
     finally:
         send_what_waits()
         os.environ.pop("PREFECT_API_URL", None)
         if process:
             process.communicate(FAREWELL)  # the server's sign to end; waits until it has
+
+
+def _renew_settings() -> None:
+    """Let Prefect read the environment again, as in a notebook that has imported it before."""
+    from prefect import context
+
+    context.GLOBAL_SETTINGS_CONTEXT = context.root_settings_context()
 
 
 def start_server(
@@ -121,19 +131,16 @@ def free_port(wanted: int = 0) -> int:
 
 
 def _spawn(listener: int, *options: str) -> subprocess.Popen:
-    # A session of its own: Ctrl-C ends the command first, then the server by its closed input.
+    # Ctrl-C ends the command first, then the server by its closed input.
     with _log_file().open("a") as log:
         fcntl.flock(log, fcntl.LOCK_SH)  # until the server ends: clean-history looks
-        return subprocess.Popen(
-            [sys.executable, "-m", "flows.support.server", str(listener), *options],
-            cwd=ROOT,
+        return start_companion(
+            *("flows.support.server", str(listener), *options),
             pass_fds=(listener,),
             # it sets right what it can and holds nobody up: MLflow's server may be away
             env={**os.environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
-            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            start_new_session=True,
         )
 
 
@@ -220,8 +227,8 @@ def serve(listener: socket.socket, kind: str = "") -> None:
     )
     server, starter = Server(config), os.getppid()
 
-    def end_with_the_command() -> None:
-        if not sys.stdin.buffer.read():
+    def end(said: bytes) -> None:
+        if not said:
             _wait_for_the_end_of(starter)
         try:
             from tasks.reconciliation import reconcile
@@ -230,7 +237,7 @@ def serve(listener: socket.socket, kind: str = "") -> None:
         finally:
             server.should_exit = True
 
-    threading.Thread(target=end_with_the_command, daemon=True).start()
+    end_with_starter(end)
     gc.freeze()  # a million objects that stay
     threading.Thread(target=_collect_garbage, daemon=True).start()
     server.run(sockets=[listener])

@@ -1,0 +1,25 @@
+"""flows.pipeline.pipeline is a plain function: a script or a notebook calls it, more than once."""
+
+from tests.flows.conftest import Workspace
+
+SCRIPT = """
+import prefect  # as a notebook may have done
+
+from flows.pipeline import pipeline
+from plumbline.config.loading import load
+
+config = load("configs/tutorial.yaml", ["experiment=plain", "training.epochs=20"])
+print(prefect.__name__, [pipeline(config, "first"), pipeline(config)])
+"""
+
+
+def test_each_call_is_a_whole_run_with_a_server_of_its_own(workspace: Workspace) -> None:
+    (workspace.root / "script.py").write_text(SCRIPT)
+    done = workspace.run("script")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.splitlines()[-1].startswith("prefect ['first")
+    runs = workspace.runs("plain")
+    assert [run.info.status for run in runs] == ["FINISHED"] * 2
+    assert [workspace.flow_state(run) for run in runs] == ["COMPLETED"] * 2
+    assert [len(workspace.losses(run)) for run in runs] == [20, 20]
+    assert workspace.processes() == []
