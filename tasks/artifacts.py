@@ -20,9 +20,9 @@ SHOWN = ("train_mse", "train_rmse", "test_rmse", "test_r2", "optimal_mse", "opti
 
 def publish(run: Run, title: str, metrics: Mapping[str, float]) -> None:
     """A markdown summary of what came out, and a link to the MLflow run that has the rest."""
-    told = {name: metrics[name] for name in SHOWN if name in metrics}
-    told |= {name: value for name, value in metrics.items() if name.startswith("prediction_")}
-    rows = [f"| {escaped(name)} | {value:.6g} |" for name, value in told.items()]
+    shown = {name: metrics[name] for name in SHOWN if name in metrics}
+    shown |= {name: value for name, value in metrics.items() if name.startswith("prediction_")}
+    rows = [f"| {escaped(name)} | {value:.6g} |" for name, value in shown.items()]
     table = "\n".join(["| metric | value |", "|---|---:|", *rows])
     title, link = escaped(title), f"[Run '{escaped(run.name)}' in MLflow]({run.page})"
     text = f"# {title}\n\n{link}\n\n{table}\n"

@@ -32,7 +32,7 @@ from tasks.tracking.registry import (
 )
 from tasks.tracking.run import Run
 
-MOST_TOLD = 5  # columns that drifted, on the screen
+MOST_SHOWN = 5  # columns that drifted, on the screen
 
 
 @task
@@ -70,10 +70,10 @@ def promote(run: Run, result: Result, model_uri: str) -> None:
         new = _scores(load_fitted(model_uri), data)
         mean = held_out_scores(mean_baseline(data.summary), data.summary)
         decision = decide(rules, {**result.metrics, **new}, mean, champion, _blocked(model, tags))
-        tags |= _told(decision, rules.metric, new, mean, champion)
+        tags |= _decision_tags(decision, rules.metric, new, mean, champion)
         version = model.register(model_uri, run.id, tags)
         now = apply_promotions(model.client, rules.model)
-        _say(decision, model, version, champion)
+        _print_decision(decision, model, version, champion)
         if prune(now, rules.keep):
             delete_unused(spans_in_use(now, rules.keep).hold)
 
@@ -81,8 +81,8 @@ def promote(run: Run, result: Result, model_uri: str) -> None:
 def _apply_limits(found: list[str], config: Config, run: Run, champion: ModelVersion) -> None:
     if not found:
         return
-    if len(found) > MOST_TOLD:
-        found = [*found[:MOST_TOLD], f"{len(found) - MOST_TOLD} more columns moved (drift.json)"]
+    if len(found) > MOST_SHOWN:
+        found = [*found[:MOST_SHOWN], f"{len(found) - MOST_SHOWN} more columns moved (drift.json)"]
     since = f"since version {champion.version} of '{champion.name}' was trained"
     if config.drift and config.drift.action == "stop":
         raise InputError(
@@ -130,7 +130,7 @@ def _rescored(version: ModelVersion | None, data: Dataset) -> Champion | None:
         return Champion(number, problem=str(error))
 
 
-def _say(
+def _print_decision(
     decision: Decision, model: RegisteredModel, version: int, champion: Champion | None
 ) -> None:
     live = int(model.champion.version) if model.champion else None
@@ -175,7 +175,7 @@ def _blocked(model: RegisteredModel, tags: Mapping[str, str]) -> str:
     )
 
 
-def _told(
+def _decision_tags(
     decision: Decision,
     metric: str,
     new: Mapping[str, float],

@@ -62,13 +62,13 @@ def kept_unless_recorded(run: Run, result: Result) -> Iterator[None]:
         disable_retries()
         name = f"{result.config.experiment}-{run.name}-{run.id[:8]}"
         name = re.sub(r"[^\w.-]+", "-", name)[-LONGEST_NAME:].lstrip(".-")  # none that is hidden
-        folder = _write(name, _told(run.id, result))
+        folder = _write(name, _payload(run.id, result))
         raise StoreError(
             f"{error} What was trained is kept. To record it later: make record FOLDER={folder}"
         ) from error
 
 
-def _told(run_id: str, result: Result) -> dict[str, Any]:
+def _payload(run_id: str, result: Result) -> dict[str, Any]:
     """What `take_up` reads again."""
     return {
         "run_id": run_id,
@@ -93,12 +93,12 @@ def _plain(trained: Trained) -> dict[str, Any]:
     }
 
 
-def _write(name: str, told: dict[str, Any]) -> Path:
+def _write(name: str, payload: dict[str, Any]) -> Path:
     """Write a folder that appears when it is whole; returns its path, relative where it can be."""
     half = _unrecorded() / f".{name}"
     with exclusive("unrecorded"):
         half.mkdir(parents=True, exist_ok=True)
-        (half / FILE).write_text(json.dumps(told))
+        (half / FILE).write_text(json.dumps(payload))
         folder = half.rename(_unrecorded() / name)
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
@@ -122,23 +122,23 @@ def take_up(path: str) -> Kept:
     """
     folder = Path(path)
     try:
-        told = json.loads((folder / FILE).read_text())
+        payload = json.loads((folder / FILE).read_text())
     except (OSError, ValueError):
         allowed = "a folder of .plumbline/unrecorded, as a run that could not be recorded names it"
         raise refuse("FOLDER", allowed, path) from None
-    config = validated(told["config"], path)
-    summary = Summary.from_dict(told["summary"])
-    numeric, levels = told["encoding"]["numeric"], told["encoding"]["levels"]
+    config = validated(payload["config"], path)
+    summary = Summary.from_dict(payload["summary"])
+    numeric, levels = payload["encoding"]["numeric"], payload["encoding"]["levels"]
     encoding = Encoding(tuple(numeric), {name: tuple(each) for name, each in levels.items()})
-    given = told["trained"]
+    given = payload["trained"]
     weights = torch.tensor(given["weights"], dtype=torch.float64)
     module = LinearModel(given["intercept"], weights)
     status, plan = Status(given["status"]), make_plan(summary, config.training)
     result = Result(
         config=config,
-        data=Dataset(summary, encoding, None, told["counts"]),
+        data=Dataset(summary, encoding, None, payload["counts"]),
         trained=Trained(module, given["losses"], status, given["message"], plan),
-        metrics=told["metrics"],
-        predictions=[Prediction(**each) for each in told["predictions"]],
+        metrics=payload["metrics"],
+        predictions=[Prediction(**each) for each in payload["predictions"]],
     )
-    return Kept(folder, told["run_id"], result)
+    return Kept(folder, payload["run_id"], result)

@@ -94,12 +94,12 @@ def print_drift(report: "DriftReport", version: int) -> None:
 def print_decision(decision: "Decision", model: str, version: int, champion: int | None) -> None:
     """What the gate said, in one line."""
     if decision.promoted:
-        told = f"Promoted version {version} of '{model}'"
+        message = f"Promoted version {version} of '{model}'"
     elif champion is None:
-        told = f"Registered version {version} of '{model}', which has no champion"
+        message = f"Registered version {version} of '{model}', which has no champion"
     else:
-        told = f"Kept the champion (version {champion}) of '{model}' over version {version}"
-    print(f"{told}: {decision.reason}.", flush=True)
+        message = f"Kept the champion (version {champion}) of '{model}' over version {version}"
+    print(f"{message}: {decision.reason}.", flush=True)
 
 
 def print_history(model: str, history: "Sequence[HistoryEntry]") -> None:

@@ -50,7 +50,7 @@ class SweepRecorder:
                 self._log(run, trial)
         recorded = RecordedTrial(proposal.number, proposal.values, run.id, metrics, outcome.error)
         self.tracked.trials[proposal.number] = recorded
-        self._say(trial, recorded)
+        self._print(trial, recorded)
         self._progress.show(len(self.tracked.trials))
 
     def _log(self, run: Run, trial: Trial) -> None:
@@ -61,7 +61,7 @@ class SweepRecorder:
         if self.sweep.search.keep_models == "all":
             log_model_of(run, trial)
 
-    def _say(self, trial: Trial, recorded: RecordedTrial) -> None:
+    def _print(self, trial: Trial, recorded: RecordedTrial) -> None:
         metric = self.sweep.search.metric
         result = recorded.reason or f"{metric} {recorded.metrics[metric]:.6g}"
         if best_of(self.sweep, self.tracked) is recorded:

@@ -49,3 +49,13 @@ def test_the_core_knows_neither_prefect_nor_mlflow() -> None:
 def test_mlflow_is_imported_by_tracking_alone() -> None:
     found = wrong("tasks", ("mlflow",)) + wrong("flows", ("mlflow",))
     assert [each for each in found if not each.startswith("tasks/tracking/")] == []
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    paths = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in paths}
+    left = {name: {*imported(path)} & {*modules} for name, path in modules.items()}
+    while free := [name for name, needs in left.items() if not needs & {*left} - {name}]:
+        for name in free:
+            del left[name]
+    assert sorted(left) == []

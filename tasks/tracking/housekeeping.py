@@ -94,17 +94,17 @@ def _under_way(client: MlflowClient, run_id: str) -> bool:
 
 def _delete_version(model: RegisteredModel, version: ModelVersion) -> None:
     client, number = model.client, int(version.version)
-    told = json.dumps({"source": version.source, "run_id": version.run_id})
-    client.set_registered_model_tag(model.name, f"{PRUNING}{number:06}", told)
+    payload = json.dumps({"source": version.source, "run_id": version.run_id})
+    client.set_registered_model_tag(model.name, f"{PRUNING}{number:06}", payload)
     if version.tags.get("decision") == "promoted":
         promotion = promotion_of(version)
         client.set_registered_model_tag(model.name, PREFIX + promotion.key, promotion.to_text())
     client.delete_model_version(model.name, str(number))
 
 
-def _delete_files(client: MlflowClient, told: str) -> None:
+def _delete_files(client: MlflowClient, payload: str) -> None:
     """Delete a version's model and its run's profile, unless another version has the same run."""
-    source, run_id = json.loads(told)["source"], json.loads(told)["run_id"]
+    source, run_id = json.loads(payload)["source"], json.loads(payload)["run_id"]
     if client.search_model_versions(f"run_id='{run_id}'"):
         return
     model = _logged_model(client, source)
