@@ -132,9 +132,7 @@ class _ColumnWriter:
 Writer = pq.ParquetWriter | pacsv.CSVWriter | _ColumnWriter
 
 
-def _writer(
-    output: str, stream: pa.OSFile, schema: pa.Schema
-) -> "pq.ParquetWriter | pacsv.CSVWriter | _ColumnWriter":
+def _writer(output: str, stream: pa.OSFile, schema: pa.Schema) -> Writer:
     if output.lower().endswith(".parquet"):
         return pq.ParquetWriter(stream, schema)
     return (pacsv.CSVWriter if len(schema) > 1 else _ColumnWriter)(stream, schema)
