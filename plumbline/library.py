@@ -82,12 +82,11 @@ def predict(model: Model, rows: Sequence[Row]) -> list[float]:
 def _read(data: SyntheticData | TableData, device: str) -> Dataset:
     """One pass over the rows, a file a thread."""
     source = Synthetic(data) if isinstance(data, SyntheticData) else open_table(data)
-    half_life = data.window.half_life if isinstance(data, TableData) and data.window else None
     summarize = partial(compress, source, split=data, device=device)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         parts = list(pool.map(summarize, source.parts))
-    if half_life:
+    if data.half_life:
         ages = [source.places[-1] - place for place in source.places]
-        parts = [p.weighted(2.0 ** (-a / half_life)) for p, a in zip(parts, ages, strict=True)]
+        parts = [p.weighted(2.0 ** (-a / data.half_life)) for p, a in zip(parts, ages, strict=True)]
     whole = combine(parts)
     return Dataset.of(whole, data, source, {"rows_dropped": whole.dropped})

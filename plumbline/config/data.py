@@ -83,6 +83,10 @@ class SyntheticData(Split):
         return []
 
     @property
+    def half_life(self) -> None:
+        """Generated rows are of one age."""
+
+    @property
     def width(self) -> int:
         """Number of features."""
         if self.x is not None:
@@ -178,6 +182,11 @@ class TableData(Split):
         "of UTF-16 is understood without it",
     )
     window: Window | None = None
+
+    @property
+    def half_life(self) -> float | None:
+        """After how many files a row counts half; None: all count alike."""
+        return self.window.half_life if self.window else None
 
     @model_validator(mode="after")
     def _agrees(self) -> "TableData":

@@ -286,7 +286,7 @@ def test_without_one_champion_the_default_is_the_latest_runs_model(client: Mlflo
 def test_a_model_is_found_by_its_run(client: MlflowClient) -> None:
     uri, run_id = logged(weight=2.5)
     assert own_uri(f"runs:/{run_id}/model") == uri
-    assert load_fitted(f"runs:/{run_id}/model").weights.tolist() == [2.5]
+    assert load_fitted(f"runs:/{run_id}/model").model.weights.tolist() == [2.5]
     with pytest.raises(InputError, match=f"run {run_id} has no model 'other'"):
         load_fitted(f"runs:/{run_id}/other")
     with pytest.raises(InputError, match="nowhere"):
@@ -332,7 +332,7 @@ def test_a_model_that_the_store_does_not_deliver_is_not_damaged(
         load_fitted(uri)
     encoding.unlink()
     (tmp_path / "kept").rename(encoding)
-    assert load_fitted(uri).weights.tolist() == [1.0]
+    assert load_fitted(uri).model.weights.tolist() == [1.0]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(StoreError, match="does not answer"):

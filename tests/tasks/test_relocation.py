@@ -48,7 +48,7 @@ def test_a_moved_store_finds_its_models_and_writes_beside_them(
 ) -> None:
     moved = original.rename(tmp_path / "it's 100 % _moved")
     client = opened(moved)
-    assert load_fitted("models:/m/1").weights.tolist() == [1.0]
+    assert load_fitted("models:/m/1").model.weights.tolist() == [1.0]
     run = client.get_run(client.get_model_version("m", "1").run_id)
     client.log_text(run.info.run_id, "text", "new.txt")
     add()
@@ -68,7 +68,7 @@ def test_a_copy_reads_and_writes_its_own_files_only(
     assert files(original) == before
     assert len(list(copy.rglob("MLmodel"))) == 2
     shutil.rmtree(original)
-    assert load_fitted("models:/m/1").weights.tolist() == [1.0]
+    assert load_fitted("models:/m/1").model.weights.tolist() == [1.0]
 
 
 def test_what_was_logged_to_another_place_stays_there(
