@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m flows.clean_history",
         description="Delete every run, model and flow run that is recorded in this folder.",
     )
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    sure = os.environ.get("YES") == "1"  # as make hands it on
+    parser.add_argument("--yes", action="store_true", default=sure, help="do not ask")
     return run_command(clean_history, **vars(parser.parse_args(arguments)))
 
 
