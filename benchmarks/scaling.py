@@ -14,20 +14,17 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.measure import fresh_scratch, median, run, said
 from benchmarks.report import Table
 from benchmarks.tables import table
 
-if TYPE_CHECKING:
-    from prefect.results import ResultStore
-
 FEATURES = (5, 20, 80, 320)
 CELLS = 20_000_000  # rows times features of the file that is read
 TASK_RUNS = 200
 EPOCHS = 1000
-BATCH, GROUP = 1 << 30, 64  # bytes of files in a task, files that are merged at once
+BATCH, GROUP = 1 << 30, 64  # bytes of files in a task, and their number, at most
 GOAL = {"rows": 10**12, "machines": 1_000, "cores": 16, "features": 20}
 FILE_BYTES = (256 << 20, 16 << 20)
 
@@ -78,14 +75,13 @@ def predicted(costs: Costs, task_run: Costs) -> Table:
     for size in FILE_BYTES:
         files = GOAL["rows"] * costs["row_bytes"] / size
         cores = GOAL["machines"] * GOAL["cores"]
-        tasks = files / min(GROUP, BATCH / size) + files / GROUP
+        tasks = files / min(GROUP, BATCH / size)
         steps = {
             "compress": (GOAL["rows"] * costs["row"] + files * costs["file"]) / cores,
-            "merge on workers": files / GROUP * costs["merge"] / cores,
             "plan": files * costs["planned"],
             "submit": tasks * task_run["command"],
             "Prefect's server": tasks * task_run["server"],
-            "merge in the command": files / GROUP**2 * costs["merge"],
+            "merge in the command": files / GROUP * costs["merge"],
             "train": costs["epochs"],
         }
         shown = [f"{value:,.0f}" for value in steps.values()]
@@ -98,17 +94,18 @@ def predicted(costs: Costs, task_run: Costs) -> Table:
 
 def costs(features: int) -> Costs:
     """Processor seconds a row, a file, 64 files merged and 1,000 epochs, on one core."""
+    from prefect.filesystems import LocalFileSystem
+
     from plumbline.config.schema import TableData, Training
     from plumbline.data.columns import choose_columns
     from plumbline.data.files import find_files
     from plumbline.data.table import Table as Rows
     from plumbline.linear.compress import compress
-    from plumbline.linear.factor import MERGED_AT_ONCE
-    from plumbline.linear.summary import Summary, combine_group
+    from plumbline.linear.summary import Summary, combine
     from plumbline.training.loop import train
     from plumbline.training.plan import make_plan
-    from tasks.factor_cache import stored
-    from tasks.parts import known, part_key
+    from tasks.factor_cache import FactorCache
+    from tasks.parts import part_key
 
     def opened(folder: Path) -> tuple[TableData, Rows]:
         data = TableData(kind="table", path=str(folder), target="y")
@@ -126,19 +123,18 @@ def costs(features: int) -> Costs:
 
     _, few = opened(table(GROUP * 100, features, files=GROUP))
     with tempfile.TemporaryDirectory() as folder:
-        store = _store(folder)
+        cache = FactorCache(LocalFileSystem(basepath=folder))
         keys = [part_key(few, part, data) for part in few.parts]
 
         def keep(result: Summary, key: str) -> None:
-            store.write(result.to_dict(), key=key)
-            known(store, key)
+            cache.write(key, result)
+            cache.read(key)
 
         results, files = _timed(lambda: [compress(few, part, data) for part in few.parts])
         # each as large as that of a large file: a full sample
-        # and those of eight files in a row
-        _, kept = _timed(lambda: [keep(whole, key) for key in (*keys, *keys[::MERGED_AT_ONCE])])
-        _, merging = _timed(lambda: combine_group([whole] * GROUP))
-        _, planning = _timed(lambda: [stored(store, part_key(few, p, data)) for p in few.parts])
+        _, kept = _timed(lambda: [keep(whole, key) for key in keys])
+        _, merging = _timed(lambda: combine([whole] * GROUP))
+        _, planning = _timed(lambda: [cache.holds(part_key(few, p, data)) for p in few.parts])
         size = (Path(folder) / keys[0]).stat().st_size
     return {
         "row": spent / rows,
@@ -149,18 +145,6 @@ def costs(features: int) -> Costs:
         "bytes": float(size),
         "epochs": epochs,
     }
-
-
-def _store(folder: str) -> "ResultStore":
-    from prefect.filesystems import LocalFileSystem
-    from prefect.results import ResultStore
-    from prefect.serializers import JSONSerializer
-
-    return ResultStore(
-        result_storage=LocalFileSystem(basepath=folder),
-        serializer=JSONSerializer(),
-        cache_result_in_memory=False,
-    )
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -86,7 +86,7 @@ def _read(data: SyntheticData | TableData, device: str) -> Dataset:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         parts = list(pool.map(summarize, source.parts))
     if data.half_life:
-        ages = [source.places[-1] - place for place in source.places]
+        ages = reversed(range(len(parts)))
         parts = [p.weighted(2.0 ** (-a / data.half_life)) for p, a in zip(parts, ages, strict=True)]
     whole = combine(parts)
     return Dataset.of(whole, data, source, {"rows_dropped": whole.dropped})

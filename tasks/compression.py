@@ -1,13 +1,10 @@
-"""Rows to R factors: what is known is taken from the result store, what is new goes to tasks.
+"""Rows to one summary: known files are taken from the cache, new ones are compressed by tasks.
 
-Files are compressed in batches of some size and merged in groups of 64, by eights. How they are
-batched depends on how many workers there are; what they are merged with, never.
+How files are batched depends on how many workers there are; what they are merged with, never.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, groupby, pairwise
+from collections.abc import Iterator
 
 from prefect.futures import PrefectFuture
 
@@ -17,35 +14,23 @@ from plumbline.data.blocks import Source
 from plumbline.data.files import DataFile
 from plumbline.data.table import Table
 from plumbline.linear.dataset import Dataset
-from plumbline.linear.factor import MERGED_AT_ONCE
-from plumbline.linear.summary import GROUP, Summary, combine_groups
+from plumbline.linear.summary import Summary, combine
 from tasks.artifacts import ProgressArtifact
 from tasks.cluster import clear_errors, cores
-from tasks.factor_cache import delete_old, mark_used, stored
-from tasks.parts import (
-    Group,
-    Keys,
-    Reading,
-    compress_files,
-    compress_group,
-    group_key,
-    known,
-    part_key,
-    result_store,
-    showing,
-    weight,
-)
+from tasks.factor_cache import FactorCache
+from tasks.parts import Reading, compress_files, label_of, only, part_key, showing
 from tasks.screen import bar
 
 # Bytes of files in a task. Fewer are not worth a task run of their own, more make a long wait of
 # what a lost worker had not finished. In between there are four tasks a worker, so that all end
 # at about the same time.
 LEAST_BATCH, MOST_BATCH, BATCHES_A_WORKER = 16 << 20, 1 << 30, 4
+FILES_A_BATCH = 64  # at most: the command holds the summaries of some batches at a time
 COUNTED_BYTES = 256 << 20  # of CSV files that are left out and were never read
 
 
 def compress_all(source: Source, data: SyntheticData | TableData, device: str) -> Dataset:
-    """Compress every part that is new, take the others from the result store, merge.
+    """Compress every part that is new, take the others from the cache, merge.
 
     Raises:
         InputError: the data is wrong.
@@ -53,138 +38,86 @@ def compress_all(source: Source, data: SyntheticData | TableData, device: str) -
     """
     with bar("Reading rows", None) as shown, showing(shown.show) as reading, clear_errors():
         compression = _Compression(source, data, device, reading)
-        whole = combine_groups(compression.groups(), f"the data ({source.label})")
+        label = label_of(source, source.parts)
+        whole = combine(compression.summaries(), f"the data ({label})")
         left_out = compression.count_left_out()
     if compression.counts["files_new"]:
-        delete_old(compression.store)
+        compression.cache.delete_old()
     counts = {**compression.counts, "rows_dropped": whole.dropped, **left_out}
     return Dataset.of(whole, data, source, counts)
 
 
-@dataclass
-class _Wave:
-    """Up to 64 consecutive parts on their way to one result.
-
-    Attributes:
-        eights: they and their keys; those that are merged first together.
-        weight: of a row of the last of them.
-        key: where their merged result is kept.
-        new: those that no result is stored of.
-        batches: tasks that compress the new ones, where one is not enough.
-        group: the task that compresses what is left and merges; None where the result is kept.
-    """
-
-    eights: list[Keys]
-    weight: float
-    key: str | None
-    new: list[str]
-    batches: list[PrefectFuture] = field(default_factory=list)
-    group: PrefectFuture | None = None
-
-    @property
-    def keys(self) -> Keys:
-        """Of all."""
-        return dict(chain(*(keys.items() for keys in self.eights)))
-
-
 class _Compression:
-    """One source on its way through the tasks, a wave of 64 parts after the other."""
+    """One source on its way through the tasks, some batches of new parts at a time."""
 
     def __init__(
         self, source: Source, data: SyntheticData | TableData, device: str, reading: Reading
     ) -> None:
         self.source, self.device, self.reading = source, device, reading
         self.split = Split(**{name: getattr(data, name) for name in Split.model_fields})
-        window = data.window if isinstance(data, TableData) else None
-        self.half_life = window.half_life if window else None
-        self.store = result_store()
+        self.half_life = data.half_life
+        self.cache = FactorCache.current()
         self.progress = ProgressArtifact("reading", "Files compressed", len(source.parts))
         self.counts = {"files_new": 0, "files_reused": 0, "rows_new": 0, "rows_reused": 0}
-        self.waves = list(self._planned())
-        workers = cores()
-        share = self._bytes(chain(*(w.new for w in self.waves))) // (BATCHES_A_WORKER * workers)
-        self.batch_bytes = min(max(share, LEAST_BATCH), MOST_BATCH)
-        self.ahead = 2 * workers
+        self.keys = {part: part_key(source, part, self.split) for part in source.parts}
+        self.cache.mark_used(self.keys.values())
+        new = [part for part, key in self.keys.items() if not self.cache.holds(key)]
+        self.new = frozenset(new)
+        self.batches = self._batches(new)
+        self.under_way: deque[PrefectFuture[list[Summary]]] = deque()
+        for _ in range(2 * cores()):
+            self._submit_next()
 
-    def groups(self) -> Iterator[Summary]:
-        """The merged factors of every wave, in order; some waves are under way at a time."""
-        under_way: deque[_Wave] = deque()
-        # A wave is merged once the next one's batches are in the queue: what merges waits for its
-        # batches, and should find them done.
-        for wave, _ in pairwise(chain(map(self._begin, self.waves), [None])):
-            under_way.append(self._merge(wave))
-            if len(under_way) > self.ahead:
-                yield self._finish(under_way.popleft())
-        while under_way:
-            yield self._finish(under_way.popleft())
+    def summaries(self) -> Iterator[Summary]:
+        """The summary of every part, in order; its rows weighted, if they have a half-life."""
+        compressed = self._compressed()
+        for age, part in zip(reversed(range(len(self.keys))), self.keys, strict=True):
+            new = part in self.new
+            summary = next(compressed) if new else self.cache.read(self.keys[part])
+            if summary is None:  # damaged since it was written
+                new, (summary,) = True, self._submit([part]).result()
+            self._count(summary, new)
+            yield summary.weighted(2.0 ** (-age / self.half_life)) if self.half_life else summary
 
-    def _planned(self) -> Iterator[_Wave]:
-        """Waves begin at every 64th of all files, so that a window that moves on leaves them as
-        they were: known ones stay known."""
-        placed = zip(self.source.places, self.source.parts, strict=True)
-        last = self.source.places[-1]
-        for number, wave in groupby(placed, key=lambda each: each[0] // GROUP):
-            eights = groupby(wave, key=lambda each: each[0] // MERGED_AT_ONCE)
-            keys = [{part: self._key(part) for _, part in eight} for _, eight in eights]
-            end = min((number + 1) * GROUP - 1, last)
-            yield self._plan(keys, weight(last - end, self.half_life))
+    def _compressed(self) -> Iterator[Summary]:
+        """The summaries of the new parts, in order."""
+        while self.under_way:
+            summaries = self.under_way.popleft().result()
+            self._submit_next()
+            yield from summaries
 
-    def _plan(self, eights: list[Keys], weight: float) -> _Wave:
-        each = [key for keys in eights for key in keys.values()]
-        together = [group_key([*keys.values()], MERGED_AT_ONCE, self.half_life) for keys in eights]
-        key = group_key(each, GROUP, self.half_life)
-        mark_used(self.store, [used for used in (key, *together, *each) if used])
-        if self._stored(key):
-            return _Wave(eights, weight, key, [])
-        unknown = [eights[i] for i, used in enumerate(together) if not self._stored(used)]
-        new = [part for keys in unknown for part, k in keys.items() if not self._stored(k)]
-        return _Wave(eights, weight, None, new)
+    def _submit_next(self) -> None:
+        if batch := next(self.batches, None):
+            self.under_way.append(self._submit(batch))
 
-    def _key(self, part: str) -> str | None:
-        return part_key(self.source, part, self.split)
+    def _submit(self, parts: list[str]) -> PrefectFuture[list[Summary]]:
+        source, keys = only(self.source, parts), {part: self.keys[part] for part in parts}
+        label = label_of(source, parts)
+        return compress_files.submit(source, keys, self.split, self.device, label)
 
-    def _stored(self, key: str | None) -> bool:
-        return key is not None and stored(self.store, key)
+    def _batches(self, parts: list[str]) -> Iterator[list[str]]:
+        """Parts in their order, those of some size together."""
+        sizes = [self._bytes(part) for part in parts]
+        share = sum(sizes) // (BATCHES_A_WORKER * cores())
+        most = min(max(share, LEAST_BATCH), MOST_BATCH)
+        batch, total = [], 0
+        for part, size in zip(parts, sizes, strict=True):
+            if batch and (total + size > most or len(batch) == FILES_A_BATCH):
+                yield batch
+                batch, total = [], 0
+            batch.append(part)
+            total += size
+        if batch:
+            yield batch
 
-    def _begin(self, wave: _Wave) -> _Wave:
-        """Submit the batches of a wave, unless its merging task can read them on the way."""
-        batches = list(self._batches(wave.new))
-        if len(batches) > 1:
-            keys, how = wave.keys, (self.split, self.device)
-            wave.batches = [
-                compress_files.submit(self.source.only(batch), {p: keys[p] for p in batch}, *how)
-                for batch in batches
-            ]
-        return wave
+    def _bytes(self, part: str) -> int:
+        """The size of a file; 0 for generated rows, which are one part."""
+        return self.source.file(part).size if isinstance(self.source, Table) else 0
 
-    def _merge(self, wave: _Wave) -> _Wave:
-        if wave.key is None:
-            source, parts = self.source.only(list(wave.keys)), (wave.eights, wave.new)
-            how = self.split, self.device, self.half_life
-            wave.group = compress_group.submit(source, *parts, *how, wave.batches)
-        return wave
-
-    def _finish(self, wave: _Wave) -> Summary:
-        for batch in wave.batches:
-            batch.result()  # what went wrong there, before what followed from it
-        if wave.group:
-            group: Group = wave.group.result()
-            new = group.new.union(wave.new)
-        elif factors := known(self.store, wave.key):
-            group = Group(factors, {"": factors.rows + factors.dropped}, frozenset())
-            new = frozenset()
-        else:  # damaged since it was written
-            wave.key = None
-            return self._finish(self._merge(wave))
-        self._count(wave, group, new)
-        return group.factors.weighted(wave.weight) if self.half_life else group.factors
-
-    def _count(self, wave: _Wave, group: Group, new: frozenset[str]) -> None:
-        rows = sum(count for part, count in group.rows.items() if part in new)
-        self.counts["files_new"] += len(new)
-        self.counts["files_reused"] += len(wave.keys) - len(new)
-        self.counts["rows_new"] += rows
-        self.counts["rows_reused"] += sum(group.rows.values()) - rows
+    def _count(self, summary: Summary, new: bool) -> None:
+        which = "new" if new else "reused"
+        self.counts[f"files_{which}"] += 1
+        self.counts[f"rows_{which}"] += summary.rows + summary.dropped
         self.progress.show(self.counts["files_new"] + self.counts["files_reused"])
         self.reading.show(max(self.reading.rows, self.counts["rows_new"]))  # read elsewhere, too
 
@@ -207,21 +140,5 @@ class _Compression:
         return counts if None in rows else {**counts, "rows_left_out": sum(rows)}
 
     def _rows_read_before(self, file: DataFile) -> int | None:
-        part = known(self.store, part_key(self.source, file.uri, self.split))
+        part = self.cache.read(part_key(self.source, file.uri, self.split))
         return part.rows + part.dropped if part else None
-
-    def _batches(self, parts: Sequence[str]) -> Iterator[list[str]]:
-        """Consecutive parts of some size together."""
-        batch: list[str] = []
-        for part in parts:
-            if batch and self._bytes([*batch, part]) > self.batch_bytes:
-                yield batch
-                batch = []
-            batch.append(part)
-        if batch:
-            yield batch
-
-    def _bytes(self, parts: Iterator[str] | Sequence[str]) -> int:
-        """Of generated rows none: they have one part."""
-        table = self.source if isinstance(self.source, Table) else None
-        return sum(table.file(part).size for part in parts) if table else 0

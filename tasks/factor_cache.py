@@ -1,60 +1,83 @@
-"""The files of Prefect's result cache that hold R factors: when each was last used, and deleting.
+"""What is kept of each file that was read: its summary, in the storage of Prefect's results.
 
-A file's modification time is the time of its last use. Only results on this machine are looked
-after; a result storage elsewhere has rules of its own for how long things stay.
+Summaries are binary, and Prefect's result records are JSON; so they are written to the storage
+itself. A file's modification time there is the time of its last use. Only a storage on this machine
+is looked after; one elsewhere has rules of its own for how long things stay.
 """
 
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from prefect.filesystems import LocalFileSystem
-from prefect.results import ResultStore, get_result_store
+from prefect.filesystems import LocalFileSystem, WritableFileSystem
+from prefect.results import get_default_result_storage, get_result_store
 
-KINDS = ("factor-", "group-")
+from plumbline.linear.summary import Summary
+
+KINDS = ("factor-", "group-")  # group-: what earlier versions kept of several files
 LONGEST_UNUSED = 90 * 86_400  # seconds
 
 
-def mark_used(store: ResultStore, keys: Iterable[str]) -> None:
-    """Say that cached results are in use now; those that are not there are passed over."""
-    folder = _folder(store)
-    for key in keys if folder else ():
-        with contextlib.suppress(FileNotFoundError):
-            os.utime(folder / key)
+@dataclass(frozen=True)
+class FactorCache:
+    """Summaries by key; a key of None stands for what is not kept.
 
+    Attributes:
+        storage: where results are kept.
+    """
 
-def stored(store: ResultStore, key: str) -> bool:
-    """Whether there is a result; one on this machine is not opened for that."""
-    folder = _folder(store)
-    return (folder / key).exists() if folder else store.exists(key)
+    storage: WritableFileSystem
 
+    @classmethod
+    def current(cls) -> "FactorCache":
+        """The cache in the storage that flows and tasks here use."""
+        return cls(get_result_store().result_storage or get_default_result_storage(_sync=True))
 
-def delete_unused(used: Callable[[float], bool], store: ResultStore | None = None) -> int:
-    """Delete the R factors whose last use (seconds since 1970) does not count; returns how many."""
-    deleted = 0
-    for path in _files(store or get_result_store()):
-        with contextlib.suppress(FileNotFoundError):
-            if not used(path.stat().st_mtime):
-                path.unlink()
-                deleted += 1
-    return deleted
+    @property
+    def folder(self) -> Path | None:
+        """The storage's folder; None if it is not on this machine."""
+        local = isinstance(self.storage, LocalFileSystem) and self.storage.basepath
+        return Path(local).expanduser() if local else None
 
+    def read(self, key: str | None) -> Summary | None:
+        """A summary; None if there is none, or it is damaged."""
+        if key is None:
+            return None
+        try:
+            return Summary.from_bytes(self.storage.read_path(key, _sync=True))
+        except (ValueError, FileNotFoundError):  # local storage and remote ones say it differently
+            return None
 
-def delete_old(store: ResultStore) -> None:
-    """Delete the R factors that no run has used for 90 days; their files would be read again."""
-    oldest = time.time() - LONGEST_UNUSED
-    delete_unused(lambda used: used >= oldest, store)
+    def write(self, key: str | None, summary: Summary) -> None:
+        """Keep a summary."""
+        if key is not None:
+            self.storage.write_path(key, content=summary.to_bytes(), _sync=True)
 
+    def holds(self, key: str | None) -> bool:
+        """Whether there is a summary; one on this machine is not opened for that."""
+        if key is None or self.folder is None:
+            return self.read(key) is not None
+        return (self.folder / key).exists()
 
-def _folder(store: ResultStore) -> Path | None:
-    storage = store.result_storage
-    local = isinstance(storage, LocalFileSystem) and storage.basepath
-    return Path(storage.basepath).expanduser() if local else None
+    def mark_used(self, keys: Iterable[str | None]) -> None:
+        """Say that summaries are in use now; those that are not there are passed over."""
+        folder = self.folder
+        for key in filter(None, keys) if folder else ():
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(folder / key)
 
+    def delete_unused(self, used: Callable[[float], bool]) -> None:
+        """Delete the summaries whose last use (seconds since 1970) does not count."""
+        for kind in KINDS if self.folder else ():
+            for path in self.folder.glob(f"{kind}*"):
+                with contextlib.suppress(FileNotFoundError):
+                    if not used(path.stat().st_mtime):
+                        path.unlink()
 
-def _files(store: ResultStore) -> Iterator[Path]:
-    folder = _folder(store)
-    for kind in KINDS if folder else ():
-        yield from folder.glob(f"{kind}*")
+    def delete_old(self) -> None:
+        """Delete the summaries that no run has used for 90 days."""
+        oldest = time.time() - LONGEST_UNUSED
+        self.delete_unused(lambda used: used >= oldest)

@@ -19,7 +19,7 @@ from plumbline.registry.gate import Champion, Decision, decide, mean_baseline
 from plumbline.registry.history import blocked, fingerprint, scores_of
 from plumbline.training.evaluation import held_out_scores
 from plumbline.training.experiment import Result
-from tasks.factor_cache import delete_unused
+from tasks.factor_cache import FactorCache
 from tasks.screen import note, print_decision, print_drift
 from tasks.tracking.housekeeping import prune, spans_in_use
 from tasks.tracking.models import DamagedModelError, load_fitted, load_profile
@@ -75,7 +75,7 @@ def promote(run: Run, result: Result, model_uri: str) -> None:
         now = apply_promotions(model.client, rules.model)
         _print_decision(decision, model, version, champion)
         if prune(now, rules.keep):
-            delete_unused(spans_in_use(now, rules.keep).hold)
+            FactorCache.current().delete_unused(spans_in_use(now, rules.keep).hold)
 
 
 def _apply_limits(found: list[str], config: Config, run: Run, champion: ModelVersion) -> None:

@@ -25,7 +25,7 @@ from tasks.lease import exclusive
 from tasks.tracking.run import Run
 from tasks.tracking.store import StoreError, as_store_error, disable_retries
 
-FILE = "result.json"
+FILE, SUMMARY = "result.json", "summary.npz"
 LONGEST_NAME = 60  # of a folder, in characters: file systems take 255 bytes
 
 
@@ -62,7 +62,7 @@ def kept_unless_recorded(run: Run, result: Result) -> Iterator[None]:
         disable_retries()
         name = f"{result.config.experiment}-{run.name}-{run.id[:8]}"
         name = re.sub(r"[^\w.-]+", "-", name)[-LONGEST_NAME:].lstrip(".-")  # none that is hidden
-        folder = _write(name, _payload(run.id, result))
+        folder = _write(name, _payload(run.id, result), result.data.summary)
         raise StoreError(
             f"{error} What was trained is kept. To record it later: make record FOLDER={folder}"
         ) from error
@@ -73,7 +73,6 @@ def _payload(run_id: str, result: Result) -> dict[str, Any]:
     return {
         "run_id": run_id,
         "config": result.config.model_dump(mode="json"),
-        "summary": result.data.summary.to_dict(),
         "encoding": asdict(result.data.encoding),
         "counts": result.data.counts,
         "trained": _plain(result.trained),
@@ -93,12 +92,13 @@ def _plain(trained: Trained) -> dict[str, Any]:
     }
 
 
-def _write(name: str, payload: dict[str, Any]) -> Path:
+def _write(name: str, payload: dict[str, Any], summary: Summary) -> Path:
     """Write a folder that appears when it is whole; returns its path, relative where it can be."""
     half = _unrecorded() / f".{name}"
     with exclusive("unrecorded"):
         half.mkdir(parents=True, exist_ok=True)
         (half / FILE).write_text(json.dumps(payload))
+        (half / SUMMARY).write_bytes(summary.to_bytes())
         folder = half.rename(_unrecorded() / name)
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
@@ -123,11 +123,11 @@ def take_up(path: str) -> Kept:
     folder = Path(path)
     try:
         payload = json.loads((folder / FILE).read_text())
+        summary = Summary.from_bytes((folder / SUMMARY).read_bytes())
     except (OSError, ValueError):
         allowed = "a folder of .plumbline/unrecorded, as a run that could not be recorded names it"
         raise refuse("FOLDER", allowed, path) from None
     config = validated(payload["config"], path)
-    summary = Summary.from_dict(payload["summary"])
     numeric, levels = payload["encoding"]["numeric"], payload["encoding"]["levels"]
     encoding = Encoding(tuple(numeric), {name: tuple(each) for name, each in levels.items()})
     given = payload["trained"]

@@ -52,11 +52,6 @@ class Source(Protocol):
         ...
 
     @property
-    def places(self) -> tuple[int, ...]:
-        """Each part's place among all there are, those left out included."""
-        ...
-
-    @property
     def names(self) -> tuple[str, ...]:
         """Names of the features, then of the target, as far as they are known before reading."""
         ...
@@ -67,15 +62,6 @@ class Source(Protocol):
 
     def digest(self, part: str) -> str:
         """SHA-256 over all the data of one part, in hexadecimal."""
-        ...
-
-    def only(self, parts: Sequence[str]) -> "Source":
-        """The same rows of some parts, for a worker that is to know of no others."""
-        ...
-
-    @property
-    def label(self) -> str:
-        """The parts in a few words."""
         ...
 
 

@@ -1,6 +1,6 @@
 """Generated rows, as a source of data."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -27,10 +27,6 @@ class Synthetic:
         return ("synthetic",)
 
     @property
-    def places(self) -> tuple[int, ...]:
-        return (0,)
-
-    @property
     def names(self) -> tuple[str, ...]:
         """x and y, or x1, x2, ... and y."""
         width = self.data.width
@@ -55,14 +51,6 @@ class Synthetic:
         for block in self.blocks(part):
             hashed.update(block.rows.numpy())
         return hashed.hexdigest()
-
-    def only(self, parts: Sequence[str]) -> "Synthetic":
-        """All: there is one part."""
-        return self
-
-    @property
-    def label(self) -> str:
-        return "generated rows"
 
     def _block(self, first: int, rows: int) -> Block:
         random = self._random(first)

@@ -1,8 +1,8 @@
 """Rows of CSV and Parquet files, read in blocks through one buffer."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -42,12 +42,6 @@ class Table:
     @cached_property
     def parts(self) -> tuple[str, ...]:
         return tuple(file.uri for file in self.files)
-
-    @cached_property
-    def places(self) -> tuple[int, ...]:
-        listed = sorted(file.uri for file in (*self.files, *self.left_out))
-        place = {uri: number for number, uri in enumerate(listed)}
-        return tuple(place[part] for part in self.parts)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -91,16 +85,6 @@ class Table:
     def digest(self, part: str) -> str:
         """SHA-256 of every byte of a file."""
         return self.file(part).digest()
-
-    def only(self, parts: Sequence[str]) -> "Table":
-        """The table of some of the files."""
-        return replace(self, files=tuple(self.file(part) for part in parts), left_out=())
-
-    @property
-    def label(self) -> str:
-        """Such as `part-0001.parquet and 63 more`."""
-        more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
-        return self.files[0].name + more
 
 
 def open_table(data: TableData) -> Table:

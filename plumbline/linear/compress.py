@@ -14,8 +14,8 @@ from plumbline.linear.sample import SAMPLE_ROWS, Sample, merge_samples
 from plumbline.linear.summary import Summary
 from plumbline.threads import one_thread
 
-# Part of every cache key. Raise it whenever the same rows would give other numbers.
-VERSION = 7
+# Part of every cache key. Raise it whenever the same rows would give other numbers or bytes.
+VERSION = 8
 
 
 def compress(

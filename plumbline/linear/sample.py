@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from plumbline.data.blocks import take_columns
-from plumbline.linear.factor import decode, encode
 
 SAMPLE_ROWS = 1_000
 
@@ -45,17 +44,6 @@ class Sample:
         if tuple(columns) == self.columns:
             return self
         return Sample(tuple(columns), self.keys, take_columns(self.rows, self.columns, columns))
-
-    def to_dict(self) -> dict:
-        """Plain values for JSON; float64 is kept to the bit."""
-        return {"columns": list(self.columns), "keys": encode(self.keys), "rows": encode(self.rows)}
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "Sample":
-        """The inverse of to_dict."""
-        keys, width = decode(values["keys"]), len(values["columns"])
-        rows = decode(values["rows"]).reshape(len(keys), width)
-        return cls(tuple(values["columns"]), keys, rows)
 
 
 def merge_samples(samples: Sequence[Sample], columns: Sequence[str]) -> Sample:

@@ -1,17 +1,20 @@
 """What one pass keeps of the rows, and how parts become the whole."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from itertools import islice
+from io import BytesIO
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
 
 from plumbline.errors import InputError
 from plumbline.linear.factor import MERGED_AT_ONCE, Factor, merge, union_of
 from plumbline.linear.sample import Sample, merge_samples
 from plumbline.threads import one_thread
-
-GROUP = MERGED_AT_ONCE**2  # parts that a task merges: two levels of the tree
 
 
 @dataclass(frozen=True, eq=False)  # its own key for what is computed once
@@ -20,7 +23,7 @@ class Summary:
 
     Attributes:
         factors: the R factor of each share of the rows: "train" and "test", or "fold 0" ... and
-            "test" where the training rows are cross-validated.
+            "test" if the training rows are cross-validated. All have the sample's columns.
         sample: a uniform sample of the held-out rows, of all rows where none are held out.
         digests: SHA-256 over all the data read of each part, in hexadecimal, in the parts' order.
         dropped: rows left out because a value was missing.
@@ -77,66 +80,64 @@ class Summary:
         factors = {name: factor.select(columns) for name, factor in self.factors.items()}
         return replace(self, factors=factors, sample=self.sample.select(columns))
 
-    def to_dict(self) -> dict:
-        """Plain values for JSON."""
-        factors = {name: factor.to_dict() for name, factor in self.factors.items()}
-        return {
-            "factors": factors,
-            "sample": self.sample.to_dict(),
-            "digests": list(self.digests),
+    def to_bytes(self) -> bytes:
+        """An npz archive without pickles: the numbers to the bit, the rest as JSON."""
+        about = {
+            "columns": self.columns,
+            "factors": {name: [f.rows, f.mean_weight] for name, f in self.factors.items()},
+            "digests": self.digests,
             "dropped": self.dropped,
         }
+        content = BytesIO()
+        np.savez(
+            content,
+            about=np.frombuffer(json.dumps(about).encode(), np.uint8),
+            r=torch.stack([factor.r for factor in self.factors.values()]).numpy(),
+            shift=torch.stack([factor.shift for factor in self.factors.values()]).numpy(),
+            sample_keys=self.sample.keys.numpy(),
+            sample_rows=self.sample.rows.numpy(),
+        )
+        return content.getvalue()
 
     @classmethod
-    def from_dict(cls, values: dict) -> "Summary":
-        """The inverse of to_dict."""
-        factors = {name: Factor.from_dict(each) for name, each in values["factors"].items()}
-        return cls(
-            factors, Sample.from_dict(values["sample"]), tuple(values["digests"]), values["dropped"]
-        )
+    def from_bytes(cls, content: bytes) -> "Summary":
+        """The inverse of to_bytes.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        try:
+            with np.load(BytesIO(content), allow_pickle=False) as archive:
+                about = json.loads(archive["about"].tobytes())
+                names = ("r", "shift", "sample_keys", "sample_rows")
+                r, shift, keys, rows = (torch.from_numpy(archive[name]) for name in names)
+        except (BadZipFile, EOFError, KeyError, ValueError) as error:
+            raise ValueError(f"no summary: {error}") from error
+        columns, counts = tuple(about["columns"]), about["factors"].items()
+        factors = {
+            name: Factor(columns, r[i], rows, shift[i], mean_weight)
+            for i, (name, (rows, mean_weight)) in enumerate(counts)
+        }
+        sample = Sample(columns, keys, rows)
+        return cls(factors, sample, tuple(about["digests"]), about["dropped"])
 
 
-def combine(parts: Iterable[Summary]) -> Summary:
+def combine(parts: Iterable[Summary], label: str = "data") -> Summary:
     """The whole of several parts, merged in their order; bit for bit the same wherever they ran.
 
-    Holds 64 parts at a time, so memory does not grow with their number.
+    A tree whose nodes join 8 each. A node is made as soon as its 8 are there, so at most 8 are held
+    a level, and memory does not grow with the number of parts.
+
+    Args:
+        parts: at least one.
+        label: what an error calls the whole.
 
     Raises:
         InputError: there is not one row to train on.
     """
-    parts = iter(parts)
-    return combine_groups(
-        combine_group(group) for group in iter(lambda: list(islice(parts, GROUP)), [])
-    )
-
-
-def combine_group(parts: Sequence[Summary]) -> Summary:
-    """Up to 64 consecutive parts as one, by eights."""
-    starts = range(0, len(parts), MERGED_AT_ONCE)
-    return combine_eight([combine_eight(parts[i : i + MERGED_AT_ONCE]) for i in starts])
-
-
-def combine_eight(parts: Sequence[Summary]) -> Summary:
-    """Up to 8 consecutive parts as one: a node of the tree that combine climbs."""
-    names = sorted({name for part in parts for name in part.factors})
-    columns = union_of([factor for part in parts for factor in part.factors.values()])
-    with one_thread():
-        factors = {n: merge([p.factors[n] for p in parts if n in p.factors]) for n in names}
-        factors = {name: factor.select(columns) for name, factor in factors.items()}
-    sample = merge_samples([part.sample for part in parts], columns)
-    digests = tuple(digest for part in parts for digest in part.digests)
-    return Summary(factors, sample, digests, sum(part.dropped for part in parts))
-
-
-def combine_groups(groups: Iterable[Summary], label: str = "data") -> Summary:
-    """The rest of combine, from groups of 64 parts (the last may have fewer).
-
-    A tree whose nodes join 8 each. A node is made as soon as its 8 are there, so at most 8 are held
-    a level. An error calls the whole by its label.
-    """
     levels: list[list[Summary]] = [[]]
-    for group in groups:
-        _add(levels, 0, group)
+    for part in parts:
+        _add(levels, 0, part)
     while len(levels) > 1 or len(levels[0]) > 1:
         rest = levels.pop(0)
         if rest:
@@ -149,6 +150,18 @@ def combine_groups(groups: Iterable[Summary], label: str = "data") -> Summary:
             f"{whole.dropped} dropped, {whole.test.rows} held out."
         )
     return whole
+
+
+def combine_eight(parts: Sequence[Summary]) -> Summary:
+    """Up to 8 consecutive parts as one: a node of the tree that combine climbs."""
+    names = sorted({name for part in parts for name in part.factors})
+    columns = union_of([factor for part in parts for factor in part.factors.values()])
+    with one_thread():
+        factors = {n: merge([p.factors[n] for p in parts if n in p.factors]) for n in names}
+        factors = {name: factor.select(columns) for name, factor in factors.items()}
+    sample = merge_samples([part.sample for part in parts], columns)
+    digests = tuple(digest for part in parts for digest in part.digests)
+    return Summary(factors, sample, digests, sum(part.dropped for part in parts))
 
 
 def _add(levels: list[list[Summary]], height: int, node: Summary) -> None:

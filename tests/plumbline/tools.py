@@ -68,6 +68,15 @@ def compressed(rows: Tensor, split: Split | None = None) -> Summary:
     return combine([compress(Rows({"rows": rows}), "rows", split or Split())])
 
 
+def same_bits(one: Summary, two: Summary) -> bool:
+    """Whether two summaries are the same to the last bit."""
+    return (
+        all(torch.equal(one.factors[n].r, two.factors[n].r) for n in one.factors | two.factors)
+        and torch.equal(one.sample.rows, two.sample.rows)
+        and (one.digests, one.dropped, one.columns) == (two.digests, two.dropped, two.columns)
+    )
+
+
 def factor_of(rows: Tensor) -> Factor:
     """One QR of all the rows at once, unshifted: what any pass must agree with."""
     names = (*(f"x{i}" for i in range(rows.shape[1] - 1)), "y")

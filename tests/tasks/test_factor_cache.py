@@ -6,27 +6,26 @@ from pathlib import Path
 
 import pytest
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem
-from prefect.results import ResultStore
-from prefect.serializers import JSONSerializer
 
 from plumbline.config.schema import Split
 from plumbline.linear.compress import compress
-from tasks.factor_cache import LONGEST_UNUSED, delete_old, stored
-from tasks.parts import known
-from tests.plumbline.tools import Rows, random_rows
+from tasks.factor_cache import LONGEST_UNUSED, FactorCache
+from tests.plumbline.tools import Rows, random_rows, same_bits
 
 
 @pytest.mark.parametrize("remote", [True, False])
 def test_a_result_that_is_not_there_is_unknown_wherever_results_are_kept(remote, tmp_path):
     there = RemoteFileSystem(basepath="memory://results") if remote else None
     storage = there or LocalFileSystem(basepath=tmp_path)
-    store = ResultStore(result_storage=storage, serializer=JSONSerializer())
-    assert known(store, "factor-1") is None
-    assert not stored(store, "factor-1")
+    cache = FactorCache(storage)
+    assert cache.read("factor-1") is None
+    assert not cache.holds("factor-1")
     kept = compress(Rows({"a": random_rows(9, 2)}), "a", Split())
-    store.write(kept.to_dict(), key="factor-1")
-    assert known(store, "factor-1").to_dict() == kept.to_dict()
-    assert stored(store, "factor-1")
+    cache.write("factor-1", kept)
+    assert same_bits(cache.read("factor-1"), kept)
+    assert cache.holds("factor-1")
+    storage.write_path("factor-1", kept.to_bytes()[:200])
+    assert cache.read("factor-1") is None
 
 
 def test_only_factors_that_no_run_has_used_for_long_are_deleted(tmp_path: Path) -> None:
@@ -35,6 +34,6 @@ def test_only_factors_that_no_run_has_used_for_long_are_deleted(tmp_path: Path) 
         (tmp_path / name).touch()
         if name.endswith("old"):
             os.utime(tmp_path / name, (long_ago, long_ago))
-    delete_old(ResultStore(result_storage=LocalFileSystem(basepath=tmp_path)))
+    FactorCache(LocalFileSystem(basepath=tmp_path)).delete_old()
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"factor-new", "group-new", "another-old"}

@@ -22,6 +22,7 @@ from mlflow import artifacts
 from flows.support.ray import check_runner
 from plumbline.config.running import RunsOn
 from plumbline.errors import InputError
+from plumbline.linear.summary import Summary
 from tests.flows.conftest import ROOT, Workspace, eventually
 from tests.flows.scheduling import Scheduled, write_file
 from tests.flows.test_sweep import split, write_sweep
@@ -65,8 +66,12 @@ def storage(workspace: Workspace) -> Path:
 
 
 def factors(workspace: Workspace) -> dict[str, object]:
-    """Every stored R factor, of files and of groups of 8 and 64."""
-    return {p.name: json.loads(p.read_text())["result"] for p in storage(workspace).iterdir()}
+    """The R factors in every stored summary, to the bit."""
+    stored = {path.name: Summary.from_bytes(path.read_bytes()) for path in whole(workspace)}
+    return {
+        name: [(share, factor.to_dict()) for share, factor in summary.factors.items()]
+        for name, summary in stored.items()
+    }
 
 
 def recorded(workspace: Workspace) -> dict[str, object]:
@@ -230,11 +235,11 @@ def test_a_node_killed_in_mid_run_costs_its_unfinished_files_only(
 
 
 def whole(workspace: Workspace) -> list[Path]:
-    """Stored factors of files that are completely written."""
+    """Stored summaries that are completely written."""
     found = []
     for path in storage(workspace).glob("factor-*"):
         try:
-            json.loads(path.read_text())
+            Summary.from_bytes(path.read_bytes())
             found.append(path)
         except ValueError:
             continue

@@ -1,6 +1,7 @@
 """One pass keeps what training needs, the same to the last bit wherever it runs."""
 
 import os
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
@@ -13,7 +14,16 @@ from plumbline.data.synthetic import Synthetic
 from plumbline.linear.compress import compress
 from plumbline.linear.least_squares import least_squares, squared_error
 from plumbline.linear.summary import Summary, combine, combine_eight
-from tests.plumbline.tools import Rows, factor_of, opened, random_rows, read, rows_of, write
+from tests.plumbline.tools import (
+    Rows,
+    factor_of,
+    opened,
+    random_rows,
+    read,
+    rows_of,
+    same_bits,
+    write,
+)
 
 SPLITS = [Split(), Split(test_fraction=0.3), Split(folds=3), Split(test_fraction=0.3, folds=3)]
 each_split = pytest.mark.parametrize("split", SPLITS, ids=str)
@@ -27,14 +37,6 @@ def columns_of(rows: torch.Tensor) -> dict[str, list[float]]:
 def many_files(folder, files: int, rows: torch.Tensor) -> None:
     for i, part in enumerate(torch.tensor_split(rows, files)):
         write(folder / f"{i:03}.parquet", columns_of(part))
-
-
-def same_bits(one: Summary, two: Summary) -> bool:
-    return (
-        all(torch.equal(one.factors[n].r, two.factors[n].r) for n in one.factors | two.factors)
-        and torch.equal(one.sample.rows, two.sample.rows)
-        and (one.digest, one.dropped, one.columns) == (two.digest, two.dropped, two.columns)
-    )
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -197,9 +199,25 @@ def test_what_is_told_can_end_the_pass():
 
 
 @each_split
-def test_plain_values_bring_back_every_bit(split):
-    found = compress(Rows({"a": random_rows(60, 2)}), "a", split)
-    assert same_bits(Summary.from_dict(found.to_dict()), found)
+@pytest.mark.parametrize("count", [0, 60])
+def test_bytes_bring_back_every_bit(split, count):
+    found = compress(Rows({"a": random_rows(count, 2)}), "a", split).weighted(0.3)
+    again = Summary.from_bytes(found.to_bytes())
+    assert same_bits(again, found)
+    for name, factor in found.factors.items():
+        assert torch.equal(again.factors[name].shift, factor.shift)
+        assert again.factors[name].rows == factor.rows
+        assert again.factors[name].mean_weight == factor.mean_weight
+    assert torch.equal(again.sample.keys, found.sample.keys)
+
+
+def test_damaged_bytes_are_refused_and_never_unpickled():
+    whole = compress(Rows({"a": random_rows(60, 2)}), "a", Split()).to_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    for damaged in (b"", whole[:200], whole[:-30], flipped, pickle.dumps(60), b'{"result": 1}'):
+        with pytest.raises(ValueError, match="no summary"):
+            Summary.from_bytes(damaged)
 
 
 def test_selected_columns_are_those_of_factor_and_sample():

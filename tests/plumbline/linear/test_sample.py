@@ -76,13 +76,6 @@ def test_a_column_that_only_one_sample_has_is_zero_in_the_others():
     assert torch.equal(narrow[:, [0, 2]], drawn(5, 1).rows)
 
 
-def test_plain_values_bring_back_every_bit():
-    for sample in (drawn(20, 1), Sample.empty(("x", "y"))):
-        again = Sample.from_dict(sample.to_dict())
-        assert torch.equal(again.rows, sample.rows)
-        assert torch.equal(again.keys, sample.keys)
-
-
 def test_the_sample_follows_the_rows_through_files():
     rows = random_rows(300, 2)
     parts = {f"{i}": p for i, p in enumerate(rows.split(50))}
