@@ -85,17 +85,17 @@ class Summary:
         about = {
             "columns": self.columns,
             "factors": {name: [f.rows, f.mean_weight] for name, f in self.factors.items()},
+            "sampled": len(self.sample.keys),
             "digests": self.digests,
             "dropped": self.dropped,
         }
+        tensors = [each for f in self.factors.values() for each in (f.r, f.shift)]
+        tensors += [self.sample.keys, self.sample.rows]
         content = BytesIO()
-        np.savez(
+        np.savez(  # two entries: each takes 0.2 ms to read
             content,
             about=np.frombuffer(json.dumps(about).encode(), np.uint8),
-            r=torch.stack([factor.r for factor in self.factors.values()]).numpy(),
-            shift=torch.stack([factor.shift for factor in self.factors.values()]).numpy(),
-            sample_keys=self.sample.keys.numpy(),
-            sample_rows=self.sample.rows.numpy(),
+            numbers=torch.cat([each.flatten() for each in tensors]).numpy(),
         )
         return content.getvalue()
 
@@ -109,16 +109,17 @@ class Summary:
         try:
             with np.load(BytesIO(content), allow_pickle=False) as archive:
                 about = json.loads(archive["about"].tobytes())
-                names = ("r", "shift", "sample_keys", "sample_rows")
-                r, shift, keys, rows = (torch.from_numpy(archive[name]) for name in names)
+                numbers = torch.from_numpy(archive["numbers"])
         except (BadZipFile, EOFError, KeyError, ValueError) as error:
             raise ValueError(f"no summary: {error}") from error
-        columns, counts = tuple(about["columns"]), about["factors"].items()
+        columns, sampled, p = tuple(about["columns"]), about["sampled"], len(about["columns"]) + 1
+        sizes = [p * p, p - 1] * len(about["factors"]) + [sampled, sampled * (p - 1)]
+        tensors = (each.clone() for each in numbers.split(sizes))
         factors = {
-            name: Factor(columns, r[i], rows, shift[i], mean_weight)
-            for i, (name, (rows, mean_weight)) in enumerate(counts)
+            name: Factor(columns, next(tensors).reshape(p, p), rows, next(tensors), mean_weight)
+            for name, (rows, mean_weight) in about["factors"].items()
         }
-        sample = Sample(columns, keys, rows)
+        sample = Sample(columns, next(tensors), next(tensors).reshape(sampled, p - 1))
         return cls(factors, sample, tuple(about["digests"]), about["dropped"])
 
 
