@@ -115,7 +115,7 @@ def test_a_champion_that_cannot_be_compared_stays_and_a_damaged_one_until_a_mode
     assert "and this model is worse" in worse.out
     assert f"WARNING: nobody can load version {champion}" in worse.out
     assert aliases(days, "days")["champion"] == champion
-    replaced = days.pipeline("days.yaml")
+    replaced = days.pipeline("days.yaml", "drift.action=warn")
     assert "and this model is no worse" in replaced.out, replaced.err
     assert aliases(days, "days")["previous"] == champion
     refused = days.run("flows.rollback", "days")
