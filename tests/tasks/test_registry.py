@@ -298,7 +298,7 @@ def test_a_stored_models_numbers_are_read_and_a_damaged_one_is_refused(
 ) -> None:
     uri, _ = logged(weight=2.5)
     fitted = load_fitted(uri, "y")
-    assert (fitted.intercept, fitted.weights.tolist()) == (0.5, [2.5])
+    assert (fitted.model.intercept, fitted.model.weights.tolist()) == (0.5, [2.5])
     folder = Path(client.get_logged_model(uri.removeprefix("models:/")).artifact_location)
     stored = next(folder.rglob("model.pt2"))
     whole = stored.read_bytes()
