@@ -143,5 +143,13 @@ def clear_abandoned(reconcile: Callable[[str, dict[str, Any]], None]) -> None:
             except BlockingIOError:
                 continue  # its process lives
             if path.exists():
-                reconcile(path.name, json.loads(path.read_text() or "{}"))
+                reconcile(path.name, _contents(path))
                 path.unlink()
+
+
+def _contents(path: Path) -> dict[str, Any]:
+    """What a lease says; nothing if its process was killed while it wrote."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        return {}

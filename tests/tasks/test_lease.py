@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.lease import exclusive, lease, only_retraining
+from tasks.lease import clear_abandoned, exclusive, lease, only_retraining
 from tasks.reconciliation import reconcile
 
 HOLD = """
@@ -106,6 +106,20 @@ def test_a_lease_of_another_store_is_left_for_a_command_that_talks_to_it(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     reconcile()
     assert left(tmp_path, name)
+
+
+@pytest.mark.parametrize("said", ["", '{"noti'])
+def test_a_lease_that_was_cut_off_while_it_was_written_says_nothing(
+    tmp_path: Path, said: str
+) -> None:
+    with pytest.raises(OSError, match="killed"), lease() as name:
+        raise OSError("killed")
+    (path,) = left(tmp_path, name)
+    path.write_text(said)
+    found: list[tuple[str, dict[str, Any]]] = []
+    clear_abandoned(lambda *each: found.append(each))
+    assert found == [(name, {})]
+    assert not left(tmp_path, name)
 
 
 def left(home: Path, name: str) -> list[Path]:
