@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 
 # What people give reaches a command through the environment, as it stands: neither make nor a shell
 # reads it. flows/make.py makes arguments of it. An exported variable counts too, as make has it.
-GIVEN := CONFIG SET INPUT OUTPUT MODEL KEEP ON_MISSING POOL EXPERIMENT RUNS OUT TO FOLDER SIZE GROUPS
+GIVEN := CONFIG SET INPUT OUTPUT MODEL KEEP ON_MISSING POOL EXPERIMENT RUNS OUT TO FOLDER SIZE GROUPS YES
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 export $(GIVEN)
 CALL  := exec $(RUN) -m flows.make
@@ -106,6 +106,6 @@ clean: ## remove .venv and caches; runs, models and Prefect's history stay
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-history: ## delete everything recorded here (mlflow.db, mlruns, .prefect), once you said yes: [YES=1]
-	@$(PYTHON) -m flows.clean_history $(if $(YES),--yes)
+	@$(PYTHON) -m flows.clean_history
 
 .PHONY: help install run-pipeline sweep schedule deploy compare predict record serve-model history rollback ui test test-slow test-long lint docs bench lock clean clean-history

@@ -27,9 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m flows.clean_history",
         description="Delete every run, model and flow run that is recorded in this folder.",
     )
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--yes", action="store_true", help="do not ask; so does YES=1 (make)")
     given = parser.parse_args(arguments)
-    return run_command(lambda: clean_history(given.yes))
+    return run_command(lambda: clean_history(given.yes or os.environ.get("YES") == "1"))
 
 
 def clean_history(sure: bool) -> None:

@@ -84,13 +84,16 @@ def dependences(system: Tensor, noise: Tensor) -> list[Dependence]:
 def written(name: str, equals: Mapping[str, float]) -> str:
     """The combination as people write it: sched_dep_time = 100·hour + minute."""
     text = ""
-    for column, value in list(equals.items())[:MOST_TERMS]:
+    terms = list(equals.items())
+    if len(terms) > MOST_TERMS:  # the constant is not among those that are cut off
+        terms.sort(key=lambda term: term[0] != "intercept")
+    for column, value in terms[:MOST_TERMS]:
         size = f"{abs(value):.10g}"
         size = size if column == "intercept" else column if size == "1" else f"{size}·{column}"
         sign = "-" if value < 0 else "+"
         text += f" {sign} {size}" if text else f"{sign.strip('+')}{size}"
-    rest = len(equals) - MOST_TERMS
-    return f"{name} = {text or '0'}{f' + ... ({rest} more terms)' if rest > 0 else ''}"
+    more = f" + ... ({len(equals)} terms in all)" if len(equals) > MOST_TERMS else ""
+    return f"{name} = {text or '0'}{more}"
 
 
 def _certain(value: float, unsure: float) -> float:

@@ -162,7 +162,7 @@ def _check_numbers(
             continue
         why = "Got neither numbers nor text instead."
         if name in doubts:
-            why = f"But {doubts[name]}."
+            why = f"{doubts[name][0].upper()}{doubts[name][1:]}."
         elif header.kinds[name] == "text" and key == "data.target":
             why = "Got text instead, which would be classes; this version predicts numbers only."
         elif header.kinds[name] == "text":

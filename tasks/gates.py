@@ -141,9 +141,11 @@ def _say(
         )
     print_decision(decision, model.name, version, live)
     if champion and champion.damaged and not decision.promoted:
-        note(
+        print(
             f"WARNING: nobody can load version {champion.version}. Restore its files from a "
-            f"backup, or make rollback MODEL='{model.name}' TO={version}"
+            f"backup, or choose another version from make history MODEL='{model.name}': "
+            f"make rollback MODEL='{model.name}' TO=version",
+            flush=True,
         )
 
 

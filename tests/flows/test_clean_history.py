@@ -36,7 +36,9 @@ def test_it_says_what_it_deletes_and_deletes_nothing_without_a_yes(recorded: Wor
     assert all(name in done.out for name in ("mlflow.db-wal", "mlruns", ".prefect"))
     assert done.err == "Nothing was deleted. To delete it without being asked: YES=1.\n"
     assert (recorded.root / "mlruns/1/model").exists()
-    assert recorded.run("flows.clean_history", "--yes").status == 0
+    assert recorded.run("flows.clean_history", YES="no").status == 2
+    assert (recorded.root / "mlruns/1/model").exists()
+    assert recorded.run("flows.clean_history", YES="1").status == 0
     assert not [*recorded.root.glob("ml*"), *recorded.root.glob(".prefect")]
     assert "Nothing is recorded here" in recorded.run("flows.clean_history").out
 

@@ -43,7 +43,7 @@ def make(folder: Path, *words: str, **variables: str) -> subprocess.CompletedPro
 
 
 @pytest.mark.parametrize("by", ["command line", "environment", "make -n"])
-@pytest.mark.parametrize("target", [*TARGETS, "install", "help"])
+@pytest.mark.parametrize("target", [*TARGETS, "install", "clean-history", "help"])
 def test_a_hostile_value_is_refused_and_nothing_of_it_is_run(
     folder: Path, target: str, by: str
 ) -> None:

@@ -151,7 +151,11 @@ def test_descent_is_planned_in_the_directions_that_the_data_have():
         ({"x": -1.0, "z": -0.5, "intercept": 2.0}, "a = -x - 0.5·z + 2"),
         ({"intercept": 2013.0}, "a = 2013"),
         ({}, "a = 0"),
-        ({f"x{i}": 1.0 for i in range(8)}, "a = x0 + x1 + x2 + x3 + x4 + x5 + ... (2 more terms)"),
+        (dict.fromkeys("bcdefgh", 1.0), "a = b + c + d + e + f + g + ... (7 terms in all)"),
+        (
+            {**dict.fromkeys("bcdefg", -1.0), "intercept": 1.0},
+            "a = 1 - b - c - d - e - f + ... (7 terms in all)",
+        ),
     ],
 )
 def test_a_combination_is_written_as_people_write_it(equals, text):
