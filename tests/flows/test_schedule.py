@@ -161,7 +161,8 @@ def test_a_run_that_anybody_asks_for_sends_nobody_a_secret(
     monkeypatch.setenv("HOOK_TOKEN", "s3cret")
     address = f"json://127.0.0.1:{webhook.server_port}"
     scheduled.start("schedule.every=600", f"notify.to=['{address}/own']", "notify.on=[success]")
-    deployment = scheduled.api("deployments/filter")[0]
+    found = scheduled.api("deployments/filter")  # those of earlier tests as well
+    deployment = next(each for each in found if each["name"] == scheduled.name)
     config = deployment["parameters"]["config"]
     config["notify"] = {"to": [f"{address}/${{HOOK_TOKEN}}"], "on": ["success", "failure"]}
     ask = f"deployments/{deployment['id']}/create_flow_run"
