@@ -85,8 +85,6 @@ def _read(data: SyntheticData | TableData, device: str) -> Dataset:
     summarize = partial(compress, source, split=data, device=device)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         parts = list(pool.map(summarize, source.parts))
-    if data.half_life:
-        ages = reversed(range(len(parts)))
-        parts = [p.weighted(2.0 ** (-a / data.half_life)) for p, a in zip(parts, ages, strict=True)]
-    whole = combine(parts)
+    ages = reversed(range(len(parts)))
+    whole = combine(part.aged(age, data.half_life) for part, age in zip(parts, ages, strict=True))
     return Dataset.of(whole, data, source, {"rows_dropped": whole.dropped})

@@ -77,7 +77,7 @@ class _Compression:
             if summary is None:  # damaged since it was written
                 new, (summary,) = True, self._submit([part]).result()
             self._count(summary, new)
-            yield summary.weighted(2.0 ** (-age / self.half_life)) if self.half_life else summary
+            yield summary.aged(age, self.half_life)
 
     def _compressed(self) -> Iterator[Summary]:
         """The summaries of the new parts, in order."""

@@ -75,6 +75,15 @@ class Summary:
         factors = {name: factor.weighted(weight) for name, factor in self.factors.items()}
         return replace(self, factors=factors)
 
+    def aged(self, age: int, half_life: float | None) -> "Summary":
+        """The same rows with half the weight for every `half_life` files of their age.
+
+        Args:
+            age: the number of files after the rows' own.
+            half_life: in files; None: every row keeps its weight.
+        """
+        return self.weighted(2.0 ** (-age / half_life)) if half_life else self
+
     def select(self, columns: Sequence[str]) -> "Summary":
         """The same rows with these columns only, in this order; the target stays the last."""
         factors = {name: factor.select(columns) for name, factor in self.factors.items()}
