@@ -15,9 +15,9 @@ from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.registry.drift import DataProfile, DriftReport, beyond, compare
 from plumbline.registry.fitted import Fitted, NotComparableError
-from plumbline.registry.gate import Champion, Decision, decide, mean_baseline
+from plumbline.registry.gate import Champion, Decision, decide
 from plumbline.registry.history import blocked, fingerprint, scores_of
-from plumbline.training.evaluation import held_out_scores
+from plumbline.training.evaluation import held_out_scores, mean_model
 from plumbline.training.experiment import Result
 from tasks.factor_cache import FactorCache
 from tasks.screen import note, print_decision, print_drift
@@ -68,7 +68,7 @@ def promote(run: Run, result: Result, model_uri: str) -> None:
         tags = _origin(run, result.config, data)
         champion = _rescored(model.incumbent, data)
         new = _scores(load_fitted(model_uri), data)
-        mean = held_out_scores(mean_baseline(data.summary), data.summary)
+        mean = held_out_scores(mean_model(data.summary), data.summary)
         decision = decide(rules, {**result.metrics, **new}, mean, champion, _blocked(model, tags))
         tags |= _decision_tags(decision, rules.metric, new, mean, champion)
         version = model.register(model_uri, run.id, tags)

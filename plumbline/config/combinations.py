@@ -8,9 +8,11 @@ from plumbline.config.section import disagreement
 from plumbline.config.training import WITH_MOMENTUM, Optimizer
 
 OPTIMIZERS = get_args(Optimizer)
-NUMBER = object()  # stands for any number in `allowed`
+NUMBER, ABOVE_0 = object(), object()  # stand for any number, and for any above 0
 R_FACTOR = "only the R factor carries the weights of rows"
 BEST_RATE = "the best rate is known only for sgd on the R factor"
+WITHOUT_STEPS = ("exact", "lbfgs")
+STEPS = "it is for optimizers that take one step after another"
 OPTIMUM = "training approaches the least-squares optimum only with mse and no weight_decay"
 
 
@@ -20,9 +22,9 @@ class Rule:
 
     Attributes:
         key: the dotted key that is restricted.
-        allowed: the values it may have; NUMBER stands for any number.
+        allowed: the values it may have; NUMBER stands for any number, ABOVE_0 for one above 0.
         other: the key that it depends on.
-        unless: values of the other key that leave this one free.
+        unless: values of the other key that leave this one free, written likewise.
         why: the reason.
     """
 
@@ -35,7 +37,7 @@ class Rule:
     @property
     def allowed_text(self) -> str:
         """What is allowed, as a phrase that follows "must be"."""
-        return " or ".join("a number" if v is NUMBER else _text(v) for v in self.allowed)
+        return " or ".join(map(_text, self.allowed))
 
     @property
     def condition(self) -> str:
@@ -50,9 +52,7 @@ class Rule:
     def check(self, value_of: Callable[[str], Any]) -> None:
         """Raise a disagreement if the two keys do not go together."""
         found, given = value_of(self.key), value_of(self.other)
-        if given in self.unless or found in self.allowed:
-            return
-        if NUMBER in self.allowed and isinstance(found, int | float):
+        if _is_one_of(given, self.unless) or _is_one_of(found, self.allowed):
             return
         allowed = f"{self.allowed_text} with {self.other.rpartition('.')[2]} {_text(given)}"
         raise disagreement(self.key, f"{allowed} ({self.why})", found)
@@ -63,6 +63,8 @@ def _all_but(*names: str) -> tuple[str, ...]:
 
 
 RULES = (
+    Rule("model.kind", ("linear",), "training.optimizer", _all_but("exact"),
+         "the closed form is of a linear model"),
     Rule("training.loss", ("mse",), "training.optimizer", _all_but("exact"),
          "the closed form is of the squared error"),
     Rule("training.batch_size", (None,), "training.optimizer", _all_but("exact"),
@@ -74,10 +76,23 @@ RULES = (
     Rule("training.learning_rate", (NUMBER,), "training.optimizer", ("sgd", "exact"), BEST_RATE),
     Rule("training.learning_rate", (NUMBER,), "training.loss", ("mse",), BEST_RATE),
     Rule("training.learning_rate", (NUMBER,), "training.batch_size", (None,), BEST_RATE),
+    Rule("training.learning_rate", (NUMBER,), "model.kind", ("linear",), BEST_RATE),
+    Rule("training.rate_schedule", ("constant",), "training.optimizer", _all_but(*WITHOUT_STEPS),
+         STEPS),
+    Rule("training.warmup", (0,), "training.optimizer", _all_but(*WITHOUT_STEPS), STEPS),
+    Rule("training.clip_norm", (None,), "training.optimizer", _all_but(*WITHOUT_STEPS), STEPS),
+    Rule("training.patience", (None, 0), "training.optimizer", _all_but("exact"), STEPS),
+    Rule("training.patience", (None, 0), "data.validation_fraction", (ABOVE_0,),
+         "it watches the loss of rows that are held out for it"),
+    Rule("training.dtype", ("float32", "float64"), "model.kind", ("mlp", "python"),
+         "autocast is for nets"),
+    Rule("training.bias", (True,), "model.kind", ("linear",), "a net has biases of its own"),
     Rule("training.tolerance", (None,), "training.loss", ("mse",), OPTIMUM),
     Rule("training.tolerance", (None,), "training.weight_decay", (0,), OPTIMUM),
+    Rule("training.tolerance", (None,), "model.kind", ("linear",), OPTIMUM),
     Rule("data.window.half_life", (None,), "training.loss", ("mse",), R_FACTOR),
     Rule("data.window.half_life", (None,), "training.batch_size", (None,), R_FACTOR),
+    Rule("data.window.half_life", (None,), "model.kind", ("linear",), R_FACTOR),
     Rule("training.device", ("auto", "cpu"), "runner", ("threads",),
          "a cluster's workers compute on their CPUs"),
 )  # fmt: skip
@@ -102,5 +117,12 @@ def _value(config: Any, key: str) -> Any:
     return config
 
 
+def _is_one_of(value: Any, allowed: tuple[Any, ...]) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = {NUMBER: number, ABOVE_0: number and value > 0}
+    return any(is_number.get(each, each == value) for each in allowed)
+
+
 def _text(value: Any) -> str:
-    return "null" if value is None else str(value)
+    words = {None: "null", NUMBER: "a number", ABOVE_0: "above 0"}
+    return str(value).lower() if isinstance(value, bool) else words.get(value, str(value))

@@ -29,6 +29,11 @@ class Split(Section):
         description="share of the rows held out for testing; a row's place follows from "
         "(seed, file name, row number) alone, so adding files moves no row",
     )
+    validation_fraction: Fraction | None = Field(
+        None,
+        description="share of the other rows held out for the validation loss; null: 0.1 with "
+        "training.patience, otherwise 0",
+    )
     folds: Literal[0] | Annotated[int, Field(ge=2, le=100)] = Field(
         0, description="folds of the training rows for cross-validation; 0: none"
     )

@@ -46,10 +46,16 @@ METRICS = {
         Metric("optimal_mse", "lower", "target squared"),
         Metric("optimality_gap", "lower", "target squared"),
         Metric("condition_number", None),
+        Metric("mean_test_rmse", None, "target", needs="test_fraction"),
+        Metric("linear_test_rmse", None, "target", needs="test_fraction"),
+        Metric("gain_over_linear", "higher", needs="test_fraction"),
+        Metric("best_epoch", None),
         Metric("linear_cv_rmse_mean", "lower", "target", needs="folds"),
         Metric("linear_cv_rmse_std", None, "target", needs="folds"),
         Metric("largest_stable_learning_rate", None),
         Metric("loss", "lower", every_epoch=True),
+        Metric("validation_loss", "lower", every_epoch=True),
+        Metric("learning_rate", None, every_epoch=True),
     )
 }
 # What a trained model has.

@@ -104,6 +104,8 @@ def _resolved(node: Any, definitions: Node) -> Any:
         return node
     if "$ref" in node:
         node = {**definitions[node["$ref"].rpartition("/")[2]], **node}
+    if node.get("additionalProperties") is True:  # of any kind
+        node = {**node, "additionalProperties": {}}
     left_out = ("$ref", "$defs")
     return {k: _resolved(v, definitions) for k, v in node.items() if k not in left_out}
 
@@ -183,7 +185,7 @@ def _length(node: Node, of: str) -> str:
 
 def main() -> None:
     """Print docs/configuration.md."""
-    from plumbline.config import combinations
+    from plumbline.config import combinations, model
     from plumbline.config.schema import Config
 
     print(
@@ -195,7 +197,10 @@ def main() -> None:
         "## Keys\n\n"
         "A key is listed twice if its section has two kinds and the key means something else in "
         "each.\n\n" + as_markdown(Config) + "\n"
-        "## Keys that depend on each other\n\n" + combinations.as_markdown(),
+        "## Defaults by kind of model\n\nWhat a key is if it is left out or null.\n\n"
+        + model.as_markdown()
+        + "\n## Keys that depend on each other\n\n"
+        + combinations.as_markdown(),
         end="",
     )
 

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from plumbline.config.combinations import check_combinations
 from plumbline.config.data import Split as Split  # used from here
 from plumbline.config.data import SyntheticData, TableData
+from plumbline.config.model import Linear, Model
 from plumbline.config.registry import Drift, Registry, check_gates
 from plumbline.config.running import Notify, Ray, Runner, Schedule
 from plumbline.config.section import Name, Section, disagreement
@@ -33,6 +34,7 @@ class Config(Section):
         description="the MLflow experiment that the run belongs to"
     )
     data: Annotated[SyntheticData | TableData, Field(discriminator="kind")]
+    model: Model = Linear()
     training: Training = Training()
     prediction: Prediction = Prediction()
     registry: Registry | None = None
@@ -41,6 +43,18 @@ class Config(Section):
     notify: Notify | None = None
     runner: Runner = "threads"
     ray: Ray = Ray()
+
+    @model_validator(mode="after")
+    def resolved(self) -> "Config":
+        """The same experiment with every default filled in that depends on another key."""
+        kind = self.model.kind
+        standardize = isinstance(self.data, TableData) or kind == "mlp"
+        training = self.training.resolved(kind, standardize)
+        data = self.data
+        if data.validation_fraction is None:
+            share = 0.1 if training.patience else 0.0
+            data = data.model_copy(update={"validation_fraction": share})
+        return self.model_copy(update={"training": training, "data": data})
 
     @model_validator(mode="after")
     def _keys_fit(self) -> "Config":
@@ -62,12 +76,3 @@ class Config(Section):
     def _gates_fit(self) -> "Config":
         check_gates(self.registry, self.drift, self.data.test_fraction, self.data.folds)
         return self
-
-    @model_validator(mode="after")
-    def resolved(self) -> "Config":
-        """The same experiment with every default filled in that depends on another key."""
-        if self.training.standardize is not None:
-            return self
-        table = isinstance(self.data, TableData)
-        training = self.training.model_copy(update={"standardize": table})
-        return self.model_copy(update={"training": training})

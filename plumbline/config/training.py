@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from plumbline.config.model import DEFAULTS
 from plumbline.config.section import Count, Fraction, NotNegative, Positive, Section, Seed
 
 Optimizer = Literal[
@@ -23,28 +24,61 @@ class Training(Section):
         description="auto | cpu | cuda | cuda:N | mps | xpu; auto takes the machine's "
         "accelerator where there is one",
     )
-    dtype: Literal["float32", "float64"] = Field("float64", description="precision of the loop")
-    loss: Literal["mse", "huber", "l1"] = Field(
-        "mse", description="mse trains on the R factor; huber and l1 read the rows every epoch"
+    dtype: Literal["float32", "float64", "bfloat16"] | None = Field(
+        "float64", description="precision of the loop; bfloat16: autocast of float32, for nets"
     )
-    optimizer: Optimizer = Field(
+    loss: Literal["mse", "huber", "l1", "quantile"] = Field(
+        "mse",
+        description="of a linear model mse trains on the R factor; the others read the rows "
+        "every epoch",
+    )
+    quantile: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.5, description="which quantile of the target the loss of that name predicts"
+    )
+    optimizer: Optimizer | None = Field(
         "sgd",
-        description="torch.optim's class of that name; exact: the closed form in one epoch (mse "
-        "only; learning_rate, momentum, epochs and tolerance have no effect)",
+        description="torch.optim's class of that name; exact: the closed form in one epoch "
+        "(linear and mse only; learning_rate, momentum, epochs and tolerance have no effect)",
     )
-    learning_rate: Positive | Literal["auto"] = Field(
+    learning_rate: Positive | Literal["auto"] | None = Field(
         0.01, description="step size; auto: the best fixed rate for sgd, from the eigenvalues"
     )
+    rate_schedule: Literal["constant", "cosine", "one_cycle", "plateau"] | None = Field(
+        "constant",
+        description="how the rate changes: cosine falls to 0 at the last epoch, one_cycle rises "
+        "before it falls, plateau is divided by 10 whenever the loss stands still (the "
+        "validation loss, if rows are held out for it)",
+    )
+    warmup: Fraction = Field(
+        0.0, description="share of the steps in which the rate rises from 0 to its value"
+    )
     momentum: Fraction = Field(0.0, description="for sgd and rmsprop")
-    weight_decay: NotNegative = Field(0.0, description="on the weights, never on the bias")
-    epochs: Count = Field(1000, description="passes over the training rows, at most")
-    batch_size: Count | None = Field(
-        None, description="rows a step; null: all of them, as in the tutorial"
+    weight_decay: NotNegative | None = Field(
+        0.0, description="on the weights, never on a bias or a scale"
+    )
+    clip_norm: Positive | None = Field(
+        None, description="the longest gradient of a step; a longer one is shortened to this"
+    )
+    epochs: Count | Literal["auto"] | None = Field(
+        1000, description="passes over the training rows, at most; auto: by their number"
+    )
+    batch_size: Count | Literal["auto"] | None = Field(
+        None,
+        description="rows a step; linear and python, null: all of them, as in the tutorial; auto: "
+        "by the number of rows",
+    )
+    patience: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="stop after so many epochs without a better loss on the validation rows, and "
+        "keep the best weights; 0: never",
+    )
+    max_minutes: Positive | None = Field(
+        None, description="stop the loop then, and keep the best weights"
     )
     standardize: bool | None = Field(
         None,
-        description="train on features of mean 0 and deviation 1; null: true for tables, false "
-        "for synthetic data; the saved model always takes raw units",
+        description="train on features of mean 0 and deviation 1; null: true for tables and mlp, "
+        "false for other models of synthetic data; the saved model always takes raw units",
     )
     tolerance: Positive | None = Field(
         None, description="stop as soon as the loss is within this of the exact optimum"
@@ -61,5 +95,16 @@ class Training(Section):
 
     @property
     def compressible(self) -> bool:
-        """Whether the R factor has the same loss as the rows for every step of this training."""
+        """Whether the R factor has the loss of a linear model's every step in this training."""
         return self.loss == "mse" and self.batch_size is None
+
+    def resolved(self, kind: str, standardize: bool) -> "Training":
+        """The same training with what is left out as a kind of model needs it.
+
+        What was given stays recognisable: `model_fields_set` is not changed.
+        """
+        given = {key for key in self.model_fields_set if getattr(self, key) is not None}
+        missing = {k: v for k, v in DEFAULTS[kind].items() if k not in given}
+        if self.standardize is None:
+            missing["standardize"] = standardize
+        return type(self).model_construct(self.model_fields_set, **{**dict(self), **missing})

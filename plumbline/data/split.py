@@ -1,6 +1,7 @@
 """Which row is held out: a hash of (seed, file name, row number), never of the run's order."""
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from plumbline.config.schema import Split
-from plumbline.data.blocks import Block
+from plumbline.data.blocks import Block, Source, take_columns
 
 # numpy's, because torch has no logical shift of 64 bits
 _GAMMA, _MIX1, _MIX2 = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
@@ -24,7 +25,7 @@ def row_hashes(seed: int, name: str, first_row: int, rows: int, use: str) -> Ten
         name: the file's name, without its folder, so that moving a folder moves no row.
         first_row: the number of the first row, from 0.
         rows: how many.
-        use: what the numbers decide ("test", "fold", "sample"); uses are independent.
+        use: what the numbers decide ("test", "validation", "fold", "sample"); uses are independent.
     """
     key = hashlib.sha256(f"{seed}\0{name}\0{use}".encode()).digest()
     z = np.arange(first_row + 1, first_row + rows + 1, dtype=np.uint64)
@@ -44,8 +45,48 @@ def block_hashes(seed: int, part: str, block: Block, use: str) -> Tensor:
     return numbers if block.kept is None else numbers[block.kept]
 
 
-def held_out(split: Split, part: str, block: Block) -> Tensor | None:
-    """Which rows of a block are held out for testing: (k,) bool; None where none ever is."""
-    if not split.test_fraction:
-        return None
-    return block_hashes(split.seed, part, block, "test") < split.test_fraction
+def shares_of(split: Split, part: str, block: Block) -> dict[str, Tensor | None]:
+    """Which rows of a block are for testing, for the validation loss and for training.
+
+    Returns:
+        By the share's name, (k,) bool; test and validation only if the split has them, and train
+        last; None where all rows are for training.
+    """
+    shares: dict[str, Tensor | None] = {}
+    rest = None
+    for name in ("test", "validation"):
+        if fraction := getattr(split, f"{name}_fraction"):
+            drawn = block_hashes(split.seed, part, block, name) < fraction
+            shares[name] = drawn if rest is None else drawn & rest
+            rest = ~drawn if rest is None else rest & ~drawn
+    return {**shares, "train": rest}
+
+
+def share_rows(
+    source: Source, split: Split, share: str, columns: Sequence[str], parts: Sequence[str] = ()
+) -> Iterator[Tensor]:
+    """The rows of one share in raw units, in the order of the parts.
+
+    Args:
+        source: where the rows come from.
+        split: which of them are held out.
+        share: "train", "validation" or "test".
+        columns: the columns to take; one that a block does not have is zeros.
+        parts: which parts to read; default: all of them.
+
+    Yields:
+        (k, len(columns)) float64, k > 0, a copy.
+
+    Raises:
+        InputError: the data is wrong. OSError: a file cannot be read, or has changed.
+    """
+    for part in parts or source.parts:
+        for block in source.blocks(part):
+            shares = shares_of(split, part, block)
+            if share not in shares:
+                continue
+            rows = take_columns(block.rows[1:].mT, block.columns, columns)
+            chosen = shares[share]
+            rows = rows if chosen is None else rows[chosen]
+            if len(rows):
+                yield rows

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from plumbline.config.schema import Split
 from plumbline.data.blocks import Block, Source, on_device
-from plumbline.data.split import block_hashes, held_out
+from plumbline.data.split import block_hashes, shares_of
 from plumbline.linear.factor import Factor, fold
 from plumbline.linear.sample import SAMPLE_ROWS, Sample, merge_samples
 from plumbline.linear.summary import Summary
@@ -72,11 +72,11 @@ class _Shares:
         """Fold one block in; shifts its rows in place."""
         if not self.shift or block.columns != self.columns:
             self._widen(block)
-        excluded = held_out(self.split, self.part, block)
-        self._draw(block, excluded)
+        shares = shares_of(self.split, self.part, block)
+        self._draw(block, shares.get("test"))
         shift = self._shift_vector(self.columns)
         block.rows[1:] -= shift[:, None].to(block.rows.device)
-        for name, chosen in self._shares(block, excluded):
+        for name, chosen in self._with_folds(block, shares):
             rows = block.rows if chosen is None else block.rows[:, chosen]
             self._fold(name, rows.mT, shift)
         self.dropped += block.span - block.rows.shape[1]
@@ -100,12 +100,12 @@ class _Shares:
             self.columns, r, len(rows) + (before.rows if before else 0), shift
         )
 
-    def _shares(self, block: Block, excluded: Tensor | None) -> Iterator[tuple[str, Tensor | None]]:
-        """The shares that a block's rows fall into; None stands for all of them."""
-        trained = None
-        if excluded is not None:
-            yield "test", excluded
-            trained = ~excluded
+    def _with_folds(
+        self, block: Block, shares: dict[str, Tensor | None]
+    ) -> Iterator[tuple[str, Tensor | None]]:
+        """The shares that a block's rows fall into, the training rows by fold if there are any."""
+        trained = shares["train"]
+        yield from ((name, chosen) for name, chosen in shares.items() if name != "train")
         if not self.split.folds:
             yield "train", trained
             return

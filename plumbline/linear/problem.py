@@ -1,11 +1,12 @@
 """What the loop minimises: p + 1 rows of the R factor in the units that training uses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from plumbline.linear.factor import Factor, triangle
+from plumbline.linear.least_squares import total_squares
 
 
 @dataclass(frozen=True)
@@ -15,10 +16,13 @@ class Standardizer:
     Attributes:
         mean: (d,) float64; 0 where features are not centred.
         scale: (d,) float64, > 0.
+        target_mean, target_scale: the same of the target; 0 and 1 where it is trained on as it is.
     """
 
     mean: Tensor
     scale: Tensor
+    target_mean: float = 0.0
+    target_scale: float = 1.0
 
     @classmethod
     def of(cls, factor: Factor, bias: bool, standardize: bool) -> "Standardizer":
@@ -33,6 +37,18 @@ class Standardizer:
             scale = torch.where(spread > rounding, spread, scale)
             mean = factor.r[0, 1:-1] / factor.r[0, 0] + factor.shift[:-1] if bias else mean
         return cls(mean, scale)
+
+    def with_target(self, factor: Factor) -> "Standardizer":
+        """The same, and the target at mean 0 and deviation 1; a constant target keeps its scale."""
+        spread = float((total_squares(factor) / factor.weight) ** 0.5)
+        mean = float(factor.r[0, -1] / factor.r[0, 0] + factor.shift[-1])
+        return replace(self, target_mean=mean, target_scale=spread or 1.0)
+
+    def apply(self, rows: Tensor) -> Tensor:
+        """Raw rows, features then target, (n, d + 1) float64, as they are trained on; in place."""
+        rows[:, :-1] = (rows[:, :-1] - self.mean) / self.scale
+        rows[:, -1] = (rows[:, -1] - self.target_mean) / self.target_scale
+        return rows
 
     def raw(self, intercept: Tensor, weights: Tensor) -> tuple[float, Tensor]:
         """(intercept, weights) of trained parameters in raw units, float64."""

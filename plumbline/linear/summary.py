@@ -22,8 +22,8 @@ class Summary:
     """What one pass keeps of the rows: enough for training, evaluation and the pictures.
 
     Attributes:
-        factors: the R factor of each share of the rows: "train" and "test", or "fold 0" ... and
-            "test" if the training rows are cross-validated. All have the sample's columns.
+        factors: the R factor of each share of the rows: "train" (if it is cross-validated, "fold
+            00", "fold 01", ...), "validation" and "test". All have the sample's columns.
         sample: a uniform sample of the held-out rows, of all rows where none are held out.
         digests: SHA-256 over all the data read of each part, in hexadecimal, in the parts' order.
         dropped: rows left out because a value was missing.
@@ -59,6 +59,16 @@ class Summary:
             if self.folds
             else self.factors.get("train", Factor.empty(self.columns))
         )
+
+    @property
+    def validation(self) -> Factor:
+        """The factor of the rows held out for the validation loss; possibly of none."""
+        return self.factors.get("validation", Factor.empty(self.columns))
+
+    @cached_property
+    def train_and_validation(self) -> Factor:
+        """The factor of every row that is not held out for testing."""
+        return merge([self.train, self.validation]) if self.validation.rows else self.train
 
     @property
     def test(self) -> Factor:

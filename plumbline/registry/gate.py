@@ -4,12 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import torch
-
 from plumbline.config.metrics import better
 from plumbline.config.registry import Registry
-from plumbline.linear.summary import Summary
-from plumbline.training.model import LinearModel
 
 Scores = Mapping[str, float]
 ROUNDING = 1e-5  # relative: two scores that differ by less are equal
@@ -47,13 +43,6 @@ class Decision:
     promoted: bool
     reason: str
     margin: float | None = None
-
-
-def mean_baseline(data: Summary) -> LinearModel:
-    """The model that always predicts the mean of the training rows: exactly, from R."""
-    factor = data.train
-    mean = factor.r[0, -1] / factor.r[0, 0] + factor.shift[-1]
-    return LinearModel(float(mean), torch.zeros(len(factor.columns) - 1, dtype=torch.float64))
 
 
 def decide(

@@ -1,11 +1,15 @@
 """How good a model is: exact from the R factors, and what needs rows from the sample."""
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 from torch import nn
 
+from plumbline.config.schema import Split
+from plumbline.data.split import share_rows
+from plumbline.linear.dataset import Dataset
 from plumbline.linear.factor import Factor, merge
 from plumbline.linear.least_squares import excess, least_squares, squared_error, total_squares
 from plumbline.linear.summary import Summary
@@ -37,6 +41,65 @@ def evaluate(trained: Trained, data: Summary, bias: bool = True) -> dict[str, fl
     if trained.exact.largest_stable_rate is not None:
         metrics["largest_stable_learning_rate"] = trained.exact.largest_stable_rate
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def row_scores(
+    share: str, module: nn.Module, data: Dataset, split: Split, features: Sequence[str] = ()
+) -> dict[str, float]:
+    """A share's mse, rmse, r2 and mae on every row, which are read for it; empty without rows.
+
+    Args:
+        share: "train" or "test".
+        module: raw features, (n, d) float64, to (n, 1).
+        data: where the rows are; without a source there is nothing to score on.
+        split: which rows fall into the share.
+        features: the module's; default: the data's.
+    """
+    factor = getattr(data.summary, share)
+    if not factor.rows or data.source is None:
+        return {}
+    features = features or data.encoding.features
+    squares = absolute = rows_read = 0.0
+    for rows in share_rows(data.source, split, share, (*features, factor.columns[-1])):
+        with torch.no_grad():
+            error = rows[:, -1] - module(rows[:, :-1])[:, 0]
+        squares += float(error.square().sum())
+        absolute += float(error.abs().sum())
+        rows_read += len(rows)
+    mse, total = squares / rows_read, total_squares(factor) / factor.weight
+    scores = {
+        "mse": mse,
+        "rmse": math.sqrt(mse),
+        "r2": 1 - mse / total if total > 0 else math.nan,
+        "mae": absolute / rows_read,
+    }
+    return {f"{share}_{name}": value for name, value in scores.items() if math.isfinite(value)}
+
+
+@lru_cache(2)
+def baselines(data: Summary, bias: bool) -> dict[str, float]:
+    """What a model must beat on the held-out rows: predicting the mean, and the exact line.
+
+    Both are fitted on every row that is not held out for testing; exactly, from R.
+
+    Returns:
+        mean_test_rmse and linear_test_rmse; empty if no row is held out.
+    """
+    if not data.test.rows:
+        return {}
+    best = least_squares(data.train_and_validation, bias)
+    models = {"mean": mean_model(data), "linear": LinearModel(best.intercept, best.weights)}
+    return {
+        f"{name}_test_rmse": r_scores("test", model, data.test)["test_rmse"]
+        for name, model in models.items()
+    }
+
+
+def mean_model(data: Summary) -> LinearModel:
+    """The model that always predicts the mean of the rows that are not held out for testing."""
+    factor = data.train_and_validation
+    mean = factor.r[0, -1] / factor.r[0, 0] + factor.shift[-1]
+    return LinearModel(float(mean), torch.zeros(len(factor.columns) - 1, dtype=torch.float64))
 
 
 def held_out_scores(model: LinearModel, data: Summary) -> dict[str, float]:

@@ -5,17 +5,23 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
+from torch import nn
 
-from plumbline.config.schema import Config
+from plumbline.config.model import Mlp, Python
+from plumbline.config.schema import Config, Training
 from plumbline.data.encoding import Encoding, EncodingError
 from plumbline.data.inputs import Row, named_values
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
+from plumbline.linear.problem import Problem, Standardizer
 from plumbline.training import loop
-from plumbline.training.evaluation import evaluate
+from plumbline.training.evaluation import baselines, cross_validation, evaluate, row_scores
 from plumbline.training.loop import OnEpoch, Status, Trained
-from plumbline.training.objectives import objective_of
+from plumbline.training.model import seeded
+from plumbline.training.nets import MLP, with_budget
+from plumbline.training.objectives import FactorObjective, Objective, RowObjective
 from plumbline.training.plan import Plan, make_plan
+from plumbline.training.user_module import build_user_module
 
 
 @dataclass(frozen=True)
@@ -87,30 +93,87 @@ def train(
     config: Config,
     data: Dataset,
     device: str,
-    on_epoch: OnEpoch = lambda epoch, loss: None,
+    on_epoch: OnEpoch = lambda epoch, loss, **others: None,
     on_plan: Callable[[Plan], None] = lambda plan: None,
 ) -> Trained:
-    """Plan, call `on_plan` with what is known, and train.
+    """Train what the configuration asks for; of a linear model, `on_plan` is called before that
+    with what is known.
 
     Raises:
-        InputError: the learning rate must diverge. TrainingDivergedError: the loss did.
+        InputError: the learning rate must diverge, or the user's module is wrong.
+        TrainingDivergedError: the loss became infinite or NaN.
     """
-    plan = make_plan(data.summary, config.training)
+    training = with_budget(config.training, data.summary.train.rows)
+    if config.model.kind != "linear":
+        return _train_net(config, training, data, device, on_epoch)
+    plan = make_plan(data.summary, training)
     on_plan(plan)
-    objective = objective_of(data, config, plan, device)
-    return loop.train(plan, config.training, device, on_epoch, objective)
+    objective = objective_of(data, config, training, plan, device)
+    return loop.train(plan, training, device, on_epoch, objective)
+
+
+def objective_of(
+    data: Dataset, config: Config, training: Training, plan: Plan, device: str
+) -> Objective:
+    """A linear model's: the R factor if it has the loss of every step, otherwise the rows."""
+    if not training.compressible:
+        return _row_objective(data, config, training, plan.standardizer, device)
+    held = data.summary.validation
+    validation = Problem.of(held, plan.standardizer, training.bias) if held.rows else None
+    return FactorObjective.of(plan.problem, training.dtype, device, validation)
+
+
+def _train_net(
+    config: Config, training: Training, data: Dataset, device: str, on_epoch: OnEpoch
+) -> Trained:
+    ours = config.model.kind == "mlp"
+    standardizer = Standardizer.of(data.summary.train, True, training.standardize)
+    standardizer = standardizer.with_target(data.summary.train) if ours else standardizer
+    objective = _row_objective(data, config, training, standardizer, device)
+    net = seeded(training.seed, lambda: build_net(config.model, data.encoding))
+    return loop.train_net(net, training, device, on_epoch, objective, within_range=ours)
+
+
+def build_net(model: Mlp | Python, encoding: Encoding) -> nn.Module:
+    """The net of a configuration, for the features of an encoding."""
+    inputs = len(encoding.features)
+    if model.kind == "python":
+        return build_user_module(model, inputs, outputs=1)
+    return MLP(inputs, 1, model.hidden, model.activation, model.dropout)
+
+
+def _row_objective(
+    data: Dataset, config: Config, training: Training, standardizer: Standardizer, device: str
+) -> RowObjective:
+    summary = data.summary
+    rows = {"train": summary.train.rows, "validation": summary.validation.rows}
+    columns = summary.columns
+    return RowObjective(data.source, config.data, columns, standardizer, training, rows, device)
 
 
 def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]:
     """All metrics of a trained model: on the training rows and the held-out ones, and counts.
 
     Returns:
-        What `evaluate` gives; epochs_expected, if it is known; of tables, how many files and
-        rows were read and dropped.
+        What `evaluate` gives of a linear model, with epochs_expected if it is known; of others the
+        scores on every row of a share, and linear_cv_rmse_* with folds. Of both the baselines on
+        the held-out rows, best_epoch if the best weights were kept, and of tables, how many files
+        and rows were read and dropped.
     """
-    metrics = evaluate(trained, data.summary, config.training.bias)
-    if trained.exact.epochs_expected is not None:
-        metrics["epochs_expected"] = float(trained.exact.epochs_expected)
+    bias = config.training.bias
+    if trained.exact:
+        metrics = evaluate(trained, data.summary, bias)
+        if trained.exact.epochs_expected is not None:
+            metrics["epochs_expected"] = float(trained.exact.epochs_expected)
+    else:
+        metrics = cross_validation(data.summary, bias)
+        for share in ("train", "test"):
+            metrics |= row_scores(share, trained.module, data, config.data)
+    metrics |= baselines(data.summary, bias)
+    if linear := metrics.get("linear_test_rmse"):
+        metrics["gain_over_linear"] = 1 - metrics["test_rmse"] / linear
+    if trained.best_epoch is not None:
+        metrics["best_epoch"] = float(trained.best_epoch)
     return metrics | (data.counts if config.data.kind == "table" else {})
 
 
@@ -137,7 +200,9 @@ def predict(
         except EncodingError as error:
             raise InputError(f"{place}: {error}") from None
         label = "_".join(map(str, values.values()))
-        predictions.append(Prediction(row, label, float(trained.module(features))))
+        with torch.no_grad():
+            value = float(trained.module(features[None]))
+        predictions.append(Prediction(row, label, value))
     return predictions
 
 
@@ -145,14 +210,14 @@ def attempt(
     config: Config,
     data: Dataset,
     device: str,
-    on_epoch: OnEpoch = lambda epoch, loss: None,
+    on_epoch: OnEpoch = lambda epoch, loss, **others: None,
 ) -> Outcome:
     """Train, evaluate and predict; whatever goes wrong is the outcome's error."""
     losses: list[float] = []
 
-    def record(epoch: int, loss: float) -> None:
+    def record(epoch: int, loss: float, **others: float) -> None:
         losses.append(loss)
-        on_epoch(epoch, loss)
+        on_epoch(epoch, loss, **others)
 
     try:
         trained = train(config, data, device, record)

@@ -2,21 +2,23 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
 
 import torch
-from torch import nn, optim
+from torch import Tensor, nn, optim
 
 from plumbline.config.schema import Training
 from plumbline.errors import TrainingDivergedError
 from plumbline.linear.least_squares import Coefficient
-from plumbline.training.model import LinearModel, initial_model, make_optimizer, parameters
-from plumbline.training.objectives import FactorObjective, Objective
+from plumbline.training.model import LinearModel, RawModel, initial_model, make_optimizer
+from plumbline.training.objectives import FactorObjective, Objective, RowObjective, tensor_type
 from plumbline.training.plan import Plan
+from plumbline.training.schedule import RateSchedule
+from plumbline.training.stop_rules import BestWeights, Minutes, StopRule, Tolerance
 
-OnEpoch = Callable[[int, float], None]
+# Called with (epoch, loss), and with validation_loss and learning_rate by name if there are such.
+OnEpoch = Callable[..., None]
 
 
 class Status(StrEnum):
@@ -27,51 +29,49 @@ class Status(StrEnum):
     FAILED = "failed"  # the message says why
 
 
+@dataclass
+class Curve:
+    """How a training went.
+
+    Attributes:
+        losses: the loss before each epoch's step, or the mean of its steps'.
+        status: how it ended.
+        message: why a stop rule ended it.
+        validation_losses: after each epoch; empty if no rows are held out for it.
+        best_epoch: the epoch whose weights were kept; None if those of the last one were.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    status: Status = Status.COMPLETED
+    message: str = ""
+    validation_losses: list[float] = field(default_factory=list)
+    best_epoch: int | None = None
+
+
 @dataclass(frozen=True)
 class Trained:
     """A trained model.
 
     Attributes:
         module: takes raw features, (n, d) float64, and returns predictions, (n, 1).
-        losses: the loss before each epoch's step.
-        status: how training ended.
-        message: why a stop rule ended it.
-        exact: what is known exactly, because the model is linear: the optimum, the rates.
+        losses, status, message, validation_losses, best_epoch: as those of Curve.
+        exact: what is known exactly of a linear model: the optimum, the rates; None of others.
     """
 
-    module: LinearModel
+    module: nn.Module
     losses: list[float]
     status: Status
     message: str
-    exact: Plan
+    validation_losses: list[float] = field(default_factory=list)
+    best_epoch: int | None = None
+    exact: Plan | None = None
 
     @property
     def coefficients(self) -> list[tuple[float, Coefficient]]:
-        """The trained value and the exact one of the intercept and each feature, in order."""
+        """Of a linear model the trained value and the exact one of the intercept and each feature,
+        in order."""
         values = [self.module.intercept, *self.module.weights.tolist()]
         return list(zip(values, self.exact.optimum.coefficients, strict=True))
-
-
-class StopRule(Protocol):
-    """Asked after every epoch whether training should end."""
-
-    def reason(self, model: nn.Module, epoch: int, loss: float) -> str | None:
-        """Why training ends after this epoch; None if it goes on."""
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """Stop as soon as the loss is within a tolerance of the least-squares optimum's."""
-
-    plan: Plan
-    tolerance: float
-
-    def reason(self, model: nn.Linear, epoch: int, loss: float) -> str | None:
-        problem = self.plan.problem
-        step = parameters(model).detach().cpu().double() - self.plan.target
-        gap = float((problem.matrix @ step).square().sum() / problem.rows)
-        near = gap <= self.tolerance
-        return f"within {self.tolerance} of the exact optimum" if near else None
 
 
 def train(
@@ -97,24 +97,87 @@ def train(
     if solve := SOLVERS.get(training.optimizer):
         return solve(plan, on_epoch)
     model = initial_model(len(plan.optimum.names), training, device)
-    optimizer = make_optimizer(model, training, plan.rate)
     objective = objective or FactorObjective.of(plan.problem, training.dtype, device)
-    stop_rules = [Tolerance(plan, training.tolerance)] if training.tolerance else []
-    losses: list[float] = []
-
-    def check_and_record(epoch: int, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise _diverged(epoch, loss, plan)
-        losses.append(loss)
-        on_epoch(epoch, loss)
-
-    message = loop(model, optimizer, objective, training.epochs, check_and_record, stop_rules)
+    rules = [Tolerance(plan, training.tolerance)] if training.tolerance else []
+    curve = fit(model, training, plan.rate, objective, on_epoch, rules, plan.largest_stable_rate)
     bias = model.bias if model.bias is not None else torch.zeros(1)
     intercept, weights = plan.standardizer.raw(bias, model.weight)
     if not (math.isfinite(intercept) and weights.isfinite().all()):
-        raise _diverged(len(losses), math.inf, plan)
-    status = Status.COMPLETED if message is None else Status.STOPPED
-    return Trained(LinearModel(intercept, weights), losses, status, message or "", plan)
+        raise _diverged(len(curve.losses), math.inf, plan.rate, plan.largest_stable_rate)
+    return Trained(LinearModel(intercept, weights), **vars(curve), exact=plan)
+
+
+def train_net(
+    net: nn.Module,
+    training: Training,
+    device: str,
+    on_epoch: OnEpoch,
+    objective: RowObjective,
+    within_range: bool = False,
+) -> Trained:
+    """Train any module on the rows; the result takes raw features.
+
+    Args:
+        net: standardised features, (n, d), to (n, 1).
+        training: the configuration's section.
+        device: a device of this machine.
+        on_epoch: called with (epoch from 1, its mean loss) after every epoch, and with
+            validation_loss and learning_rate where there are such.
+        objective: the loss on the rows.
+        within_range: whether predictions are kept within the training targets' range.
+
+    Raises:
+        TrainingDivergedError: the loss became infinite or NaN.
+    """
+    net = net.to(device, tensor_type(training))
+    curve = fit(net, training, training.learning_rate, objective, on_epoch, [])
+    limits = (objective.lowest, objective.highest) if within_range else None
+    module = RawModel(net.cpu().eval(), objective.standardizer, limits)
+    return Trained(module, **vars(curve))
+
+
+def fit(
+    model: nn.Module,
+    training: Training,
+    rate: float,
+    objective: Objective,
+    on_epoch: OnEpoch,
+    rules: Sequence[StopRule],
+    largest_stable_rate: float | None = None,
+) -> Curve:
+    """Train a module in place, with the configured optimizer, schedule and stop rules.
+
+    Raises:
+        TrainingDivergedError: a loss became infinite or NaN.
+    """
+    optimizer = make_optimizer(model, training, rate)
+    schedule = RateSchedule(optimizer, training, training.epochs * objective.steps_of_an_epoch())
+    best = BestWeights(training.patience or None)
+    rules = [*rules, *([best] if training.patience or training.max_minutes else [])]
+    rules += [Minutes(training.max_minutes)] if training.max_minutes else []
+    curve = Curve()
+
+    def check_and_record(epoch: int, loss: float, validation_loss: float | None) -> None:
+        for each in (loss, validation_loss):
+            if each is not None and not math.isfinite(each):
+                raise _diverged(epoch, each, rate, largest_stable_rate)
+        curve.losses.append(loss)
+        others = {"learning_rate": schedule.rate} if schedule.changes else {}
+        if validation_loss is not None:
+            curve.validation_losses.append(validation_loss)
+            others["validation_loss"] = validation_loss
+        on_epoch(epoch, loss, **others)
+
+    reason = loop(
+        model, optimizer, objective, training.epochs, check_and_record, rules, schedule,
+        training.clip_norm,
+    )  # fmt: skip
+    if reason:
+        curve.status, curve.message = Status.STOPPED, reason
+    if best.epoch:
+        curve.best_epoch = best.epoch
+        best.restore(model)
+    return curve
 
 
 def loop(
@@ -122,19 +185,41 @@ def loop(
     optimizer: optim.Optimizer,
     objective: Objective,
     epochs: int,
-    on_epoch: OnEpoch,
+    on_epoch: Callable[[int, float, float | None], None],
     stop_rules: Sequence[StopRule],
+    schedule: RateSchedule,
+    clip_norm: float | None,
 ) -> str | None:
     """Run the epochs; returns why a stop rule ended them, None if none did."""
     for epoch in range(1, epochs + 1):
         loss = 0.0
+        model.train()
         for share, forward_loss_backward in objective.steps(model, epoch):
-            loss += share * optimizer.step(forward_loss_backward).item()
-        on_epoch(epoch, loss)
+            schedule.before_step()
+            step = _clipping(forward_loss_backward, model, clip_norm)
+            loss += share * optimizer.step(step).item()
+        validation_loss = objective.validation_loss(model)
+        schedule.after_epoch(loss if validation_loss is None else validation_loss)
+        on_epoch(epoch, loss, validation_loss)
         for rule in stop_rules:
-            if reason := rule.reason(model, epoch, loss):
+            if reason := rule.reason(model, epoch, loss, validation_loss):
                 return reason
     return None
+
+
+def _clipping(
+    closure: Callable[[], Tensor], model: nn.Module, norm: float | None
+) -> Callable[[], Tensor]:
+    """The same closure; the gradient that it leaves is not longer than the norm."""
+    if norm is None:
+        return closure
+
+    def clipped() -> Tensor:
+        loss = closure()
+        nn.utils.clip_grad_norm_(model.parameters(), norm)
+        return loss
+
+    return clipped
 
 
 def solve_exactly(plan: Plan, on_epoch: OnEpoch) -> Trained:
@@ -142,21 +227,23 @@ def solve_exactly(plan: Plan, on_epoch: OnEpoch) -> Trained:
     best = plan.optimum
     on_epoch(1, best.mse)
     model = LinearModel(best.intercept, best.weights)
-    return Trained(model, [best.mse], Status.COMPLETED, "", plan)
+    return Trained(model, [best.mse], Status.COMPLETED, "", exact=plan)
 
 
 # What training.optimizer names beside the optimizers of torch.
 SOLVERS: dict[str, Callable[[Plan, OnEpoch], Trained]] = {"exact": solve_exactly}
 
 
-def _diverged(epoch: int, loss: float, plan: Plan) -> TrainingDivergedError:
+def _diverged(
+    epoch: int, loss: float, rate: float, largest_stable_rate: float | None
+) -> TrainingDivergedError:
     """The error for a loss that is not a finite number."""
     known = (
-        f"the largest stable one for sgd here is {plan.largest_stable_rate:.6g}"
-        if plan.largest_stable_rate
+        f"the largest stable one for sgd here is {largest_stable_rate:.6g}"
+        if largest_stable_rate
         else "the largest stable one is not known for this optimizer"
     )
     return TrainingDivergedError(
-        f"the loss became {loss} at epoch {epoch}. The learning rate {plan.rate:.6g} is probably "
+        f"the loss became {loss} at epoch {epoch}. The learning rate {rate:.6g} is probably "
         f"too large ({known}). Lower training.learning_rate, or set training.standardize: true."
     )

@@ -1,11 +1,14 @@
 """The models: the one that an optimizer trains, and the one in raw units that comes of it."""
 
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn, optim
 
 from plumbline.config.training import WITH_MOMENTUM, Training
+from plumbline.linear.problem import Standardizer
 
 CLASSES = {
     "sgd": optim.SGD,
@@ -20,6 +23,7 @@ CLASSES = {
     "lbfgs": optim.LBFGS,
 }
 FUSED = ("adam", "adamw")  # in one kernel; torch has it for sgd, too, where it is no faster
+Module = TypeVar("Module", bound=nn.Module)
 _seeding = threading.Lock()
 
 
@@ -28,11 +32,17 @@ def initial_model(features: int, training: Training, device: str) -> nn.Linear:
 
     They are drawn on the CPU whatever the device, so that devices start alike.
     """
+    dtype = getattr(torch, training.dtype)
+    return seeded(
+        training.seed, lambda: nn.Linear(features, 1, bias=training.bias, dtype=dtype)
+    ).to(device)
+
+
+def seeded(seed: int, build: Callable[[], Module]) -> Module:
+    """What a function builds after torch.manual_seed(seed)."""
     with _seeding:  # torch's generator is one for all threads
-        torch.manual_seed(training.seed)
-        dtype = getattr(torch, training.dtype)
-        model = nn.Linear(features, 1, bias=training.bias, dtype=dtype)
-    return model.to(device)
+        torch.manual_seed(seed)
+        return build()
 
 
 class LinearModel(nn.Module):
@@ -65,19 +75,44 @@ class LinearModel(nn.Module):
         return layer.eval()
 
 
-def make_optimizer(model: nn.Linear, training: Training, rate: float) -> optim.Optimizer:
-    """torch.optim's optimizer of the configured name; weight decay leaves the bias alone."""
+class RawModel(nn.Module):
+    """A trained net in raw units: (n, d) float64 to (n, 1) float64.
+
+    Features are standardised before the net and the target's scale is put back after it.
+
+    Attributes:
+        net: standardised features, (n, d), to (n, 1), in its own precision.
+    """
+
+    def __init__(
+        self, net: nn.Module, standardizer: Standardizer, limits: tuple[float, float] | None
+    ) -> None:
+        """Wrap a net; predictions stay within the limits, if there are any."""
+        super().__init__()
+        self.net, self.limits = net, limits
+        self.target_mean, self.target_scale = standardizer.target_mean, standardizer.target_scale
+        self.register_buffer("mean", standardizer.mean)
+        self.register_buffer("scale", standardizer.scale)
+        self.precision = next((p.dtype for p in net.parameters()), torch.float64)
+
+    def forward(self, features: Tensor) -> Tensor:
+        standardised = ((features - self.mean) / self.scale).to(self.precision)
+        predicted = self.net(standardised).double() * self.target_scale + self.target_mean
+        return predicted.clamp(*self.limits) if self.limits else predicted
+
+
+def make_optimizer(model: nn.Module, training: Training, rate: float) -> optim.Optimizer:
+    """torch.optim's optimizer of the configured name; weight decay is for matrices alone."""
     kind = CLASSES[training.optimizer]
     if training.optimizer == "lbfgs":
         return kind(model.parameters(), lr=rate, line_search_fn="strong_wolfe")
     decay = {"weight_decay": training.weight_decay}
-    if model.bias is None or not training.weight_decay:  # one group is faster than two
+    matrices = [each for each in model.parameters() if each.ndim > 1]
+    others = [each for each in model.parameters() if each.ndim <= 1]
+    if not others or not training.weight_decay:  # one group is faster than two
         groups = [{"params": [*model.parameters()], **decay}]
     else:
-        groups = [
-            {"params": [model.weight], **decay},
-            {"params": [model.bias], "weight_decay": 0.0},
-        ]
+        groups = [{"params": matrices, **decay}, {"params": others, "weight_decay": 0.0}]
     extra = {"momentum": training.momentum} if training.optimizer in WITH_MOMENTUM else {}
     # for two small tensors the plain loop is faster than torch's default for accelerators
     how = {"fused": True} if training.optimizer in FUSED else {"foreach": False}

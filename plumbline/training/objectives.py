@@ -1,10 +1,11 @@
 """What an optimizer minimises: an objective yields the steps of an epoch.
 
-FactorObjective has the mean squared error of all rows from the R factor. RowObjective reads the
-rows, for mini-batches and for losses that R does not know.
+FactorObjective has the mean squared error of a linear model on all rows from the R factor.
+RowObjective reads the rows: for mini-batches, for losses that R does not know, for any module.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -13,13 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plumbline.config.schema import Config, Split, Training
-from plumbline.data.blocks import Source, take_columns
-from plumbline.data.split import held_out
-from plumbline.linear.dataset import Dataset
+from plumbline.config.schema import Split, Training
+from plumbline.data.blocks import Source
+from plumbline.data.split import share_rows
 from plumbline.linear.problem import Problem, Standardizer
 from plumbline.training.model import parameters
-from plumbline.training.plan import Plan
 
 # A step's share of the epoch's rows, and a closure as torch.optim's step takes one: it computes the
 # loss on those rows, replaces the model's gradients by the loss's, and returns the loss.
@@ -28,18 +27,34 @@ Step = tuple[float, Callable[[], Tensor]]
 # Rows that are kept or shuffled together take at most this much memory.
 BUFFER_BYTES = 256 * 2**20
 
-LOSSES: dict[str, Callable[..., Tensor]] = {
-    "mse": functional.mse_loss,
-    "huber": functional.huber_loss,
-    "l1": functional.l1_loss,
-}
-
 
 class Objective(Protocol):
     """What training minimises."""
 
     def steps(self, model: nn.Module, epoch: int) -> Iterable[Step]:
         """The steps of an epoch (from 1)."""
+
+    def steps_of_an_epoch(self) -> int:
+        """How many there are."""
+
+    def validation_loss(self, model: nn.Module) -> float | None:
+        """The loss on the rows that are held out for it; None if none are."""
+
+
+def quantile_loss(predicted: Tensor, target: Tensor, quantile: float) -> Tensor:
+    """The mean of max(q·e, (q - 1)·e), e = target - predicted (Koenker and Bassett 1978)."""
+    error = target - predicted
+    return torch.maximum(quantile * error, (quantile - 1) * error).mean()
+
+
+def loss_of(training: Training) -> Callable[[Tensor, Tensor], Tensor]:
+    """The configured mean loss of predictions and targets of one shape."""
+    return {
+        "mse": functional.mse_loss,
+        "huber": functional.huber_loss,
+        "l1": functional.l1_loss,
+        "quantile": partial(quantile_loss, quantile=training.quantile),
+    }[training.loss]
 
 
 @dataclass(frozen=True)
@@ -49,31 +64,48 @@ class FactorObjective:
     Attributes:
         matrix: (p + 1, p), where the bias multiplies R's own first column, not ones.
         target: (p + 1,).
+        validation: the same of the rows held out for the validation loss; None if there are none.
     """
 
     matrix: Tensor
     target: Tensor
+    validation: "FactorObjective | None" = None
 
     @classmethod
-    def of(cls, problem: Problem, dtype: str, device: str) -> "FactorObjective":
+    def of(
+        cls, problem: Problem, dtype: str, device: str, validation: Problem | None = None
+    ) -> "FactorObjective":
         scale, like = problem.rows**-0.5, {"device": device, "dtype": getattr(torch, dtype)}
-        return cls((problem.matrix * scale).to(**like), (problem.target * scale).to(**like))
+        other = validation and cls.of(validation, dtype, device)
+        return cls((problem.matrix * scale).to(**like), (problem.target * scale).to(**like), other)
 
     def steps(self, model: nn.Linear, epoch: int) -> Iterable[Step]:
         return [(1.0, partial(self._step, model))]
+
+    def steps_of_an_epoch(self) -> int:
+        return 1
+
+    @torch.no_grad()
+    def validation_loss(self, model: nn.Linear) -> float | None:
+        if self.validation is None:
+            return None
+        return float(self.validation._residual(model).square().sum())
 
     @torch.no_grad()
     def _step(self, model: nn.Linear) -> Tensor:
         """The gradient is 2 Mᵀ(Mθ - y), to the bit what autograd would find, without the time that
         recording and walking a graph takes."""
-        forward = parameters(model)
-        residual = torch.addmv(self.target, self.matrix, forward, beta=-1)  # matrix @ θ - target
+        residual = self._residual(model)
         loss = residual @ residual
         backward = self.matrix.mT @ (2 * residual)
         if model.bias is not None:
             model.bias.grad, backward = backward[:1], backward[1:]
         model.weight.grad = backward[None]
         return loss
+
+    def _residual(self, model: nn.Linear) -> Tensor:
+        """matrix @ θ - target."""
+        return torch.addmv(self.target, self.matrix, parameters(model), beta=-1)
 
 
 @dataclass
@@ -86,10 +118,11 @@ class RowObjective:
         source: where the rows come from.
         split: which of them are held out.
         columns: names of the features, then of the target, in the model's order.
-        standardizer: from raw features to those that are trained on.
+        standardizer: from raw units to those that are trained on.
         training: the configuration's section.
-        rows: n, the number of training rows.
+        rows: the number of rows of each share: train, and validation if there is any.
         device: where training runs.
+        lowest, highest: the target's range over the training rows read so far, in raw units.
     """
 
     source: Source
@@ -97,25 +130,52 @@ class RowObjective:
     columns: tuple[str, ...]
     standardizer: Standardizer
     training: Training
-    rows: int
+    rows: dict[str, int]
     device: str
-    kept: list[Tensor] | None = field(default=None, init=False)
+    lowest: float = field(default=float("inf"), init=False)
+    highest: float = field(default=float("-inf"), init=False)
+    kept: dict[str, list[Tensor]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._loss = loss_of(self.training)
 
     @property
     def capacity(self) -> int:
         """The number of rows that the buffer holds."""
         return max(1, BUFFER_BYTES // (8 * len(self.columns)))
 
+    @property
+    def unit(self) -> float:
+        """What a loss of standardised targets is multiplied by to be in the target's own units."""
+        power = 1 if self.training.loss in ("l1", "quantile") else 2
+        return self.standardizer.target_scale**power
+
     def steps(self, model: nn.Module, epoch: int) -> Iterable[Step]:
         """The steps of one epoch: one on all rows, or one on each mini-batch of shuffled rows."""
         if self.training.batch_size is None:
-            yield 1.0, partial(self._on_all_rows, model)
+            yield self.unit, partial(self._on_all_rows, model)
             return
         random = torch.Generator().manual_seed((self.training.seed * 1_000_003 + epoch) % 2**63)
+        unit = self.unit / self.rows["train"]
         for pool in self._pools(random):
             shuffled = pool[torch.randperm(len(pool), generator=random)]
             for rows in shuffled.split(self.training.batch_size):
-                yield len(rows) / self.rows, partial(self._on_batch, model, rows)
+                yield len(rows) * unit, partial(self._on_batch, model, rows)
+
+    def steps_of_an_epoch(self) -> int:
+        """Of pools that are full; the last batch of each may be smaller."""
+        size, rows = self.training.batch_size, self.rows["train"]
+        return 1 if size is None else max(1, -(-rows // size))
+
+    @torch.no_grad()
+    def validation_loss(self, model: nn.Module) -> float | None:
+        if not self.rows.get("validation"):
+            return None
+        model.eval()
+        total = 0.0
+        for block in self._blocks("validation", self.source.parts):
+            total += float(self._forward(model, block)) * len(block)
+        return self.unit * total / self.rows["validation"]
 
     def _on_batch(self, model: nn.Module, rows: Tensor) -> Tensor:
         model.zero_grad()
@@ -127,8 +187,8 @@ class RowObjective:
         """The mean loss over every row, its gradients added up block by block."""
         model.zero_grad()
         total = torch.zeros((), device=self.device)
-        for block in self._blocks(self.source.parts):
-            loss = self._forward(model, block) * (len(block) / self.rows)
+        for block in self._blocks("train", self.source.parts):
+            loss = self._forward(model, block) * (len(block) / self.rows["train"])
             loss.backward()
             total = total + loss.detach()
         return total
@@ -137,14 +197,20 @@ class RowObjective:
         """The mean loss of the model's predictions for (n, d + 1) rows, the target the last."""
         rows = rows.to(self.device)
         features, target = rows[:, :-1], rows[:, -1:]
-        predicted = model(features)
-        return LOSSES[self.training.loss](predicted, target)
+        with self._precision():
+            predicted = model(features)
+        return self._loss(predicted.to(target.dtype), target)
+
+    def _precision(self) -> AbstractContextManager:
+        if self.training.dtype != "bfloat16":
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, torch.bfloat16)
 
     def _pools(self, random: torch.Generator) -> Iterator[Tensor]:
-        """The rows in pools of bounded size, made of files in random order."""
+        """The training rows in pools of bounded size, made of files in random order."""
         order = torch.randperm(len(self.source.parts), generator=random).tolist()
         held: list[Tensor] = []
-        for block in self._blocks([self.source.parts[i] for i in order]):
+        for block in self._blocks("train", [self.source.parts[i] for i in order]):
             held.append(block)
             if sum(map(len, held)) >= self.capacity:
                 yield torch.cat(held)
@@ -152,32 +218,23 @@ class RowObjective:
         if held:
             yield torch.cat(held)
 
-    def _blocks(self, parts: Iterable[str]) -> Iterator[Tensor]:
-        """Standardised training rows, (k, d + 1) in training's dtype, from memory if they fit."""
-        if self.rows > self.capacity:
-            yield from (rows for part in parts for rows in self._read(part))
+    def _blocks(self, share: str, parts: Iterable[str]) -> Iterator[Tensor]:
+        """A share's standardised rows, (k, d + 1) in training's dtype, from memory if they fit."""
+        if self.rows[share] > self.capacity:
+            yield from self._read(share, parts)
             return
-        if self.kept is None:
-            read = [rows for part in self.source.parts for rows in self._read(part)]
-            self.kept = [torch.cat(read)]
-        yield from self.kept
+        if share not in self.kept:
+            self.kept[share] = [torch.cat([*self._read(share, self.source.parts)])]
+        yield from self.kept[share]
 
-    def _read(self, part: str) -> Iterator[Tensor]:
-        for block in self.source.blocks(part):
-            rows = take_columns(block.rows[1:].mT, block.columns, self.columns)
-            excluded = held_out(self.split, part, block)
-            rows = rows if excluded is None else rows[~excluded]
-            rows[:, :-1] = (rows[:, :-1] - self.standardizer.mean) / self.standardizer.scale
-            if len(rows):
-                yield rows.to(getattr(torch, self.training.dtype))
+    def _read(self, share: str, parts: Iterable[str]) -> Iterator[Tensor]:
+        for rows in share_rows(self.source, self.split, share, self.columns, tuple(parts)):
+            if share == "train":
+                self.lowest = min(self.lowest, float(rows[:, -1].min()))
+                self.highest = max(self.highest, float(rows[:, -1].max()))
+            yield self.standardizer.apply(rows).to(tensor_type(self.training))
 
 
-def objective_of(data: Dataset, config: Config, plan: Plan, device: str) -> Objective:
-    """The R factor if it has the loss of every step, otherwise the rows themselves."""
-    training, summary = config.training, data.summary
-    if training.compressible:
-        return FactorObjective.of(plan.problem, training.dtype, device)
-    columns, rows = summary.columns, summary.train.rows
-    return RowObjective(
-        data.source, config.data, columns, plan.standardizer, training, rows, device
-    )
+def tensor_type(training: Training) -> torch.dtype:
+    """What parameters and rows are; under autocast these are float32."""
+    return torch.float32 if training.dtype == "bfloat16" else getattr(torch, training.dtype)

@@ -122,7 +122,7 @@ def test_streaming_there_is_streaming_here(device, dtype, batch):
     plan = make_plan(data, training)
     losses = [
         train(plan, training, name, lambda epoch, loss: None, RowObjective(
-            source, split, data.columns, plan.standardizer, training, 60, name)).losses
+            source, split, data.columns, plan.standardizer, training, {"train": 60}, name)).losses
         for name in (device, "cpu")
     ]  # fmt: skip
     assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=1e-9)

@@ -1,0 +1,87 @@
+"""The configuration of the model, and the defaults of training that depend on its kind."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from plumbline.config.section import Count, Fraction, Name, NotEmpty, Section
+
+
+class Linear(Section):
+    """A weight for each feature, and an intercept: nn.Linear."""
+
+    kind: Literal["linear"] = Field("linear", description="a straight line")
+
+
+class Mlp(Section):
+    """A multilayer perceptron, with defaults that need no tuning."""
+
+    kind: Literal["mlp"] = Field(description="a multilayer perceptron")
+    hidden: NotEmpty[Count] = Field([256, 256], description="width of each hidden layer")
+    activation: Literal["relu", "gelu", "silu", "tanh"] = Field(
+        "relu", description="what stands between two layers"
+    )
+    dropout: Fraction = Field(
+        0.0, description="share of the hidden values that a step of training leaves out"
+    )
+    embedding: bool = Field(
+        True,
+        description="numeric columns also as a few learned periodic functions of their value, "
+        "where there are at most 32",
+    )
+    ensemble: Annotated[int, Field(ge=1, le=16)] = Field(
+        1, description="nets that are trained together; their mean predicts"
+    )
+
+
+class Python(Section):
+    """An nn.Module of the user's own."""
+
+    kind: Literal["python"] = Field(description="a module of your own")
+    file: Name = Field(
+        description="a Python file, relative to the working folder, with a function "
+        "build(inputs: int, outputs: int, **options) -> torch.nn.Module"
+    )
+    options: dict[Name, Any] = Field({}, description="handed on to build")
+
+
+Model = Annotated[Linear | Mlp | Python, Field(discriminator="kind")]
+
+# What a key of `training` is if it is left out or null.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "linear": {
+        "optimizer": "sgd",
+        "learning_rate": 0.01,
+        "rate_schedule": "constant",
+        "weight_decay": 0.0,
+        "epochs": 1000,
+        "batch_size": None,
+        "dtype": "float64",
+        "patience": None,
+    },
+    "mlp": {
+        "optimizer": "adamw",
+        "learning_rate": 8e-3,
+        "rate_schedule": "cosine",
+        "weight_decay": 0.01,
+        "epochs": "auto",
+        "batch_size": "auto",
+        "dtype": "float32",
+        "patience": 16,
+    },
+}
+DEFAULTS["python"] = DEFAULTS["linear"]
+
+
+def as_markdown() -> str:
+    """The defaults for the reference, a column a kind."""
+    rows = ["| key | linear, python | mlp |", "|---|---|---|"]
+    rows += [
+        f"| training.{key} | {_text(value)} | {_text(DEFAULTS['mlp'][key])} |"
+        for key, value in DEFAULTS["linear"].items()
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value)

@@ -1,0 +1,91 @@
+"""When training ends before its last epoch, and which weights are kept then."""
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from plumbline.training.model import parameters
+from plumbline.training.plan import Plan
+
+
+class StopRule(Protocol):
+    """Asked after every epoch whether training should end."""
+
+    def reason(
+        self, model: nn.Module, epoch: int, loss: float, validation_loss: float | None
+    ) -> str | None:
+        """Why training ends after this epoch; None if it goes on."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Stop as soon as the loss is within a tolerance of the least-squares optimum's."""
+
+    plan: Plan
+    tolerance: float
+
+    def reason(
+        self, model: nn.Linear, epoch: int, loss: float, validation_loss: float | None
+    ) -> str | None:
+        problem = self.plan.problem
+        step = parameters(model).detach().cpu().double() - self.plan.target
+        gap = float((problem.matrix @ step).square().sum() / problem.rows)
+        near = gap <= self.tolerance
+        return f"within {self.tolerance} of the exact optimum" if near else None
+
+
+@dataclass
+class BestWeights:
+    """Remember the weights of the epoch with the least validation loss.
+
+    Attributes:
+        patience: stop after so many epochs without a better one; None: never.
+        epoch: the best so far, from 1; 0: none.
+        loss: its validation loss.
+    """
+
+    patience: int | None
+    epoch: int = 0
+    loss: float = math.inf
+    _weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def reason(
+        self, model: nn.Module, epoch: int, loss: float, validation_loss: float | None
+    ) -> str | None:
+        if validation_loss is not None and validation_loss < self.loss:
+            self.epoch, self.loss = epoch, validation_loss
+            self._remember(model)
+        if self.patience and epoch - self.epoch >= self.patience:
+            return f"no better validation loss for {self.patience} epochs"
+        return None
+
+    @torch.no_grad()
+    def _remember(self, model: nn.Module) -> None:
+        for name, values in model.state_dict().items():
+            if name in self._weights:
+                self._weights[name].copy_(values)
+            else:
+                self._weights[name] = values.clone()
+
+    def restore(self, model: nn.Module) -> None:
+        """Give a model the best weights, if there are any."""
+        if self._weights:
+            model.load_state_dict(self._weights)
+
+
+@dataclass(frozen=True)
+class Minutes:
+    """Stop when a time is over."""
+
+    most: float
+    began: float = field(default_factory=time.monotonic)
+
+    def reason(
+        self, model: nn.Module, epoch: int, loss: float, validation_loss: float | None
+    ) -> str | None:
+        over = time.monotonic() - self.began >= 60 * self.most
+        return f"training.max_minutes ({self.most:g}) are over" if over else None
