@@ -16,7 +16,7 @@ from tasks.lease import held_lease
 from tasks.modelling import evaluate, predict, train
 from tasks.notifying import tell_how_it_ended
 from tasks.reading import source_of
-from tasks.recording import record
+from tasks.recording import log_model_file, record
 from tasks.tracking.run import tracked_run
 
 WORKERS = os.cpu_count() or 1
@@ -38,6 +38,7 @@ def pipeline(config: Config, name: str = "retraining") -> str:
         data = compress_all(source, config.data, device)
         if config.registry:
             check_drift(run, config, data)
+        log_model_file(run, config)
         trained = train(data, config, device, run.losses.add)
         metrics = evaluate(trained, data, config)
         predictions = predict(trained, data, config.prediction.inputs)

@@ -13,7 +13,7 @@ from tasks.tracking.taken_up import resumed_run
 def record_kept(folder: str) -> str:
     """Record what a folder keeps and remove the folder. Returns the MLflow run's name."""
     kept = take_up(folder)
-    with resumed_run(kept.run_id, kept.result.trained.losses, held_lease()) as run:
+    with resumed_run(kept.run_id, kept.result.trained.curves, held_lease()) as run:
         model = record(run, kept.result)
         kept.discard()
         if kept.result.config.registry:

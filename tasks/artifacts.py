@@ -15,7 +15,10 @@ from prefect.artifacts import (
 from tasks.tracking.run import Run
 
 QUIET_SECONDS = 3.0  # no artifact for what is over sooner; and at most one update in that time
-SHOWN = ("train_mse", "train_rmse", "test_rmse", "test_r2", "optimal_mse", "optimality_gap")
+SHOWN = (
+    "train_mse", "train_rmse", "test_rmse", "test_r2", "linear_test_rmse", "gain_over_linear",
+    "optimal_mse", "optimality_gap",
+)  # fmt: skip
 
 
 def publish(run: Run, title: str, metrics: Mapping[str, float]) -> None:

@@ -14,7 +14,7 @@ from plumbline.config.schema import Config
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.registry.drift import DataProfile, DriftReport, beyond, compare
-from plumbline.registry.fitted import Fitted, NotComparableError
+from plumbline.registry.fitted import NotComparableError
 from plumbline.registry.gate import Champion, Decision, decide
 from plumbline.registry.history import blocked, fingerprint, scores_of
 from plumbline.training.evaluation import held_out_scores, mean_model
@@ -66,8 +66,8 @@ def promote(run: Run, result: Result, model_uri: str) -> None:
     data, rules = result.data, result.config.registry
     with registered_model(rules.model) as model:
         tags = _origin(run, result.config, data)
-        champion = _rescored(model.incumbent, data)
-        new = _scores(load_fitted(model_uri), data)
+        champion = _rescored(model.incumbent, result)
+        new = _new_scores(model_uri, result)
         mean = held_out_scores(mean_model(data.summary), data.summary)
         decision = decide(rules, {**result.metrics, **new}, mean, champion, _blocked(model, tags))
         tags |= _decision_tags(decision, rules.metric, new, mean, champion)
@@ -110,7 +110,7 @@ def _drift_table(report: DriftReport) -> dict[str, list]:
     }
 
 
-def _rescored(version: ModelVersion | None, data: Dataset) -> Champion | None:
+def _rescored(version: ModelVersion | None, result: Result) -> Champion | None:
     """The champion on today's held-out rows; if it is damaged, with the scores it had.
 
     Raises:
@@ -122,12 +122,20 @@ def _rescored(version: ModelVersion | None, data: Dataset) -> Champion | None:
     try:
         uri, where = f"models:/{version.name}/{number}", f"the champion of '{version.name}'"
         fitted = load_fitted(uri, version.tags.get("target", ""), where)
-        return Champion(number, _scores(fitted, data))
+        return Champion(number, fitted.scores(result.data, result.config.data))
     except DamagedModelError as error:
         recorded = {name: float(value) for name, value in scores_of(version).items()}
         return Champion(number, recorded, error.reason, damaged=True)
     except NotComparableError as error:
         return Champion(number, problem=str(error))
+
+
+def _new_scores(model_uri: str, result: Result) -> dict[str, float]:
+    """The stored model's on the held-out rows; as trained if these cannot be read again."""
+    try:
+        return load_fitted(model_uri).scores(result.data, result.config.data)
+    except NotComparableError:
+        return {name: result.metrics[name] for name in COMPARABLE if name in result.metrics}
 
 
 def _print_decision(
@@ -149,13 +157,9 @@ def _print_decision(
         )
 
 
-def _scores(fitted: Fitted, data: Dataset) -> dict[str, float]:
-    return held_out_scores(fitted.on(data.summary, data.encoding), data.summary)
-
-
 def _origin(run: Run, config: Config, data: Dataset) -> dict[str, str]:
     """What a version is made from."""
-    parts = [config.data.model_dump(), config.training.model_dump()]
+    parts = [each.model_dump() for each in (config.data, config.model, config.training)]
     told = json.dumps(parts, sort_keys=True, default=str)
     return {
         "data_digest": data.summary.digest,

@@ -6,26 +6,28 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from plumbline.config.loading import validated
+from plumbline.config.schema import Config
 from plumbline.data.encoding import Encoding
 from plumbline.errors import refuse
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import Summary
 from plumbline.training.experiment import Prediction, Result
-from plumbline.training.loop import Status, Trained
+from plumbline.training.exported import Exported, export
+from plumbline.training.loop import Curve, Status, Trained
 from plumbline.training.model import LinearModel
 from plumbline.training.plan import make_plan
 from tasks.lease import exclusive
 from tasks.tracking.run import Run
 from tasks.tracking.store import StoreError, as_store_error, disable_retries
 
-FILE, SUMMARY = "result.json", "summary.npz"
+FILE, SUMMARY, NET = "result.json", "summary.npz", "net.pt2"
 LONGEST_NAME = 60  # of a folder, in characters: file systems take 255 bytes
 
 
@@ -62,15 +64,15 @@ def kept_unless_recorded(run: Run, result: Result) -> Iterator[None]:
         disable_retries()
         name = f"{result.config.experiment}-{run.name}-{run.id[:8]}"
         name = re.sub(r"[^\w.-]+", "-", name)[-LONGEST_NAME:].lstrip(".-")  # none that is hidden
-        folder = _write(name, _payload(run.id, result), result.data.summary)
+        folder = _write(name, _files(run.id, result))
         raise StoreError(
             f"{error} What was trained is kept. To record it later: make record FOLDER={folder}"
         ) from error
 
 
-def _payload(run_id: str, result: Result) -> dict[str, Any]:
-    """What `take_up` reads again."""
-    return {
+def _files(run_id: str, result: Result) -> dict[str, bytes]:
+    """What `take_up` reads again, by name."""
+    payload = {
         "run_id": run_id,
         "config": result.config.model_dump(mode="json"),
         "encoding": asdict(result.data.encoding),
@@ -79,26 +81,29 @@ def _payload(run_id: str, result: Result) -> dict[str, Any]:
         "metrics": result.metrics,
         "predictions": [asdict(each) for each in result.predictions],
     }
+    files = {FILE: json.dumps(payload).encode(), SUMMARY: result.data.summary.to_bytes()}
+    if not result.trained.exact:
+        files[NET] = export(result.trained.module, len(result.data.encoding.features))
+    return files
 
 
 def _plain(trained: Trained) -> dict[str, Any]:
-    """A trained model without what is exact, which the data and the configuration give again."""
-    return {
-        "intercept": trained.module.intercept,
-        "weights": trained.module.weights.tolist(),
-        "losses": trained.losses,
-        "status": trained.status,
-        "message": trained.message,
-    }
+    """A trained model without what is exact, which the data and the configuration give again, and
+    without a net, which has a file of its own."""
+    plain = {f.name: getattr(trained, f.name) for f in fields(Curve)}
+    if trained.exact:
+        plain["intercept"] = trained.module.intercept
+        plain["weights"] = trained.module.weights.tolist()
+    return plain
 
 
-def _write(name: str, payload: dict[str, Any], summary: Summary) -> Path:
+def _write(name: str, files: dict[str, bytes]) -> Path:
     """Write a folder that appears when it is whole; returns its path, relative where it can be."""
     half = _unrecorded() / f".{name}"
     with exclusive("unrecorded"):
         half.mkdir(parents=True, exist_ok=True)
-        (half / FILE).write_text(json.dumps(payload))
-        (half / SUMMARY).write_bytes(summary.to_bytes())
+        for file, content in files.items():
+            (half / file).write_bytes(content)
         folder = half.rename(_unrecorded() / name)
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
@@ -130,15 +135,21 @@ def take_up(path: str) -> Kept:
     config = validated(payload["config"], path)
     numeric, levels = payload["encoding"]["numeric"], payload["encoding"]["levels"]
     encoding = Encoding(tuple(numeric), {name: tuple(each) for name, each in levels.items()})
-    given = payload["trained"]
-    weights = torch.tensor(given["weights"], dtype=torch.float64)
-    module = LinearModel(given["intercept"], weights)
-    status, plan = Status(given["status"]), make_plan(summary, config.training)
     result = Result(
         config=config,
         data=Dataset(summary, encoding, None, payload["counts"]),
-        trained=Trained(module, given["losses"], status, given["message"], plan),
+        trained=_trained(folder, payload["trained"], summary, config),
         metrics=payload["metrics"],
         predictions=[Prediction(**each) for each in payload["predictions"]],
     )
     return Kept(folder, payload["run_id"], result)
+
+
+def _trained(folder: Path, plain: dict[str, Any], summary: Summary, config: Config) -> Trained:
+    """The inverse of _plain."""
+    curve = {f.name: plain[f.name] for f in fields(Curve)} | {"status": Status(plain["status"])}
+    if (folder / NET).exists():
+        return Trained(Exported((folder / NET).read_bytes()), **curve)
+    weights = torch.tensor(plain["weights"], dtype=torch.float64)
+    model = LinearModel(plain["intercept"], weights)
+    return Trained(model, **curve, exact=make_plan(summary, config.training))

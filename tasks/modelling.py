@@ -14,8 +14,20 @@ from plumbline.training.advice import is_far, what_helps
 from plumbline.training.evaluation import r_scores
 from plumbline.training.experiment import Prediction
 from plumbline.training.loop import OnEpoch, Status, Trained
+from plumbline.training.nets import with_budget
 from plumbline.training.plan import Plan
-from tasks.screen import EVERY_EPOCHS, MOST_LINES, bar, note, print_epoch, print_fit, warn
+from tasks.screen import (
+    MOST_LINES,
+    bar,
+    note,
+    print_epoch,
+    print_exact,
+    print_fit,
+    print_gain,
+    warn,
+)
+
+EVERY_EPOCHS, LINES = 100, 10  # a line is printed: for lines so often, for nets so many in all
 
 
 @task
@@ -25,26 +37,32 @@ def train(data: Dataset, config: Config, device: str, record: OnEpoch) -> Traine
     Raises:
         InputError: the learning rate must diverge. TrainingDivergedError: the loss did.
     """
-    epochs = 1 if config.training.optimizer == "exact" else config.training.epochs
+    training = with_budget(config.training, data.summary.train.rows)
+    epochs = 1 if training.optimizer == "exact" else training.epochs
+    if "auto" in (config.training.batch_size, config.training.epochs):
+        size = training.batch_size
+        step = f"batches of {size:,} rows" if size else "all rows a step"
+        note(f"{step}, at most {epochs:,} epochs")
+    every = EVERY_EPOCHS if config.model.kind == "linear" else max(1, epochs // LINES)
+    printed = 0
     with bar("Training", epochs) as shown:
 
-        def on_epoch(epoch: int, loss: float) -> None:
-            record(epoch, loss)
-            print_epoch(epoch, epochs, loss)
-            shown.show(epoch)
+        def on_epoch(epoch: int, loss: float, **others: float) -> None:
+            nonlocal printed
+            record(epoch, loss, **others)
+            validation_loss = others.get("validation_loss")
+            if epoch % every == 0 or epoch == epochs:
+                print_epoch(epoch, epochs, loss, validation_loss)
+                printed = epoch
+            shown.show(epoch, _losses(loss, validation_loss))
 
         trained = experiment.train(
             config, data, device, on_epoch, lambda plan: _print_plan(plan, data, config)
         )
-    if trained.status is Status.STOPPED:
-        last = len(trained.losses)
-        if last % EVERY_EPOCHS and last != epochs:
-            print_epoch(last, epochs, trained.losses[-1], last=True)
-        loss = r_scores("train", trained.module, data.summary.train)["train_mse"]
-        note(
-            f"stopped after epoch {last}, whose step brought the loss to {loss:.6g}: "
-            f"{trained.message}"
-        )
+    last = len(trained.losses)
+    if printed != last:
+        print_epoch(last, epochs, trained.losses[-1], (trained.validation_losses or [None])[-1])
+    _print_ending(trained, data)
     return trained
 
 
@@ -52,8 +70,12 @@ def train(data: Dataset, config: Config, device: str, record: OnEpoch) -> Traine
 def evaluate(trained: Trained, data: Dataset, config: Config) -> dict[str, float]:
     """The metrics of the model on the training rows and the held-out ones."""
     metrics = experiment.measure(trained, data, config)
-    if config.data.kind == "table":
-        print_fit(trained, metrics, data.counts)
+    table = config.data.kind == "table"
+    if table:
+        print_fit(metrics, data.counts)
+    print_gain(metrics, data.summary.test.rows)
+    if table and trained.exact:
+        print_exact(trained, metrics)
     gap = metrics.get("optimality_gap", 0.0)
     if is_far(trained, config.training, gap):
         warn(what_helps(trained, config.training, gap))
@@ -67,6 +89,25 @@ def predict(trained: Trained, data: Dataset, inputs: Sequence[Row]) -> list[Pred
     for each in predictions:
         print(f"Predicted value for input {each.input}: {each.value:.4f}", flush=True)
     return predictions
+
+
+def _losses(loss: float, validation_loss: float | None) -> str:
+    """What stands beside the progress bar."""
+    beside = "" if validation_loss is None else f", validation loss {validation_loss:.4g}"
+    return f"loss {loss:.4g}{beside}"
+
+
+def _print_ending(trained: Trained, data: Dataset) -> None:
+    """What stopped the training, and which weights were kept."""
+    if trained.status is Status.STOPPED:
+        brought = ""
+        if trained.exact and not trained.best_epoch:
+            loss = r_scores("train", trained.module, data.summary.train)["train_mse"]
+            brought = f", whose step brought the loss to {loss:.6g}"
+        note(f"stopped after epoch {len(trained.losses)}{brought}: {trained.message}")
+    if best := trained.best_epoch:
+        least = trained.validation_losses[best - 1]
+        note(f"the weights of epoch {best} are kept: the least validation loss, {least:.6g}")
 
 
 def _print_plan(plan: Plan, data: Dataset, config: Config) -> None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREY = "#1f5a94", "#d9822b", "#8a8a8a"
+BLUE, ORANGE, GREEN, GREY = "#1f5a94", "#d9822b", "#3f8f5b", "#8a8a8a"
+CURVES = ("losses", "validation_losses")
 MOST_POINTS = 2_000
 MANY_TIMES = 50  # between the least and the largest value: then the axis is logarithmic
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,14 +29,19 @@ def drawing(what: dict, folder: Path) -> AbstractContextManager[None]:
     """Write loss.png, fit.png and residuals.png beside the body; they are there when it ends.
 
     Args:
-        what: plain values: `losses` (one an epoch), `optimum` (the exact one), `names` of the
-            features, `target`, `intercept`, `weights`, `rows` (m x (d + 1): features, target) and
-            `told`, which rows they are.
+        what: plain values: `losses` (one an epoch); `validation_losses`, as many or none;
+            `best_epoch`, whose weights were kept, or None; `optimum`, the exact loss, or None;
+            `unconverged`; `target`; `actual` and `predicted` values of some rows; `told`, which
+            rows they are; `fit`: None, or of a model of one feature its `name`, `x` (of the rows),
+            the curve's `along` and `height`, and `told`, what the curve is called.
         folder: where to write.
     """
     shown = thinned(len(what["losses"]))
-    points = {"epochs": (shown + 1).tolist(), "losses": [what["losses"][i] for i in shown]}
-    return draw_beside({"kind": "run", **what, **points}, folder)
+    points = {key: [what[key][i] for i in shown if what[key]] for key in CURVES}
+    best = what["best_epoch"]
+    point = best and [best, what["validation_losses"][best - 1]]
+    told = {**what, **points, "epochs": (shown + 1).tolist(), "best": point}
+    return draw_beside({"kind": "run", **told}, folder)
 
 
 def drawing_sweep(what: dict, folder: Path) -> AbstractContextManager[None]:
@@ -80,13 +86,11 @@ def draw_beside(what: dict, folder: Path) -> Iterator[None]:
 
 def draw_run(what: dict, folder: Path) -> None:
     """Draw what `drawing` describes."""
-    rows = np.array(what["rows"])
-    x, y = rows[:, :-1], rows[:, -1]
-    predicted = what["intercept"] + x @ np.array(what["weights"])
+    y, predicted = np.array(what["actual"]), np.array(what["predicted"])
     target, told = what["target"], what["told"]
     save(folder / "loss.png", lambda axes: _loss(axes, what))
-    if len(what["names"]) == 1:
-        save(folder / "fit.png", lambda axes: _line(axes, x[:, 0], y, what))
+    if what["fit"]:
+        save(folder / "fit.png", lambda axes: _fit(axes, y, what["fit"], target, told))
     else:
         save(folder / "fit.png", lambda axes: _agreement(axes, y, predicted, target, told))
     save(folder / "residuals.png", lambda axes: _residuals(axes, y, predicted, target, told))
@@ -116,26 +120,37 @@ def save(path: Path, plot: Callable[["Axes"], None]) -> None:
 
 
 def _loss(axes: "Axes", what: dict) -> None:
-    epochs, losses, optimum = what["epochs"], what["losses"], what["optimum"]
-    axes.plot(
-        epochs, losses, color=BLUE, marker="." if len(epochs) < 20 else None, label="training loss"
-    )
-    if optimum > 0:
-        axes.axhline(optimum, color=ORANGE, linestyle="--", label=f"exact optimum {optimum:.4g}")
-    if min(losses) > 0:
-        axes.set_yscale("log")
-    axes.set(xlabel="epoch", ylabel="loss (before the epoch's step)", title="Loss")
+    epochs, losses, validation = what["epochs"], what["losses"], what["validation_losses"]
+    style = {"marker": "." if len(epochs) < 20 else None}
+    axes.plot(epochs, losses, color=BLUE, label="training loss", **style)
+    if validation:
+        axes.plot(epochs, validation, color=GREEN, label="validation loss", **style)
+    if what["best"]:
+        epoch, loss = what["best"]
+        axes.scatter(epoch, loss, color=ORANGE, s=50, zorder=3, label=f"kept: epoch {epoch}")
+    _scale(axes, [*losses, *validation], what["optimum"])
+    title = "Loss (far from the exact optimum)" if what["unconverged"] else "Loss"
+    axes.set(xlabel="epoch", ylabel="loss", title=title)
     axes.legend(frameon=False)
 
 
-def _line(axes: "Axes", x: np.ndarray, y: np.ndarray, what: dict) -> None:
-    name, target = what["names"][0], what["target"]
-    intercept, slope = what["intercept"], what["weights"][0]
-    axes.scatter(x, y, color=BLUE, s=18, alpha=0.7, label=what["told"])
-    ends = np.array([x.min(), x.max()])
-    line = f"{target} = {intercept:.4g} + {slope:.4g} · {name}"
-    axes.plot(ends, intercept + slope * ends, color=ORANGE, label=line)
-    axes.set(xlabel=name, ylabel=target, title="Fit")
+def _scale(axes: "Axes", losses: list[float], optimum: float | None) -> None:
+    """A logarithmic axis, without the decades in which there is rounding alone; the optimum."""
+    floor = np.finfo(float).eps * losses[0]
+    if optimum is not None and optimum > floor:
+        axes.axhline(optimum, color=ORANGE, linestyle="--", label=f"exact optimum {optimum:.4g}")
+    if floor > 0:
+        axes.set_yscale("log")
+    if min(losses) < floor:
+        axes.set_ylim(bottom=floor)
+        told = "cut at 2e-16 of the first loss: below that it is rounding"
+        axes.annotate(told, (0.01, 0.02), xycoords="axes fraction", color=GREY, fontsize=8)
+
+
+def _fit(axes: "Axes", y: np.ndarray, fit: dict, target: str, told: str) -> None:
+    axes.scatter(fit["x"], y, color=BLUE, s=18, alpha=0.7, label=told)
+    axes.plot(fit["along"], fit["height"], color=ORANGE, label=fit["told"])
+    axes.set(xlabel=fit["name"], ylabel=target, title="Fit")
     axes.legend(frameon=False)
 
 

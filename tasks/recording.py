@@ -2,23 +2,27 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 import yaml
 from prefect import task
-from torch import nn
+from torch import Tensor, nn
 
+from plumbline.config.schema import Config
 from plumbline.data.table import Table
 from plumbline.linear.dataset import Dataset
 from plumbline.registry.drift import DataProfile
 from plumbline.training.advice import is_far
 from plumbline.training.experiment import Result
+from plumbline.training.exported import input_type
 from plumbline.training.loop import Trained
 from tasks.artifacts import publish
 from tasks.pictures import drawing
@@ -26,7 +30,8 @@ from tasks.tracking.artifact import load_back, log_model
 from tasks.tracking.models import PROFILE
 from tasks.tracking.run import Run
 
-AGREEMENT = {"float32": 1e-5, "float64": 1e-12}  # relative, of the stored model and the trained one
+# Relative, of the stored model and the trained one. Under autocast parameters are float32.
+AGREEMENT = {"float32": 1e-5, "bfloat16": 1e-5, "float64": 1e-12}
 
 
 @task
@@ -60,17 +65,29 @@ def log_results(run: Run, result: Result, params: Mapping[str, str] = MappingPro
     tags = {
         "data_digest": data.summary.digest,
         "epochs_run": len(trained.losses),
-        "sample": f"mae and the plots show {sampled(data)}",
+        "sample": f"{'mae and ' if trained.exact else ''}the plots show {sampled(data)}",
     }
-    if is_far(trained, config.training, result.metrics.get("optimality_gap", 0.0)):
+    if _is_far(result):
         tags["far_from_optimum"] = "true"
-    if left_out := trained.exact.optimum.equals:
+    if trained.exact and (left_out := trained.exact.optimum.equals):
         tags["collinear"] = ", ".join(left_out)
     run.log(result.all_metrics, tags, params)
     path = config.data.path if config.data.kind == "table" else None
     run.log_dataset(
         config.experiment, data.summary.digest, path, column_types(data), data.summary.rows
     )
+
+
+def log_model_file(run: Run, config: Config) -> None:
+    """Log the file that a module of the user's own is built from, as an artifact of its name, and
+    its SHA-256 as a tag; nothing of other models."""
+    if config.model.kind != "python":
+        return
+    content = Path(config.model.file).read_bytes()
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / Path(config.model.file).name).write_bytes(content)
+        run.log_folder(Path(scratch))
+    run.log(tags={"model_file_digest": sha256(content).hexdigest()})
 
 
 def column_types(data: Dataset) -> dict[str, str]:
@@ -89,17 +106,42 @@ def pictures(folder: Path, result: Result) -> AbstractContextManager[None]:
     sample = data.summary.sample
     if not len(sample.rows):  # every held-out row was dropped, or none drawn
         return nullcontext()
+    features, actual = sample.rows[:, :-1], sample.rows[:, -1]
     what = {
         "losses": trained.losses,
-        "optimum": trained.exact.optimum.mse,
-        "names": data.encoding.features,
+        "validation_losses": trained.validation_losses,
+        "best_epoch": trained.best_epoch,
+        "optimum": trained.exact.optimum.mse if trained.exact else None,
+        "unconverged": _is_far(result),
         "target": sample.columns[-1],
-        "intercept": trained.module.intercept,
-        "weights": trained.module.weights.tolist(),
-        "rows": sample.rows.tolist(),
+        "actual": actual.tolist(),
+        "predicted": _predicted(trained.module, features),
         "told": sampled(data),
+        "fit": _fit(trained, features[:, 0], sample.columns) if features.shape[1] == 1 else None,
     }
     return drawing(what, folder / "plots")
+
+
+def _fit(trained: Trained, x: Tensor, columns: Sequence[str]) -> dict[str, Any]:
+    """The predictions along the one feature of a model, over the range of some rows."""
+    name, target = columns
+    along = torch.linspace(float(x.min()), float(x.max()), 200, dtype=torch.float64)
+    told = "the model"
+    if trained.exact:
+        slope = float(trained.module.weights[0])
+        told = f"{target} = {trained.module.intercept:.4g} + {slope:.4g} · {name}"
+    height = _predicted(trained.module, along[:, None])
+    return {"name": name, "x": x.tolist(), "along": along.tolist(), "height": height, "told": told}
+
+
+@torch.no_grad()
+def _predicted(module: nn.Module, features: Tensor) -> list[float]:
+    return module(features)[:, 0].tolist()
+
+
+def _is_far(result: Result) -> bool:
+    gap = result.metrics.get("optimality_gap", 0.0)
+    return is_far(result.trained, result.config.training, gap)
 
 
 def store_model(run: Run, result: Result) -> str:
@@ -109,7 +151,7 @@ def store_model(run: Run, result: Result) -> str:
         RuntimeError: the stored model does not predict what the trained one does.
     """
     config, data, trained = result.config, result.data, result.trained
-    module = trained.module.layer(config.training)
+    module = trained.module.layer(config.training) if trained.exact else trained.module
     named = config.data.kind == "table"
     example = _example(data)
     uri = log_model(run, module, data.encoding, named, example)
@@ -121,10 +163,10 @@ def store_model(run: Run, result: Result) -> str:
     return uri
 
 
-def _direct(module: nn.Linear, example: pd.DataFrame, data: Dataset) -> np.ndarray:
+def _direct(module: nn.Module, example: pd.DataFrame, data: Dataset) -> np.ndarray:
     rows = torch.from_numpy(data.encoding.encode(example))
     with torch.no_grad():
-        return module(rows.to(module.weight.dtype)).numpy().ravel()
+        return module(rows.to(input_type(module))).numpy().ravel()
 
 
 def _example(data: Dataset) -> pd.DataFrame:
@@ -142,11 +184,12 @@ def _example(data: Dataset) -> pd.DataFrame:
 
 
 def write_files(folder: Path, result: Result) -> None:
-    """Write config.yaml, coefficients.json and predictions.json."""
+    """Write config.yaml, predictions.json and, of a linear model, coefficients.json."""
     text = yaml.safe_dump(result.config.model_dump(), sort_keys=False)
     (folder / "config.yaml").write_text(text)
-    coefficients = coefficient_table(result.trained)
-    (folder / "coefficients.json").write_text(json.dumps(coefficients, indent=2))
+    if result.trained.exact:
+        coefficients = coefficient_table(result.trained)
+        (folder / "coefficients.json").write_text(json.dumps(coefficients, indent=2))
     told = [{"input": p.input, "prediction": p.value} for p in result.predictions]
     (folder / "predictions.json").write_text(json.dumps(told, indent=2))
 

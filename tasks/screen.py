@@ -16,19 +16,19 @@ if TYPE_CHECKING:  # commands show things before what is slow to import is there
     from plumbline.registry.history import HistoryEntry
     from plumbline.training.loop import Trained
 
-EVERY_EPOCHS = 100
 MOST_LINES = 25  # of coefficients
+MOST_PERCENT = -1_000  # worse than that is said as a multiple
 QUIET_SECONDS = 1.0  # no bar for what is over sooner
 
 
-def print_epoch(epoch: int, epochs: int, loss: float, last: bool = False) -> None:
-    """The tutorial's line, every 100 epochs and for the last one."""
-    if epoch % EVERY_EPOCHS == 0 or last or epoch == epochs:
-        print(f"Epoch [{epoch}/{epochs}], Loss: {loss:.4f}", flush=True)
+def print_epoch(epoch: int, epochs: int, loss: float, validation_loss: float | None = None) -> None:
+    """The tutorial's line, and the loss on the validation rows if there are any."""
+    beside = "" if validation_loss is None else f", Validation loss: {validation_loss:.4f}"
+    print(f"Epoch [{epoch}/{epochs}], Loss: {loss:.4f}{beside}", flush=True)
 
 
-def print_fit(trained: "Trained", metrics: Mapping[str, float], counts: Mapping[str, int]) -> None:
-    """What the data says beside the model: rows, scores, and the exact answer."""
+def print_fit(metrics: Mapping[str, float], counts: Mapping[str, int]) -> None:
+    """How many rows there were, and how good the model is on them."""
     rows = counts["rows_new"] + counts["rows_reused"]
     files = counts["files_new"] + counts["files_reused"]
     print(
@@ -49,6 +49,25 @@ def print_fit(trained: "Trained", metrics: Mapping[str, float], counts: Mapping[
     if "linear_cv_rmse_mean" in metrics:
         mean, deviation = metrics["linear_cv_rmse_mean"], metrics["linear_cv_rmse_std"]
         print(f"Cross-validation of the exact fit: RMSE {mean:.6g} ± {deviation:.2g}")
+
+
+def print_gain(metrics: Mapping[str, float], rows: int) -> None:
+    """What the model is worth beside the exact line, on the same held-out rows."""
+    if "gain_over_linear" not in metrics:
+        return
+    percent = 100 * metrics["gain_over_linear"]
+    shown = f"{abs(percent):.1f}"
+    if shown == "0.0":
+        worth = "As good as"
+    elif percent < MOST_PERCENT:
+        worth = f"{metrics['test_rmse'] / metrics['linear_test_rmse']:.3g} times the RMSE of"
+    else:
+        worth = f"{shown} % {'better' if percent > 0 else 'worse'} than"
+    print(f"{worth} the exact linear model on the same {rows:,} rows", flush=True)
+
+
+def print_exact(trained: "Trained", metrics: Mapping[str, float]) -> None:
+    """The exact answer beside a linear model: the optimum, the rates, the coefficients."""
     best = trained.exact.optimum
     print(
         f"Exact optimum: MSE {best.mse:.6g}; this model is {metrics['optimality_gap']:.3g} above "
@@ -148,8 +167,8 @@ class Bar:
         self._terminal = sys.stdout.isatty()
         self._next = 0.0
 
-    def show(self, done: int) -> None:
-        """Say how much is done; cheap enough for every epoch."""
+    def show(self, done: int, beside: str = "") -> None:
+        """Say how much is done, and what stands beside the bar; cheap enough for every epoch."""
         if not self._terminal:
             return
         now = time.monotonic()
@@ -162,12 +181,13 @@ class Bar:
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
+                TextColumn("{task.fields[beside]}"),
                 console=Console(),
                 transient=True,
             )
             self._progress.start()
-            self._progress.add_task(self._what, total=self._total)
-        self._progress.update(self._progress.task_ids[0], completed=done)
+            self._progress.add_task(self._what, total=self._total, beside="")
+        self._progress.update(self._progress.task_ids[0], completed=done, beside=beside)
 
     def close(self) -> None:
         """Take the bar off the screen."""

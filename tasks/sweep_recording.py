@@ -14,7 +14,7 @@ from plumbline.training.device import device_of
 from plumbline.training.experiment import attempt
 from tasks.artifacts import ProgressArtifact, publish
 from tasks.pictures import drawing_sweep
-from tasks.recording import log_results, pictures, store_model, write_files
+from tasks.recording import log_model_file, log_results, pictures, store_model, write_files
 from tasks.screen import print_trial
 from tasks.search import Proposal
 from tasks.shared_data import SharedData
@@ -43,7 +43,8 @@ class SweepRecorder:
         proposal, outcome = trial.proposal, trial.outcome
         metrics = dict(outcome.metrics or {})
         with self.tracked.recording(proposal, _note(trial, self.tracked), outcome.error) as run:
-            run.log_losses(outcome.losses)
+            for name, values in outcome.curves.items():
+                run.log_curve(name, values)
             if outcome.failed:
                 run.log(params=_params(trial))
             else:
@@ -54,6 +55,7 @@ class SweepRecorder:
         self._progress.show(len(self.tracked.trials))
 
     def _log(self, run: Run, trial: Trial) -> None:
+        log_model_file(run, trial.config)
         log_results(run, trial.result, _params(trial))
         with tempfile.TemporaryDirectory() as scratch:
             write_files(Path(scratch), trial.result)

@@ -100,7 +100,7 @@ def _unpacked(data: bytes) -> Dataset:
 def _attempt(data: bytes, told: bytes) -> bytes:
     config, device = pickle.loads(told)
 
-    def on_epoch(epoch: int, loss: float) -> None:
+    def on_epoch(epoch: int, loss: float, **others: float) -> None:
         if _given["stopped"].is_set():
             raise KeyboardInterrupt
 

@@ -65,7 +65,7 @@ COMPARABLE = tuple(name for name, metric in METRICS.items() if metric.share == "
 # Of two runs, or of a run in one line: the first of these that there is.
 HEADLINES = ("test_rmse", "train_rmse", "loss")
 # Of a run in its description, and in the first columns of MLflow's run table.
-SUMMARY = ("test_rmse", "train_rmse", "optimality_gap")
+SUMMARY = ("test_rmse", "train_rmse", "gain_over_linear", "optimality_gap")
 # Names that a configuration, a version or a run may still have, and what they are called now.
 RENAMED = {"mae": "test_mae"}
 # Former names that are refused, and what to write instead.

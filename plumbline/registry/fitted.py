@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
+from plumbline.config.schema import Split
 from plumbline.data.encoding import Encoding
+from plumbline.linear.dataset import Dataset
 from plumbline.linear.factor import Factor
-from plumbline.linear.summary import Summary
+from plumbline.training.evaluation import held_out_scores, row_scores
 from plumbline.training.model import LinearModel
 
 
@@ -26,35 +29,38 @@ class Fitted:
 
     target: str
     encoding: Encoding
-    model: LinearModel
+    model: nn.Module
 
-    def on(self, data: Summary, encoding: Encoding) -> LinearModel:
-        """The same model in the features of other data.
+    def scores(self, data: Dataset, split: Split) -> dict[str, float]:
+        """test_mse, test_rmse, test_r2 and test_mae on the held-out rows of other data.
+
+        Of a linear model from R, and mae from the sample; of others on every held-out row, which
+        are read for it. Empty if no row is held out.
+
+        Raises:
+            NotComparableError: another target, a column that is gone or of another kind, a
+                held-out row with a level that the model has not met, or rows that are needed and
+                cannot be read again.
+        """
+        self._check(data)
+        if isinstance(self.model, LinearModel):
+            return held_out_scores(self._line_in(data.encoding), data.summary)
+        if data.source is None and data.summary.test.rows:
+            raise NotComparableError("the held-out rows cannot be read again")
+        return row_scores("test", self.model, data, split, self.encoding.features)
+
+    def _line_in(self, encoding: Encoding) -> LinearModel:
+        """The same linear model in the features of another encoding.
 
         A column that the model does not know gets weight 0. The reference level may be another
         one: the effect of today's moves into the intercept.
-
-        Args:
-            data: the rows, in the features of `encoding`.
-            encoding: of those rows.
-
-        Raises:
-            NotComparableError: another target, a column that is gone or of another kind, or a
-                held-out row with a level that the model has not met.
         """
-        target = data.columns[-1]
-        if self.target not in ("", target):
-            raise NotComparableError(
-                f"it predicts '{self.target}', the data's target is '{target}'"
-            )
-        self._check_columns(encoding)
         weight = dict(zip(self.encoding.features, self.model.weights.tolist(), strict=True))
         found = {name: weight.get(name, 0.0) for name in encoding.numeric}
         intercept = self.model.intercept
         for column, levels in encoding.levels.items():
             if column not in self.encoding.levels:
                 continue
-            self._check_levels(column, levels, data.test)
             first, *others = [weight.get(f"{column}={level}", 0.0) for level in levels]
             intercept += first
             names = [f"{column}={level}" for level in levels[1:]]
@@ -62,7 +68,13 @@ class Fitted:
         weights = [found.get(name, 0.0) for name in encoding.features]
         return LinearModel(intercept, torch.tensor(weights, dtype=torch.float64))
 
-    def _check_columns(self, encoding: Encoding) -> None:
+    def _check(self, data: Dataset) -> None:
+        """Raise NotComparableError if the model cannot predict the held-out rows."""
+        target, encoding = data.summary.columns[-1], data.encoding
+        if self.target not in ("", target):
+            raise NotComparableError(
+                f"it predicts '{self.target}', the data's target is '{target}'"
+            )
         for kind, mine, theirs in (
             ("numeric", self.encoding.numeric, encoding.numeric),
             ("categorical", self.encoding.levels, encoding.levels),
@@ -70,6 +82,8 @@ class Fitted:
             gone = [name for name in mine if name not in theirs]
             if gone:
                 raise NotComparableError(f"today's data has no {kind} feature '{gone[0]}'")
+        for column in self.encoding.levels:
+            self._check_levels(column, encoding.levels[column], data.summary.test)
 
     def _check_levels(self, column: str, levels: tuple[str, ...], held_out: Factor) -> None:
         known = self.encoding.levels[column]

@@ -29,11 +29,11 @@ def largest_gap(plan: Plan) -> float:
 def is_far(trained: Trained, training: Training, gap: float) -> bool:
     """Whether a model is materially worse than the optimum that its training approaches.
 
-    Never if that is not the least-squares optimum, or the configured tolerance was reached.
+    Never if that is not the least-squares optimum, or a stop rule ended the training.
     """
     if not training.compressible or training.weight_decay or trained.status is Status.STOPPED:
         return False
-    return gap > largest_gap(trained.exact) > 0
+    return trained.exact is not None and gap > largest_gap(trained.exact) > 0
 
 
 def what_helps(trained: Trained, training: Training, gap: float) -> str:

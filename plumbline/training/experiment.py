@@ -1,7 +1,7 @@
 """An experiment from its dataset to its result: train, evaluate, predict."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
@@ -16,6 +16,7 @@ from plumbline.linear.dataset import Dataset
 from plumbline.linear.problem import Problem, Standardizer
 from plumbline.training import loop
 from plumbline.training.evaluation import baselines, cross_validation, evaluate, row_scores
+from plumbline.training.exported import Exported, export
 from plumbline.training.loop import OnEpoch, Status, Trained
 from plumbline.training.model import seeded
 from plumbline.training.nets import MLP, with_budget
@@ -87,6 +88,11 @@ class Outcome:
     def failed(self) -> bool:
         """Whether there is no result."""
         return self.status is Status.FAILED
+
+    @property
+    def curves(self) -> dict[str, list[float]]:
+        """As those of Trained; of a trial that failed its loss alone."""
+        return self.trained.curves if self.trained else {"loss": self.losses}
 
 
 def train(
@@ -223,6 +229,9 @@ def attempt(
         trained = train(config, data, device, record)
         predictions = predict(trained, data.encoding, config.prediction.inputs)
         metrics = measure(trained, data, config)
+        if config.model.kind == "python":  # no other process can import its class
+            content = export(trained.module, len(data.encoding.features))
+            trained = replace(trained, module=Exported(content))
         return Outcome(trained.status, losses, trained, metrics, predictions)
     except Exception as error:  # one trial's defect must not end the other trials
         return Outcome(Status.FAILED, losses, error=f"{type(error).__name__}: {error}")

@@ -39,6 +39,7 @@ class Curve:
         message: why a stop rule ended it.
         validation_losses: after each epoch; empty if no rows are held out for it.
         best_epoch: the epoch whose weights were kept; None if those of the last one were.
+        rates: the learning rate of each epoch's last step; empty if it never changes.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -46,6 +47,7 @@ class Curve:
     message: str = ""
     validation_losses: list[float] = field(default_factory=list)
     best_epoch: int | None = None
+    rates: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Trained:
 
     Attributes:
         module: takes raw features, (n, d) float64, and returns predictions, (n, 1).
-        losses, status, message, validation_losses, best_epoch: as those of Curve.
+        losses, status, message, validation_losses, best_epoch, rates: as those of Curve.
         exact: what is known exactly of a linear model: the optimum, the rates; None of others.
     """
 
@@ -64,7 +66,17 @@ class Trained:
     message: str
     validation_losses: list[float] = field(default_factory=list)
     best_epoch: int | None = None
+    rates: list[float] = field(default_factory=list)
     exact: Plan | None = None
+
+    @property
+    def curves(self) -> dict[str, list[float]]:
+        """What was told of every epoch, by the metric's name; empty if there was no such value."""
+        return {
+            "loss": self.losses,
+            "validation_loss": self.validation_losses,
+            "learning_rate": self.rates,
+        }
 
     @property
     def coefficients(self) -> list[tuple[float, Coefficient]]:
@@ -162,7 +174,10 @@ def fit(
             if each is not None and not math.isfinite(each):
                 raise _diverged(epoch, each, rate, largest_stable_rate)
         curve.losses.append(loss)
-        others = {"learning_rate": schedule.rate} if schedule.changes else {}
+        others = {}
+        if schedule.changes:
+            curve.rates.append(schedule.rate)
+            others["learning_rate"] = schedule.rate
         if validation_loss is not None:
             curve.validation_losses.append(validation_loss)
             others["validation_loss"] = validation_loss

@@ -21,6 +21,7 @@ from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 from torch import nn
 
 from plumbline.data.encoding import Encoding
+from plumbline.training.exported import export, input_type
 from tasks.tracking.run import Run
 
 SERVED = Path(__file__).with_name("served_model.py")
@@ -30,13 +31,13 @@ REQUIREMENTS = ("torch", "mlflow", "numpy", "pandas")
 
 
 def log_model(
-    run: Run, module: nn.Linear, encoding: Encoding, named: bool, example: pd.DataFrame
+    run: Run, module: nn.Module, encoding: Encoding, named: bool, example: pd.DataFrame
 ) -> str:
     """Log a model as the artifact `model` of a run; returns its URI.
 
     Args:
         run: the run it belongs to.
-        module: features in raw units, (n, d), to predictions (n, 1).
+        module: features in raw units, (n, d), to predictions (n, 1); as `export` takes it.
         encoding: from raw columns to features.
         named: whether rows are columns by name (tables) or arrays (synthetic data).
         example: two or more raw rows; one would fix the number of rows for good.
@@ -60,7 +61,7 @@ def log_model(
 def save_model(
     path: str,
     mlflow_model: Model,
-    module: nn.Linear,
+    module: nn.Module,
     encoding: Encoding,
     named: bool,
     example: pd.DataFrame,
@@ -69,7 +70,7 @@ def save_model(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / MODULE_FOLDER
         folder.mkdir()
-        _export(module, folder / "model.pt2")
+        (folder / "model.pt2").write_bytes(export(module, len(encoding.features)))
         shutil.copy(ENCODING, folder)
         (folder / "encoding.json").write_text(
             json.dumps(
@@ -77,7 +78,7 @@ def save_model(
                     "named": named,
                     "numeric": encoding.numeric,
                     "levels": encoding.levels,
-                    "dtype": str(module.weight.dtype).removeprefix("torch."),
+                    "dtype": str(input_type(module)).removeprefix("torch."),
                 }
             )
         )
@@ -106,20 +107,15 @@ def load_back(uri: str, example: pd.DataFrame, encoding: Encoding, named: bool) 
         RuntimeError: the two disagree.
     """
     raw = example if named else example.to_numpy()
-    served = np.ravel(mlflow.pyfunc.load_model(uri).predict(raw))
+    model = mlflow.pyfunc.load_model(uri)
+    served = np.ravel(model.predict(raw))
     module = mlflow.pytorch.load_model(uri, device="cpu")
     rows = torch.from_numpy(encoding.encode(example))
     with torch.no_grad():
-        direct = module(rows.to(next(module.parameters()).dtype)).numpy().ravel()
+        direct = module(rows.to(model.unwrap_python_model().dtype)).numpy().ravel()
     if not np.array_equal(served, direct):
         raise RuntimeError("the stored model's pyfunc and torch module disagree")
     return served
-
-
-def _export(module: nn.Linear, path: Path) -> None:
-    rows = torch.zeros(2, module.in_features, dtype=module.weight.dtype)
-    batch = {0: torch.export.Dim.AUTO}
-    torch.export.save(torch.export.export(module, (rows,), dynamic_shapes=[batch]), path)
 
 
 def _signature(encoding: Encoding, named: bool) -> ModelSignature:

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from plumbline.config.metrics import SUMMARY
-from plumbline.config.schema import Config, SyntheticData, Training
+from plumbline.config.schema import Config, SyntheticData
 from plumbline.config.sweep import Sweep
 from plumbline.errors import refuse
 
@@ -101,7 +101,7 @@ def _page(experiment: str, view: str | None) -> str:
 
 def _note(experiment: str) -> str:
     return (
-        "Linear regressions, one run each, recorded by Plumbline. "
+        "One run for each trained model, recorded by Plumbline. "
         f"[The columns that matter]({_page(experiment, VIEW)}); "
         "on the terminal: `make compare`."
     )
@@ -123,7 +123,7 @@ def description(ending: str, what: str) -> str:
 
 def what_it_is(config: Config, device: str, flow_run_id: str) -> str:
     """How it trains on which data, and a link to its flow run in Prefect's UI."""
-    training = f"{_training(config.training)} on {_data(config)} ({device})"
+    training = f"{_training(config)} on {_data(config)} ({device})"
     return f"{training}. {_link(flow_run_id)}"
 
 
@@ -153,13 +153,21 @@ def how_it_ended(status: str, reason: str, metrics: Mapping[str, float], epochs:
     return f"{status.capitalize()}: {message}.{loss}"
 
 
-def _training(training: Training) -> str:
+def _training(config: Config) -> str:
+    model, training = config.model, config.training
     if training.optimizer == "exact":
         return "exact least squares"
-    batches = f", batches of {training.batch_size:,}" if training.batch_size else ""
+    named = {
+        "linear": lambda: "",
+        "mlp": lambda: f"net of {'-'.join(map(str, model.hidden))}, ",
+        "python": lambda: f"`{model.file}`, ",
+    }
+    size, epochs = training.batch_size, training.epochs  # auto is left out: rows decide it
+    batches = f", batches of {size:,}" if isinstance(size, int) else ""
+    most = f", up to {epochs:,} epochs" if isinstance(epochs, int) else ""
     return (
-        f"{training.optimizer}, learning rate {training.learning_rate}, {training.loss}{batches}, "
-        f"up to {training.epochs:,} epochs"
+        f"{named[model.kind]()}{training.optimizer}, learning rate {training.learning_rate}, "
+        f"{training.loss}{batches}{most}"
     )
 
 

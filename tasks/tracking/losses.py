@@ -1,4 +1,4 @@
-"""The loss of every epoch, to MLflow in batches while training runs."""
+"""The loss of every epoch and what goes with it, to MLflow in batches while training runs."""
 
 import threading
 import time
@@ -30,9 +30,11 @@ class LossLog:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._flush_now_and_then, daemon=True)
 
-    def add(self, epoch: int, loss: float) -> None:
-        """Take one loss; never blocks."""
-        self._waiting.append(Metric("loss", loss, int(time.time() * 1000), epoch))
+    def add(self, epoch: int, loss: float, **others: float) -> None:
+        """Take one loss, and other metrics of the same epoch; never blocks."""
+        now = int(time.time() * 1000)
+        told = {"loss": loss, **others}
+        self._waiting.extend(Metric(name, value, now, epoch) for name, value in told.items())
 
     def close(self) -> None:
         """Send what is left; raises what that met."""

@@ -13,11 +13,13 @@ import mlflow.artifacts
 import mlflow.pyfunc
 import numpy as np
 import pyarrow as pa
+import torch
 import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.models.utils import SERVING_INPUT_FILENAME
 from mlflow.pyfunc import PyFuncModel
+from torch import nn
 
 from plumbline.data.encoding import Encoding
 from plumbline.errors import InputError, refuse
@@ -100,7 +102,7 @@ def load_predictor(uri: str) -> tuple[Encoding, Predict]:
 
 
 def load_fitted(uri: str, target: str = "", where: str = "MODEL") -> Fitted:
-    """A stored model's numbers, read the way that everyone loads it.
+    """A stored model, loaded the way that everyone loads it.
 
     Args:
         uri: models:/ID, models:/NAME@ALIAS or runs:/ID/model.
@@ -113,14 +115,24 @@ def load_fitted(uri: str, target: str = "", where: str = "MODEL") -> Fitted:
 
     def read(folder: Path) -> Fitted:
         model = _python_model(folder)
-        state = {name: values.double() for name, values in model.module.state_dict().items()}
-        encoding, weights = _encoding(model), state["weight"].flatten()
-        if len(weights) != len(encoding.features):
-            raise ValueError(f"{len(weights)} weights for {len(encoding.features)} features")
-        intercept = float(state["bias"]) if "bias" in state else 0.0
-        return Fitted(target, encoding, LinearModel(intercept, weights))
+        encoding = _encoding(model)
+        return Fitted(target, encoding, _raw_module(model, len(encoding.features)))
 
     return _opened(uri, read, where)
+
+
+def _raw_module(model: Any, features: int) -> nn.Module:
+    """Raw features, (n, d) float64, to (n, 1): a linear model's numbers, or the module itself."""
+    state = {name: values.double() for name, values in model.module.state_dict().items()}
+    if set(state) <= {"weight", "bias"}:
+        weights = state["weight"].flatten()
+        if len(weights) != features:
+            raise ValueError(f"{len(weights)} weights for {features} features")
+        return LinearModel(float(state.get("bias", 0.0)), weights)
+    found = model.module(torch.zeros(2, features, dtype=model.dtype)).shape
+    if found != (2, 1):
+        raise ValueError(f"{list(found)} predictions for 2 rows")
+    return model.module
 
 
 def _encoding(model: Any) -> Encoding:
@@ -162,7 +174,7 @@ def own_uri(uri: str) -> str:
 
 
 def _python_model(folder: Path) -> Any:
-    """The python model of an artifact: LinearModel of tasks/tracking/served_model.py."""
+    """The python model of an artifact: ServedModel of tasks/tracking/served_model.py."""
     return _pyfunc(folder).unwrap_python_model()
 
 

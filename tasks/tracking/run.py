@@ -94,11 +94,11 @@ class Run:
         )
         self._log(values[most:])
 
-    def log_losses(self, losses: Sequence[float], known: Container[int] = ()) -> None:
-        """Log a whole loss curve at once when training is over, less epochs that are known."""
+    def log_curve(self, name: str, values: Sequence[float], known: Container[int] = ()) -> None:
+        """Log a metric of every epoch at once when training is over, less epochs that are known."""
         now = int(time.time() * 1000)
-        missing = ((epoch, loss) for epoch, loss in enumerate(losses, 1) if epoch not in known)
-        self._log([Metric("loss", loss, now, epoch) for epoch, loss in missing])
+        missing = ((epoch, value) for epoch, value in enumerate(values, 1) if epoch not in known)
+        self._log([Metric(name, value, now, epoch) for epoch, value in missing])
 
     def _log(self, metrics: Sequence[Metric]) -> None:
         for first in range(0, len(metrics), BATCH):

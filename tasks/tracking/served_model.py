@@ -21,8 +21,8 @@ from mlflow.models import set_model
 CHUNK = 65_536
 
 
-class LinearModel(mlflow.pyfunc.PythonModel):
-    """y = intercept + x · weights, for rows in raw units.
+class ServedModel(mlflow.pyfunc.PythonModel):
+    """A torch module for rows in raw units, as they stand in a table.
 
     Attributes:
         module: the torch module, (n, d) to (n, 1) in `dtype`.
@@ -85,4 +85,4 @@ def _module_of(path: Path) -> ModuleType:
     return module
 
 
-set_model(LinearModel())
+set_model(ServedModel())

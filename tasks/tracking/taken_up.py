@@ -1,6 +1,6 @@
 """A run that was begun, could not be recorded to its end, and is taken up again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from mlflow import MlflowClient
@@ -13,10 +13,10 @@ from tasks.tracking.store import as_store_error, is_absent
 
 
 @contextmanager
-def resumed_run(run_id: str, losses: Sequence[float], lease: str) -> Iterator[Run]:
-    """The run with the losses that it lacks, for the body to record the rest; ended truly.
+def resumed_run(run_id: str, curves: Mapping[str, Sequence[float]], lease: str) -> Iterator[Run]:
+    """The run with the epochs that it lacks, for the body to record the rest; ended truly.
 
-    What the store has already (losses by epoch, metrics by name) is left as it is.
+    What the store has already (curves by epoch, metrics by name) is left as it is.
 
     Raises:
         InputError: the store has no such run. StoreError: the store is away.
@@ -32,8 +32,9 @@ def resumed_run(run_id: str, losses: Sequence[float], lease: str) -> Iterator[Ru
         with ending_accurately(run):
             run.log(tags={LEASE_TAG: lease})
             _forget_what_went_wrong(client, found)
-            known = {metric.step for metric in client.get_metric_history(run_id, "loss")}
-            run.log_losses(losses, known)
+            for name, values in curves.items():
+                known = {metric.step for metric in client.get_metric_history(run_id, name)}
+                run.log_curve(name, values, known)
             yield run
 
 

@@ -14,6 +14,14 @@ from tests.plumbline.tools import ROOT
 # Values of each key that a rule names, those that it may allow first.
 VALUES: dict[str, tuple[Any, ...]] = {
     "training.loss": ("mse", "huber", "l1"),
+    "training.rate_schedule": ("constant", "cosine"),
+    "training.warmup": (0, 0.1),
+    "training.clip_norm": (None, 1.0),
+    "training.patience": (None, 0, 3),
+    "training.dtype": ("float32", "float64", "bfloat16"),
+    "training.bias": (True, False),
+    "data.validation_fraction": (0.1, 0.0),
+    "model.kind": ("linear", "mlp", "python"),
     "training.batch_size": (None, 8),
     "training.weight_decay": (0, 0.1),
     "training.momentum": (0, 0.5),

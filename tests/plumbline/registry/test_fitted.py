@@ -1,17 +1,20 @@
 """A stored model on other data predicts what it predicted, or says why it cannot."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from plumbline.config.schema import TableData
+from plumbline.config.schema import Split, TableData
 from plumbline.data.encoding import Encoding
+from plumbline.data.split import share_rows
+from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import Summary
 from plumbline.registry.fitted import Fitted, NotComparableError
-from plumbline.training.evaluation import held_out_scores
 from plumbline.training.model import LinearModel
-from tests.plumbline.tools import read, write
+from tests.plumbline.tools import opened, read, write
 
 EFFECT = {"a": 0.0, "b": 2.0, "c": -1.0}
 MODEL = Fitted(
@@ -19,10 +22,12 @@ MODEL = Fitted(
     Encoding(("x",), {"city": ("a", "b", "c")}),
     LinearModel(10.0, torch.tensor([3.0, 2.0, -1.0], dtype=torch.float64)),
 )
+AS_A_NET = Fitted(MODEL.target, MODEL.encoding, nn.Sequential(MODEL.model))
+EVERY_ROW = Split(test_fraction=1 - 1e-12)
 NOTHING = LinearModel(0.0, torch.zeros(2, dtype=torch.float64))
 
 
-def data_of(tmp_path, cities: str, **more: list[float]) -> tuple[Summary, Encoding]:
+def data_of(tmp_path, cities: str, **more: list[float]) -> Dataset:
     """Held-out rows whose target is what MODEL predicts, in features of their own."""
     x = [float(i * i % 7) for i in range(len(cities))]
     y = [10 + 3 * v + EFFECT.get(c, 0.0) for v, c in zip(x, cities, strict=True)]
@@ -30,7 +35,8 @@ def data_of(tmp_path, cities: str, **more: list[float]) -> tuple[Summary, Encodi
     whole = read(path, categorical=["city"])
     whole = Summary({"test": whole.train}, whole.sample, whole.digests)
     encoding = Encoding.of(whole.columns[:-1], _table(path).categorical)
-    return whole.select((*encoding.features, "y")), encoding
+    source = opened(path, categorical=["city"])
+    return Dataset(whole.select((*encoding.features, "y")), encoding, source, {})
 
 
 def _table(path: Path) -> TableData:
@@ -39,33 +45,33 @@ def _table(path: Path) -> TableData:
 
 @pytest.mark.parametrize("cities", ["abcabc", "bcbcbc", "cccc", "bbab", "cbabcab"])
 def test_the_same_predictions_whatever_levels_and_reference_today_has(tmp_path, cities):
-    data, encoding = data_of(tmp_path, cities)
-    found = held_out_scores(MODEL.on(data, encoding), data)
-    assert found["test_mse"] == pytest.approx(0, abs=1e-20)
-    assert found["test_mae"] == pytest.approx(0, abs=1e-10)
+    for model in (MODEL, AS_A_NET):
+        found = model.scores(data_of(tmp_path, cities), EVERY_ROW)
+        assert found["test_mse"] == pytest.approx(0, abs=1e-20)
+        assert found["test_mae"] == pytest.approx(0, abs=1e-10)
 
 
 def test_a_column_that_it_does_not_know_gets_no_weight(tmp_path):
-    data, encoding = data_of(tmp_path, "abcabc", extra=[5.0, 1.0, 2.0, 9.0, 3.0, 4.0])
-    found = MODEL.on(data, encoding)
-    assert dict(zip(encoding.features, found.weights.tolist(), strict=True))["extra"] == 0.0
-    assert held_out_scores(found, data)["test_mse"] == pytest.approx(0, abs=1e-20)
+    data = data_of(tmp_path, "abcabc", extra=[5.0, 1.0, 2.0, 9.0, 3.0, 4.0])
+    for model in (MODEL, AS_A_NET):
+        assert model.scores(data, EVERY_ROW)["test_mse"] == pytest.approx(0, abs=1e-20)
 
 
 @pytest.mark.parametrize("cities", ["abd", "dab", "0ab"])
 def test_a_held_out_row_of_an_unknown_level_cannot_be_predicted(tmp_path, cities):
-    data, encoding = data_of(tmp_path, cities)
-    with pytest.raises(NotComparableError, match="in column 'city', which it has not met"):
-        MODEL.on(data, encoding)
+    data = data_of(tmp_path, cities)
+    for model in (MODEL, AS_A_NET):
+        with pytest.raises(NotComparableError, match="in column 'city', which it has not met"):
+            model.scores(data, EVERY_ROW)
 
 
 def test_an_unknown_level_that_only_training_rows_have_does_no_harm(tmp_path):
-    data, encoding = data_of(tmp_path, "abcd")
-    held, _ = data_of(tmp_path, "abcb")
-    both = Summary(
-        {"test": held.test.select(data.columns), "train": data.test}, held.sample, held.digests
-    )
-    found = held_out_scores(MODEL.on(both, encoding), both.select((*encoding.features, "y")))
+    data = data_of(tmp_path, "abcd")
+    held = data_of(tmp_path, "abcb").summary
+    columns = data.summary.columns
+    factors = {"test": held.test.select(columns), "train": data.summary.test}
+    both = Summary(factors, held.sample, held.digests).select(columns)
+    found = MODEL.scores(replace(data, summary=both), EVERY_ROW)
     assert found["test_mse"] == pytest.approx(0, abs=1e-20)
 
 
@@ -79,6 +85,27 @@ def test_an_unknown_level_that_only_training_rows_have_does_no_harm(tmp_path):
     ],
 )
 def test_what_is_gone_or_of_another_kind_is_said(tmp_path, model, told):
-    data, encoding = data_of(tmp_path, "abc")
+    data = data_of(tmp_path, "abc")
     with pytest.raises(NotComparableError, match=told):
-        model.on(data, encoding)
+        model.scores(data, EVERY_ROW)
+
+
+def test_a_line_needs_no_row_again_and_a_net_says_that_it_does(tmp_path):
+    data = replace(data_of(tmp_path, "abcabc"), source=None)
+    assert MODEL.scores(data, EVERY_ROW)["test_mse"] == pytest.approx(0, abs=1e-20)
+    with pytest.raises(NotComparableError, match="cannot be read again"):
+        AS_A_NET.scores(data, EVERY_ROW)
+
+
+def test_a_net_is_scored_on_every_held_out_row_and_on_no_other(tmp_path):
+    x = [i / 7 for i in range(200)]
+    write(tmp_path / "rows.csv", {"x": x, "y": [v * v for v in x]})
+    split = Split(test_fraction=0.3)
+    source = opened(tmp_path / "rows.csv")
+    whole = read(tmp_path / "rows.csv", split)
+    data = Dataset(whole, Encoding(("x",), {}), source, {})
+    held = torch.cat([*share_rows(source, split, "test", ("x", "y"))])
+    found = Fitted("y", Encoding(("x",), {}), nn.Sequential(nn.ReLU())).scores(data, split)
+    assert 40 < len(held) < 80
+    assert found["test_mae"] == pytest.approx(float((held[:, 0] - held[:, 1]).abs().mean()))
+    assert found["test_rmse"] == pytest.approx(found["test_mse"] ** 0.5)

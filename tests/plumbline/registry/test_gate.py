@@ -8,8 +8,8 @@ import torch
 from plumbline.config.registry import Registry
 from plumbline.config.schema import Split
 from plumbline.data.split import row_hashes
-from plumbline.registry.gate import Champion, Decision, decide, improvement, mean_baseline
-from plumbline.training.evaluation import held_out_scores
+from plumbline.registry.gate import Champion, Decision, decide, improvement
+from plumbline.training.evaluation import held_out_scores, mean_model
 from tests.plumbline.tools import compressed, random_rows
 
 MEAN = {"test_mse": 4.0, "test_rmse": 2.0, "test_r2": 0.0, "test_mae": 1.6}
@@ -163,8 +163,8 @@ def test_predicting_the_mean_scores_what_the_rows_say():
     data = compressed(rows, split)
     held = row_hashes(split.seed, "rows", 0, len(rows), "test") < split.test_fraction
     y, train = rows[held][:, -1], rows[~held][:, -1]
-    found = held_out_scores(mean_baseline(data), data)
+    found = held_out_scores(mean_model(data), data)
     assert found["test_mse"] == pytest.approx(float((y - train.mean()).square().mean()), rel=1e-9)
     assert found["test_mae"] == pytest.approx(float((y - train.mean()).abs().mean()), rel=1e-9)
     assert found["test_r2"] <= 0
-    assert torch.equal(mean_baseline(data).weights, torch.zeros(3, dtype=torch.float64))
+    assert torch.equal(mean_model(data).weights, torch.zeros(3, dtype=torch.float64))
