@@ -85,7 +85,7 @@ def pipeline(config: Config, name: str = "pipeline") -> str:
     from plumbline.data.inputs import check_inputs
 
     prepare_environment()
-    check_inputs(config)
+    config = check_inputs(config)
     check_runner(config)
     model = config.registry.model if config.registry else None
     with (

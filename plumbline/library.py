@@ -59,7 +59,7 @@ def train(config: Config, on_epoch: OnEpoch = lambda epoch, loss, **others: None
         InputError: the configuration or the data is wrong. OSError: a file cannot be read.
         TrainingDivergedError: the loss became infinite or NaN.
     """
-    check_inputs(config)
+    config = check_inputs(config)
     device = device_of(config)
     data = _read(config.data, device)
     return Model(config, data, experiment.train(config, data, device, on_epoch))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from prefect.futures import PrefectFuture
 
-from plumbline.config.schema import Split, SyntheticData, TableData
+from plumbline.config.schema import SyntheticData, TableData
 from plumbline.data.batches import count_rows
 from plumbline.data.blocks import Source
 from plumbline.data.files import DataFile
@@ -54,7 +54,7 @@ class _Compression:
         self, source: Source, data: SyntheticData | TableData, device: str, reading: Reading
     ) -> None:
         self.source, self.device, self.reading = source, device, reading
-        self.split = Split(**{name: getattr(data, name) for name in Split.model_fields})
+        self.split = data.split
         self.half_life = data.half_life
         self.cache = FactorCache.current()
         self.progress = ProgressArtifact("reading", "Files compressed", len(source.parts))

@@ -49,7 +49,7 @@ def check_drift(run: Run, config: Config, data: Dataset) -> None:
     if then is None:
         note(f"the data of version {champion.version} is not there to compare with")
         return
-    report = compare(then, DataProfile.of(data.summary, data.encoding))
+    report = compare(then, DataProfile.of(data))
     run.log(report.metrics())
     run.log_table("drift.json", _drift_table(report))
     print_drift(report, int(champion.version))

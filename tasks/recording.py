@@ -52,7 +52,7 @@ def record(run: Run, result: Result) -> str:
             model = store_model(run, result)
             write_files(folder, result)
             if result.config.registry:
-                profile = DataProfile.of(result.data.summary, result.data.encoding).to_dict()
+                profile = DataProfile.of(result.data).to_dict()
                 (folder / PROFILE).write_text(json.dumps(profile))
         run.log_folder(folder)
     publish(run, f"{result.config.experiment}: {run.name}", result.all_metrics)

@@ -11,7 +11,8 @@ OPTIMIZERS = get_args(Optimizer)
 NUMBER, ABOVE_0 = object(), object()  # stand for any number, and for any above 0
 R_FACTOR = "only the R factor carries the weights of rows"
 BEST_RATE = "the best rate is known only for sgd on the R factor"
-WITHOUT_STEPS = ("exact", "lbfgs")
+WITHOUT_STEPS = ("exact", "newton", "lbfgs")
+MSE = ("auto", "mse")
 STEPS = "it is for optimizers that take one step after another"
 OPTIMUM = "training approaches the least-squares optimum only with mse and no weight_decay"
 
@@ -63,34 +64,40 @@ def _all_but(*names: str) -> tuple[str, ...]:
 
 
 RULES = (
-    Rule("model.kind", ("linear",), "training.optimizer", _all_but("exact"),
-         "the closed form is of a linear model"),
-    Rule("training.loss", ("mse",), "training.optimizer", _all_but("exact"),
+    Rule("model.kind", ("linear",), "training.optimizer", _all_but("exact", "newton"),
+         "they solve linear models"),
+    Rule("training.loss", MSE, "training.optimizer", _all_but("exact"),
          "the closed form is of the squared error"),
-    Rule("training.batch_size", (None,), "training.optimizer", _all_but("exact"),
-         "the closed form takes all rows at once"),
-    Rule("training.weight_decay", (0,), "training.optimizer", _all_but("exact", "lbfgs"),
+    Rule("training.loss", ("auto", "cross_entropy"), "training.optimizer", _all_but("newton"),
+         "its steps are those of the logistic optimum"),
+    Rule("training.bias", (True,), "training.optimizer", _all_but("newton"),
+         "its classes have intercepts"),
+    Rule("training.batch_size", (None,), "training.optimizer", _all_but("exact", "newton"),
+         "they take all rows at once"),
+    Rule("training.weight_decay", (0,), "training.optimizer", _all_but(*WITHOUT_STEPS),
          "it has no penalty"),
-    Rule("training.momentum", (0,), "training.optimizer", (*WITH_MOMENTUM, "exact"),
+    Rule("training.momentum", (0,), "training.optimizer", (*WITH_MOMENTUM, "exact", "newton"),
          "only sgd and rmsprop have momentum"),
-    Rule("training.learning_rate", (NUMBER,), "training.optimizer", ("sgd", "exact"), BEST_RATE),
-    Rule("training.learning_rate", (NUMBER,), "training.loss", ("mse",), BEST_RATE),
+    Rule("training.learning_rate", (NUMBER,), "training.optimizer", ("sgd", "exact", "newton"),
+         BEST_RATE),
+    Rule("training.learning_rate", (NUMBER,), "training.loss", MSE, BEST_RATE),
     Rule("training.learning_rate", (NUMBER,), "training.batch_size", (None,), BEST_RATE),
     Rule("training.learning_rate", (NUMBER,), "model.kind", ("linear",), BEST_RATE),
     Rule("training.rate_schedule", ("constant",), "training.optimizer", _all_but(*WITHOUT_STEPS),
          STEPS),
     Rule("training.warmup", (0,), "training.optimizer", _all_but(*WITHOUT_STEPS), STEPS),
     Rule("training.clip_norm", (None,), "training.optimizer", _all_but(*WITHOUT_STEPS), STEPS),
-    Rule("training.patience", (None, 0), "training.optimizer", _all_but("exact"), STEPS),
+    Rule("training.patience", (None, 0), "training.optimizer", _all_but("exact", "newton"),
+         STEPS),
     Rule("training.patience", (None, 0), "data.validation_fraction", (ABOVE_0,),
          "it watches the loss of rows that are held out for it"),
     Rule("training.dtype", ("float32", "float64"), "model.kind", ("mlp", "python"),
          "autocast is for nets"),
     Rule("training.bias", (True,), "model.kind", ("linear",), "a net has biases of its own"),
-    Rule("training.tolerance", (None,), "training.loss", ("mse",), OPTIMUM),
+    Rule("training.tolerance", (None,), "training.loss", MSE, OPTIMUM),
     Rule("training.tolerance", (None,), "training.weight_decay", (0,), OPTIMUM),
     Rule("training.tolerance", (None,), "model.kind", ("linear",), OPTIMUM),
-    Rule("data.window.half_life", (None,), "training.loss", ("mse",), R_FACTOR),
+    Rule("data.window.half_life", (None,), "training.loss", MSE, R_FACTOR),
     Rule("data.window.half_life", (None,), "training.batch_size", (None,), R_FACTOR),
     Rule("data.window.half_life", (None,), "model.kind", ("linear",), R_FACTOR),
     Rule("training.device", ("auto", "cpu"), "runner", ("threads",),

@@ -39,6 +39,11 @@ class Split(Section):
     )
     seed: Seed = Field(42, description="seed of the split, and of generated data")
 
+    @property
+    def split(self) -> "Split":
+        """These keys alone."""
+        return Split(**{name: getattr(self, name) for name in Split.model_fields})
+
 
 class SyntheticData(Split):
     """Rows made here: y = x · weights + bias + noise."""
@@ -154,6 +159,11 @@ class TableData(Split):
         ".parquet; local (relative to the working folder) or a URI such as s3://bucket/prefix"
     )
     target: Name = Field(description="the column to predict")
+    target_type: Literal["auto", "number", "class"] = Field(
+        "auto",
+        description="what the target is; auto: text and true or false are classes, numbers a "
+        "number",
+    )
     features: Annotated[list[Name], Field(min_length=1)] | None = Field(
         None,
         description="the columns to predict from; default: every other column of numbers "

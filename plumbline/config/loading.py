@@ -161,15 +161,15 @@ def _lines(error: ValidationError, schema: type[BaseModel]) -> Iterator[str]:
             key = f"{key}.{last}" if key else last
             yield f"{key} is not a known key.{hint(key, schema)}"
         elif item["type"] == "value_error":
-            yield _disagreement(key, item["ctx"]["error"].args)
+            yield disagreement_line(item["ctx"]["error"], key)
         elif key not in seen:
             seen.add(key)
             yield _line(key, node, item)
 
 
-def _disagreement(section: str, parts: tuple[str, ...]) -> str:
+def disagreement_line(error: ValueError, section: str = "") -> str:
     """The line for what the schema's disagreement() raised."""
-    *keys, constraint, got = parts
+    *keys, constraint, got = error.args
     named = " and ".join(keys)
     named = named if "." in named else f"{section}.{named}"  # undotted: of this very section
     return f"{named} must be {constraint}. Got {got} instead."

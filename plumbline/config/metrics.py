@@ -38,11 +38,27 @@ def _scores(share: Literal["train", "test"], needs: Literal["", "test_fraction"]
     ]
 
 
+def _class_scores(
+    share: Literal["train", "test"], needs: Literal["", "test_fraction"]
+) -> list[Metric]:
+    return [
+        Metric(f"{share}_log_loss", "lower", "", share, needs),
+        Metric(f"{share}_accuracy", "higher", "", share, needs),
+        Metric(f"{share}_f1", "higher", "", share, needs),
+    ]
+
+
 METRICS = {
     metric.name: metric
     for metric in (
         *_scores("train", ""),
         *_scores("test", "test_fraction"),
+        *_class_scores("train", ""),
+        *_class_scores("test", "test_fraction"),
+        Metric("test_roc_auc", "higher", "", "test", "test_fraction"),
+        Metric("majority_test_log_loss", None, needs="test_fraction"),
+        Metric("majority_test_accuracy", None, needs="test_fraction"),
+        Metric("linear_test_log_loss", None, needs="test_fraction"),
         Metric("optimal_mse", "lower", "target squared"),
         Metric("optimality_gap", "lower", "target squared"),
         Metric("condition_number", None),

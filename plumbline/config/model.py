@@ -71,17 +71,25 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }
 DEFAULTS["python"] = DEFAULTS["linear"]
+# The same where the target has classes.
+OF_CLASSES: dict[str, dict[str, Any]] = {
+    "linear": {"optimizer": "newton"},
+    "mlp": {"learning_rate": 1e-3},
+}
 
 
 def as_markdown() -> str:
     """The defaults for the reference, a column a kind."""
-    rows = ["| key | linear, python | mlp |", "|---|---|---|"]
+    kinds = ("linear", "python", "mlp")
+    rows = [f"| key | {' | '.join(kinds)} |", "|---" * (len(kinds) + 1) + "|"]
     rows += [
-        f"| training.{key} | {_text(value)} | {_text(DEFAULTS['mlp'][key])} |"
-        for key, value in DEFAULTS["linear"].items()
+        f"| training.{key} | {' | '.join(_text(kind, key) for kind in kinds)} |"
+        for key in DEFAULTS["linear"]
     ]
     return "\n".join(rows) + "\n"
 
 
-def _text(value: Any) -> str:
-    return "null" if value is None else str(value)
+def _text(kind: str, key: str) -> str:
+    value, of_classes = DEFAULTS[kind][key], OF_CLASSES.get(kind, {}).get(key)
+    text = "null" if value is None else str(value)
+    return f"{text}; classes: {of_classes}" if of_classes else text

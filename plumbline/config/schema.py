@@ -47,9 +47,32 @@ class Config(Section):
     @model_validator(mode="after")
     def resolved(self) -> "Config":
         """The same experiment with every default filled in that depends on another key."""
+        if isinstance(self.data, SyntheticData):
+            return self.of_target(classes=False)
+        return self._with_defaults(classes=False)
+
+    def of_target(self, classes: bool) -> "Config":
+        """The same experiment with what is auto resolved, once the target's type is known.
+
+        Raises:
+            ValueError: a disagreement between keys.
+        """
+        found = self._with_defaults(classes)
+        loss = found.training.loss
+        if loss == "auto":
+            loss = "cross_entropy" if classes else "mse"
+        elif (loss == "cross_entropy") != classes:
+            allowed, what = ("cross_entropy", "has classes") if classes else ("mse", "is a number")
+            raise disagreement("training.loss", f"auto or {allowed}, since the target {what}", loss)
+        training = found.training.model_copy(update={"loss": loss})
+        found = found.model_copy(update={"training": training})
+        check_combinations(found)
+        return found
+
+    def _with_defaults(self, classes: bool) -> "Config":
         kind = self.model.kind
         standardize = isinstance(self.data, TableData) or kind == "mlp"
-        training = self.training.resolved(kind, standardize)
+        training = self.training.resolved(kind, standardize, classes)
         data = self.data
         if data.validation_fraction is None:
             share = 0.1 if training.patience else 0.0

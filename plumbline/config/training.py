@@ -4,16 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from plumbline.config.model import DEFAULTS
+from plumbline.config.model import DEFAULTS, OF_CLASSES
 from plumbline.config.section import Count, Fraction, NotNegative, Positive, Section, Seed
 
 Optimizer = Literal[
     "sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "lbfgs",
-    "exact",
+    "exact", "newton",
 ]  # fmt: skip
 WITH_MOMENTUM = ("sgd", "rmsprop")
 # What has no effect with optimizer: exact.
 LOOP_ONLY = ("learning_rate", "momentum", "epochs", "tolerance")
+LOSSES = ("mse", "huber", "l1", "quantile", "cross_entropy")
 
 
 class Training(Section):
@@ -27,10 +28,10 @@ class Training(Section):
     dtype: Literal["float32", "float64", "bfloat16"] | None = Field(
         "float64", description="precision of the loop; bfloat16: autocast of float32, for nets"
     )
-    loss: Literal["mse", "huber", "l1", "quantile"] = Field(
-        "mse",
-        description="of a linear model mse trains on the R factor; the others read the rows "
-        "every epoch",
+    loss: Literal["auto", *LOSSES] = Field(
+        "auto",
+        description="auto: mse for a number, cross_entropy for classes; of a linear model mse "
+        "trains on the R factor, the others read the rows every epoch",
     )
     quantile: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.5, description="which quantile of the target the loss of that name predicts"
@@ -38,7 +39,9 @@ class Training(Section):
     optimizer: Optimizer | None = Field(
         "sgd",
         description="torch.optim's class of that name; exact: the closed form in one epoch "
-        "(linear and mse only; learning_rate, momentum, epochs and tolerance have no effect)",
+        "(linear and mse only); newton: the logistic optimum in a few passes (linear and "
+        "cross_entropy only); with both learning_rate, momentum, epochs and tolerance have no "
+        "effect",
     )
     learning_rate: Positive | Literal["auto"] | None = Field(
         0.01, description="step size; auto: the best fixed rate for sgd, from the eigenvalues"
@@ -89,22 +92,23 @@ class Training(Section):
     @property
     def ignored(self) -> list[str]:
         """The keys that were set and have no effect with this optimizer."""
-        if self.optimizer != "exact":
+        if self.optimizer not in ("exact", "newton"):
             return []
         return [key for key in LOOP_ONLY if key in self.model_fields_set and getattr(self, key)]
 
     @property
     def compressible(self) -> bool:
         """Whether the R factor has the loss of a linear model's every step in this training."""
-        return self.loss == "mse" and self.batch_size is None
+        return self.loss in ("auto", "mse") and self.batch_size is None
 
-    def resolved(self, kind: str, standardize: bool) -> "Training":
-        """The same training with what is left out as a kind of model needs it.
+    def resolved(self, kind: str, standardize: bool, classes: bool = False) -> "Training":
+        """The same training with what is left out as a kind of model and of target needs it.
 
         What was given stays recognisable: `model_fields_set` is not changed.
         """
         given = {key for key in self.model_fields_set if getattr(self, key) is not None}
-        missing = {k: v for k, v in DEFAULTS[kind].items() if k not in given}
+        defaults = DEFAULTS[kind] | (OF_CLASSES.get(kind, {}) if classes else {})
+        missing = {k: v for k, v in defaults.items() if k not in given}
         if self.standardize is None:
             missing["standardize"] = standardize
         return type(self).model_construct(self.model_fields_set, **{**dict(self), **missing})

@@ -18,7 +18,8 @@ class Columns:
     Attributes:
         kinds: every column that is read, with its kind; missing columns and other kinds are errors.
         numeric: the numeric features, in order.
-        categorical: each categorical feature with its given levels; (): found in the pass.
+        categorical: each categorical feature with its given levels, and a target of classes; ():
+            found in the pass.
         target: the column to predict.
         left_out: columns that are no feature because they hold no numbers.
         index: columns that are no feature because they only number or name the rows.
@@ -42,9 +43,20 @@ class Columns:
     warnings: tuple[str, ...] = ()
 
     @property
+    def has_classes(self) -> bool:
+        """Whether the target is one of some classes, rather than a number."""
+        return self.target in self.categorical
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The columns that a row to predict must have."""
+        return (*self.numeric, *(name for name in self.categorical if name != self.target))
+
+    @property
     def reading(self) -> dict[str, Kind]:
-        """The columns to read and as what: categorical ones as text, whatever they hold."""
-        return {n: "text" if n in self.categorical else kind for n, kind in self.kinds.items()}
+        """The columns to read and as what: categorical features as text, whatever they hold."""
+        as_text = self.categorical.keys() - {self.target}
+        return {n: "text" if n in as_text else kind for n, kind in self.kinds.items()}
 
 
 def choose_columns(data: TableData, file: DataFile) -> Columns:
@@ -63,8 +75,10 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     wanted = [name for name in data.features or rest if name not in data.categorical]
     texts = [name for name in (data.target, *wanted) if header.kinds[name] == "text"]
     doubts = numbers_as_text(file, header, texts)
-    for key, names in (("target", [data.target]), ("features", wanted if data.features else [])):
-        _check_numbers(f"data.{key}", names, file, header, doubts)
+    classes = _has_classes(data, header, doubts)
+    numbers = {"target": [] if classes else [data.target], "features": data.features and wanted}
+    for key, names in numbers.items():
+        _check_numbers(f"data.{key}", names or (), file, header, doubts)
     numeric = [name for name in wanted if header.kinds[name] not in ("text", "other")]
     if not numeric and not data.categorical:
         raise InputError(
@@ -77,7 +91,10 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     return Columns(
         kinds={name: _as_number(header.kinds[name]) for name in used},
         numeric=tuple(numeric),
-        categorical={name: tuple(levels.get(name, ())) for name in data.categorical},
+        categorical={
+            name: tuple(levels.get(name, ()))
+            for name in (*data.categorical, *([data.target] if classes else ()))
+        },
         target=data.target,
         left_out=tuple(n for n in wanted if n not in numeric and n not in doubts),
         index=() if data.features else index,
@@ -117,6 +134,13 @@ def check_columns(columns: Columns, file: DataFile, header: Header) -> None:
         )
 
 
+def _has_classes(data: TableData, header: Header, doubts: Mapping[str, str]) -> bool:
+    """Whether the target is one of some classes; text that looks like damaged numbers is not."""
+    if data.target_type != "auto":
+        return data.target_type == "class"
+    return header.kinds[data.target] in ("text", "boolean") and data.target not in doubts
+
+
 def _check_names(data: TableData, file: DataFile, header: Header) -> None:
     """Refuse a name that is no column's, with the nearest that is."""
     for key, names in (
@@ -129,20 +153,21 @@ def _check_names(data: TableData, file: DataFile, header: Header) -> None:
             if name not in header.kinds:
                 wrong = refuse(f"data.{key}", f"a column of {file.uri} ({header.named()})", name)
                 raise InputError(f"{wrong}{_hint(name, file, header)}")
-            if key == "categorical" and header.kinds[name] == "other":
+            names_wanted = key == "categorical" or (key, data.target_type) == ("target", "class")
+            if names_wanted and header.kinds[name] == "other":
                 raise InputError(
-                    f"data.categorical: column '{name}' of {file.uri} must hold names or numbers."
+                    f"data.{key}: column '{name}' of {file.uri} must hold names or numbers."
                 )
 
 
 def _check_indicators(data: TableData, used: Sequence[str], file: DataFile) -> None:
     """Refuse a column that has the name of a level's indicator, `column=level`."""
-    for column in data.categorical:
+    for column in (*data.categorical, data.target):
         for name in used:
             if name.startswith(f"{column}="):
                 raise InputError(
-                    f"{file.uri}: column '{name}' is named like a level of data.categorical's "
-                    f"'{column}'. Rename it, or list it in data.exclude."
+                    f"{file.uri}: column '{name}' is named like a level of column '{column}'. "
+                    "Rename it, or list it in data.exclude."
                 )
 
 
@@ -164,7 +189,7 @@ def _check_numbers(
         if name in doubts:
             why = f"{doubts[name][0].upper()}{doubts[name][1:]}."
         elif header.kinds[name] == "text" and key == "data.target":
-            why = "Got text instead, which would be classes; this version predicts numbers only."
+            why = "Got text instead, which is classes: leave data.target_type out, or set class."
         elif header.kinds[name] == "text":
             why = "Got text instead; list a column of names in data.categorical as well."
         raise InputError(f"{key}: column '{name}' of {file.uri} must hold numbers. {why}")

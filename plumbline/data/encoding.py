@@ -34,27 +34,34 @@ class Encoding:
     Attributes:
         numeric: numeric columns, features as they stand.
         levels: each categorical column's levels; the first is the reference and has no feature.
+        classes: the names of the target's classes, sorted; empty if it is a number.
     """
 
     numeric: tuple[str, ...]
     levels: dict[str, tuple[str, ...]]
+    classes: tuple[str, ...] = ()
 
     @classmethod
     def of(
-        cls, features: Sequence[str], categorical: Sequence[str] | Mapping[str, Sequence[str]]
+        cls,
+        columns: Sequence[str],
+        categorical: Sequence[str] | Mapping[str, Sequence[str]],
+        target: str = "",
     ) -> "Encoding":
-        """The encoding of features named in a pass.
+        """The encoding of columns named in a pass.
 
         Args:
-            features: numeric columns and indicators.
+            columns: numeric columns and indicators, those of the target's classes included.
             categorical: the categorical columns; those without given levels have the levels
                 found in the pass, sorted.
+            target: the column to predict, if it may have classes.
         """
         given = categorical if isinstance(categorical, Mapping) else {}
-        found = {column: sorted(_levels(features, column)) for column in categorical}
+        found = {column: sorted(_levels(columns, column)) for column in categorical}
         levels = {column: tuple(given.get(column, found[column])) for column in categorical}
-        indicators = set(names_of(found))
-        return cls(tuple(n for n in features if n not in indicators), levels)
+        classes = tuple(sorted(_levels(columns, target), key=_place)) if target else ()
+        indicators = {*names_of(found), *names_of({target: classes})}
+        return cls(tuple(n for n in columns if n not in indicators), levels, classes)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -116,6 +123,14 @@ def names_of(levels: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _levels(features: Sequence[str], column: str) -> list[str]:
     return [name[len(column) + 1 :] for name in features if name.startswith(f"{column}=")]
+
+
+def _place(name: str) -> tuple[float, str]:
+    """Where a class sorts: numbers by value, before text."""
+    try:
+        return float(name), name
+    except ValueError:
+        return np.inf, name
 
 
 def _numbers(column: pd.Series) -> np.ndarray:

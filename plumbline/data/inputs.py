@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 
+from plumbline.config.loading import disagreement_line
 from plumbline.config.schema import Config, SyntheticData, TableData
 from plumbline.data.columns import choose_columns
 from plumbline.data.files import choose_files
@@ -11,20 +12,36 @@ from plumbline.errors import InputError, refuse
 Row = float | Sequence[float | str] | dict[str, float | str]
 
 
-def check_inputs(config: Config) -> None:
+def check_inputs(config: Config) -> Config:
     """Look at the first file's head, and at the inputs to predict.
+
+    Returns:
+        The configuration with what is auto resolved by the target's type.
 
     Raises:
         InputError: no such file, a named column is missing or no number, or an input does not fit
-            the columns, or one block of generated rows does not fit in this machine's memory.
+            the columns, or one block of generated rows does not fit in this machine's memory, or
+            a key does not go with the target's type.
     """
     if not isinstance(config.data, TableData):
         _check_memory(config.data)
-        return
+        return config
     columns = choose_columns(config.data, choose_files(config.data).files[0])
-    names = (*columns.numeric, *columns.categorical)
     for number, row in enumerate(config.prediction.inputs):
-        named_values(row, names, f"prediction.inputs[{number}]")
+        named_values(row, columns.features, f"prediction.inputs[{number}]")
+    return of_target(config, columns.has_classes)
+
+
+def of_target(config: Config, classes: bool) -> Config:
+    """The configuration with what is auto resolved by the target's type.
+
+    Raises:
+        InputError: a key does not go with it.
+    """
+    try:
+        return config.of_target(classes)
+    except ValueError as error:
+        raise InputError(disagreement_line(error)) from None
 
 
 def named_values(row: Row, columns: Sequence[str], where: str) -> dict[str, float | str]:

@@ -63,14 +63,18 @@ def shares_of(split: Split, part: str, block: Block) -> dict[str, Tensor | None]
 
 
 def share_rows(
-    source: Source, split: Split, share: str, columns: Sequence[str], parts: Sequence[str] = ()
+    source: Source,
+    split: Split,
+    shares: Sequence[str],
+    columns: Sequence[str],
+    parts: Sequence[str] = (),
 ) -> Iterator[Tensor]:
-    """The rows of one share in raw units, in the order of the parts.
+    """The rows of some shares in raw units, in the order of the parts.
 
     Args:
         source: where the rows come from.
         split: which of them are held out.
-        share: "train", "validation" or "test".
+        shares: of "train", "validation" and "test".
         columns: the columns to take; one that a block does not have is zeros.
         parts: which parts to read; default: all of them.
 
@@ -82,11 +86,12 @@ def share_rows(
     """
     for part in parts or source.parts:
         for block in source.blocks(part):
-            shares = shares_of(split, part, block)
-            if share not in shares:
+            of = shares_of(split, part, block)
+            chosen = [of[name] for name in shares if name in of]
+            if not chosen:
                 continue
             rows = take_columns(block.rows[1:].mT, block.columns, columns)
-            chosen = shares[share]
-            rows = rows if chosen is None else rows[chosen]
+            if chosen[0] is not None:
+                rows = rows[torch.stack(chosen).any(dim=0)]
             if len(rows):
                 yield rows

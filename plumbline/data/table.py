@@ -102,9 +102,9 @@ def open_table(data: TableData) -> Table:
 class _Buffer:
     """The one block that a file's batches are copied through.
 
-    Rows of the array: ones, numeric features, indicators in the order met, the target last. A
-    missing number is NaN there; a missing level is True in `absent`, which has a row a categorical
-    column.
+    Rows of the array: ones, numeric features, indicators in the order met (those of the target's
+    classes among them), the target last (zeros if it has classes). A missing number is NaN there;
+    a missing level is True in `absent`, which has a row a categorical column.
     """
 
     columns: Columns
@@ -132,7 +132,7 @@ class _Buffer:
     def fill(self, batch: pa.RecordBatch) -> Iterator[tuple[int, int]]:
         """Copy a batch in; yield (first row, rows) whenever the buffer is full."""
         start = self.first_row + self.filled
-        met = {n: self._new_levels(n, batch.column(n), start) for n in self.levels}
+        met = {n: self._new_levels(n, batch, start) for n in self.levels}
         if any(met.values()):
             if self.filled:
                 yield self.first_row, self.filled
@@ -156,29 +156,41 @@ class _Buffer:
             self.array[i + 1, place] = _floats(batch.column(name))
         row = len(self.columns.numeric) + 1
         for i, (name, levels) in enumerate(self.levels.items()):
-            codes = pc.index_in(_text(batch.column(name)), pa.array(levels, pa.string()))
+            codes = pc.index_in(self._names(name, batch), pa.array(levels, pa.string()))
             codes = codes.fill_null(-1).to_numpy(zero_copy_only=False)
             self.array[row : row + len(levels), place] = codes == np.arange(len(levels))[:, None]
             self.absent[i, place] = codes < 0
             row += len(levels)
-        self.array[-1, place] = _floats(batch.column(self.columns.target))
+        if not self.columns.has_classes:
+            self.array[-1, place] = _floats(batch.column(self.columns.target))
 
-    def _new_levels(self, name: str, values: pa.Array, first_row: int) -> list[str]:
+    def _names(self, name: str, batch: pa.RecordBatch) -> pa.Array:
+        """A categorical column as text, or the target's classes."""
+        values = batch.column(name)
+        return _class_names(values) if name == self.columns.target else _text(values)
+
+    def _new_levels(self, name: str, batch: pa.RecordBatch, first_row: int) -> list[str]:
         """The levels of a column that were not met before."""
-        found = pc.unique(_text(values)).drop_null().to_pylist()
+        values = self._names(name, batch)
+        found = pc.unique(values).drop_null().to_pylist()
         known = set(self.levels[name])
         new = [level for level in found if level not in known]
         given = self.columns.categorical[name]
         if new and given:
-            row = first_row + pc.index(_text(values), new[0]).as_py() + 1
+            row = first_row + pc.index(values, new[0]).as_py() + 1
             raise InputError(
                 f"{self.file.uri}: column '{name}', row {row} must be one of {', '.join(given)}. "
                 f"Got '{new[0]}' instead."
             )
         if len(known) + len(new) > MAX_LEVELS:
+            key, what = (
+                ("target", "classes (is it a number?).")
+                if name == self.columns.target
+                else ("categorical", "levels (is it an identifier?).")
+            )
             raise InputError(
-                f"data.categorical: column '{name}' must have at most {MAX_LEVELS} "
-                f"levels. {self.file.uri} has more; is it an identifier?"
+                f"data.{key}: column '{name}' must have at most {MAX_LEVELS} {what} "
+                f"{self.file.uri} has more."
             )
         return new
 
@@ -220,6 +232,18 @@ def _floats(values: pa.Array) -> np.ndarray:
     if not plain or values.null_count:
         values = pc.cast(values, pa.float64(), safe=False)
     return values.to_numpy(zero_copy_only=False)
+
+
+def _class_names(values: pa.Array) -> pa.Array:
+    """Classes as pandas prints them: True, 7 (also for 7.0), 0.5, setosa."""
+    if pa.types.is_boolean(values.type):
+        return pc.if_else(values, "True", "False")
+    if pa.types.is_floating(values.type):
+        whole = pc.fill_null(pc.equal(pc.trunc(values), values), False)
+        as_integers = pc.cast(pc.if_else(whole, values, None), pa.int64(), safe=False)
+        names = pc.if_else(whole, pc.cast(as_integers, pa.string()), pc.cast(values, pa.string()))
+        return pc.if_else(pc.is_nan(values), None, names)
+    return _text(values)
 
 
 def _text(values: pa.Array) -> pa.Array:

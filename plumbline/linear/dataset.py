@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from plumbline.config.schema import SyntheticData, TableData
 from plumbline.data.blocks import Source
-from plumbline.data.encoding import Encoding
+from plumbline.data.encoding import Encoding, names_of
 from plumbline.errors import InputError
 from plumbline.linear.factor import Factor
 from plumbline.linear.summary import Summary
@@ -17,7 +17,9 @@ class Dataset:
     """The data as training sees it.
 
     Attributes:
-        summary: the merged factors of all parts, in the model's features.
+        summary: the merged factors of all parts, in the model's features; the target, the last
+            column, is zeros if it has classes.
+        profiled: the same, with an indicator for each class of the target but the first.
         encoding: from raw columns to those features.
         source: where the rows came from; None where they cannot be read again.
         counts: files_new, files_reused, files_left_out, rows_new, rows_reused, rows_dropped, and
@@ -25,6 +27,7 @@ class Dataset:
     """
 
     summary: Summary
+    profiled: Summary
     encoding: Encoding
     source: Source | None
     counts: dict[str, int]
@@ -43,17 +46,35 @@ class Dataset:
             InputError: no feature is left, because each categorical column has one level; or a
                 column's squares are beyond float64.
         """
-        encoding = Encoding.of(whole.columns[:-1], data.categorical)
+        *columns, target = whole.columns
+        encoding = Encoding.of(columns, data.categorical, target)
         if not encoding.features:
             raise InputError(
                 f"data.categorical must have a column with at least two levels. Got "
                 f"{', '.join(f'{c}: {found}' for c, (found,) in encoding.levels.items())} instead, "
                 "and no numeric feature beside it."
             )
-        summary = whole.select((*encoding.features, whole.columns[-1]))
+        if encoding.classes:
+            _check_classes(whole, encoding.classes)
+        summary = whole.select((*encoding.features, target))
         for factor in summary.factors.values():
             _check_size(factor)
-        return cls(summary, encoding, source, counts)
+        profiled = whole.select(_profiled(encoding, target)) if encoding.classes else summary
+        return cls(summary, profiled, encoding, source, counts)
+
+    @property
+    def target(self) -> str:
+        """The column to predict."""
+        return self.summary.columns[-1]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The columns of a block to predict: the target, or the indicators of its classes."""
+        return tuple(names_of({self.target: self.encoding.classes})) or (self.target,)
+
+    def class_counts(self, factor: Factor) -> dict[str, float]:
+        """How many rows of one of `profiled`'s factors are of each class."""
+        return level_counts(self.target, self.encoding.classes, factor)
 
     def narrowed(self, data: SyntheticData | TableData) -> "Dataset":
         """The same rows with no other features than a configuration asks for.
@@ -64,8 +85,37 @@ class Dataset:
             return self
         numeric = tuple(name for name in data.features if name not in self.encoding.levels)
         encoding = replace(self.encoding, numeric=numeric)
-        summary = self.summary.select((*encoding.features, self.summary.columns[-1]))
-        return replace(self, summary=summary, encoding=encoding)
+        summary = self.summary.select((*encoding.features, self.target))
+        profiled = self.profiled.select(_profiled(encoding, self.target))
+        return replace(self, summary=summary, profiled=profiled, encoding=encoding)
+
+
+def level_counts(column: str, levels: tuple[str, ...], factor: Factor) -> dict[str, float]:
+    """How many of a factor's rows have each level; the first, the reference, has the rest."""
+    if not factor.rows:
+        return dict.fromkeys(levels, 0.0)
+    sums = factor.r[0, 0] * factor.r[0, 1:] + factor.r[0, 0] ** 2 * factor.shift
+    of = dict(zip(factor.columns, sums.tolist(), strict=True))
+    counts = {level: of[f"{column}={level}"] for level in levels[1:]}
+    return {levels[0]: float(factor.r[0, 0] ** 2) - sum(counts.values()), **counts}
+
+
+def _profiled(encoding: Encoding, target: str) -> tuple[str, ...]:
+    return (*encoding.features, *names_of({target: encoding.classes[1:]}), target)
+
+
+def _check_classes(whole: Summary, classes: tuple[str, ...]) -> None:
+    """Refuse a target of one class, and a class that no row to train on has."""
+    target = whole.columns[-1]
+    if len(classes) < 2:
+        raise InputError(f"data.target: '{target}' must have two classes. Got only '{classes[0]}'.")
+    names = (*names_of({target: classes[1:]}), target)
+    for name, rows in level_counts(target, classes, whole.train.select(names)).items():
+        if round(rows) == 0:
+            raise InputError(
+                f"data.target: class '{name}' of '{target}' must be in the training rows. Got it "
+                "in held-out rows only: it is too rare; give more rows of it, or another data.seed."
+            )
 
 
 def _check_size(factor: Factor) -> None:

@@ -45,9 +45,10 @@ class Standardizer:
         return replace(self, target_mean=mean, target_scale=spread or 1.0)
 
     def apply(self, rows: Tensor) -> Tensor:
-        """Raw rows, features then target, (n, d + 1) float64, as they are trained on; in place."""
-        rows[:, :-1] = (rows[:, :-1] - self.mean) / self.scale
-        rows[:, -1] = (rows[:, -1] - self.target_mean) / self.target_scale
+        """Raw rows, features then target, float64, as they are trained on; in place."""
+        d = len(self.mean)
+        rows[:, :d] = (rows[:, :d] - self.mean) / self.scale
+        rows[:, d:] = (rows[:, d:] - self.target_mean) / self.target_scale
         return rows
 
     def raw(self, intercept: Tensor, weights: Tensor) -> tuple[float, Tensor]:

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from plumbline.config.registry import Drift
-from plumbline.data.encoding import Encoding
+from plumbline.linear.dataset import Dataset
 from plumbline.linear.factor import Factor, merge, triangle
-from plumbline.linear.summary import Summary
 
 # A deviation this much smaller than the champion's is rounding: the column is constant.
 CONSTANT = 1e-9
@@ -37,14 +36,15 @@ class DataProfile:
     dropped: int
 
     @classmethod
-    def of(cls, data: Summary, encoding: Encoding) -> "DataProfile":
-        """The profile of data in the features of its encoding."""
-        factor, names = merge(list(data.factors.values())), []
-        for column, levels in encoding.levels.items():
+    def of(cls, data: Dataset) -> "DataProfile":
+        """The profile of data; classes of the target count as levels."""
+        factor, names = merge(list(data.profiled.factors.values())), []
+        classes = {data.target: data.encoding.classes} if data.encoding.classes else {}
+        for column, levels in (data.encoding.levels | classes).items():
             indicators = [f"{column}={level}" for level in levels]
             factor = _with_rest(factor, indicators)
             names += indicators
-        return cls(factor, tuple(names), data.dropped)
+        return cls(factor, tuple(names), data.summary.dropped)
 
     @property
     def missing(self) -> float:

@@ -7,7 +7,7 @@ from torch import nn
 
 from plumbline.config.schema import Split
 from plumbline.data.encoding import Encoding
-from plumbline.linear.dataset import Dataset
+from plumbline.linear.dataset import Dataset, level_counts
 from plumbline.linear.factor import Factor
 from plumbline.training.evaluation import held_out_scores, row_scores
 from plumbline.training.model import LinearModel
@@ -93,13 +93,3 @@ class Fitted:
             raise NotComparableError(
                 f"held-out rows have '{new[0]}' in column '{column}', which it has not met"
             )
-
-
-def level_counts(column: str, levels: tuple[str, ...], factor: Factor) -> dict[str, float]:
-    """How many of a factor's rows have each level; the first, the reference, has the rest."""
-    if not factor.rows:
-        return dict.fromkeys(levels, 0.0)
-    sums = factor.r[0, 0] * factor.r[0, 1:] + factor.r[0, 0] ** 2 * factor.shift
-    of = dict(zip(factor.columns, sums.tolist(), strict=True))
-    counts = {level: of[f"{column}={level}"] for level in levels[1:]}
-    return {levels[0]: float(factor.r[0, 0] ** 2) - sum(counts.values()), **counts}

@@ -60,7 +60,7 @@ def row_scores(
         return {}
     features = features or data.encoding.features
     squares = absolute = rows_read = 0.0
-    for rows in share_rows(data.source, split, share, (*features, factor.columns[-1])):
+    for rows in share_rows(data.source, split, (share,), (*features, data.target)):
         with torch.no_grad():
             error = rows[:, -1] - module(rows[:, :-1])[:, 0]
         squares += float(error.square().sum())

@@ -7,7 +7,6 @@ import pandas as pd
 import torch
 from torch import nn
 
-from plumbline.config.model import Mlp, Python
 from plumbline.config.schema import Config, Training
 from plumbline.data.encoding import Encoding, EncodingError
 from plumbline.data.inputs import Row, named_values
@@ -15,6 +14,7 @@ from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.problem import Problem, Standardizer
 from plumbline.training import loop
+from plumbline.training.classes import class_baselines, class_scores, train_by_newton
 from plumbline.training.evaluation import baselines, cross_validation, evaluate, row_scores
 from plumbline.training.exported import Exported, export
 from plumbline.training.loop import OnEpoch, Status, Trained
@@ -110,7 +110,9 @@ def train(
         TrainingDivergedError: the loss became infinite or NaN.
     """
     training = with_budget(config.training, data.summary.train.rows)
-    if config.model.kind != "linear":
+    if training.optimizer == "newton":
+        return train_by_newton(data, config.data.split, on_epoch)
+    if config.model.kind != "linear" or data.encoding.classes:
         return _train_net(config, training, data, device, on_epoch)
     plan = make_plan(data.summary, training)
     on_plan(plan)
@@ -132,20 +134,22 @@ def objective_of(
 def _train_net(
     config: Config, training: Training, data: Dataset, device: str, on_epoch: OnEpoch
 ) -> Trained:
-    ours = config.model.kind == "mlp"
+    scaled = config.model.kind == "mlp" and not data.encoding.classes
     standardizer = Standardizer.of(data.summary.train, True, training.standardize)
-    standardizer = standardizer.with_target(data.summary.train) if ours else standardizer
+    standardizer = standardizer.with_target(data.summary.train) if scaled else standardizer
     objective = _row_objective(data, config, training, standardizer, device)
-    net = seeded(training.seed, lambda: build_net(config.model, data.encoding))
-    return loop.train_net(net, training, device, on_epoch, objective, within_range=ours)
+    net = seeded(training.seed, lambda: build_net(config, data.encoding))
+    return loop.train_net(net, training, device, on_epoch, objective, within_range=scaled)
 
 
-def build_net(model: Mlp | Python, encoding: Encoding) -> nn.Module:
-    """The net of a configuration, for the features of an encoding."""
-    inputs = len(encoding.features)
+def build_net(config: Config, encoding: Encoding) -> nn.Module:
+    """The net of a configuration, for the features and the classes of an encoding."""
+    model, inputs, outputs = config.model, len(encoding.features), len(encoding.classes) or 1
+    if model.kind == "linear":
+        return nn.Linear(inputs, outputs, bias=config.training.bias)
     if model.kind == "python":
-        return build_user_module(model, inputs, outputs=1)
-    return MLP(inputs, 1, model.hidden, model.activation, model.dropout)
+        return build_user_module(model, inputs, outputs)
+    return MLP(inputs, outputs, model.hidden, model.activation, model.dropout)
 
 
 def _row_objective(
@@ -153,7 +157,7 @@ def _row_objective(
 ) -> RowObjective:
     summary = data.summary
     rows = {"train": summary.train.rows, "validation": summary.validation.rows}
-    columns = summary.columns
+    columns = (*data.encoding.features, *data.outputs)
     return RowObjective(data.source, config.data, columns, standardizer, training, rows, device)
 
 
@@ -167,6 +171,8 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
         and rows were read and dropped.
     """
     bias = config.training.bias
+    if data.encoding.classes:
+        return _measure_classes(trained, data, config)
     if trained.exact:
         metrics = evaluate(trained, data.summary, bias)
         if trained.exact.epochs_expected is not None:
@@ -178,9 +184,22 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
     metrics |= baselines(data.summary, bias)
     if linear := metrics.get("linear_test_rmse"):
         metrics["gain_over_linear"] = 1 - metrics["test_rmse"] / linear
-    if trained.best_epoch is not None:
-        metrics["best_epoch"] = float(trained.best_epoch)
-    return metrics | (data.counts if config.data.kind == "table" else {})
+    return metrics | _counts(trained, data, config)
+
+
+def _measure_classes(trained: Trained, data: Dataset, config: Config) -> dict[str, float]:
+    metrics = {}
+    for share in ("train", "test"):
+        metrics |= class_scores(share, trained.module, data, config.data.split)
+    metrics |= class_baselines(data, config.data.split)
+    if linear := metrics.get("linear_test_log_loss"):
+        metrics["gain_over_linear"] = 1 - metrics["test_log_loss"] / linear
+    return metrics | _counts(trained, data, config)
+
+
+def _counts(trained: Trained, data: Dataset, config: Config) -> dict[str, float]:
+    best = {} if trained.best_epoch is None else {"best_epoch": float(trained.best_epoch)}
+    return best | (data.counts if config.data.kind == "table" else {})
 
 
 def predict(

@@ -50,6 +50,8 @@ def quantile_loss(predicted: Tensor, target: Tensor, quantile: float) -> Tensor:
 def loss_of(training: Training) -> Callable[[Tensor, Tensor], Tensor]:
     """The configured mean loss of predictions and targets of one shape."""
     return {
+        "cross_entropy": functional.cross_entropy,  # of logits and indicators of classes
+        "auto": functional.mse_loss,  # of a number
         "mse": functional.mse_loss,
         "huber": functional.huber_loss,
         "l1": functional.l1_loss,
@@ -117,7 +119,7 @@ class RowObjective:
     Attributes:
         source: where the rows come from.
         split: which of them are held out.
-        columns: names of the features, then of the target, in the model's order.
+        columns: names of the features, then of the target or the indicators of its classes.
         standardizer: from raw units to those that are trained on.
         training: the configuration's section.
         rows: the number of rows of each share: train, and validation if there is any.
@@ -194,9 +196,9 @@ class RowObjective:
         return total
 
     def _forward(self, model: nn.Module, rows: Tensor) -> Tensor:
-        """The mean loss of the model's predictions for (n, d + 1) rows, the target the last."""
+        """The mean loss of the model's predictions for rows, the target or its classes last."""
         rows = rows.to(self.device)
-        features, target = rows[:, :-1], rows[:, -1:]
+        features, target = rows.tensor_split([len(self.standardizer.mean)], dim=1)
         with self._precision():
             predicted = model(features)
         return self._loss(predicted.to(target.dtype), target)
@@ -219,7 +221,7 @@ class RowObjective:
             yield torch.cat(held)
 
     def _blocks(self, share: str, parts: Iterable[str]) -> Iterator[Tensor]:
-        """A share's standardised rows, (k, d + 1) in training's dtype, from memory if they fit."""
+        """A share's standardised rows in training's dtype, from memory if they fit."""
         if self.rows[share] > self.capacity:
             yield from self._read(share, parts)
             return
@@ -228,7 +230,7 @@ class RowObjective:
         yield from self.kept[share]
 
     def _read(self, share: str, parts: Iterable[str]) -> Iterator[Tensor]:
-        for rows in share_rows(self.source, self.split, share, self.columns, tuple(parts)):
+        for rows in share_rows(self.source, self.split, (share,), self.columns, tuple(parts)):
             if share == "train":
                 self.lowest = min(self.lowest, float(rows[:, -1].min()))
                 self.highest = max(self.highest, float(rows[:, -1].max()))

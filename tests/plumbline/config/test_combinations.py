@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from plumbline.config.combinations import NUMBER, OPTIMIZERS, RULES, Rule, as_markdown
+from plumbline.config.combinations import ABOVE_0, NUMBER, OPTIMIZERS, RULES, Rule, as_markdown
 from plumbline.config.loading import validated
 from plumbline.config.schema import Config
 from plumbline.errors import InputError
@@ -13,7 +13,7 @@ from tests.plumbline.tools import ROOT
 
 # Values of each key that a rule names, those that it may allow first.
 VALUES: dict[str, tuple[Any, ...]] = {
-    "training.loss": ("mse", "huber", "l1"),
+    "training.loss": ("auto", "mse", "huber", "cross_entropy"),
     "training.rate_schedule": ("constant", "cosine"),
     "training.warmup": (0, 0.1),
     "training.clip_norm": (None, 1.0),
@@ -21,7 +21,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "training.dtype": ("float32", "float64", "bfloat16"),
     "training.bias": (True, False),
     "data.validation_fraction": (0.1, 0.0),
-    "model.kind": ("linear", "mlp", "python"),
+    "model.kind": ("linear", "python"),  # alike in their defaults
     "training.batch_size": (None, 8),
     "training.weight_decay": (0, 0.1),
     "training.momentum": (0, 0.5),
@@ -46,6 +46,8 @@ def config(**values: Any) -> Config:
         "data": {"kind": "table", "path": "a.csv", "target": "y"},
         "training": {},
     }
+    if values.pop("model.kind", "linear") == "python":
+        raw["model"] = {"kind": "python", "file": "net.py"}
     half_life = values.pop("data.window.half_life", None)
     if half_life:
         raw["data"]["window"] = {"half_life": half_life}
@@ -58,7 +60,8 @@ def config(**values: Any) -> Config:
 def free(rule: Rule, value: Any, other: Any) -> bool:
     """Whether this rule lets the two values stand together."""
     number = NUMBER in rule.allowed and not isinstance(value, str)
-    return other in rule.unless or value in rule.allowed or number
+    above_0 = ABOVE_0 in rule.unless and other > 0
+    return other in rule.unless or value in rule.allowed or number or above_0
 
 
 @pytest.mark.parametrize(("rule", "value", "other"), PAIRS)

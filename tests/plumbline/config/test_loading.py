@@ -151,7 +151,7 @@ def test_overrides_replace_and_add_keys_and_the_last_one_wins(tmp_path):
     [
         ("training.epochs", "an override must be written key=value. Got 'training.epochs'"),
         ("=5", "an override must be written key=value"),
-        ("training.epochs=x", "training.epochs must be an integer >= 1. Got 'x'"),
+        ("training.epochs=x", "training.epochs must be an integer >= 1 or auto or null. Got 'x'"),
         ("training.epochs=[1", "training.epochs: is not valid YAML"),
         ("experiment.name=x", "experiment.name must be a key inside a section"),
         ("training.epohcs=5", "Did you mean training.epochs?"),
@@ -182,9 +182,12 @@ def test_an_impossible_date_and_a_name_too_long_for_mlflow_are_refused(tmp_path)
 
 
 ODD = {
-    "5,000 digits": ("9" * 5_000, "must be an integer >= 1. Got inf instead"),
-    "5,000 hexadecimal digits": ("0x" + "f" * 5_000, "must be an integer >= 1. Got inf instead"),
-    "beyond 64 bits": (str(2**63), "must be an integer >= 1. Got 9.22"),
+    "5,000 digits": ("9" * 5_000, "must be an integer >= 1 or auto or null. Got inf instead"),
+    "5,000 hexadecimal digits": (
+        "0x" + "f" * 5_000,
+        "must be an integer >= 1 or auto or null. Got inf instead",
+    ),
+    "beyond 64 bits": (str(2**63), "must be an integer >= 1 or auto or null. Got 9.22"),
     "nested": ("[" * 20_000, "is nested too deeply"),
     "nested and closed": ("[" * 20_000 + "]" * 20_000, "is nested too deeply"),
     "a tag's date that is none": ("!!timestamp x", "is not valid YAML"),

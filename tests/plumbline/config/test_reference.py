@@ -48,11 +48,11 @@ def test_the_page_in_docs_is_the_one_generated():
 @pytest.mark.parametrize(
     ("key", "phrase"),
     [
-        ("training.epochs", "an integer >= 1"),
-        ("training.learning_rate", "a number > 0 or auto"),
+        ("training.epochs", "an integer >= 1 or auto or null"),
+        ("training.learning_rate", "a number > 0 or auto or null"),
         ("training.momentum", "a number >= 0 and < 1"),
-        ("training.dtype", "float32 or float64"),
-        ("training.batch_size", "an integer >= 1 or null"),
+        ("training.dtype", "float32 or float64 or bfloat16 or null"),
+        ("training.batch_size", "an integer >= 1 or auto or null"),
         ("training.bias", "true or false"),
         ("data.x_range", "a list of exactly 2 of (a number)"),
     ],

@@ -78,11 +78,14 @@ def test_data_keys_that_do_not_agree_are_refused_by_name(data, told):
         ({"learning_rate": "auto", "batch_size": 8}, "training.learning_rate must be a number"),
         ({"tolerance": 0.1, "weight_decay": 1.0}, "training.tolerance must be null with"),
         ({"tolerance": 0.1, "loss": "huber"}, "training.tolerance must be null with"),
-        ({"optimizer": "exact", "loss": "l1"}, "training.loss must be mse with optimizer exact"),
+        (
+            {"optimizer": "exact", "loss": "l1"},
+            "training.loss must be auto or mse with optimizer exact",
+        ),
         (
             {"optimizer": "exact", "batch_size": 8},
             "training.batch_size must be null with optimizer "
-            "exact (the closed form takes all rows at once). Got 8",
+            "exact (they take all rows at once). Got 8",
         ),
         ({"optimizer": "exact", "weight_decay": 0.1}, "training.weight_decay must be 0 with opt"),
     ],

@@ -63,7 +63,7 @@ def test_a_name_that_is_no_column_is_refused_with_key_file_and_columns(kind, key
 
 
 @each_format
-@pytest.mark.parametrize("keys", [{"target": "t"}, {"features": ["t"]}])
+@pytest.mark.parametrize("keys", [{"target": "t", "target_type": "number"}, {"features": ["t"]}])
 def test_text_is_refused_as_target_or_feature(kind, keys, tmp_path):
     message = refusal(write(tmp_path / f"a.{kind}", {**GOOD, "t": ["u", "v"]}), **keys)
     assert f"data.{next(iter(keys))}: column 't'" in message

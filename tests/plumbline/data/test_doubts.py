@@ -147,8 +147,8 @@ def test_a_categorical_column_may_stand_in_features_too(tmp_path: Path) -> None:
 
 def test_a_text_target_is_called_classes(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", {"x": [1, 2], "y": ["a", "b"]})
-    message = refusal(path)
-    assert "would be classes; this version predicts numbers only" in message
+    message = refusal(path, target_type="number")
+    assert "Got text instead, which is classes: leave data.target_type out" in message
     assert "data.categorical" not in message
 
 

@@ -10,6 +10,7 @@ import torch
 from plumbline.config.registry import Drift
 from plumbline.config.schema import Split, TableData
 from plumbline.data.encoding import Encoding
+from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import Summary
 from plumbline.registry.drift import DataProfile, beyond, compare
 from tests.plumbline.tools import compressed, random_rows, read, write
@@ -18,7 +19,7 @@ from tests.plumbline.tools import compressed, random_rows, read, write
 def profile(rows: torch.Tensor, split: Split | None = None, dropped: int = 0) -> DataProfile:
     data = compressed(rows, split)
     data = Summary(data.factors, data.sample, data.digests, dropped)
-    return DataProfile.of(data, Encoding(data.columns[:-1], {}))
+    return DataProfile.of(Dataset(data, data, Encoding(data.columns[:-1], {}), None, {}))
 
 
 def table(path, columns: dict) -> DataProfile:
@@ -26,7 +27,8 @@ def table(path, columns: dict) -> DataProfile:
     data = read(write(path, columns), categorical=["city"])
     given = TableData(kind="table", path=str(path), target="y", categorical=["city"])
     encoding = Encoding.of(data.columns[:-1], given.categorical)
-    return DataProfile.of(data.select((*encoding.features, "y")), encoding)
+    data = data.select((*encoding.features, "y"))
+    return DataProfile.of(Dataset(data, data, encoding, None, {}))
 
 
 @pytest.mark.parametrize("far", [0.0, 1e6])

@@ -1,0 +1,129 @@
+"""Classes: their scores, what a model must beat, and the logistic optimum."""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from sklearn import metrics
+from torch import nn
+
+from plumbline.config.schema import Split
+from plumbline.data.split import share_rows
+from plumbline.linear.dataset import Dataset
+from plumbline.linear.least_squares import least_squares
+from plumbline.linear.newton import (
+    MOST_UNKNOWNS,
+    LogisticFit,
+    fit_by_lbfgs,
+    logistic_fit,
+    unknowns,
+)
+from plumbline.linear.problem import Standardizer
+from plumbline.training.loop import OnEpoch, Status, Trained
+
+
+def class_scores(
+    share: str, module: nn.Module, data: Dataset, split: Split, features: tuple[str, ...] = ()
+) -> dict[str, float]:
+    """A share's accuracy, log_loss, f1 (macro) and, of held-out rows, roc_auc, on every row.
+
+    Args:
+        share: "train" or "test".
+        module: raw features, (n, d) float64, to logits, (n, K).
+        data: where the rows are.
+        split: which rows fall into the share.
+        features: the module's; default: the data's.
+
+    Returns:
+        As scikit-learn defines them; roc_auc of the last of two classes, of more the macro mean of
+        one against the rest, and none unless every class is there. Empty without rows.
+    """
+    if not getattr(data.summary, share).rows or data.source is None:
+        return {}
+    p, observed = probabilities(share, module, data, split, features)
+    places = np.arange(p.shape[1])
+    scores = {
+        "accuracy": metrics.accuracy_score(observed, p.argmax(axis=1)),
+        "log_loss": metrics.log_loss(observed, p, labels=places),
+        "f1": metrics.f1_score(observed, p.argmax(axis=1), average="macro", zero_division=0),
+    }
+    if share == "test" and len(np.unique(observed)) == len(places):
+        ranked = p[:, 1] if len(places) == 2 else p
+        scores["roc_auc"] = metrics.roc_auc_score(observed, ranked, multi_class="ovr")
+    return {f"{share}_{name}": float(value) for name, value in scores.items()}
+
+
+def probabilities(
+    share: str, module: nn.Module, data: Dataset, split: Split, features: tuple[str, ...] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a model gives each class, (n, K), and which class each row is of, (n,)."""
+    features = features or data.encoding.features
+    predicted, observed = [], []
+    for rows in share_rows(data.source, split, (share,), (*features, *data.outputs)):
+        given, indicators = rows.tensor_split([len(features)], dim=1)
+        with torch.no_grad():
+            predicted.append(module(given).double().softmax(dim=1))
+        observed.append(indicators.argmax(dim=1))
+    return torch.cat(predicted).numpy(), torch.cat(observed).numpy()
+
+
+@lru_cache(2)
+def class_baselines(data: Dataset, split: Split) -> dict[str, float]:
+    """What a model must beat on the held-out rows: the shares of the classes, and the logistic fit.
+
+    Both are fitted on every row that is not held out for testing.
+
+    Returns:
+        majority_test_log_loss, majority_test_accuracy and linear_test_log_loss; empty if no row is
+        held out.
+    """
+    if not data.summary.test.rows:
+        return {}
+    fitted, held_out = data.profiled.train_and_validation, data.profiled.test
+    known, tested = (np.array([*data.class_counts(f).values()]) for f in (fitted, held_out))
+    log_shares = np.log(known / known.sum())
+    linear = module_of(fit_logistic(data, split, validation=True))
+    return {
+        "majority_test_log_loss": float(-(tested * log_shares).sum() / tested.sum()),
+        "majority_test_accuracy": float(tested[known.argmax()] / tested.sum()),
+        "linear_test_log_loss": class_scores("test", linear, data, split)["test_log_loss"],
+    }
+
+
+def train_by_newton(data: Dataset, split: Split, on_epoch: OnEpoch) -> Trained:
+    """Find the logistic optimum; each step is an epoch."""
+    fit = fit_logistic(data, split, on_epoch=on_epoch)
+    status = Status.STOPPED if fit.problem else Status.COMPLETED
+    return Trained(module_of(fit), [*fit.losses[:-1]], status, fit.problem)
+
+
+def fit_logistic(
+    data: Dataset,
+    split: Split,
+    validation: bool = False,
+    on_epoch: OnEpoch = lambda epoch, loss: None,
+) -> LogisticFit:
+    """The logistic optimum on the training rows, and on those held out for validation, too."""
+    factor = data.summary.train_and_validation if validation else data.summary.train
+    shares = ("train", "validation") if validation else ("train",)
+    columns = (*data.encoding.features, *data.outputs)
+    names, classes = data.encoding.features, data.encoding.classes
+    solve = logistic_fit if unknowns(names, classes) <= MOST_UNKNOWNS else fit_by_lbfgs
+    return solve(
+        lambda part: share_rows(data.source, split, shares, columns, (part,)),
+        data.source.parts,
+        names,
+        classes,
+        Standardizer.of(factor, bias=True, standardize=True),
+        least_squares(factor).equals,
+        on_epoch,
+    )
+
+
+def module_of(fit: LogisticFit) -> nn.Linear:
+    """Raw features, (n, d) float64, to logits, (n, K); those of the first class are 0."""
+    module = nn.Linear(len(fit.names), len(fit.classes), device="meta", dtype=torch.float64)
+    module = module.to_empty(device="cpu").requires_grad_(False)
+    module.weight[0], module.bias[0] = 0.0, 0.0
+    module.weight[1:], module.bias[1:] = fit.parameters[:, 1:], fit.parameters[:, 0]
+    return module.eval()
