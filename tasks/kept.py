@@ -81,7 +81,7 @@ def _files(run_id: str, result: Result) -> dict[str, bytes]:
         "metrics": result.metrics,
         "predictions": [asdict(each) for each in result.predictions],
     }
-    files = {FILE: json.dumps(payload).encode(), SUMMARY: result.data.summary.to_bytes()}
+    files = {FILE: json.dumps(payload).encode(), SUMMARY: result.data.profiled.to_bytes()}
     if not result.trained.exact:
         files[NET] = export(result.trained.module, len(result.data.encoding.features))
     return files
@@ -133,11 +133,10 @@ def take_up(path: str) -> Kept:
         allowed = "a folder of .plumbline/unrecorded, as a run that could not be recorded names it"
         raise refuse("FOLDER", allowed, path) from None
     config = validated(payload["config"], path)
-    numeric, levels = payload["encoding"]["numeric"], payload["encoding"]["levels"]
-    encoding = Encoding(tuple(numeric), {name: tuple(each) for name, each in levels.items()})
+    encoding = Encoding.from_dict(payload["encoding"])
     result = Result(
         config=config,
-        data=Dataset(summary, encoding, None, payload["counts"]),
+        data=Dataset.kept(summary, encoding, payload["counts"]),
         trained=_trained(folder, payload["trained"], summary, config),
         metrics=payload["metrics"],
         predictions=[Prediction(**each) for each in payload["predictions"]],

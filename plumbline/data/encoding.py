@@ -6,6 +6,7 @@ model, and so it imports nothing of this project.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,6 +63,12 @@ class Encoding:
         classes = tuple(sorted(_levels(columns, target), key=_place)) if target else ()
         indicators = {*names_of(found), *names_of({target: classes})}
         return cls(tuple(n for n in columns if n not in indicators), levels, classes)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Encoding":
+        """The inverse of dataclasses.asdict, also after JSON."""
+        levels = {column: tuple(found) for column, found in values["levels"].items()}
+        return cls(tuple(values["numeric"]), levels, tuple(values.get("classes", ())))
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -62,6 +62,12 @@ class Dataset:
         profiled = whole.select(_profiled(encoding, target)) if encoding.classes else summary
         return cls(summary, profiled, encoding, source, counts)
 
+    @classmethod
+    def kept(cls, profiled: Summary, encoding: Encoding, counts: dict[str, int]) -> "Dataset":
+        """The data of an earlier run, whose rows cannot be read again."""
+        summary = profiled.select((*encoding.features, profiled.columns[-1]))
+        return cls(summary, profiled, encoding, None, counts)
+
     @property
     def target(self) -> str:
         """The column to predict."""

@@ -36,7 +36,8 @@ def data_of(tmp_path, cities: str, **more: list[float]) -> Dataset:
     whole = Summary({"test": whole.train}, whole.sample, whole.digests)
     encoding = Encoding.of(whole.columns[:-1], _table(path).categorical)
     source = opened(path, categorical=["city"])
-    return Dataset(whole.select((*encoding.features, "y")), encoding, source, {})
+    summary = whole.select((*encoding.features, "y"))
+    return Dataset(summary, summary, encoding, source, {})
 
 
 def _table(path: Path) -> TableData:
@@ -103,8 +104,8 @@ def test_a_net_is_scored_on_every_held_out_row_and_on_no_other(tmp_path):
     split = Split(test_fraction=0.3)
     source = opened(tmp_path / "rows.csv")
     whole = read(tmp_path / "rows.csv", split)
-    data = Dataset(whole, Encoding(("x",), {}), source, {})
-    held = torch.cat([*share_rows(source, split, "test", ("x", "y"))])
+    data = Dataset(whole, whole, Encoding(("x",), {}), source, {})
+    held = torch.cat([*share_rows(source, split, ("test",), ("x", "y"))])
     found = Fitted("y", Encoding(("x",), {}), nn.Sequential(nn.ReLU())).scores(data, split)
     assert 40 < len(held) < 80
     assert found["test_mae"] == pytest.approx(float((held[:, 0] - held[:, 1]).abs().mean()))
