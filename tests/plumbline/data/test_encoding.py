@@ -187,4 +187,4 @@ def test_the_rules_run_without_this_project():
     """The file is copied into every stored model."""
     path = Path(inspect.getfile(Encoding))
     names = {name.split(".")[0] for name in imported(path)}
-    assert names <= {"collections", "dataclasses", "numpy", "pandas", "torch"}
+    assert names <= {"collections", "dataclasses", "numpy", "pandas", "torch", "typing"}
