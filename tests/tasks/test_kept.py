@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from plumbline.config.schema import Config
 from plumbline.data.columns import choose_columns
@@ -12,9 +13,7 @@ from plumbline.errors import InputError
 from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine
-from plumbline.training.experiment import Result, measure, predict
-from plumbline.training.loop import train
-from plumbline.training.plan import make_plan
+from plumbline.training.experiment import Result, measure, predict, train
 from tasks.kept import discard_half_written, kept_unless_recorded, take_up
 from tasks.tracking.run import Run
 from tasks.tracking.store import StoreError
@@ -23,7 +22,10 @@ from tests.plumbline.tools import same_bits
 ROWS = "x,town,y\n" + "".join(f"{n / 7},{'abc'[n % 3]},{n * 1.1 + n % 3}\n" for n in range(40))
 
 
-def test_results_are_taken_up_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("model", [{"kind": "linear"}, {"kind": "mlp", "hidden": [4]}])
+def test_results_are_taken_up_as_they_were(
+    model: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / ".prefect"))
     monkeypatch.setenv("PLUMBLINE_HOME", str(tmp_path / ".plumbline"))
@@ -33,16 +35,15 @@ def test_results_are_taken_up_as_they_were(tmp_path: Path, monkeypatch: pytest.M
     config = Config.model_validate({
         "experiment": "kept/1",
         "data": {**given, "test_fraction": 0.3},
-        "training": {"epochs": 7, "learning_rate": "auto"},
+        "model": model,
+        "training": {"epochs": 7, "learning_rate": 0.1},
         "prediction": {"inputs": [[1.5, "b"]]},
     })  # fmt: skip
     files = find_files("rows.csv")
     table = Table(files, choose_columns(config.data, files[0]))
     whole = combine(compress(table, part, config.data) for part in table.parts)
     data = Dataset.of(whole, config.data, table, {"files_new": 1, "files_reused": 0})
-    trained = train(
-        make_plan(data.summary, config.training), config.training, "cpu", lambda epoch, loss: None
-    )
+    trained = train(config, data, "cpu")
     metrics = measure(trained, data, config)
     predictions = predict(trained, data.encoding, config.prediction.inputs)
     run = Run(None, "0123456789", "a rate of 0." + 50 * "1", "1")
@@ -59,10 +60,15 @@ def test_results_are_taken_up_as_they_were(tmp_path: Path, monkeypatch: pytest.M
     assert again.data.encoding == data.encoding
     assert again.data.counts == data.counts
     assert same_bits(again.data.summary, data.summary)
-    assert again.trained.losses == trained.losses
-    assert again.trained.module.intercept == trained.module.intercept
-    assert again.trained.module.weights.tolist() == trained.module.weights.tolist()
-    assert again.trained.exact.optimum.mse == trained.exact.optimum.mse
+    assert again.trained.curves == trained.curves
+    assert again.trained.best_epoch == trained.best_epoch
+    rows = data.summary.sample.rows[:, :-1]
+    assert torch.equal(again.trained.module(rows), trained.module(rows))
+    if trained.exact:
+        assert again.trained.exact.optimum.mse == trained.exact.optimum.mse
+        assert [value for value, _ in again.trained.coefficients] == [
+            value for value, _ in trained.coefficients
+        ]
     found.discard()
     with pytest.raises(InputError, match="FOLDER must be a folder"):
         take_up(str(found.folder))

@@ -15,7 +15,10 @@ from flows.support.server import free_port
 from plumbline.config.schema import Config
 from plumbline.data.encoding import Encoding
 from plumbline.errors import InputError
+from plumbline.linear.problem import Standardizer
 from plumbline.registry.history import blocked
+from plumbline.training.exported import export
+from plumbline.training.model import RawModel
 from tasks.tracking.artifact import log_model
 from tasks.tracking.housekeeping import prune
 from tasks.tracking.models import (
@@ -314,6 +317,30 @@ def test_a_stored_models_numbers_are_read_and_a_damaged_one_is_refused(
     encoding.write_text(intact)
     stored.unlink()
     with pytest.raises(DamagedModelError, match=r"\(.*No such file.*model.pt2"):
+        load_fitted(uri)
+
+
+def test_a_stored_net_is_loaded_as_its_module_and_its_damage_is_said(
+    client: MlflowClient, tmp_path: Path
+) -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+    ones = torch.ones(2, dtype=torch.float64)
+    module = RawModel(net.eval(), Standardizer(ones, 2 * ones, 4.0, 3.0), None)
+    encoding = Encoding(("a", "b"), {})
+    with tracked_run(CONFIG, "a net", "cpu", "flow", "lease") as run:
+        example = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, -4.0]})
+        uri = log_model(run, module, encoding, True, example)
+    rows = torch.tensor([[1.5, 2.0], [-3.0, 1e6], [0.0, 0.0]], dtype=torch.float64)
+    assert torch.equal(load_fitted(uri).model(rows), module(rows))
+    (stored,) = (tmp_path / "mlruns").rglob("model.pt2")
+    stored.write_bytes(export(RawModel(nn.Linear(2, 3), Standardizer(ones, ones), None), 2))
+    with pytest.raises(DamagedModelError, match=r"\[2, 3\] predictions for 2 rows"):
+        load_fitted(uri)
+    stored.write_bytes(export(nn.Linear(3, 1), 3))
+    with pytest.raises(DamagedModelError, match="3 weights for 2 features"):
+        load_fitted(uri)
+    stored.write_bytes(stored.read_bytes()[:100])
+    with pytest.raises(DamagedModelError, match="a model of this project"):
         load_fitted(uri)
 
 

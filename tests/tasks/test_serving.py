@@ -21,6 +21,8 @@ from torch import nn
 from flows.support.guard import Guard
 from flows.support.server import listen
 from plumbline.data.encoding import Encoding
+from plumbline.linear.problem import Standardizer
+from plumbline.training.model import RawModel
 from tasks.tracking.artifact import save_model
 from tasks.tracking.serving import MAX_BODY_BYTES, scoring_app
 
@@ -29,13 +31,16 @@ MISSING = "a missing value (empty or NaN)"
 Ask = Callable[..., tuple[int, dict]]
 
 
-def saved(folder: Path, encoding: Encoding, named: bool) -> Path:
-    """A stored model: 1 + 10 · the first feature + 100 · the second + …"""
+def saved(folder: Path, encoding: Encoding, named: bool, net: bool = False) -> Path:
+    """A stored model: 1 + 10 · the first feature + 100 · the second + …; as a line or as a net."""
     count = len(encoding.features)
     module = nn.Linear(count, 1, dtype=torch.float64)
     with torch.no_grad():
         module.weight.copy_(torch.tensor([[10.0 ** (i + 1) for i in range(count)]]))
         module.bias.fill_(1.0)
+    if net:
+        net = nn.Sequential(nn.Identity(), module, nn.Dropout(0.9)).eval()
+        module = RawModel(net, Standardizer(torch.zeros(count), torch.ones(count)), None)
     example = {name: [1.0, 2.0] for name in encoding.numeric}
     example |= {name: [levels[0], levels[-1]] for name, levels in encoding.levels.items()}
     save_model(str(folder), Model(), module, encoding, named, pd.DataFrame(example))
@@ -67,11 +72,12 @@ def serving(folder: Path) -> Iterator[Ask]:
         thread.join()
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["line", "net"])
+def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of a, b and the levels u, v, true, 2 of g."""
     encoding = Encoding(("a", "b"), {"g": ("u", "v", "true", "2")})
-    return saved(tmp_path_factory.mktemp("table") / "model", encoding, named=True)
+    folder = tmp_path_factory.mktemp("table") / "model"
+    return saved(folder, encoding, named=True, net=request.param == "net")
 
 
 @pytest.fixture(scope="module")
