@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from plumbline import evaluate, load_config, predict, train
 from plumbline.config.loading import validated
@@ -65,3 +66,27 @@ def test_older_files_weigh_less(tmp_path) -> None:
     raw = {"experiment": "e", "data": data, "training": {"optimizer": "exact"}}
     model = train(validated(raw, "c.yaml"))
     assert predict(model, [1.0])[0] == pytest.approx(2.0, rel=1e-12)
+
+
+def test_a_net_trains_evaluates_and_predicts_like_a_line(tmp_path) -> None:
+    x = [n / 50 for n in range(300)]
+    write(tmp_path / "rows.csv", {"x": x, "y": [(v - 3) ** 2 for v in x]})
+    raw = {
+        "experiment": "e",
+        "data": {
+            "kind": "table", "path": str(tmp_path / "rows.csv"), "target": "y",
+            "test_fraction": 0.3,
+        },
+        "model": {"kind": "mlp", "hidden": [16]},
+        "training": {"epochs": 40, "batch_size": 16},
+    }  # fmt: skip
+    told: list[dict] = []
+    model = train(validated(raw, "c.yaml"), lambda epoch, loss, **others: told.append(others))
+    metrics = evaluate(model)
+    assert {"validation_loss", "learning_rate"} == set(told[0])
+    assert [each["validation_loss"] for each in told] == model.trained.validation_losses
+    assert metrics["gain_over_linear"] > 0.5
+    assert metrics["test_rmse"] < 0.5 * metrics["linear_test_rmse"] < metrics["mean_test_rmse"]
+    rows = torch.tensor([[1.0], [5.0]], dtype=torch.float64)
+    assert predict(model, [1.0, 5.0]) == model.module(rows)[:, 0].tolist()
+    assert model.trained.exact is None

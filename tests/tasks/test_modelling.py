@@ -1,5 +1,7 @@
 """What a person is told while a model is trained and once it is."""
 
+import re
+
 import pytest
 
 from plumbline.config.schema import Config
@@ -8,8 +10,10 @@ from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine
 from tasks.modelling import evaluate, train
+from tasks.screen import print_gain
 
 NOISY = {"rows": 200, "weights": [1.0, -20.0, 0.5], "noise": 0.1}
+LINEAR, NET = {"kind": "linear"}, {"kind": "mlp", "hidden": [8]}
 LINE = {"x": [1.0, 2.0, 3.0, 4.0], "weights": [2.0]}
 
 
@@ -17,13 +21,14 @@ LINE = {"x": [1.0, 2.0, 3.0, 4.0], "weights": [2.0]}
 def said(capsys: pytest.CaptureFixture[str]):
     """Trains and evaluates one experiment; returns the lines that it prints."""
 
-    def say(data: dict, **training: object) -> list[str]:
+    def say(data: dict, model: dict = LINEAR, **training: object) -> list[str]:
         raw = {"experiment": "t", "data": {"kind": "synthetic", **data}, "training": training}
+        raw["model"] = model
         config = Config.model_validate(raw)
         source = Synthetic(config.data)
         whole = combine([compress(source, part, config.data) for part in source.parts])
         prepared = Dataset.of(whole, config.data, source, {})
-        trained = train.fn(prepared, config, "cpu", lambda epoch, loss: None)
+        trained = train.fn(prepared, config, "cpu", lambda epoch, loss, **others: None)
         evaluate.fn(trained, prepared, config)
         return capsys.readouterr().out.splitlines()
 
@@ -68,3 +73,45 @@ def test_a_model_far_from_its_optimum_is_said_in_one_line(said, optimizer: str) 
 
 def test_the_tutorial_prints_nothing_but_its_lines(said) -> None:
     assert len(said(LINE, dtype="float32")) == 10
+
+
+def test_a_net_prints_ten_lines_what_stopped_it_what_was_kept_and_what_it_is_worth(said) -> None:
+    lines = said({**NOISY, "test_fraction": 0.3}, NET, epochs=50, batch_size=32, patience=0)
+    assert [each.partition(",")[0] for each in lines[:10]] == [
+        f"Epoch [{n}/50]" for n in range(5, 51, 5)
+    ]
+    assert re.fullmatch(
+        r"[\d,.]+( % (better|worse) than| times the RMSE of) the exact linear model on the same "
+        r"\d+ rows",
+        lines[-1],
+    )
+    held = {**NOISY, "validation_fraction": 0.3}
+    lines = said(held, NET, epochs=400, batch_size=32, patience=2, learning_rate=0.1)
+    assert re.fullmatch(r"Epoch \[\d+/400\], Loss: [\d.]+, Validation loss: [\d.]+", lines[-3])
+    assert re.fullmatch(
+        r"Note: stopped after epoch \d+: no better validation loss for 2 epochs", lines[-2]
+    )
+    assert re.fullmatch(
+        r"Note: the weights of epoch \d+ are kept: the least validation loss, [\d.]+", lines[-1]
+    )
+
+
+def test_a_budget_that_the_rows_decide_is_said(said) -> None:
+    assert said(NOISY, NET, patience=0)[0] == "Note: batches of 32 rows, at most 200 epochs"
+
+
+@pytest.mark.parametrize(
+    ("rmse", "told"),
+    [
+        (0.877, "12.3 % better than"),
+        (1.0316, "3.2 % worse than"),
+        (1.0004, "As good as"),
+        (9e12, "9e+12 times the RMSE of"),
+    ],
+)
+def test_the_worth_of_a_model_is_one_line(capsys, rmse: float, told: str) -> None:
+    metrics = {"test_rmse": rmse, "linear_test_rmse": 1.0, "gain_over_linear": 1 - rmse}
+    print_gain(metrics, 10_788)
+    assert capsys.readouterr().out == f"{told} the exact linear model on the same 10,788 rows\n"
+    print_gain({"train_rmse": 1.0}, 0)
+    assert capsys.readouterr().out == ""

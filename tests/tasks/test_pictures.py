@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.pictures import draw_beside
+from tasks.pictures import _loss, draw_beside, drawing, figure_of
+
+WHAT = {
+    "losses": [8.0, 2.0, 1.0, 0.5], "validation_losses": [9.0, 3.0, 2.0, 2.5], "best_epoch": 3,
+    "optimum": None, "unconverged": False, "target": "y", "told": "3 held-out rows",
+    "actual": [1.0, 2.0, 4.0], "predicted": [1.5, 2.0, 3.0], "fit": None,
+}  # fmt: skip
 
 
 def children() -> set[str]:
@@ -35,3 +41,50 @@ def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match=r"(?s)could not be drawn.*KeyError"):
         draw()
+
+
+def loss_axes(**what: object):
+    """The axes of a picture of the loss."""
+    epochs = list(range(1, len(what["losses"]) + 1))
+    figure = figure_of(lambda axes: _loss(axes, {"epochs": epochs, **what}))
+    return figure.axes[0]
+
+
+def words(axes) -> list[str]:
+    return [each.get_text() for each in (*axes.get_legend().get_texts(), *axes.texts)]
+
+
+def test_both_losses_are_drawn_and_the_kept_epoch_is_marked() -> None:
+    axes = loss_axes(**WHAT, best=[3, 2.0])
+    assert words(axes) == ["training loss", "validation loss", "kept: epoch 3"]
+    assert [list(line.get_ydata()) for line in axes.lines] == [
+        WHAT["losses"], WHAT["validation_losses"]
+    ]  # fmt: skip
+    assert axes.collections[0].get_offsets().tolist() == [[3.0, 2.0]]
+    assert axes.get_title() == "Loss"
+
+
+@pytest.mark.parametrize("least", [0.0, 1e-33])
+def test_one_point_of_rounding_does_not_stretch_the_axis_and_the_picture_says_so(least) -> None:
+    line = WHAT | {"losses": [30.0, 1e-3, least], "validation_losses": [], "optimum": 1e-33}
+    axes = loss_axes(**line, best=None)
+    assert axes.get_yscale() == "log"
+    assert axes.get_ylim()[0] == pytest.approx(30 * 2.2e-16, rel=0.02)
+    assert "cut at 2e-16 of the first loss" in words(axes)[-1]
+    assert words(axes)[0] == "training loss"
+
+
+def test_a_model_that_is_far_from_its_optimum_is_marked() -> None:
+    line = WHAT | {"validation_losses": [], "optimum": 0.01, "unconverged": True}
+    axes = loss_axes(**line, best=None)
+    assert axes.get_title() == "Loss (far from the exact optimum)"
+    assert words(axes) == ["training loss", "exact optimum 0.01"]
+
+
+@pytest.mark.parametrize("features", [1, 2])
+def test_a_net_has_the_pictures_of_a_line(tmp_path: Path, features: int) -> None:
+    curve = {"along": [0.0, 1.0, 2.0], "height": [0.0, 1.0, 0.0], "told": "the model"}
+    fit = {"name": "x", "x": [0.0, 1.0, 2.0], **curve} if features == 1 else None
+    with drawing(WHAT | {"fit": fit}, tmp_path):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"loss.png", "fit.png", "residuals.png"}
