@@ -48,8 +48,8 @@ def record(run: Run, result: Result) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         with pictures(folder, result):
-            log_results(run, result)
             model = store_model(run, result)
+            log_results(run, result, model=model)
             write_files(folder, result)
             if result.config.registry:
                 profile = DataProfile.of(result.data).to_dict()
@@ -59,8 +59,17 @@ def record(run: Run, result: Result) -> str:
     return model
 
 
-def log_results(run: Run, result: Result, params: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Log the metrics, the predictions, tags and the data set; and params not logged before."""
+def log_results(
+    run: Run, result: Result, params: Mapping[str, str] = MappingProxyType({}), model: str = ""
+) -> None:
+    """Log the metrics, the predictions, tags and the data set; and params not logged before.
+
+    Args:
+        run: of the result.
+        result: what was trained.
+        params: those not logged before.
+        model: the stored model's URI, which the metrics are of; empty if none is stored.
+    """
     config, data, trained = result.config, result.data, result.trained
     tags = {
         "data_digest": data.summary.digest,
@@ -71,11 +80,13 @@ def log_results(run: Run, result: Result, params: Mapping[str, str] = MappingPro
         tags["far_from_optimum"] = "true"
     if trained.exact and (left_out := trained.exact.optimum.equals):
         tags["collinear"] = ", ".join(left_out)
-    run.log(result.all_metrics, tags, params)
     path = config.data.path if config.data.kind == "table" else None
-    run.log_dataset(
+    links = run.log_dataset(
         config.experiment, data.summary.digest, path, column_types(data), data.summary.rows
     )
+    if model:
+        links["model_id"] = model.removeprefix("models:/")
+    run.log(result.all_metrics, tags, params, links)
 
 
 def log_model_file(run: Run, config: Config) -> None:

@@ -74,8 +74,11 @@ class Run:
         metrics: Mapping[str, float] = MappingProxyType({}),
         tags: Mapping[str, object] = MappingProxyType({}),
         params: Mapping[str, str] = MappingProxyType({}),
+        links: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Log final values, tags and params; in one call, because each costs a transaction.
+
+        The links say what the metrics are of: model_id, dataset_name and dataset_digest.
 
         Metrics that are no finite number are left out; characters that MLflow does not take in
         their names are replaced, and long names are cut. A param that is there already must have
@@ -84,7 +87,7 @@ class Run:
         now = int(time.time() * 1000)
         named = {_metric_name(key): value for key, value in metrics.items()}
         named = {key: value for key, value in named.items() if key not in self.known}
-        values = [Metric(k, v, now, 0) for k, v in named.items() if math.isfinite(v)]
+        values = [Metric(k, v, now, 0, **links) for k, v in named.items() if math.isfinite(v)]
         most = BATCH - len(tags) - len(params)
         self.client.log_batch(
             self.id,
@@ -106,8 +109,8 @@ class Run:
 
     def log_dataset(
         self, name: str, digest: str, path: str | None, types: Mapping[str, str], rows: int
-    ) -> None:
-        """Log what the run was trained on as its dataset input.
+    ) -> dict[str, str]:
+        """Log what the run was trained on as its dataset input; returns what links metrics to it.
 
         Args:
             name: of the data set.
@@ -129,6 +132,7 @@ class Run:
         self.client.log_inputs(
             self.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
         )
+        return {"dataset_name": dataset.name, "dataset_digest": dataset.digest}
 
     def log_table(self, name: str, columns: Mapping[str, list]) -> None:
         """Log columns of one length as an artifact that MLflow shows as a table."""
