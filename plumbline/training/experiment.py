@@ -10,19 +10,21 @@ from torch import nn
 from plumbline.config.schema import Config, Training
 from plumbline.data.encoding import Encoding, EncodingError
 from plumbline.data.inputs import Row, named_values
+from plumbline.data.split import share_rows
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.problem import Problem, Standardizer
 from plumbline.training import loop
 from plumbline.training.classes import class_baselines, class_scores, train_by_newton
+from plumbline.training.draws import Draws
 from plumbline.training.evaluation import baselines, cross_validation, evaluate, row_scores
 from plumbline.training.exported import Exported, export
 from plumbline.training.loop import OnEpoch, Status, Trained
-from plumbline.training.model import seeded
 from plumbline.training.nets import MLP, with_budget
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective
 from plumbline.training.plan import Plan, make_plan
-from plumbline.training.user_module import build_user_module
+from plumbline.training.user_module import blamed, build_user_module
+from plumbline.training.user_trial import try_user_module
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,16 @@ def _train_net(
     standardizer = Standardizer.of(data.summary.train, True, training.standardize)
     standardizer = standardizer.with_target(data.summary.train) if scaled else standardizer
     objective = _row_objective(data, config, training, standardizer, device)
-    net = seeded(training.seed, lambda: build_net(config, data.encoding))
-    return loop.train_net(net, training, device, on_epoch, objective, within_range=scaled)
+    draws = Draws(training.seed, device)
+    own = config.model.kind == "python"
+    if own:
+        rows = next(share_rows(data.source, config.data, ("train",), data.encoding.features))
+        outputs = len(data.outputs)
+        try_user_module(config.model, training, rows, outputs, standardizer, device)
+    objective.drawing = blamed(config.model, draws) if own else draws
+    with draws():
+        net = build_net(config, data.encoding)
+    return loop.train_net(net, training, device, on_epoch, objective, scaled, fast=not own)
 
 
 def build_net(config: Config, encoding: Encoding) -> nn.Module:

@@ -126,6 +126,7 @@ def train_net(
     on_epoch: OnEpoch,
     objective: RowObjective,
     within_range: bool = False,
+    fast: bool = True,
 ) -> Trained:
     """Train any module on the rows; the result takes raw features.
 
@@ -137,12 +138,13 @@ def train_net(
             validation_loss and learning_rate where there are such.
         objective: the loss on the rows.
         within_range: whether predictions are kept within the training targets' range.
+        fast: whether the optimizer may round otherwise than in a plain loop.
 
     Raises:
         TrainingDivergedError: the loss became infinite or NaN.
     """
     net = net.to(device, tensor_type(training))
-    curve = fit(net, training, training.learning_rate, objective, on_epoch, [])
+    curve = fit(net, training, training.learning_rate, objective, on_epoch, [], fast=fast)
     limits = (objective.lowest, objective.highest) if within_range else None
     module = RawModel(net.cpu().eval(), objective.standardizer, limits)
     return Trained(module, **vars(curve))
@@ -156,13 +158,14 @@ def fit(
     on_epoch: OnEpoch,
     rules: Sequence[StopRule],
     largest_stable_rate: float | None = None,
+    fast: bool = True,
 ) -> Curve:
     """Train a module in place, with the configured optimizer, schedule and stop rules.
 
     Raises:
         TrainingDivergedError: a loss became infinite or NaN.
     """
-    optimizer = make_optimizer(model, training, rate)
+    optimizer = make_optimizer(model, training, rate, fast)
     schedule = RateSchedule(optimizer, training, training.epochs * objective.steps_of_an_epoch())
     best = BestWeights(training.patience or None)
     rules = [*rules, *([best] if training.patience or training.max_minutes else [])]

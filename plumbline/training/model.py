@@ -1,7 +1,9 @@
 """The models: the one that an optimizer trains, and the one in raw units that comes of it."""
 
-import threading
+import logging
+import warnings
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import TypeVar
 
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor, nn, optim
 
 from plumbline.config.training import WITH_MOMENTUM, Training
 from plumbline.linear.problem import Standardizer
+from plumbline.training.draws import Draws
 
 CLASSES = {
     "sgd": optim.SGD,
@@ -24,7 +27,6 @@ CLASSES = {
 }
 FUSED = ("adam", "adamw")  # in one kernel; torch has it for sgd, too, where it is no faster
 Module = TypeVar("Module", bound=nn.Module)
-_seeding = threading.Lock()
 
 
 def initial_model(features: int, training: Training, device: str) -> nn.Linear:
@@ -40,8 +42,7 @@ def initial_model(features: int, training: Training, device: str) -> nn.Linear:
 
 def seeded(seed: int, build: Callable[[], Module]) -> Module:
     """What a function builds after torch.manual_seed(seed)."""
-    with _seeding:  # torch's generator is one for all threads
-        torch.manual_seed(seed)
+    with Draws(seed, "cpu")():
         return build()
 
 
@@ -101,8 +102,37 @@ class RawModel(nn.Module):
         return predicted.clamp(*self.limits) if self.limits else predicted
 
 
-def make_optimizer(model: nn.Module, training: Training, rate: float) -> optim.Optimizer:
-    """torch.optim's optimizer of the configured name; weight decay is for matrices alone."""
+def exported(module: nn.Module, inputs: int) -> torch.export.ExportedProgram:
+    """A module of float64 rows, (n, inputs), as it is stored: for any number of rows.
+
+    Raises:
+        Exception: (of many kinds) it cannot be exported.
+    """
+    rows = torch.zeros(2, inputs, dtype=torch.float64)  # one would fix their number for good
+    shapes = [{0: torch.export.Dim.DYNAMIC}]
+    logging.getLogger("torch").setLevel(logging.CRITICAL)  # what goes wrong is raised, too
+    with warnings.catch_warnings(), redirect_stdout(None), redirect_stderr(None):
+        warnings.simplefilter("ignore")
+        try:
+            return torch.export.export(module, (rows,), dynamic_shapes=shapes, strict=False)
+        except Exception:
+            with suppress(Exception):  # slower; it also follows len(x)
+                return torch.export.export(module, (rows,), dynamic_shapes=shapes, strict=True)
+            raise
+
+
+def make_optimizer(
+    model: nn.Module, training: Training, rate: float, fast: bool = True
+) -> optim.Optimizer:
+    """torch.optim's optimizer of the configured name; weight decay is for matrices alone.
+
+    Args:
+        model: whose parameters it trains.
+        training: the configuration's section.
+        rate: the step size.
+        fast: take the kernel that is fastest for small nets; otherwise torch's own choice, whose
+            steps differ from it in the last bits.
+    """
     kind = CLASSES[training.optimizer]
     if training.optimizer == "lbfgs":
         return kind(model.parameters(), lr=rate, line_search_fn="strong_wolfe")
@@ -114,9 +144,9 @@ def make_optimizer(model: nn.Module, training: Training, rate: float) -> optim.O
     else:
         groups = [{"params": matrices, **decay}, {"params": others, "weight_decay": 0.0}]
     extra = {"momentum": training.momentum} if training.optimizer in WITH_MOMENTUM else {}
-    # for two small tensors the plain loop is faster than torch's default for accelerators
-    how = {"fused": True} if training.optimizer in FUSED else {"foreach": False}
-    return kind(groups, lr=rate, **how, **extra)
+    if fast:  # for two small tensors a loop is faster than torch's default for accelerators
+        extra |= {"fused": True} if training.optimizer in FUSED else {"foreach": False}
+    return kind(groups, lr=rate, **extra)
 
 
 def parameters(model: nn.Linear) -> Tensor:

@@ -4,7 +4,7 @@ FactorObjective has the mean squared error of a linear model on all rows from th
 RowObjective reads the rows: for mini-batches, for losses that R does not know, for any module.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +23,10 @@ from plumbline.training.model import parameters
 # A step's share of the epoch's rows, and a closure as torch.optim's step takes one: it computes the
 # loss on those rows, replaces the model's gradients by the loss's, and returns the loss.
 Step = tuple[float, Callable[[], Tensor]]
+
+# Features (n, d) and target (n, 1) or (n, classes) in training's dtype, each a tensor of its own: a view of one
+# matrix has other strides, by which a product's last bits differ from those of a plain loop.
+Rows = tuple[Tensor, Tensor]
 
 # Rows that are kept or shuffled together take at most this much memory.
 BUFFER_BYTES = 256 * 2**20
@@ -124,6 +128,7 @@ class RowObjective:
         training: the configuration's section.
         rows: the number of rows of each share: train, and validation if there is any.
         device: where training runs.
+        drawing: entered whenever the model computes: what dropout draws from.
         lowest, highest: the target's range over the training rows read so far, in raw units.
     """
 
@@ -134,9 +139,10 @@ class RowObjective:
     training: Training
     rows: dict[str, int]
     device: str
+    drawing: Callable[[], AbstractContextManager] = nullcontext
     lowest: float = field(default=float("inf"), init=False)
     highest: float = field(default=float("-inf"), init=False)
-    kept: dict[str, list[Tensor]] = field(default_factory=dict, init=False)
+    kept: dict[str, Rows] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._loss = loss_of(self.training)
@@ -159,10 +165,12 @@ class RowObjective:
             return
         random = torch.Generator().manual_seed((self.training.seed * 1_000_003 + epoch) % 2**63)
         unit = self.unit / self.rows["train"]
-        for pool in self._pools(random):
-            shuffled = pool[torch.randperm(len(pool), generator=random)]
-            for rows in shuffled.split(self.training.batch_size):
-                yield len(rows) * unit, partial(self._on_batch, model, rows)
+        size = self.training.batch_size
+        for features, target in self._pools(random):
+            order = torch.randperm(len(target), generator=random)
+            pairs = zip(features[order].split(size), target[order].split(size), strict=True)
+            for batch in pairs:
+                yield len(batch[1]) * unit, partial(self._on_batch, model, batch)
 
     def steps_of_an_epoch(self) -> int:
         """Of pools that are full; the last batch of each may be smaller."""
@@ -176,10 +184,10 @@ class RowObjective:
         model.eval()
         total = 0.0
         for block in self._blocks("validation", self.source.parts):
-            total += float(self._forward(model, block)) * len(block)
+            total += float(self._forward(model, block)) * len(block[1])
         return self.unit * total / self.rows["validation"]
 
-    def _on_batch(self, model: nn.Module, rows: Tensor) -> Tensor:
+    def _on_batch(self, model: nn.Module, rows: Rows) -> Tensor:
         model.zero_grad()
         loss = self._forward(model, rows)
         loss.backward()
@@ -190,53 +198,61 @@ class RowObjective:
         model.zero_grad()
         total = torch.zeros((), device=self.device)
         for block in self._blocks("train", self.source.parts):
-            loss = self._forward(model, block) * (len(block) / self.rows["train"])
+            loss = self._forward(model, block) * (len(block[1]) / self.rows["train"])
             loss.backward()
             total = total + loss.detach()
         return total
 
-    def _forward(self, model: nn.Module, rows: Tensor) -> Tensor:
-        """The mean loss of the model's predictions for rows, the target or its classes last."""
-        rows = rows.to(self.device)
-        features, target = rows.tensor_split([len(self.standardizer.mean)], dim=1)
-        with self._precision():
+    def _forward(self, model: nn.Module, rows: Rows) -> Tensor:
+        """The mean loss of the model's predictions."""
+        features, target = (each.to(self.device) for each in rows)
+        with precision_of(self.training, self.device), self.drawing():
             predicted = model(features)
         return self._loss(predicted.to(target.dtype), target)
 
-    def _precision(self) -> AbstractContextManager:
-        if self.training.dtype != "bfloat16":
-            return nullcontext()
-        return torch.autocast(torch.device(self.device).type, torch.bfloat16)
-
-    def _pools(self, random: torch.Generator) -> Iterator[Tensor]:
+    def _pools(self, random: torch.Generator) -> Iterator[Rows]:
         """The training rows in pools of bounded size, made of files in random order."""
         order = torch.randperm(len(self.source.parts), generator=random).tolist()
-        held: list[Tensor] = []
+        held: list[Rows] = []
         for block in self._blocks("train", [self.source.parts[i] for i in order]):
             held.append(block)
-            if sum(map(len, held)) >= self.capacity:
-                yield torch.cat(held)
+            if sum(len(target) for _, target in held) >= self.capacity:
+                yield _joined(held)
                 held = []
         if held:
-            yield torch.cat(held)
+            yield _joined(held)
 
-    def _blocks(self, share: str, parts: Iterable[str]) -> Iterator[Tensor]:
-        """A share's standardised rows in training's dtype, from memory if they fit."""
+    def _blocks(self, share: str, parts: Iterable[str]) -> Iterator[Rows]:
+        """A share's rows as they are trained on, from memory if they fit."""
         if self.rows[share] > self.capacity:
             yield from self._read(share, parts)
             return
         if share not in self.kept:
-            self.kept[share] = [torch.cat([*self._read(share, self.source.parts)])]
-        yield from self.kept[share]
+            self.kept[share] = _joined([*self._read(share, self.source.parts)])
+        yield self.kept[share]
 
-    def _read(self, share: str, parts: Iterable[str]) -> Iterator[Tensor]:
+    def _read(self, share: str, parts: Iterable[str]) -> Iterator[Rows]:
         for rows in share_rows(self.source, self.split, (share,), self.columns, tuple(parts)):
             if share == "train":
                 self.lowest = min(self.lowest, float(rows[:, -1].min()))
                 self.highest = max(self.highest, float(rows[:, -1].max()))
-            yield self.standardizer.apply(rows).to(tensor_type(self.training))
+            scaled = self.standardizer.apply(rows).to(tensor_type(self.training))
+            features, target = scaled.tensor_split([len(self.standardizer.mean)], dim=1)
+            yield features.contiguous(), target.contiguous()
+
+
+def _joined(blocks: Sequence[Rows]) -> Rows:
+    """Blocks as one."""
+    return torch.cat([x for x, _ in blocks]), torch.cat([y for _, y in blocks])
 
 
 def tensor_type(training: Training) -> torch.dtype:
     """What parameters and rows are; under autocast these are float32."""
     return torch.float32 if training.dtype == "bfloat16" else getattr(torch, training.dtype)
+
+
+def precision_of(training: Training, device: str) -> AbstractContextManager:
+    """What a model computes within: autocast for bfloat16."""
+    if training.dtype != "bfloat16":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, torch.bfloat16)

@@ -1,0 +1,195 @@
+"""The user's module tried on two rows: whatever would end a run late is said before it begins."""
+
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from plumbline.config.model import Python
+from plumbline.config.schema import Config, SyntheticData, Training
+from plumbline.data.encoding import Encoding
+from plumbline.data.split import share_rows
+from plumbline.data.synthetic import Synthetic
+from plumbline.data.table import Table, open_table
+from plumbline.errors import InputError
+from plumbline.linear.problem import Standardizer
+from plumbline.training.device import device_of
+from plumbline.training.draws import Draws
+from plumbline.training.model import RawModel, exported
+from plumbline.training.objectives import loss_of, precision_of, tensor_type
+from plumbline.training.user_module import (
+    blaming,
+    build_function,
+    build_user_module,
+    kind_of,
+    load_user_file,
+    place_of,
+)
+
+_exported: set[tuple[object, ...]] = set()  # what was exported once need not be again
+
+
+def check_model(config: Config) -> None:
+    """Try the user's module before anything slow; other kinds of models need no check.
+
+    Where only the rows tell the number of features (categorical columns without given levels) or
+    of classes, the file and the options alone are looked at; training tries the module then.
+
+    Raises:
+        InputError: the file, build, its options or the module is wrong, or the first rows are.
+        OSError: a file cannot be read.
+    """
+    if config.model.kind != "python":
+        return
+    build_function(config.model)
+    data, training = config.data, config.training
+    if data.categorical and not isinstance(data.categorical, dict):
+        return
+    source = Synthetic(data) if isinstance(data, SyntheticData) else open_table(data)
+    if isinstance(source, Table) and source.columns.has_classes:
+        return
+    features = Encoding.of(source.names[:-1], data.categorical).features
+    rows = next(share_rows(source, data, ("train",), features), None)
+    if rows is not None:
+        standardizer = _of_block(rows, training)
+        try_user_module(config.model, training, rows, 1, standardizer, device_of(config))
+
+
+def _of_block(rows: Tensor, training: Training) -> Standardizer:
+    """About what the pass over all rows will find."""
+    mean, scale = rows.mean(dim=0), rows.std(dim=0, correction=0)
+    if not training.standardize:
+        return Standardizer(torch.zeros_like(mean), torch.ones_like(mean))
+    return Standardizer(mean, torch.where(scale > 0, scale, 1.0))
+
+
+def try_user_module(
+    model: Python,
+    training: Training,
+    rows: Tensor,
+    outputs: int,
+    standardizer: Standardizer,
+    device: str,
+) -> None:
+    """Build the module and do with two rows what a run does: train, evaluate, export.
+
+    Args:
+        model, training: the configuration's sections.
+        rows: features in raw units, (n, d) float64, n > 0; the first and the last are taken.
+        outputs: the number of columns to predict.
+        standardizer: from raw units to those that are trained on.
+        device: where training runs.
+
+    Raises:
+        InputError: something is wrong with the module.
+    """
+    with Draws(training.seed, device)():
+        net = build_user_module(model, rows.shape[1], outputs)
+        file, tried = load_user_file(model.file), rows[[0, -1]]
+        trial = _Trial(file, net, training, device, tried, outputs)
+        features = trial.moved(standardizer)
+        trial.train(features)
+        trial.evaluate(features)
+        key = (file.__name__, repr(model.options), rows.shape[1], outputs, training.dtype)
+        if key not in _exported:
+            trial.export(standardizer)
+            _exported.add(key)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A module on trial.
+
+    Attributes:
+        file: where it comes from.
+        net: the module.
+        training: the configuration's section.
+        device: where training runs.
+        rows: two rows of features in raw units, (2, d) float64.
+        outputs: the number of columns to predict.
+    """
+
+    file: ModuleType
+    net: nn.Module
+    training: Training
+    device: str
+    rows: Tensor
+    outputs: int
+
+    def moved(self, standardizer: Standardizer) -> Tensor:
+        """Move the module to where it trains; returns the standardised rows there."""
+        dtype = tensor_type(self.training)
+        with blaming(self.file, f"the module cannot be moved to {self.device} as {dtype}"):
+            self.net.to(self.device, dtype)
+        return ((self.rows - standardizer.mean) / standardizer.scale).to(self.device, dtype)
+
+    def train(self, features: Tensor) -> None:
+        """One step without an optimizer."""
+        self.net.train()
+        found = self._predicted(features)
+        if not found.requires_grad:
+            hint = "Is there a no_grad(), detach() or item() in forward?"
+            raise self._wrong("depend on the parameters", "one that does not", hint)
+        with blaming(self.file, "the gradient of the module's output cannot be computed"):
+            loss_of(self.training)(found, torch.zeros_like(found)).backward()
+
+    @torch.no_grad()
+    def evaluate(self, features: Tensor) -> None:
+        """Predict the two rows twice, and one alone."""
+        self.net.eval()
+        once, again = self._predicted(features), self._predicted(features)
+        self._predicted(features[:1])
+        if not torch.equal(once, again):
+            hint = (
+                "Does functional.dropout lack training=self.training, or does forward change its "
+                "features in place?"
+            )
+            raise self._wrong("be the same for the same rows", "two different ones", hint)
+
+    @torch.no_grad()
+    def export(self, standardizer: Standardizer) -> None:
+        """Export it as it will be stored, and predict with that for other numbers of rows."""
+        module = RawModel(self.net.cpu().eval(), standardizer, None)
+        hint = (
+            " It is stored without this file, so forward must go the same way for any rows and "
+            "number of rows: no if or for that depends on them."
+        )
+        with blaming(self.file, "the module cannot be exported", hint):
+            stored = exported(module, self.rows.shape[1]).module()
+            for rows in (self.rows[:1], self.rows, self.rows[[0, 1, 0]]):
+                torch.testing.assert_close(stored(rows), module(rows), rtol=1e-3, atol=1e-6)
+
+    def _predicted(self, features: Tensor) -> Tensor:
+        """What the module makes of rows, checked."""
+        shape, dtype = tuple(features.shape), str(features.dtype).removeprefix("torch.")
+        symptom = f"the module failed on {shape} {dtype} features on {self.device} in {self._mode}"
+        hint = (
+            " Its first layer must take `inputs` columns, and what forward makes must have the "
+            "dtype and device of its features."
+        )
+        if self.training.standardize:
+            hint += " These are standardised; training.standardize: false leaves them as they are."
+        with blaming(self.file, symptom, hint), precision_of(self.training, self.device):
+            found = self.net(features)
+        wanted = (len(features), self.outputs)
+        if not isinstance(found, Tensor):
+            raise self._wrong(f"be one tensor, {wanted}", kind_of(found))
+        if found.shape != wanted:
+            squeezed = found.numel() == len(features) * self.outputs
+            hint = "Is it squeezed?" if squeezed else "The last layer must have `outputs` columns."
+            raise self._wrong(f"have the shape {wanted}", str(tuple(found.shape)), hint)
+        if not found.is_floating_point():
+            raise self._wrong("hold floating point numbers", str(found.dtype))
+        if not found.isfinite().all():
+            raise self._wrong("be finite", str(found.flatten().tolist()))
+        return found
+
+    @property
+    def _mode(self) -> str:
+        return "training mode" if self.net.training else "eval mode"
+
+    def _wrong(self, allowed: str, found: str, hint: str = "") -> InputError:
+        place = place_of(self.file, type(self.net).forward, getattr(self.file, "build", None))
+        said = f"{place}: the module's output must {allowed}. Got {found} in {self._mode}. {hint}"
+        return InputError(said)
