@@ -82,10 +82,8 @@ def pipeline(config: Config, name: str = "pipeline") -> str:
         OSError: a server or the store does not answer.
         TrainingDivergedError: the loss grew without bound.
     """
-    from plumbline.data.inputs import check_inputs
-
     prepare_environment()
-    config = check_inputs(config)
+    config = check(config)
     check_runner(config)
     model = config.registry.model if config.registry else None
     with (
@@ -103,6 +101,26 @@ def pipeline(config: Config, name: str = "pipeline") -> str:
         recorded = run_leased(flow, config, name, notify=notify)
         say_where(recorded, config.experiment)
     return recorded
+
+
+def check(config: Config) -> Config:
+    """Look at all that the configuration names, before anything slow.
+
+    Returns:
+        The configuration with what is auto resolved by the target's type.
+
+    Raises:
+        InputError: the first file, the inputs to predict or the user's own module is wrong.
+        OSError: a file cannot be read.
+    """
+    from plumbline.data.inputs import check_inputs
+
+    config = check_inputs(config)
+    if config.model.kind == "python":
+        from plumbline.training.user_trial import check_model  # torch takes seconds
+
+        check_model(config)
+    return config
 
 
 def say_where(recorded: str, experiment: str) -> None:

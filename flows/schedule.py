@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from flows.pipeline import read_arguments
+from flows.pipeline import check, read_arguments
 from flows.support.command import leave, may_pass, run_command
 from flows.support.environment import prepare_environment
 from flows.support.persistent_server import PersistentServer
@@ -62,10 +62,8 @@ def load_scheduled(path: str, overrides: Sequence[str]) -> Config:
 
 def _say_what_would_fail(config: Config) -> None:
     """Data may be mended or still to come, so it does not keep the schedule from starting."""
-    from plumbline.data.inputs import check_inputs
-
     try:
-        check_inputs(config)
+        check(config)
     except InputError as error:
         note(f"as things are now, a retraining would fail: {error}")
 

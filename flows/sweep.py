@@ -6,7 +6,7 @@ This file is the command; the flow is in flows/sweep_flow.py.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flows.pipeline import import_the_slow_parts, read_arguments
+from flows.pipeline import check, import_the_slow_parts, read_arguments
 from flows.support.command import leave, run_command
 from flows.support.environment import prepare_environment
 from flows.support.ray import check_runner, cluster, connected_to
@@ -43,6 +43,7 @@ def sweep(plan: "Sweep") -> str:
     """
     prepare_environment()
     check_runner(plan.runs_on)
+    _check_shared_module(plan)
     with (
         cluster(plan.runs_on) as found,
         prefect_server(meanwhile=import_the_slow_parts),
@@ -57,6 +58,13 @@ def sweep(plan: "Sweep") -> str:
             "in it for each trial. To look at it: make ui"
         )
     return recorded
+
+
+def _check_shared_module(plan: "Sweep") -> None:
+    """Refuse a module of the user's own that is wrong in every trial, for what it is."""
+    varied = {key.partition(".")[0] for key in plan.search.parameters}
+    if (plan.base.get("model") or {}).get("kind") == "python" and not varied & {"model", "data"}:
+        check(plan.first())
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from plumbline.linear.summary import combine
 from plumbline.training import experiment
 from plumbline.training.device import device_of
 from plumbline.training.loop import OnEpoch, Trained
+from plumbline.training.user_trial import check_model
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def train(config: Config, on_epoch: OnEpoch = lambda epoch, loss, **others: None
         TrainingDivergedError: the loss became infinite or NaN.
     """
     config = check_inputs(config)
+    check_model(config)
     device = device_of(config)
     data = _read(config.data, device)
     return Model(config, data, experiment.train(config, data, device, on_epoch))

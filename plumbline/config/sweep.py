@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from plumbline.config.reference import known_keys, options
 from plumbline.config.running import RunsOn
 from plumbline.config.schema import Config
 from plumbline.config.section import Count, Name, Section, Seed, disagreement
+from plumbline.errors import InputError
 
 Values = Mapping[str, Any]
 SHORT = {"learning_rate": "lr"}
@@ -88,6 +90,13 @@ class Sweep(Section):
             put(raw, key, value)
         return validated(raw, "this combination")
 
+    def first(self) -> Config:
+        """The experiment of the first combination whose values go together."""
+        for values in self.grid():
+            with suppress(InputError):
+                return self.trial(values)
+        return self.trial({})
+
     @property
     def runs_on(self) -> RunsOn:
         """Where its trials run, all alike. Raises InputError where the base's keys are wrong."""
@@ -134,7 +143,7 @@ def takes_numbers(key: str) -> bool:
 
 def _types(key: str) -> set[str]:
     """The JSON types that a key takes; the elements of a list are none of them."""
-    return {option["type"] for node in known_keys(Config)[key] for option in options(node)}
+    return {option["type"] for node in known_keys(Config).get(key, ()) for option in options(node)}
 
 
 def label(values: Values) -> str:

@@ -15,6 +15,7 @@ from plumbline.config.section import Section
 from plumbline.config.sweep import Range, Search, Sweep, Values, takes_numbers
 from plumbline.errors import InputError, nearest, refuse
 
+OPTIONS = "model.options."  # what follows is for the user's own build
 MOST_CHECKED = 2_000  # combinations, before the first trial
 
 
@@ -71,7 +72,7 @@ def _check_keys(sweep: Sweep, path: str | Path) -> None:
     known = known_keys(Config)
     for key, given in sweep.search.parameters.items():
         where = f"{path}: sweep.parameters"
-        if key not in known:
+        if key not in known and not key.startswith(OPTIONS):
             raise InputError(f"{where}: {key} is not a known key.{hint(key, Config)}")
         if key.partition(".")[0] in RunsOn.model_fields:
             raise refuse(f"{where}.{key}", "in the base: all trials run in one place", "it here")

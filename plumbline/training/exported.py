@@ -1,6 +1,9 @@
 """A trained module in PyTorch's pt2 format, which needs no code of its author and no pickle."""
 
 import io
+import logging
+import warnings
+from contextlib import redirect_stderr, redirect_stdout, suppress
 
 import torch
 from torch import Tensor, nn
@@ -34,11 +37,28 @@ def export(module: nn.Module, inputs: int) -> bytes:
     """
     if isinstance(module, Exported):
         return module.content
-    rows = torch.zeros(2, inputs, dtype=input_type(module))
-    batch = {0: torch.export.Dim.AUTO}
     content = io.BytesIO()
-    torch.export.save(torch.export.export(module, (rows,), dynamic_shapes=[batch]), content)
+    torch.export.save(program_of(module, inputs), content)
     return content.getvalue()
+
+
+def program_of(module: nn.Module, inputs: int) -> torch.export.ExportedProgram:
+    """A module as it is stored, for any number of rows; takes what export takes.
+
+    Raises:
+        Exception: (of many kinds) it cannot be exported.
+    """
+    rows = torch.zeros(2, inputs, dtype=input_type(module))  # one would fix their number for good
+    shapes = [{0: torch.export.Dim.DYNAMIC}]
+    logging.getLogger("torch").setLevel(logging.CRITICAL)  # what goes wrong is raised, too
+    with warnings.catch_warnings(), redirect_stdout(None), redirect_stderr(None):
+        warnings.simplefilter("ignore")
+        try:
+            return torch.export.export(module, (rows,), dynamic_shapes=shapes, strict=False)
+        except Exception:
+            with suppress(Exception):  # slower; it also follows len(x)
+                return torch.export.export(module, (rows,), dynamic_shapes=shapes, strict=True)
+            raise
 
 
 def input_type(module: nn.Module) -> torch.dtype:

@@ -1,9 +1,6 @@
 """The models: the one that an optimizer trains, and the one in raw units that comes of it."""
 
-import logging
-import warnings
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import TypeVar
 
 import torch
@@ -100,25 +97,6 @@ class RawModel(nn.Module):
         standardised = ((features - self.mean) / self.scale).to(self.precision)
         predicted = self.net(standardised).double() * self.target_scale + self.target_mean
         return predicted.clamp(*self.limits) if self.limits else predicted
-
-
-def exported(module: nn.Module, inputs: int) -> torch.export.ExportedProgram:
-    """A module of float64 rows, (n, inputs), as it is stored: for any number of rows.
-
-    Raises:
-        Exception: (of many kinds) it cannot be exported.
-    """
-    rows = torch.zeros(2, inputs, dtype=torch.float64)  # one would fix their number for good
-    shapes = [{0: torch.export.Dim.DYNAMIC}]
-    logging.getLogger("torch").setLevel(logging.CRITICAL)  # what goes wrong is raised, too
-    with warnings.catch_warnings(), redirect_stdout(None), redirect_stderr(None):
-        warnings.simplefilter("ignore")
-        try:
-            return torch.export.export(module, (rows,), dynamic_shapes=shapes, strict=False)
-        except Exception:
-            with suppress(Exception):  # slower; it also follows len(x)
-                return torch.export.export(module, (rows,), dynamic_shapes=shapes, strict=True)
-            raise
 
 
 def make_optimizer(

@@ -24,8 +24,8 @@ from plumbline.training.model import parameters
 # loss on those rows, replaces the model's gradients by the loss's, and returns the loss.
 Step = tuple[float, Callable[[], Tensor]]
 
-# Features (n, d) and target (n, 1) or (n, classes) in training's dtype, each a tensor of its own: a view of one
-# matrix has other strides, by which a product's last bits differ from those of a plain loop.
+# Features (n, d) and target (n, 1) or (n, classes) in training's dtype, each a tensor of its own: a
+# view of one matrix has other strides, and so a product other last bits than in a plain loop.
 Rows = tuple[Tensor, Tensor]
 
 # Rows that are kept or shuffled together take at most this much memory.

@@ -16,7 +16,8 @@ from plumbline.errors import InputError
 from plumbline.linear.problem import Standardizer
 from plumbline.training.device import device_of
 from plumbline.training.draws import Draws
-from plumbline.training.model import RawModel, exported
+from plumbline.training.exported import program_of
+from plumbline.training.model import RawModel
 from plumbline.training.objectives import loss_of, precision_of, tensor_type
 from plumbline.training.user_module import (
     blaming,
@@ -156,7 +157,7 @@ class _Trial:
             "number of rows: no if or for that depends on them."
         )
         with blaming(self.file, "the module cannot be exported", hint):
-            stored = exported(module, self.rows.shape[1]).module()
+            stored = program_of(module, self.rows.shape[1]).module()
             for rows in (self.rows[:1], self.rows, self.rows[[0, 1, 0]]):
                 torch.testing.assert_close(stored(rows), module(rows), rtol=1e-3, atol=1e-6)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.flows.team import Team
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("flows", "tasks", "plumbline", "configs", "data")
+COPIED = ("flows", "tasks", "plumbline", "configs", "data", "models")
 OURS = ("PREFECT_", "MLFLOW_")
 PATIENCE_SECONDS = 240
 

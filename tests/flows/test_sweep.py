@@ -214,3 +214,27 @@ def finished(workspace: Workspace, experiment: str) -> list[Run]:
     """Trials that are recorded."""
     runs = workspace.runs(experiment)
     return [r for r in runs if "plumbline.trial" in r.data.tags and r.info.status == "FINISHED"]
+
+
+def test_options_of_a_module_of_ones_own_vary_and_a_wrong_one_is_a_failed_trial(
+    workspace: Workspace,
+) -> None:
+    base = {"base": "configs/python.yaml", "experiment": "own", "training": {"epochs": 3}}
+    parameters = {"model.options.width": [4, "wide"]}
+    write_sweep(workspace, "own.yaml", base, parameters=parameters)
+    done = workspace.run("flows.sweep", "own.yaml")
+    assert done.status == 0, done.err
+    _, trials = split(workspace.runs("own"))
+    assert [trials[number].info.status for number in sorted(trials)] == ["FINISHED", "FAILED"]
+    failed = trials[max(trials)]
+    assert any(
+        "models/net.py, line 14: build(1, 1) failed (" in v for v in failed.data.tags.values()
+    )
+
+
+def test_a_module_that_is_wrong_in_every_trial_is_refused(workspace: Workspace) -> None:
+    base = {"base": "configs/python.yaml", "model": {"options": {"width": -1}}}
+    write_sweep(workspace, "bad.yaml", base, parameters={"training.epochs": [3, 4]})
+    done = workspace.run("flows.sweep", "bad.yaml")
+    assert done.status == 2
+    assert done.err.startswith("models/net.py, line 14: build(1, 1) failed (")

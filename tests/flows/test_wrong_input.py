@@ -20,6 +20,11 @@ SEEN_IN_THE_FIRST_FILE = {
     "x,z\n1,2\n": "data.target must be a column of",
     "x,y\na,2\n": "has no numeric column besides the target 'y'",
 }
+OWN = """from torch import nn
+
+def build(inputs, outputs):
+    return nn.Linear(3, 1)
+"""
 CONFIG = "experiment: wrong\ndata: {{kind: table, path: {path}, target: y}}\n"
 
 
@@ -77,3 +82,17 @@ def test_a_wrong_cell_is_said_with_file_column_and_row_and_the_run_is_failed(
 def test_an_absent_device_is_refused_with_the_present_ones(workspace: Workspace) -> None:
     line = refused(workspace, "configs/tutorial.yaml", "training.device=cuda:99")
     assert "(auto, cpu" in line
+
+
+def test_a_module_of_ones_own_is_tried_before_anything_starts(workspace: Workspace) -> None:
+    own = workspace.root / "models" / "own.py"
+    own.write_text(
+        "from torch import nn\n\ndef build(inputs, outputs):\n    return nn.Linear(3, 1)\n"
+    )
+    given = ("configs/python.yaml", "experiment=wrong", "model.file=models/own.py")
+    line = refused(workspace, *given, "model.options={}")
+    assert line.startswith("models/own.py, line 3: the module failed on (2, 1) float64 features")
+    line = refused(workspace, *given, "model.options={width: 4}")
+    assert (
+        line == "model.options.width is no option of build (models/own.py, line 3). It takes none."
+    )

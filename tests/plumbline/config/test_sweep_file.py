@@ -1,5 +1,6 @@
 """A sweep's file: what is read, and what is refused before the first trial."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,17 @@ def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:
     path.write_text("base: nowhere.yaml\nsweep: {parameters: {training.epochs: [1]}}\n")
     with pytest.raises(InputError, match=r"nowhere\.yaml: cannot be read"):
         load_sweep(path)
+
+
+def test_options_of_a_module_of_ones_own_may_vary(tmp_path: Path) -> None:
+    own = {"kind": "python", "file": "net.py", "options": {"depth": 2, "width": 8}}
+    data = {"kind": "synthetic", "rows": 9}
+    parameters = {"model.options.width": [4, 16]}
+    path = tmp_path / "s.yaml"
+    path.write_text(json.dumps(
+        {"experiment": "e", "data": data, "model": own, "sweep": {"parameters": parameters}}
+    ))  # fmt: skip
+    sweep = load_sweep(path)
+    found = [sweep.trial(values).model.options for values in sweep.grid()]
+    assert found == [{"depth": 2, "width": 4}, {"depth": 2, "width": 16}]
+    assert sweep.first().model.options == found[0]

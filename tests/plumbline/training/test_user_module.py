@@ -14,7 +14,7 @@ from plumbline.config.schema import Config
 from plumbline.data.encoding import Encoding
 from plumbline.errors import InputError
 from plumbline.library import Model, evaluate, load_config, predict, train
-from plumbline.training.model import exported
+from plumbline.training.exported import program_of
 from plumbline.training.user_module import load_user_file
 from plumbline.training.user_trial import check_model
 from tests.plumbline.tools import ROOT, random_rows, write
@@ -274,7 +274,7 @@ def test_modules_of_many_sorts_are_trained_and_exported(folder, name, capfd):
     check_model(config)
     model = train(config)
     rows = torch.tensor(X, dtype=torch.float64)
-    stored = exported(model.module, 3).module()
+    stored = program_of(model.module, 3).module()
     assert torch.allclose(stored(rows), model.module(rows))
     assert stored(rows[:1]).shape == (1, 1)
     assert capfd.readouterr().out == ""
@@ -399,3 +399,22 @@ def test_the_example_beats_the_line_on_the_rows_held_out(monkeypatch, dtype):
     gain = evaluate(model)["gain_over_linear"]
     assert gain > (0 if dtype != "bfloat16" else -10)
     assert predict(model, [500.0])[0] == pytest.approx(501.1, abs=2 if dtype != "bfloat16" else 10)
+
+
+def test_the_module_in_the_docs_is_right(folder):
+    page = (ROOT / "docs" / "models.md").read_text()
+    source = page.split("```python\n")[1].split("```")[0]
+    check_model(experiment(source, {"width": 128}, batch_size=4, optimizer="adam"))
+
+
+def test_a_target_of_classes_has_an_output_for_each(folder):
+    write(folder / "rows.csv", {"x": list(range(30)), "y": list("abc") * 10})
+    data = {"kind": "table", "path": "rows.csv", "target": "y"}
+    raw = {**experiment(LINE.format(options="")).model_dump(mode="json"), "data": data}
+    del raw["training"]
+    config = validated(raw, "c.yaml")
+    check_model(config)
+    assert train(config).module(torch.zeros(2, 1, dtype=torch.float64)).shape == (2, 3)
+    experiment(built("nn.Linear(inputs, 2)"))
+    with pytest.raises(InputError, match=r"output must have the shape \(2, 3\). Got \(2, 2\) in"):
+        train(config)
