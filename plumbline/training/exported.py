@@ -19,6 +19,7 @@ class Exported(nn.Module):
     def __init__(self, content: bytes) -> None:
         super().__init__()
         self.content = content
+        _import_dynamo()
         self._module = torch.export.load(io.BytesIO(content)).module()
 
     def __reduce__(self) -> tuple:
@@ -48,6 +49,7 @@ def program_of(module: nn.Module, inputs: int) -> torch.export.ExportedProgram:
     Raises:
         Exception: (of many kinds) it cannot be exported.
     """
+    _import_dynamo()
     rows = torch.zeros(2, inputs, dtype=input_type(module))  # one would fix their number for good
     shapes = [{0: torch.export.Dim.DYNAMIC}]
     logging.getLogger("torch").setLevel(logging.CRITICAL)  # what goes wrong is raised, too
@@ -59,6 +61,12 @@ def program_of(module: nn.Module, inputs: int) -> torch.export.ExportedProgram:
             with suppress(Exception):  # slower; it also follows len(x)
                 return torch.export.export(module, (rows,), dynamic_shapes=shapes, strict=True)
             raise
+
+
+def _import_dynamo() -> None:
+    """Wait for it if another thread is importing it: torch.export imports parts of it first, and
+    would meet it half done."""
+    import torch._dynamo  # noqa: F401
 
 
 def input_type(module: nn.Module) -> torch.dtype:
