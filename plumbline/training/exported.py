@@ -3,7 +3,7 @@
 import io
 import logging
 import warnings
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ def program_of(module: nn.Module, inputs: int) -> torch.export.ExportedProgram:
     rows = torch.zeros(2, inputs, dtype=input_type(module))  # one would fix their number for good
     shapes = [{0: torch.export.Dim.DYNAMIC}]
     logging.getLogger("torch").setLevel(logging.CRITICAL)  # what goes wrong is raised, too
-    with warnings.catch_warnings(), redirect_stdout(None), redirect_stderr(None):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return torch.export.export(module, (rows,), dynamic_shapes=shapes, strict=False)

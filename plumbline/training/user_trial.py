@@ -1,6 +1,8 @@
 """The user's module tried on two rows: whatever would end a run late is said before it begins."""
 
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from types import ModuleType
 
 import torch
@@ -157,7 +159,8 @@ class _Trial:
             "number of rows: no if or for that depends on them."
         )
         with blaming(self.file, "the module cannot be exported", hint):
-            stored = program_of(module, self.rows.shape[1]).module()
+            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # torch prints the graph
+                stored = program_of(module, self.rows.shape[1]).module()
             for rows in (self.rows[:1], self.rows, self.rows[[0, 1, 0]]):
                 torch.testing.assert_close(stored(rows), module(rows), rtol=1e-3, atol=1e-6)
 
