@@ -15,7 +15,7 @@ from tasks.kept import kept_unless_recorded
 from tasks.lease import held_lease
 from tasks.modelling import evaluate, predict, train
 from tasks.notifying import tell_how_it_ended
-from tasks.reading import source_of
+from tasks.reading import resolved, source_of
 from tasks.recording import log_model_file, record
 from tasks.tracking.run import tracked_run
 
@@ -32,6 +32,7 @@ WORKERS = os.cpu_count() or 1
 )
 def pipeline(config: Config, name: str = "retraining") -> str:
     """Train one experiment and record it. Returns the MLflow run's name."""
+    config = resolved(config)
     device = device_of(config)
     with tracked_run(config, name, device, flow_run.get_id(), held_lease()) as run:
         source = source_of(config.data)

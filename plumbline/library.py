@@ -39,7 +39,8 @@ class Model:
 
     @property
     def module(self) -> nn.Module:
-        """Takes raw features, (n, d) float64, and returns predictions, (n, 1)."""
+        """Takes raw features, (n, d) float64, and returns predictions, (n, 1), or the logits of K
+        classes, (n, K)."""
         return self.trained.module
 
 
@@ -72,8 +73,11 @@ def evaluate(model: Model) -> dict[str, float]:
     return experiment.measure(model.trained, model.data, model.config)
 
 
-def predict(model: Model, rows: Sequence[Row]) -> list[float]:
+def predict(model: Model, rows: Sequence[Row]) -> list[float | str]:
     """A prediction for each row: a number, a list in the order of the columns, or a mapping.
+
+    Returns:
+        In units of the target; if it has classes, the name of the likeliest.
 
     Raises:
         InputError: a row has the wrong width, an unknown or missing column or level.

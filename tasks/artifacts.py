@@ -16,15 +16,17 @@ from tasks.tracking.run import Run
 
 QUIET_SECONDS = 3.0  # no artifact for what is over sooner; and at most one update in that time
 SHOWN = (
-    "train_mse", "train_rmse", "test_rmse", "test_r2", "linear_test_rmse", "gain_over_linear",
-    "optimal_mse", "optimality_gap",
+    "train_mse", "train_rmse", "test_rmse", "test_r2", "linear_test_rmse",
+    "test_accuracy", "test_log_loss", "majority_test_accuracy", "linear_test_log_loss",
+    "gain_over_linear", "optimal_mse", "optimality_gap",
 )  # fmt: skip
 
 
 def publish(run: Run, title: str, metrics: Mapping[str, float]) -> None:
     """A markdown summary of what came out, and a link to the MLflow run that has the rest."""
     shown = {name: metrics[name] for name in SHOWN if name in metrics}
-    shown |= {name: value for name, value in metrics.items() if name.startswith("prediction_")}
+    predicted = ("prediction_", "probability_")
+    shown |= {name: value for name, value in metrics.items() if name.startswith(predicted)}
     rows = [f"| {escaped(name)} | {value:.6g} |" for name, value in shown.items()]
     table = "\n".join(["| metric | value |", "|---|---:|", *rows])
     title, link = escaped(title), f"[Run '{escaped(run.name)}' in MLflow]({run.page})"

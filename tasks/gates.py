@@ -68,9 +68,10 @@ def promote(run: Run, result: Result, model_uri: str) -> None:
         tags = _origin(run, result.config, data)
         champion = _rescored(model.incumbent, result)
         new = _new_scores(model_uri, result)
-        mean = held_out_scores(mean_model(data.summary), data.summary)
-        decision = decide(rules, {**result.metrics, **new}, mean, champion, _blocked(model, tags))
-        tags |= _decision_tags(decision, rules.metric, new, mean, champion)
+        baseline = _baseline(result)
+        metrics = {**result.metrics, **new}
+        decision = decide(rules, metrics, baseline, champion, _blocked(model, tags))
+        tags |= _decision_tags(decision, rules.metric, new, baseline, champion)
         version = model.register(model_uri, run.id, tags)
         now = apply_promotions(model.client, rules.model)
         _print_decision(decision, model, version, champion)
@@ -138,6 +139,15 @@ def _new_scores(model_uri: str, result: Result) -> dict[str, float]:
         return {name: result.metrics[name] for name in COMPARABLE if name in result.metrics}
 
 
+def _baseline(result: Result) -> dict[str, float]:
+    """The scores of what every model must beat: the training rows' mean, or its classes' shares."""
+    data = result.data
+    if not data.encoding.classes:
+        return held_out_scores(mean_model(data.summary), data.summary)
+    named = {name: f"majority_{name}" for name in COMPARABLE}
+    return {n: result.metrics[key] for n, key in named.items() if key in result.metrics}
+
+
 def _print_decision(
     decision: Decision, model: RegisteredModel, version: int, champion: Champion | None
 ) -> None:
@@ -185,7 +195,7 @@ def _decision_tags(
     decision: Decision,
     metric: str,
     new: Mapping[str, float],
-    mean: Mapping[str, float],
+    baseline: Mapping[str, float],
     champion: Champion | None,
 ) -> dict[str, str]:
     """The decision and everything it was made from, as tags."""
@@ -200,7 +210,7 @@ def _decision_tags(
         tags["margin"] = repr(decision.margin)
     for prefix, scores in (
         ("", new),
-        ("mean_", mean),
+        ("majority_" if "test_log_loss" in baseline else "mean_", baseline),
         ("champion_", champion.scores if champion else {}),
     ):
         tags |= {f"{prefix}{name}": repr(scores[name]) for name in COMPARABLE if name in scores}

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 from prefect import task
 
-from plumbline.config.schema import Config
+from plumbline.config.schema import Config, Training
 from plumbline.data.inputs import Row
 from plumbline.linear.collinear import written
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.least_squares import LeastSquares, leaks
+from plumbline.linear.newton import MOST_STEPS
 from plumbline.training import experiment
 from plumbline.training.advice import is_far, what_helps
+from plumbline.training.classes import largest_class
 from plumbline.training.evaluation import r_scores
 from plumbline.training.experiment import Prediction
 from plumbline.training.loop import OnEpoch, Status, Trained
@@ -27,6 +29,7 @@ from tasks.screen import (
     warn,
 )
 
+SOLVED_AFTER = {"exact": 1, "newton": MOST_STEPS}  # epochs, at most
 EVERY_EPOCHS, LINES = 100, 10  # a line is printed: for lines so often, for nets so many in all
 
 
@@ -38,12 +41,15 @@ def train(data: Dataset, config: Config, device: str, record: OnEpoch) -> Traine
         InputError: the learning rate must diverge. TrainingDivergedError: the loss did.
     """
     training = with_budget(config.training, data.summary.train.rows)
-    epochs = 1 if training.optimizer == "exact" else training.epochs
+    epochs = SOLVED_AFTER.get(training.optimizer, training.epochs)
     if "auto" in (config.training.batch_size, config.training.epochs):
         size = training.batch_size
         step = f"batches of {size:,} rows" if size else "all rows a step"
         note(f"{step}, at most {epochs:,} epochs")
     every = EVERY_EPOCHS if config.model.kind == "linear" else max(1, epochs // LINES)
+    if training.optimizer == "newton":
+        every = 1
+        _print_ignored(training)
     printed = 0
     with bar("Training", epochs) as shown:
 
@@ -72,7 +78,7 @@ def evaluate(trained: Trained, data: Dataset, config: Config) -> dict[str, float
     metrics = experiment.measure(trained, data, config)
     table = config.data.kind == "table"
     if table:
-        print_fit(metrics, data.counts)
+        print_fit(metrics, data.counts, largest_class(data))
     print_gain(metrics, data.summary.test.rows)
     if table and trained.exact:
         print_exact(trained, metrics)
@@ -87,7 +93,11 @@ def predict(trained: Trained, data: Dataset, inputs: Sequence[Row]) -> list[Pred
     """The predictions that the configuration asks for."""
     predictions = experiment.predict(trained, data.encoding, inputs)
     for each in predictions:
-        print(f"Predicted value for input {each.input}: {each.value:.4f}", flush=True)
+        if each.probabilities:
+            likeliest = f"{each.value} (probability {each.probabilities[each.value]:.4f})"
+            print(f"Predicted class for input {each.input}: {likeliest}", flush=True)
+        else:
+            print(f"Predicted value for input {each.input}: {each.value:.4f}", flush=True)
     return predictions
 
 
@@ -99,7 +109,10 @@ def _losses(loss: float, validation_loss: float | None) -> str:
 
 def _print_ending(trained: Trained, data: Dataset) -> None:
     """What stopped the training, and which weights were kept."""
-    if trained.status is Status.STOPPED:
+    if trained.logistic:
+        if trained.message:
+            warn(trained.message)
+    elif trained.status is Status.STOPPED:
         brought = ""
         if trained.exact and not trained.best_epoch:
             loss = r_scores("train", trained.module, data.summary.train)["train_mse"]
@@ -117,8 +130,7 @@ def _print_plan(plan: Plan, data: Dataset, config: Config) -> None:
     _print_optimum(plan.optimum)
     training = config.training
     if training.optimizer == "exact":
-        if ignored := training.ignored:
-            note(f"training.optimizer is exact, so these have no effect: {', '.join(ignored)}")
+        _print_ignored(training)
         return
     if training.learning_rate == "auto":
         stable = plan.largest_stable_rate
@@ -127,6 +139,12 @@ def _print_plan(plan: Plan, data: Dataset, config: Config) -> None:
         expected = plan.epochs_expected
         when = "not known for this optimizer" if expected is None else f"expected after {expected}"
         note(f"epochs to the tolerance: {when}, at most {training.epochs}")
+
+
+def _print_ignored(training: Training) -> None:
+    if ignored := training.ignored:
+        name = training.optimizer
+        note(f"training.optimizer is {name}, so these have no effect: {', '.join(ignored)}")
 
 
 def _print_uninformative(data: Dataset, best: LeastSquares) -> None:

@@ -1,11 +1,15 @@
-"""Prefect tasks that say where rows come from."""
+"""Where rows come from, and what their target decides."""
+
+from contextlib import suppress
 
 from prefect import task
 
-from plumbline.config.schema import SyntheticData, TableData
+from plumbline.config.schema import Config, SyntheticData, TableData
 from plumbline.data.blocks import Source
+from plumbline.data.inputs import check_inputs
 from plumbline.data.synthetic import Synthetic
 from plumbline.data.table import Table, open_table
+from plumbline.errors import InputError
 from tasks.screen import note, warn
 
 
@@ -28,6 +32,14 @@ def read(data: TableData) -> Table:
     for each in columns.warnings:
         warn(each)
     return table
+
+
+def resolved(config: Config) -> Config:
+    """The configuration with what the type of the target decides. If that cannot be seen it is as
+    it was, and reading the rows will say why."""
+    with suppress(InputError, OSError):
+        return check_inputs(config)
+    return config
 
 
 def source_of(data: SyntheticData | TableData) -> Source:

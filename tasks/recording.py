@@ -31,6 +31,7 @@ from tasks.tracking.models import PROFILE
 from tasks.tracking.run import Run
 
 # Relative, of the stored model and the trained one. Under autocast parameters are float32.
+MOST_TAGS = 50  # of predictions: MLflow takes 100 in a call; predictions.json has them all
 AGREEMENT = {"float32": 1e-5, "bfloat16": 1e-5, "float64": 1e-12}
 
 
@@ -78,6 +79,9 @@ def log_results(
     }
     if _is_far(result):
         tags["far_from_optimum"] = "true"
+    for each in result.predictions[:MOST_TAGS]:
+        if each.probabilities:  # a class is no metric
+            tags[f"prediction_{each.label}"] = each.value
     if trained.exact and (left_out := trained.exact.optimum.equals):
         tags["collinear"] = ", ".join(left_out)
     path = config.data.path if config.data.kind == "table" else None
@@ -106,7 +110,9 @@ def column_types(data: Dataset) -> dict[str, str]:
     kinds = data.source.columns.kinds if isinstance(data.source, Table) else {}
     types = {name: "boolean" for name, kind in kinds.items() if kind == "boolean"}
     types |= dict.fromkeys(data.encoding.levels, "string")
-    names = (*data.encoding.columns, data.summary.columns[-1])
+    if data.encoding.classes and kinds.get(data.target, "text") == "text":
+        types[data.target] = "string"
+    names = (*data.encoding.columns, data.target)
     return {name: types.get(name, "double") for name in names}
 
 
@@ -177,7 +183,7 @@ def store_model(run: Run, result: Result) -> str:
 def _direct(module: nn.Module, example: pd.DataFrame, data: Dataset) -> np.ndarray:
     rows = torch.from_numpy(data.encoding.encode(example))
     with torch.no_grad():
-        return module(rows.to(input_type(module))).numpy().ravel()
+        return module(rows.to(input_type(module))).numpy()
 
 
 def _example(data: Dataset) -> pd.DataFrame:
@@ -201,7 +207,11 @@ def write_files(folder: Path, result: Result) -> None:
     if result.trained.exact:
         coefficients = coefficient_table(result.trained)
         (folder / "coefficients.json").write_text(json.dumps(coefficients, indent=2))
-    told = [{"input": p.input, "prediction": p.value} for p in result.predictions]
+    told = [
+        {"input": p.input, "prediction": p.value}
+        | ({"probabilities": p.probabilities} if p.probabilities else {})
+        for p in result.predictions
+    ]
     (folder / "predictions.json").write_text(json.dumps(told, indent=2))
 
 

@@ -27,8 +27,15 @@ def print_epoch(epoch: int, epochs: int, loss: float, validation_loss: float | N
     print(f"Epoch [{epoch}/{epochs}], Loss: {loss:.4f}{beside}", flush=True)
 
 
-def print_fit(metrics: Mapping[str, float], counts: Mapping[str, int]) -> None:
-    """How many rows there were, and how good the model is on them."""
+def print_fit(
+    metrics: Mapping[str, float], counts: Mapping[str, int], largest: Mapping[str, float]
+) -> None:
+    """How many rows there were, and how good the model is on them.
+
+    Args:
+        metrics, counts: of the run and its data.
+        largest: by the share's name, of classes: the share of rows that are of the largest one.
+    """
     rows = counts["rows_new"] + counts["rows_reused"]
     files = counts["files_new"] + counts["files_reused"]
     print(
@@ -46,6 +53,8 @@ def print_fit(metrics: Mapping[str, float], counts: Mapping[str, int]) -> None:
         if f"{share}_rmse" in metrics:
             r2 = metrics.get(f"{share}_r2", math.nan)
             print(f"{name}: RMSE {metrics[f'{share}_rmse']:.6g}, R² {r2:.6g}")
+        if f"{share}_accuracy" in metrics:
+            print(f"{name}: {_class_scores(share, metrics, largest)}")
     if "linear_cv_rmse_mean" in metrics:
         mean, deviation = metrics["linear_cv_rmse_mean"], metrics["linear_cv_rmse_std"]
         print(f"Cross-validation of the exact fit: RMSE {mean:.6g} ± {deviation:.2g}")
@@ -55,15 +64,28 @@ def print_gain(metrics: Mapping[str, float], rows: int) -> None:
     """What the model is worth beside the exact line, on the same held-out rows."""
     if "gain_over_linear" not in metrics:
         return
+    classes = "test_log_loss" in metrics
+    score, what = ("log_loss", "log-loss") if classes else ("rmse", "RMSE")
     percent = 100 * metrics["gain_over_linear"]
     shown = f"{abs(percent):.1f}"
     if shown == "0.0":
         worth = "As good as"
     elif percent < MOST_PERCENT:
-        worth = f"{metrics['test_rmse'] / metrics['linear_test_rmse']:.3g} times the RMSE of"
+        ratio = metrics[f"test_{score}"] / metrics[f"linear_test_{score}"]
+        worth = f"{ratio:.3g} times the {what} of"
     else:
         worth = f"{shown} % {'better' if percent > 0 else 'worse'} than"
-    print(f"{worth} the exact linear model on the same {rows:,} rows", flush=True)
+    linear = "logistic" if classes else "exact linear"
+    print(f"{worth} the {linear} model on the same {rows:,} rows", flush=True)
+
+
+def _class_scores(share: str, metrics: Mapping[str, float], largest: Mapping[str, float]) -> str:
+    accuracy, log_loss = metrics[f"{share}_accuracy"], metrics[f"{share}_log_loss"]
+    ranked = f", ROC AUC {metrics['test_roc_auc']:.6g}" if "test_roc_auc" in metrics else ""
+    return (
+        f"accuracy {accuracy:.6g} (always the largest class: {largest[share]:.6g}), log-loss "
+        f"{log_loss:.6g}{ranked if share == 'test' else ''}"
+    )
 
 
 def print_exact(trained: "Trained", metrics: Mapping[str, float]) -> None:
@@ -126,16 +148,19 @@ def print_history(model: str, history: "Sequence[HistoryEntry]") -> None:
     if not history:
         print(f"'{model}' has no version yet.")
         return
-    print(f"{'version':>7}  {'live from':19}  {'until':19}  {'test_rmse':>10}  {'test_r2':>9}")
+    classes = any("test_log_loss" in each.scores for each in history)
+    names = ("test_log_loss", "test_accuracy") if classes else ("test_rmse", "test_r2")
+    first, second = names if classes else (f"{names[0]:>10}", f"{names[1]:>9}")
+    print(f"{'version':>7}  {'live from':19}  {'until':19}  {first}  {second}")
     for each in history:
         since = _moment(each.since) if each.since else "-"
         until = _moment(each.until) if each.until else ("now" if each.since else "-")
-        rmse, r2 = (
-            f"{float(each.scores[name]):.6g}" if name in each.scores else "-"
-            for name in ("test_rmse", "test_r2")
-        )
+        shown = [
+            f"{float(each.scores[name]):.6g}" if name in each.scores else "-" for name in names
+        ]
         live = each.version or "none"
-        print(f"{live:>7}  {since:19}  {until:19}  {rmse:>10}  {r2:>9}  {each.message}")
+        one, other = f"{shown[0]:>{len(first)}}", f"{shown[1]:>{len(second)}}"
+        print(f"{live:>7}  {since:19}  {until:19}  {one}  {other}  {each.message}")
 
 
 def _moment(milliseconds: int) -> str:

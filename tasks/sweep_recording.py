@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect import task
 
 from plumbline.config.sweep import Sweep, label
+from plumbline.data.inputs import of_target
 from plumbline.errors import AllTrialsFailedError
 from plumbline.threads import one_thread
 from plumbline.training.device import device_of
@@ -77,6 +78,7 @@ class SweepRecorder:
             config = self.sweep.trial(best.values)
             device = device_of(config)
             data = self.data.of(config, device)
+            config = of_target(config, bool(data.encoding.classes))
             with one_thread():  # as the process that trained it first
                 outcome = attempt(config, data, device)
             self.best = Trial(Proposal(best.number, best.values), outcome, config, data, device)

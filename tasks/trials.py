@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from plumbline.config.schema import Config
 from plumbline.config.sweep import Sweep, label
+from plumbline.data.inputs import of_target
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.training.device import device_of
@@ -98,6 +99,7 @@ def _start(
         return _failed(proposal, config, error)
     try:
         rows = data.of(config, device)
+        config = of_target(config, bool(rows.encoding.classes))
     except InputError as error:
         if not data.varies:
             raise

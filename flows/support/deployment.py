@@ -54,7 +54,8 @@ def deploy(
         name,
         schedules=[times],
         paused=bool(before and before.paused),
-        parameters={"config": config.model_dump(mode="json")},
+        # what is left out is resolved where it runs, by the data that are there then
+        parameters={"config": config.model_dump(mode="json", exclude_unset=True)},
         **(_by_workers_of(pool, path) if pool else {}),
     )
     return client.read_deployment(deployment.apply())

@@ -19,6 +19,7 @@ class Metric:
         share: which rows it is measured on, if that is one share of them.
         needs: the key of `data` that must be above 0 for it: test_fraction or folds; "": none.
         every_epoch: whether it is a curve; the others are measured once, of the trained model.
+        target: "number" or "classes" if it is measured of such a target only; "": of both.
     """
 
     name: str
@@ -27,14 +28,15 @@ class Metric:
     share: Literal["", "train", "test"] = ""
     needs: Literal["", "test_fraction", "folds"] = ""
     every_epoch: bool = False
+    target: Literal["", "number", "classes"] = ""
 
 
 def _scores(share: Literal["train", "test"], needs: Literal["", "test_fraction"]) -> list[Metric]:
     return [
-        Metric(f"{share}_rmse", "lower", "target", share, needs),
-        Metric(f"{share}_mse", "lower", "target squared", share, needs),
-        Metric(f"{share}_r2", "higher", "", share, needs),
-        Metric(f"{share}_mae", "lower", "target", share, needs),
+        Metric(f"{share}_rmse", "lower", "target", share, needs, target="number"),
+        Metric(f"{share}_mse", "lower", "target squared", share, needs, target="number"),
+        Metric(f"{share}_r2", "higher", "", share, needs, target="number"),
+        Metric(f"{share}_mae", "lower", "target", share, needs, target="number"),
     ]
 
 
@@ -42,9 +44,9 @@ def _class_scores(
     share: Literal["train", "test"], needs: Literal["", "test_fraction"]
 ) -> list[Metric]:
     return [
-        Metric(f"{share}_log_loss", "lower", "", share, needs),
-        Metric(f"{share}_accuracy", "higher", "", share, needs),
-        Metric(f"{share}_f1", "higher", "", share, needs),
+        Metric(f"{share}_log_loss", "lower", "", share, needs, target="classes"),
+        Metric(f"{share}_accuracy", "higher", "", share, needs, target="classes"),
+        Metric(f"{share}_f1", "higher", "", share, needs, target="classes"),
     ]
 
 
@@ -55,20 +57,20 @@ METRICS = {
         *_scores("test", "test_fraction"),
         *_class_scores("train", ""),
         *_class_scores("test", "test_fraction"),
-        Metric("test_roc_auc", "higher", "", "test", "test_fraction"),
-        Metric("majority_test_log_loss", None, needs="test_fraction"),
-        Metric("majority_test_accuracy", None, needs="test_fraction"),
-        Metric("linear_test_log_loss", None, needs="test_fraction"),
-        Metric("optimal_mse", "lower", "target squared"),
-        Metric("optimality_gap", "lower", "target squared"),
-        Metric("condition_number", None),
-        Metric("mean_test_rmse", None, "target", needs="test_fraction"),
-        Metric("linear_test_rmse", None, "target", needs="test_fraction"),
+        Metric("test_roc_auc", "higher", "", "test", "test_fraction", target="classes"),
+        Metric("majority_test_log_loss", None, needs="test_fraction", target="classes"),
+        Metric("majority_test_accuracy", None, needs="test_fraction", target="classes"),
+        Metric("linear_test_log_loss", None, needs="test_fraction", target="classes"),
+        Metric("optimal_mse", "lower", "target squared", target="number"),
+        Metric("optimality_gap", "lower", "target squared", target="number"),
+        Metric("condition_number", None, target="number"),
+        Metric("mean_test_rmse", None, "target", needs="test_fraction", target="number"),
+        Metric("linear_test_rmse", None, "target", needs="test_fraction", target="number"),
         Metric("gain_over_linear", "higher", needs="test_fraction"),
         Metric("best_epoch", None),
-        Metric("linear_cv_rmse_mean", "lower", "target", needs="folds"),
-        Metric("linear_cv_rmse_std", None, "target", needs="folds"),
-        Metric("largest_stable_learning_rate", None),
+        Metric("linear_cv_rmse_mean", "lower", "target", needs="folds", target="number"),
+        Metric("linear_cv_rmse_std", None, "target", needs="folds", target="number"),
+        Metric("largest_stable_learning_rate", None, target="number"),
         Metric("loss", "lower", every_epoch=True),
         Metric("validation_loss", "lower", every_epoch=True),
         Metric("learning_rate", None, every_epoch=True),
@@ -79,9 +81,12 @@ SCORES = tuple(name for name, metric in METRICS.items() if not metric.every_epoc
 # What two models can be compared by on rows that neither was trained on.
 COMPARABLE = tuple(name for name, metric in METRICS.items() if metric.share == "test")
 # Of two runs, or of a run in one line: the first of these that there is.
-HEADLINES = ("test_rmse", "train_rmse", "loss")
+HEADLINES = ("test_rmse", "test_log_loss", "train_rmse", "train_log_loss", "loss")
 # Of a run in its description, and in the first columns of MLflow's run table.
-SUMMARY = ("test_rmse", "train_rmse", "gain_over_linear", "optimality_gap")
+SUMMARY = (
+    "test_rmse", "train_rmse", "test_accuracy", "test_log_loss", "train_log_loss",
+    "gain_over_linear", "optimality_gap",
+)  # fmt: skip
 # Names that a configuration, a version or a run may still have, and what they are called now.
 RENAMED = {"mae": "test_mae"}
 # Former names that are refused, and what to write instead.

@@ -40,10 +40,10 @@ class Registry(Section):
 
     model: Name = Field(description="the registered model: letters, digits, spaces, '-', '_', '.'")
     require: Require = Field(Require(), description="thresholds that a champion must keep")
-    metric: Annotated[Literal[COMPARABLE], BeforeValidator(current_name)] = Field(
-        "test_rmse",
+    metric: Annotated[Literal[(*COMPARABLE, "auto")], BeforeValidator(current_name)] = Field(
+        "auto",
         description="what a new model and the champion are compared by, both on the held-out rows "
-        "of today's data",
+        "of today's data; auto: test_rmse, for classes test_log_loss",
     )
     min_improvement: Fraction = Field(
         1e-4,
@@ -82,6 +82,23 @@ class Registry(Section):
                 raise disagreement(
                     f"registry.require.{name}", "a min, a max or both in order", found
                 )
+        return self
+
+    def of_target(self, classes: bool) -> "Registry":
+        """The same rules with the metric that auto stands for.
+
+        Raises:
+            ValueError: a metric cannot be measured of such a target.
+        """
+        usual, other = ("test_log_loss", "number") if classes else ("test_rmse", "classes")
+        what = "the target has classes" if classes else "the target is a number"
+        for name, _ in self.limits():
+            if METRICS[name].target == other:
+                raise disagreement(f"registry.require.{name}", f"left out, since {what}", name)
+        if self.metric == "auto":
+            return self.model_copy(update={"metric": usual})
+        if METRICS[self.metric].target == other:
+            raise disagreement("registry.metric", f"auto or {usual}, since {what}", self.metric)
         return self
 
     def limits(self) -> Iterator[tuple[str, Limit]]:

@@ -65,7 +65,8 @@ class Config(Section):
             allowed, what = ("cross_entropy", "has classes") if classes else ("mse", "is a number")
             raise disagreement("training.loss", f"auto or {allowed}, since the target {what}", loss)
         training = found.training.model_copy(update={"loss": loss})
-        found = found.model_copy(update={"training": training})
+        registry = found.registry and found.registry.of_target(classes)
+        found = found.model_copy(update={"training": training, "registry": registry})
         check_combinations(found)
         return found
 

@@ -80,6 +80,11 @@ class Encoding:
         """The model's features: numeric columns, then an indicator for each level but the first."""
         return (*self.numeric, *names_of({c: found[1:] for c, found in self.levels.items()}))
 
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """The columns of a prediction: `prediction`, and of classes the probability of each."""
+        return ("prediction", *(f"probability_{name}" for name in self.classes))
+
     def encode(self, frame: pd.DataFrame) -> np.ndarray:
         """The features of rows: (n, d) float64.
 

@@ -1,14 +1,15 @@
 """A stored model on other data than its own: the same predictions in today's features."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from plumbline.config.schema import Split
 from plumbline.data.encoding import Encoding
 from plumbline.linear.dataset import Dataset, level_counts
-from plumbline.linear.factor import Factor
+from plumbline.training.classes import class_scores
 from plumbline.training.evaluation import held_out_scores, row_scores
 from plumbline.training.model import LinearModel
 
@@ -24,7 +25,7 @@ class Fitted:
     Attributes:
         target: the column it predicts; empty where that is not known.
         encoding: which raw columns it takes, and the features that they become.
-        model: takes the features of the encoding.
+        model: takes the features of the encoding; gives (n, 1), or the logits of its classes.
     """
 
     target: str
@@ -32,22 +33,27 @@ class Fitted:
     model: nn.Module
 
     def scores(self, data: Dataset, split: Split) -> dict[str, float]:
-        """test_mse, test_rmse, test_r2 and test_mae on the held-out rows of other data.
+        """test_mse, test_rmse, test_r2 and test_mae on the held-out rows of other data; of classes
+        what class_scores gives.
 
         Of a linear model from R, and mae from the sample; of others on every held-out row, which
         are read for it. Empty if no row is held out.
 
         Raises:
             NotComparableError: another target, a column that is gone or of another kind, a
-                held-out row with a level that the model has not met, or rows that are needed and
-                cannot be read again.
+                held-out row with a level or a class that the model has not met, or rows that are
+                needed and cannot be read again.
         """
         self._check(data)
         if isinstance(self.model, LinearModel):
             return held_out_scores(self._line_in(data.encoding), data.summary)
         if data.source is None and data.summary.test.rows:
             raise NotComparableError("the held-out rows cannot be read again")
-        return row_scores("test", self.model, data, split, self.encoding.features)
+        features, classes = self.encoding.features, self.encoding.classes
+        if classes:
+            model = MatchedClasses(self.model, classes, data.encoding.classes)
+            return class_scores("test", model, data, split, features)
+        return row_scores("test", self.model, data, split, features)
 
     def _line_in(self, encoding: Encoding) -> LinearModel:
         """The same linear model in the features of another encoding.
@@ -75,6 +81,11 @@ class Fitted:
             raise NotComparableError(
                 f"it predicts '{self.target}', the data's target is '{target}'"
             )
+        if bool(self.encoding.classes) != bool(encoding.classes):
+            mine, theirs = (
+                ("classes", "a number") if self.encoding.classes else ("numbers", "classes")
+            )
+            raise NotComparableError(f"it predicts {mine}, the data's target is {theirs}")
         for kind, mine, theirs in (
             ("numeric", self.encoding.numeric, encoding.numeric),
             ("categorical", self.encoding.levels, encoding.levels),
@@ -83,13 +94,34 @@ class Fitted:
             if gone:
                 raise NotComparableError(f"today's data has no {kind} feature '{gone[0]}'")
         for column in self.encoding.levels:
-            self._check_levels(column, encoding.levels[column], data.summary.test)
+            counts = level_counts(column, encoding.levels[column], data.summary.test)
+            _check_met(column, self.encoding.levels[column], counts)
+        if encoding.classes:
+            _check_met(target, self.encoding.classes, data.class_counts(data.profiled.test))
 
-    def _check_levels(self, column: str, levels: tuple[str, ...], held_out: Factor) -> None:
-        known = self.encoding.levels[column]
-        counts = level_counts(column, levels, held_out)
-        new = [n for n in levels if n not in known and round(counts[n]) > 0]
-        if new:
-            raise NotComparableError(
-                f"held-out rows have '{new[0]}' in column '{column}', which it has not met"
-            )
+
+class MatchedClasses(nn.Module):
+    """A model's logits for other classes than its own: those wanted, then others that it knows.
+
+    The probability of what it does not know is 0, and of what it alone knows stays its own.
+    """
+
+    def __init__(self, model: nn.Module, known: Sequence[str], wanted: Sequence[str]) -> None:
+        super().__init__()
+        names = [*wanted, *(name for name in known if name not in wanted)]
+        place = {name: i for i, name in enumerate(known)}
+        self.model, self.places = model, [place.get(name, len(known)) for name in names]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The features of the model, (n, d), to logits, (n, wanted and others)."""
+        logits = self.model(features)
+        unknown = torch.full((len(logits), 1), -torch.inf, dtype=logits.dtype)
+        return torch.cat([logits, unknown], dim=1)[:, self.places]
+
+
+def _check_met(column: str, known: Sequence[str], counts: Mapping[str, float]) -> None:
+    new = [name for name, rows in counts.items() if name not in known and round(rows) > 0]
+    if new:
+        raise NotComparableError(
+            f"held-out rows have '{new[0]}' in column '{column}', which it has not met"
+        )

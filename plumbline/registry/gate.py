@@ -9,6 +9,11 @@ from plumbline.config.registry import Registry
 
 Scores = Mapping[str, float]
 ROUNDING = 1e-5  # relative: two scores that differ by less are equal
+# What every model must beat in one score: what predicts so, and which score is shown of both.
+BASELINES = {
+    "test_mse": ("the mean of the training rows", "test_rmse"),
+    "test_log_loss": ("the classes' shares of the training rows", "test_log_loss"),
+}
 
 
 @dataclass(frozen=True)
@@ -46,14 +51,18 @@ class Decision:
 
 
 def decide(
-    rules: Registry, metrics: Scores, mean: Scores, champion: Champion | None, blocked: str = ""
+    rules: Registry,
+    metrics: Scores,
+    baseline: Scores,
+    champion: Champion | None,
+    blocked: str = "",
 ) -> Decision:
     """Apply the rules, the cheapest first; the first that fails is the reason.
 
     Args:
         rules: the configuration's section.
         metrics: the new model's, those on held-out rows included where there are any.
-        mean: held_out_scores of predicting the mean of the training rows.
+        baseline: the scores of predicting the mean of the training rows, or its classes' shares.
         champion: None where there is none: the first model needs only the thresholds.
         blocked: why this data may not give a champion (a version trained on it was rolled back).
     """
@@ -62,13 +71,15 @@ def decide(
             return Decision(False, failed)
     if champion is None:
         return Decision(True, "there was no champion, and it keeps every threshold")
-    if "test_mse" not in metrics:
+    score = next((name for name in BASELINES if name in metrics), None)
+    if score is None:
         return Decision(False, "no row is held out in today's data, so nothing can be compared")
-    if not metrics["test_mse"] < mean["test_mse"] or _equal(metrics["test_mse"], mean["test_mse"]):
+    if not metrics[score] < baseline[score] or _equal(metrics[score], baseline[score]):
+        what, shown = BASELINES[score]
         return Decision(
             False,
-            f"it is no better than predicting the mean of the training rows (test_rmse "
-            f"{metrics['test_rmse']:.6g} against {mean['test_rmse']:.6g})",
+            f"it is no better than predicting {what} ({shown} {metrics[shown]:.6g} against "
+            f"{baseline[shown]:.6g})",
         )
     if champion.damaged:
         return _against_recorded(champion, rules, metrics)

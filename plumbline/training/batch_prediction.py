@@ -17,7 +17,6 @@ from plumbline.data.header import Header, Kind, read_header
 from plumbline.errors import InputError
 from plumbline.training.output import whole_or_nothing
 
-PREDICTION = "prediction"
 Predict = Callable[[pa.RecordBatch], np.ndarray]
 
 
@@ -53,8 +52,9 @@ def score(
         files: CSV or Parquet, in order.
         encoding: the model's columns. Their order in a file does not matter.
         predict: (k) rows with these columns, numbers as float64 and finite, levels as known text,
-            to (k,) predictions.
-        output: .csv or .parquet; columns: those kept, then `prediction`. See check_output.
+            to (k,) predictions or the probabilities of K classes, (k, K).
+        output: .csv or .parquet; columns: those kept, then `prediction`, and of classes
+            `probability_` with the name of each. See check_output.
         keep: further columns to pass through; "all" alone: every column of the first file.
         on_missing: what becomes of a row with a missing or infinite number or an unknown or
             missing level: "error" refuses the files, "null" leaves its prediction empty.
@@ -65,7 +65,7 @@ def score(
             be predicted and `on_missing` is "error".
         OSError: the output cannot be written.
     """
-    kept = _kept(files[0], keep)
+    kept = _kept(files[0], keep, encoding)
     as_text = output.lower().endswith(".csv")
     done = Scored()
     with whole_or_nothing(output) as write:
@@ -80,10 +80,14 @@ def score(
                 if first and on_missing == "error":
                     hint = "ON_MISSING=null leaves the predictions of such rows empty"
                     raise InputError(f"{first}; {hint}.")
-                predictions = _predictions(predict, rows, ~np.isfinite(values).all(axis=0))
-                write(batch.select(kept).append_column(PREDICTION, predictions))
+                wrong = ~np.isfinite(values).all(axis=0)
+                columns = _predictions(predict, rows, wrong, encoding.classes)
+                written = batch.select(kept)
+                for name, column in zip(encoding.predicted, columns, strict=True):
+                    written = written.append_column(name, column)
+                write(written)
                 first_row += batch.num_rows
-                empty = done.empty + predictions.null_count
+                empty = done.empty + int(wrong.sum())
                 done = Scored(done.rows + batch.num_rows, empty, first)
                 on_rows(done.rows)
         if not done.rows:
@@ -93,10 +97,11 @@ def score(
     return done
 
 
-def _kept(file: DataFile, keep: Sequence[str]) -> list[str]:
+def _kept(file: DataFile, keep: Sequence[str], encoding: Encoding) -> list[str]:
     kept = list(read_header(file).kinds) if list(keep) == ["all"] else list(keep)
-    if PREDICTION in kept:
-        raise InputError(f"{file.uri}: has a column '{PREDICTION}' already; do not keep it.")
+    for name in encoding.predicted:
+        if name in kept:
+            raise InputError(f"{file.uri}: has a column '{name}' already; do not keep it.")
     return kept
 
 
@@ -140,9 +145,16 @@ def _first_wrong(
     )
 
 
-def _predictions(predict: Predict, rows: pa.RecordBatch, wrong: np.ndarray) -> pa.Array:
-    """(rows,) float64, null for a wrong row."""
-    predicted = np.zeros(len(wrong))
+def _predictions(
+    predict: Predict, rows: pa.RecordBatch, wrong: np.ndarray, classes: Sequence[str]
+) -> list[pa.Array]:
+    """The columns of the predictions, null for a wrong row."""
+    predicted = np.zeros((len(wrong), len(classes) or 1))
     if not wrong.all():
-        predicted[~wrong] = predict(rows.filter(pa.array(~wrong)) if wrong.any() else rows)
-    return pa.array(predicted, mask=wrong)
+        found = predict(rows.filter(pa.array(~wrong)) if wrong.any() else rows)
+        predicted[~wrong] = found.reshape(-1, predicted.shape[1])
+    columns = [pa.array(column, mask=wrong) for column in predicted.T]
+    if not classes:
+        return columns
+    likeliest = np.array(classes, dtype=object)[predicted.argmax(axis=1)]
+    return [pa.array(likeliest, pa.string(), mask=wrong), *columns]

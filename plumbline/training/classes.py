@@ -90,11 +90,21 @@ def class_baselines(data: Dataset, split: Split) -> dict[str, float]:
     }
 
 
+def largest_class(data: Dataset) -> dict[str, float]:
+    """How often the class with the most training rows is right, by share; empty for numbers."""
+    if not data.encoding.classes:
+        return {}
+    shares = {name: getattr(data.profiled, name) for name in ("train", "test")}
+    counts = {name: data.class_counts(factor) for name, factor in shares.items() if factor.rows}
+    largest = max(counts["train"], key=counts["train"].get)
+    return {name: of[largest] / sum(of.values()) for name, of in counts.items()}
+
+
 def train_by_newton(data: Dataset, split: Split, on_epoch: OnEpoch) -> Trained:
     """Find the logistic optimum; each step is an epoch."""
     fit = fit_logistic(data, split, on_epoch=on_epoch)
     status = Status.STOPPED if fit.problem else Status.COMPLETED
-    return Trained(module_of(fit), [*fit.losses[:-1]], status, fit.problem)
+    return Trained(module_of(fit), [*fit.losses[:-1]], status, fit.problem, logistic=fit)
 
 
 def fit_logistic(

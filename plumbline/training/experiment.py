@@ -1,7 +1,7 @@
 """An experiment from its dataset to its result: train, evaluate, predict."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 import torch
@@ -34,12 +34,14 @@ class Prediction:
     Attributes:
         input: the row as the configuration gives it.
         label: the input's values as one word for a metric's name, such as `5.0`.
-        value: the prediction in units of the target.
+        value: the prediction in units of the target; of classes the name of the likeliest.
+        probabilities: of each class, by name; empty if the target is a number.
     """
 
     input: Row
     label: str
-    value: float
+    value: float | str
+    probabilities: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,13 @@ class Result:
 
     @property
     def all_metrics(self) -> dict[str, float]:
-        """The metrics, and each prediction as `prediction_` with its input."""
-        return self.metrics | {f"prediction_{p.label}": p.value for p in self.predictions}
+        """The metrics, and each prediction as `prediction_` with its input; of classes, which are
+        no numbers, the probability of each, as `probability_` with its name and the input."""
+        found = dict(self.metrics)
+        for p in self.predictions:
+            classes = {f"probability_{name}_{p.label}": v for name, v in p.probabilities.items()}
+            found |= classes or {f"prediction_{p.label}": p.value}
+        return found
 
 
 @dataclass(frozen=True)
@@ -236,8 +243,13 @@ def predict(
             raise InputError(f"{place}: {error}") from None
         label = "_".join(map(str, values.values()))
         with torch.no_grad():
-            value = float(trained.module(features[None]))
-        predictions.append(Prediction(row, label, value))
+            output = trained.module(features[None])[0].double()
+        if encoding.classes:
+            probabilities = dict(zip(encoding.classes, output.softmax(dim=0).tolist(), strict=True))
+            likeliest = encoding.classes[int(output.argmax())]
+            predictions.append(Prediction(row, label, likeliest, probabilities))
+        else:
+            predictions.append(Prediction(row, label, float(output)))
     return predictions
 
 

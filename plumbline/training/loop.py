@@ -11,6 +11,7 @@ from torch import Tensor, nn, optim
 from plumbline.config.schema import Training
 from plumbline.errors import TrainingDivergedError
 from plumbline.linear.least_squares import Coefficient
+from plumbline.linear.newton import LogisticFit
 from plumbline.training.model import LinearModel, RawModel, initial_model, make_optimizer
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective, tensor_type
 from plumbline.training.plan import Plan
@@ -55,9 +56,11 @@ class Trained:
     """A trained model.
 
     Attributes:
-        module: takes raw features, (n, d) float64, and returns predictions, (n, 1).
+        module: takes raw features, (n, d) float64, and returns predictions, (n, 1), or the logits
+            of K classes, (n, K).
         losses, status, message, validation_losses, best_epoch, rates: as those of Curve.
         exact: what is known exactly of a linear model: the optimum, the rates; None of others.
+        logistic: of a logistic model its optimum; None of others.
     """
 
     module: nn.Module
@@ -68,6 +71,7 @@ class Trained:
     best_epoch: int | None = None
     rates: list[float] = field(default_factory=list)
     exact: Plan | None = None
+    logistic: LogisticFit | None = None
 
     @property
     def curves(self) -> dict[str, list[float]]:

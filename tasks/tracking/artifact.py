@@ -37,7 +37,8 @@ def log_model(
 
     Args:
         run: the run it belongs to.
-        module: features in raw units, (n, d), to predictions (n, 1); as `export` takes it.
+        module: features in raw units, (n, d), to predictions (n, 1) or the logits of K classes;
+            as `export` takes it.
         encoding: from raw columns to features.
         named: whether rows are columns by name (tables) or arrays (synthetic data).
         example: two or more raw rows; one would fix the number of rows for good.
@@ -78,6 +79,7 @@ def save_model(
                     "named": named,
                     "numeric": encoding.numeric,
                     "levels": encoding.levels,
+                    "classes": encoding.classes,
                     "dtype": str(input_type(module)).removeprefix("torch."),
                 }
             )
@@ -101,29 +103,36 @@ def save_model(
 
 
 def load_back(uri: str, example: pd.DataFrame, encoding: Encoding, named: bool) -> np.ndarray:
-    """What the stored model predicts for raw rows: (n,), by pyfunc and as a torch module.
+    """What the stored module predicts for raw rows, (n,), or the logits of K classes, (n, K); by
+    pyfunc, of classes their probabilities, it is the same.
 
     Raises:
         RuntimeError: the two disagree.
     """
     raw = example if named else example.to_numpy()
     model = mlflow.pyfunc.load_model(uri)
-    served = np.ravel(model.predict(raw))
+    served = model.predict(raw)
     module = mlflow.pytorch.load_model(uri, device="cpu")
     rows = torch.from_numpy(encoding.encode(example))
     with torch.no_grad():
-        direct = module(rows.to(model.unwrap_python_model().dtype)).numpy().ravel()
-    if not np.array_equal(served, direct):
+        direct = expected = module(rows.to(model.unwrap_python_model().dtype))
+    if encoding.classes:
+        served, expected = served[[*encoding.predicted[1:]]], direct.double().softmax(dim=1)
+    if not np.array_equal(np.asarray(served), expected.numpy()):
         raise RuntimeError("the stored model's pyfunc and torch module disagree")
-    return served
+    return direct.numpy()
 
 
 def _signature(encoding: Encoding, named: bool) -> ModelSignature:
     """Numbers are `double`: MLflow's server converts integers, and text of numbers in CSV."""
     text = [ColSpec(DataType.string, name) for name in encoding.levels]
     numbers = [ColSpec(DataType.double, name if named else None) for name in encoding.numeric]
-    output = TensorSpec(np.dtype(np.float64), (-1, 1))
-    return ModelSignature(inputs=Schema([*numbers, *text]), outputs=Schema([output]))
+    outputs = [TensorSpec(np.dtype(np.float64), (-1, 1))]
+    if encoding.classes:
+        name, *probabilities = encoding.predicted
+        numbers_out = [ColSpec(DataType.double, each) for each in probabilities]
+        outputs = [ColSpec(DataType.string, name), *numbers_out]
+    return ModelSignature(inputs=Schema([*numbers, *text]), outputs=Schema(outputs))
 
 
 def _requirements() -> list[str]:

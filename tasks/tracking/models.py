@@ -87,18 +87,21 @@ def default_model() -> str:
 
 
 def load_predictor(uri: str) -> tuple[Encoding, Predict]:
-    """A stored model's columns and a function from rows of them to predictions.
+    """A stored model's columns and a function from rows of them to predictions, (n, 1), or to the
+    probabilities of K classes, (n, K).
 
     Raises:
         InputError: there is no such model, or it is not one of this project's.
         DamagedModelError: its files cannot be read. StoreError: the store did not deliver them.
     """
     model = _opened(uri, _python_model)
+    encoding = _encoding(model)
 
     def predict(batch: pa.RecordBatch) -> np.ndarray:
-        return model.predict(None, batch.to_pandas()).ravel()
+        predicted = model.predict(None, batch.to_pandas())
+        return predicted[[*encoding.predicted[1:]]].to_numpy() if encoding.classes else predicted
 
-    return _encoding(model), predict
+    return encoding, predict
 
 
 def load_fitted(uri: str, target: str = "", where: str = "MODEL") -> Fitted:
@@ -116,28 +119,31 @@ def load_fitted(uri: str, target: str = "", where: str = "MODEL") -> Fitted:
     def read(folder: Path) -> Fitted:
         model = _python_model(folder)
         encoding = _encoding(model)
-        return Fitted(target, encoding, _raw_module(model, len(encoding.features)))
+        return Fitted(target, encoding, _raw_module(model, encoding))
 
     return _opened(uri, read, where)
 
 
-def _raw_module(model: Any, features: int) -> nn.Module:
-    """Raw features, (n, d) float64, to (n, 1): a linear model's numbers, or the module itself."""
+def _raw_module(model: Any, encoding: Encoding) -> nn.Module:
+    """Raw features, (n, d) float64, to (n, 1) or the logits of K classes: a linear model's numbers,
+    or the module itself."""
+    features, outputs = len(encoding.features), len(encoding.classes) or 1
     state = {name: values.double() for name, values in model.module.state_dict().items()}
-    if set(state) <= {"weight", "bias"}:
+    if not encoding.classes and set(state) <= {"weight", "bias"}:
         weights = state["weight"].flatten()
         if len(weights) != features:
             raise ValueError(f"{len(weights)} weights for {features} features")
         return LinearModel(float(state.get("bias", 0.0)), weights)
     found = model.module(torch.zeros(2, features, dtype=model.dtype)).shape
-    if found != (2, 1):
-        raise ValueError(f"{list(found)} predictions for 2 rows")
+    if found != (2, outputs):
+        raise ValueError(f"{list(found)} outputs for 2 rows")
     return model.module
 
 
 def _encoding(model: Any) -> Encoding:
     levels = {column: tuple(found) for column, found in model.levels.items()}
-    return Encoding(tuple(model.numeric), levels)
+    classes = getattr(model, "classes", ())  # models of before there were any have none
+    return Encoding(tuple(model.numeric), levels, tuple(classes))
 
 
 def load_served(uri: str) -> tuple[PyFuncModel, dict[str, Any]]:

@@ -93,7 +93,9 @@ class Run:
             self.id,
             metrics=values[:most],
             params=[Param(key, value) for key, value in params.items()],
-            tags=[RunTag(key, str(value)[:LONGEST_VALUE]) for key, value in tags.items()],
+            tags=[
+                RunTag(_metric_name(key), str(value)[:LONGEST_VALUE]) for key, value in tags.items()
+            ],
         )
         self._log(values[most:])
 

@@ -25,8 +25,9 @@ class ServedModel(mlflow.pyfunc.PythonModel):
     """A torch module for rows in raw units, as they stand in a table.
 
     Attributes:
-        module: the torch module, (n, d) to (n, 1) in `dtype`.
+        module: the torch module, (n, d) to (n, 1) in `dtype`, or to the logits of K classes.
         numeric: numeric columns; levels: each categorical column's levels, the first the reference.
+        classes: the names of the target's classes; empty if it is a number.
         encoding: from these to the module's features.
         error: what it raises for a value that no prediction can be made from.
         named: whether rows are columns by name (a table) or arrays (n, d).
@@ -36,9 +37,11 @@ class ServedModel(mlflow.pyfunc.PythonModel):
         folder = Path(context.artifacts["module"])
         stored = json.loads((folder / "encoding.json").read_text())
         self.named, self.numeric, self.levels = stored["named"], stored["numeric"], stored["levels"]
+        self.classes = stored["classes"]
         self.dtype = getattr(torch, stored["dtype"])
         rules = _module_of(folder / "encoding.py")
-        self.encoding, self.error = rules.Encoding(self.numeric, self.levels), rules.EncodingError
+        self.encoding = rules.Encoding(self.numeric, self.levels, self.classes)
+        self.error = rules.EncodingError
         self.module = torch.export.load(folder / "model.pt2").module()
 
     def predict(
@@ -46,11 +49,12 @@ class ServedModel(mlflow.pyfunc.PythonModel):
         context: mlflow.pyfunc.PythonModelContext,
         model_input: pd.DataFrame,
         params: dict | None = None,
-    ) -> np.ndarray:
+    ) -> np.ndarray | pd.DataFrame:
         """Predict for an array (n, d) or a data frame.
 
         Returns:
-            (n, 1) in the model's precision.
+            (n, 1) in the model's precision; of classes a frame with the columns `prediction`, the
+            name of the likeliest, and `probability_` with the name of each.
 
         Raises:
             MlflowException: a column is missing, a value is no number or a level is unknown.
@@ -60,9 +64,17 @@ class ServedModel(mlflow.pyfunc.PythonModel):
             self._check_width(frame)
         starts = range(0, max(1, len(frame)), CHUNK)
         try:
-            return np.concatenate([self._chunk(frame[i : i + CHUNK]) for i in starts])
+            output = np.concatenate([self._chunk(frame[i : i + CHUNK]) for i in starts])
         except self.error as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
+        return self._of_classes(output) if self.classes else output
+
+    def _of_classes(self, logits: np.ndarray) -> pd.DataFrame:
+        names, *probabilities = self.encoding.predicted
+        values = torch.from_numpy(logits).double().softmax(dim=1).numpy()
+        found = pd.DataFrame(values, columns=probabilities)
+        found.insert(0, names, np.array(self.classes, dtype=object)[logits.argmax(axis=1)])
+        return found
 
     def _chunk(self, frame: pd.DataFrame) -> np.ndarray:
         rows = torch.from_numpy(self.encoding.encode(frame)).to(self.dtype)

@@ -90,3 +90,15 @@ def test_a_config_that_was_written_down_reads_the_same():
     for sections in ({}, {"registry": {"model": "m", "require": {"mae": {"max": 1}}}}):
         once = config(**sections)
         assert validated(once.model_dump(), "again") == once
+
+
+def test_the_metric_is_of_the_targets_type():
+    table = {"kind": "table", "path": "a.csv", "target": "y", "test_fraction": 0.2}
+    found = config(table, registry={"model": "m"})
+    assert found.registry.metric == "auto"
+    assert found.of_target(classes=True).registry.metric == "test_log_loss"
+    assert found.of_target(classes=False).registry.metric == "test_rmse"
+    for registry in ({"metric": "test_rmse"}, {"require": {"test_rmse": {"max": 1}}}):
+        found = config(table, registry={"model": "m", **registry})
+        with pytest.raises(ValueError, match="since the target has classes"):
+            found.of_target(classes=True)

@@ -29,7 +29,8 @@ def ask(
 ) -> Decision:
     if isinstance(champion, float):
         champion = Champion(3, scores(champion))
-    return decide(Registry(model="m", **rules), scores(rmse), MEAN, champion, blocked)
+    found = Registry(model="m", **rules).of_target(classes=False)
+    return decide(found, scores(rmse), MEAN, champion, blocked)
 
 
 def test_the_first_model_needs_only_the_thresholds():
@@ -168,3 +169,17 @@ def test_predicting_the_mean_scores_what_the_rows_say():
     assert found["test_mae"] == pytest.approx(float((y - train.mean()).abs().mean()), rel=1e-9)
     assert found["test_r2"] <= 0
     assert torch.equal(mean_model(data).weights, torch.zeros(3, dtype=torch.float64))
+
+
+def test_classes_must_beat_their_shares_and_the_champion_in_log_loss():
+    rules = Registry(model="m").of_target(classes=True)
+
+    def ask_of(log_loss: float, champion: Champion | None = None) -> Decision:
+        return decide(rules, {"test_log_loss": log_loss}, {"test_log_loss": 0.7}, champion)
+
+    champion = Champion(3, {"test_log_loss": 0.5})
+    assert rules.metric == "test_log_loss"
+    assert ask_of(0.4, champion).promoted
+    assert not ask_of(0.6, champion).promoted
+    told = ask_of(0.7, champion).reason
+    assert "no better than predicting the classes' shares of the training rows" in told
