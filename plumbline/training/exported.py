@@ -2,11 +2,16 @@
 
 import io
 import logging
+import threading
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
+
+_one_thread = threading.Lock()
 
 
 class Exported(nn.Module):
@@ -19,14 +24,18 @@ class Exported(nn.Module):
     def __init__(self, content: bytes) -> None:
         super().__init__()
         self.content = content
-        _import_dynamo()
-        self._module = torch.export.load(io.BytesIO(content)).module()
 
     def __reduce__(self) -> tuple:
         return Exported, (self.content,)
 
+    @cached_property
+    def _program(self) -> nn.Module:
+        """Loaded when it is first called: most trials of a sweep never are."""
+        with _exporting():
+            return torch.export.load(io.BytesIO(self.content)).module()
+
     def forward(self, features: Tensor) -> Tensor:
-        return self._module(features)
+        return self._program(features)
 
 
 def export(module: nn.Module, inputs: int) -> bytes:
@@ -38,8 +47,9 @@ def export(module: nn.Module, inputs: int) -> bytes:
     """
     if isinstance(module, Exported):
         return module.content
-    content = io.BytesIO()
-    torch.export.save(program_of(module, inputs), content)
+    content, program = io.BytesIO(), program_of(module, inputs)
+    with _exporting():
+        torch.export.save(program, content)
     return content.getvalue()
 
 
@@ -49,11 +59,10 @@ def program_of(module: nn.Module, inputs: int) -> torch.export.ExportedProgram:
     Raises:
         Exception: (of many kinds) it cannot be exported.
     """
-    _import_dynamo()
     rows = torch.zeros(2, inputs, dtype=input_type(module))  # one would fix their number for good
     shapes = [{0: torch.export.Dim.DYNAMIC}]
     logging.getLogger("torch").setLevel(logging.CRITICAL)  # what goes wrong is raised, too
-    with warnings.catch_warnings():
+    with _exporting(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return torch.export.export(module, (rows,), dynamic_shapes=shapes, strict=False)
@@ -63,10 +72,14 @@ def program_of(module: nn.Module, inputs: int) -> torch.export.ExportedProgram:
             raise
 
 
-def _import_dynamo() -> None:
-    """Wait for it if another thread is importing it: torch.export imports parts of it first, and
-    would meet it half done."""
-    import torch._dynamo  # noqa: F401
+@contextmanager
+def _exporting() -> Iterator[None]:
+    """One thread at a time, which torch.export asks for."""
+    with _one_thread:
+        # All of it, before torch.export imports parts: another thread may be half-way through it.
+        import torch._dynamo  # noqa: F401
+
+        yield
 
 
 def input_type(module: nn.Module) -> torch.dtype:

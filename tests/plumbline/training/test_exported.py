@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,13 @@ def test_the_file_holds_no_pickle() -> None:
         names = archive.namelist()
         assert not [name for name in names if archive.read(name)[:2] in (b"\x80\x02", b"\x80\x04")]
     assert not [name for name in names if name.endswith((".pkl", ".pickle"))]
+
+
+def test_threads_may_load_and_export_at_once() -> None:
+    """A sweep's trials come back in threads; torch's own loader fails then."""
+    module, rows = trained("norm"), torch.randn(5, 3, dtype=torch.float64)
+    content = export(module, 3)
+    with ThreadPoolExecutor(4) as pool:
+        loaded = list(pool.map(lambda _: Exported(export(module, 3))(rows), range(4)))
+        loaded += pool.map(lambda _: Exported(content)(rows), range(4))
+    assert all(torch.equal(each, module(rows)) for each in loaded)
