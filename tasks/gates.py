@@ -20,6 +20,7 @@ from plumbline.registry.history import blocked, fingerprint, scores_of
 from plumbline.training.evaluation import held_out_scores, mean_model
 from plumbline.training.experiment import Result
 from tasks.factor_cache import FactorCache
+from tasks.recording import MODEL_FILE_DIGEST
 from tasks.screen import note, print_decision, print_drift
 from tasks.tracking.housekeeping import prune, spans_in_use
 from tasks.tracking.models import DamagedModelError, load_fitted, load_profile
@@ -170,6 +171,8 @@ def _print_decision(
 def _origin(run: Run, config: Config, data: Dataset) -> dict[str, str]:
     """What a version is made from."""
     parts = [each.model_dump() for each in (config.data, config.model, config.training)]
+    if config.model.kind == "python":
+        parts.append(run.client.get_run(run.id).data.tags.get(MODEL_FILE_DIGEST, ""))
     told = json.dumps(parts, sort_keys=True, default=str)
     return {
         "data_digest": data.summary.digest,

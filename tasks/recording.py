@@ -30,6 +30,7 @@ from tasks.tracking.artifact import load_back, log_model
 from tasks.tracking.models import PROFILE
 from tasks.tracking.run import Run
 
+MODEL_FILE_DIGEST = "model_file_digest"  # a tag
 # Relative, of the stored model and the trained one. Under autocast parameters are float32.
 MOST_TAGS = 50  # of predictions: MLflow takes 100 in a call; predictions.json has them all
 AGREEMENT = {"float32": 1e-5, "bfloat16": 1e-5, "float64": 1e-12}
@@ -102,7 +103,7 @@ def log_model_file(run: Run, config: Config) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / Path(config.model.file).name).write_bytes(content)
         run.log_folder(Path(scratch))
-    run.log(tags={"model_file_digest": sha256(content).hexdigest()})
+    run.log(tags={MODEL_FILE_DIGEST: sha256(content).hexdigest()})
 
 
 def column_types(data: Dataset) -> dict[str, str]:
