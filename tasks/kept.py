@@ -17,6 +17,7 @@ from plumbline.config.schema import Config
 from plumbline.data.encoding import Encoding
 from plumbline.errors import refuse
 from plumbline.linear.dataset import Dataset
+from plumbline.linear.newton import LogisticFit
 from plumbline.linear.summary import Summary
 from plumbline.training.experiment import Prediction, Result
 from plumbline.training.exported import Exported, export
@@ -94,6 +95,9 @@ def _plain(trained: Trained) -> dict[str, Any]:
     if trained.exact:
         plain["intercept"] = trained.module.intercept
         plain["weights"] = trained.module.weights.tolist()
+    if fit := trained.logistic:
+        tensors = {"parameters": fit.parameters.tolist(), "errors": fit.errors.tolist()}
+        plain["logistic"] = vars(fit) | tensors
     return plain
 
 
@@ -148,7 +152,16 @@ def _trained(folder: Path, plain: dict[str, Any], summary: Summary, config: Conf
     """The inverse of _plain."""
     curve = {f.name: plain[f.name] for f in fields(Curve)} | {"status": Status(plain["status"])}
     if (folder / NET).exists():
-        return Trained(Exported((folder / NET).read_bytes()), **curve)
+        module = Exported((folder / NET).read_bytes())
+        return Trained(module, **curve, logistic=_logistic(plain.get("logistic")))
     weights = torch.tensor(plain["weights"], dtype=torch.float64)
     model = LinearModel(plain["intercept"], weights)
     return Trained(model, **curve, exact=make_plan(summary, config.training))
+
+
+def _logistic(plain: dict[str, Any] | None) -> LogisticFit | None:
+    if plain is None:
+        return None
+    tuples = {name: tuple(plain[name]) for name in ("names", "classes", "losses")}
+    tensors = {n: torch.tensor(plain[n], dtype=torch.float64) for n in ("parameters", "errors")}
+    return LogisticFit(**{**plain, **tuples, **tensors})

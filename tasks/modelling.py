@@ -49,7 +49,7 @@ def train(data: Dataset, config: Config, device: str, record: OnEpoch) -> Traine
     every = EVERY_EPOCHS if config.model.kind == "linear" else max(1, epochs // LINES)
     if training.optimizer == "newton":
         every = 1
-        _print_ignored(training)
+        _print_ignored(config.training)
     printed = 0
     with bar("Training", epochs) as shown:
 

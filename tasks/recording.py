@@ -1,6 +1,7 @@
 """Prefect task: everything about a run that MLflow keeps, once the model is there."""
 
 import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from plumbline.config.schema import Config
 from plumbline.data.table import Table
 from plumbline.linear.dataset import Dataset
+from plumbline.linear.newton import LogisticFit
 from plumbline.registry.drift import DataProfile
 from plumbline.training.advice import is_far
 from plumbline.training.experiment import Result
@@ -124,20 +126,40 @@ def pictures(folder: Path, result: Result) -> AbstractContextManager[None]:
     sample = data.summary.sample
     if not len(sample.rows):  # every held-out row was dropped, or none drawn
         return nullcontext()
-    features, actual = sample.rows[:, :-1], sample.rows[:, -1]
     what = {
         "losses": trained.losses,
         "validation_losses": trained.validation_losses,
         "best_epoch": trained.best_epoch,
         "optimum": trained.exact.optimum.mse if trained.exact else None,
         "unconverged": _is_far(result),
-        "target": sample.columns[-1],
+        "target": data.target,
+        "told": sampled(data),
+    }
+    points = class_points(trained, data) if data.encoding.classes else _points(trained, data)
+    return drawing(what | points, folder / "plots")
+
+
+def _points(trained: Trained, data: Dataset) -> dict[str, Any]:
+    sample = data.summary.sample
+    features, actual = sample.rows[:, :-1], sample.rows[:, -1]
+    return {
         "actual": actual.tolist(),
         "predicted": _predicted(trained.module, features),
-        "told": sampled(data),
         "fit": _fit(trained, features[:, 0], sample.columns) if features.shape[1] == 1 else None,
     }
-    return drawing(what, folder / "plots")
+
+
+@torch.no_grad()
+def class_points(trained: Trained, data: Dataset) -> dict[str, Any]:
+    """The classes of the sample's rows, and what the model gives each."""
+    rows, d = data.profiled.sample.rows, len(data.encoding.features)
+    others = rows[:, d:-1]  # an indicator for each class but the first
+    first = 1 - others.sum(dim=1, keepdim=True)
+    return {
+        "classes": data.encoding.classes,
+        "observed": torch.cat([first, others], dim=1).argmax(dim=1).tolist(),
+        "probabilities": trained.module(rows[:, :d]).double().softmax(dim=1).tolist(),
+    }
 
 
 def _fit(trained: Trained, x: Tensor, columns: Sequence[str]) -> dict[str, Any]:
@@ -202,11 +224,13 @@ def _example(data: Dataset) -> pd.DataFrame:
 
 
 def write_files(folder: Path, result: Result) -> None:
-    """Write config.yaml, predictions.json and, of a linear model, coefficients.json."""
+    """Write config.yaml, predictions.json and, of a linear or logistic model, coefficients.json."""
     text = yaml.safe_dump(result.config.model_dump(), sort_keys=False)
     (folder / "config.yaml").write_text(text)
-    if result.trained.exact:
-        coefficients = coefficient_table(result.trained)
+    trained = result.trained
+    if trained.exact or trained.logistic:
+        exact = trained.exact is not None
+        coefficients = coefficient_table(trained) if exact else logistic_table(trained.logistic)
         (folder / "coefficients.json").write_text(json.dumps(coefficients, indent=2))
     told = [
         {"input": p.input, "prediction": p.value}
@@ -236,6 +260,20 @@ def coefficient_table(trained: Trained) -> dict[str, dict]:
             **({} if exact.equals is None else {"equals": _plain(exact.equals)}),
         }
         for value, exact in trained.coefficients
+    }
+
+
+def logistic_table(fit: LogisticFit) -> dict[str, dict]:
+    """Of each class but the first, the reference, a line for the intercept and each feature."""
+    names = ("intercept", *fit.names)
+    return {
+        name: {
+            feature: {"value": value, "standard_error": None if math.isnan(error) else error}
+            for feature, value, error in zip(names, values, errors, strict=True)
+        }
+        for name, values, errors in zip(
+            fit.classes[1:], fit.parameters.tolist(), fit.errors.tolist(), strict=True
+        )
     }
 
 

@@ -157,6 +157,8 @@ def _training(config: Config) -> str:
     model, training = config.model, config.training
     if training.optimizer == "exact":
         return "exact least squares"
+    if training.optimizer == "newton":
+        return "logistic regression, Newton's method"
     named = {
         "linear": lambda: "",
         "mlp": lambda: f"net of {'-'.join(map(str, model.hidden))}, ",

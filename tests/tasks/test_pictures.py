@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn import metrics
 
-from tasks.pictures import _loss, draw_beside, drawing, figure_of
+from tasks.pictures import _loss, calibration, draw_beside, drawing, figure_of, roc
 
 WHAT = {
     "losses": [8.0, 2.0, 1.0, 0.5], "validation_losses": [9.0, 3.0, 2.0, 2.5], "best_epoch": 3,
@@ -88,3 +90,25 @@ def test_a_net_has_the_pictures_of_a_line(tmp_path: Path, features: int) -> None
     with drawing(WHAT | {"fit": fit}, tmp_path):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {"loss.png", "fit.png", "residuals.png"}
+
+
+@pytest.mark.parametrize("names", [("no", "yes"), ("a", "b", "c"), tuple(map(str, range(30)))])
+def test_classes_have_pictures_of_their_own(tmp_path: Path, names: tuple[str, ...]) -> None:
+    p = np.random.default_rng(0).dirichlet(np.ones(len(names)), 60)
+    points = {"classes": names, "observed": [0, 1] * 30, "probabilities": p.tolist()}
+    with drawing(WHAT | points, tmp_path):
+        pass
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == {"loss.png", "confusion.png", "roc.png", "calibration.png"}
+
+
+def test_the_curve_is_scikit_learns_and_calibration_is_of_tenths() -> None:
+    random = np.random.default_rng(1)
+    p = random.random(200).round(2)  # with ties
+    is_class = random.random(200) < p
+    others, of_class = roc(p, is_class)
+    assert np.trapezoid(of_class, others) == pytest.approx(metrics.roc_auc_score(is_class, p))
+    predicted, share = calibration(p, is_class)
+    first = p < 0.1
+    assert predicted[0] == pytest.approx(p[first].mean())
+    assert share[0] == pytest.approx(is_class[first].mean())
