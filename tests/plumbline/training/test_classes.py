@@ -1,0 +1,128 @@
+"""Classes from a file to their scores: names, baselines, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn import metrics
+from sklearn.datasets import load_wine
+
+import plumbline
+from plumbline.config.loading import validated
+from plumbline.data.split import share_rows
+from plumbline.errors import InputError
+from plumbline.library import Model
+from tests.plumbline.tools import write
+
+MLP = {"kind": "mlp", "hidden": [8]}
+
+
+def trained(path: Path, model: dict | None = None, **data: object) -> Model:
+    raw = {"kind": "table", "path": str(path), "target": "y", **data}
+    sections = {"experiment": "c", "data": raw, "model": model or {"kind": "linear"}}
+    return plumbline.train(validated({**sections, "training": {"device": "cpu"}}, "c.yaml"))
+
+
+def wine(path: Path) -> Path:
+    x, y = load_wine(return_X_y=True)
+    cultivars = [f"cultivar {i}" for i in y]
+    return write(path, {"a": x[:, 0].tolist(), "b": x[:, 2].tolist(), "y": cultivars})
+
+
+def labelled(y: list) -> dict[str, list]:
+    """Rows whose class does not quite follow from x."""
+    return {"x": [float(i * 7 % 13) for i in range(len(y))], "y": y}
+
+
+@pytest.mark.parametrize("model", [None, MLP])
+def test_scores_are_scikit_learns_on_the_same_rows(tmp_path: Path, model: dict | None) -> None:
+    found = trained(wine(tmp_path / "a.csv"), model, test_fraction=0.3)
+    scores, split = plumbline.evaluate(found), found.config.data.split
+    columns = (*found.data.encoding.features, *found.data.outputs)
+    for share in ("train", "test"):
+        rows = torch.cat([*share_rows(found.data.source, split, (share,), columns)])
+        p = found.module(rows[:, :2]).detach().double().softmax(dim=1).numpy()
+        observed, predicted = rows[:, 2:].argmax(dim=1).numpy(), p.argmax(axis=1)
+        expected = {
+            "accuracy": metrics.accuracy_score(observed, predicted),
+            "log_loss": metrics.log_loss(observed, p),
+            "f1": metrics.f1_score(observed, predicted, average="macro"),
+        }
+        for name, value in expected.items():
+            assert scores[f"{share}_{name}"] == pytest.approx(value, rel=1e-9)
+    ranked = metrics.roc_auc_score(observed, p, multi_class="ovr")
+    assert scores["test_roc_auc"] == pytest.approx(ranked, rel=1e-9)
+
+
+def test_the_baselines_are_the_shares_and_the_logistic_model(tmp_path: Path) -> None:
+    path = wine(tmp_path / "a.csv")
+    net, line = (trained(path, model, test_fraction=0.3) for model in (MLP, None))
+    of_net, of_line = plumbline.evaluate(net), plumbline.evaluate(line)
+    assert of_line["gain_over_linear"] == pytest.approx(0.0, abs=1e-9)
+    gain = 1 - of_net["test_log_loss"] / of_net["linear_test_log_loss"]
+    assert of_net["gain_over_linear"] == pytest.approx(gain)
+    counts = line.data.class_counts(line.data.profiled.train)
+    shares = np.array([*counts.values()]) / sum(counts.values())
+    held_out = np.array([*line.data.class_counts(line.data.profiled.test).values()])
+    expected = -(held_out * np.log(shares)).sum() / held_out.sum()
+    assert of_line["majority_test_log_loss"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "target_type", "classes"),
+    [
+        ([True, False, False], "auto", ("False", "True")),
+        ([10, 9, 2], "class", ("2", "9", "10")),
+        ([1.0, 0.5, 1.0], "class", ("0.5", "1")),
+        (["b", "a", "c"], "auto", ("a", "b", "c")),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_names_are_the_values_as_they_are_written_sorted(
+    tmp_path: Path, kind: str, values: list, target_type: str, classes: tuple[str, ...]
+) -> None:
+    path = write(tmp_path / f"a.{kind}", labelled(values * 15))
+    found = trained(path, target_type=target_type)
+    assert found.data.encoding.classes == classes
+    (told,) = plumbline.predict(found, [3.0])
+    assert told in classes
+
+
+def test_a_prediction_has_the_likeliest_class_and_every_probability(tmp_path: Path) -> None:
+    found = trained(wine(tmp_path / "a.csv"))
+    (told,) = plumbline.training.experiment.predict(
+        found.trained, found.data.encoding, [[13.0, 2.3]]
+    )
+    assert told.value == max(told.probabilities, key=told.probabilities.get)
+    assert sum(told.probabilities.values()) == pytest.approx(1)
+    assert tuple(told.probabilities) == found.data.encoding.classes
+
+
+def test_one_class_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", labelled(["a"] * 20))
+    with pytest.raises(InputError, match=r"'y' must have two classes\. Got only 'a'"):
+        trained(path)
+
+
+def test_a_class_of_held_out_rows_only_is_refused(tmp_path: Path) -> None:
+    path, held_out = tmp_path / "a.csv", []
+    rows = labelled(["a", "b"] * 20)
+    for place in range(40):  # the first row that is held out gets a class of its own
+        alone = [*rows["y"][:place], "c", *rows["y"][place + 1 :]]
+        write(path, {**rows, "y": alone})
+        try:
+            trained(path, test_fraction=0.3)
+        except InputError as error:
+            held_out.append(str(error))
+            break
+    assert "class 'c' of 'y' must be in the training rows" in held_out[0]
+
+
+def test_a_row_without_a_class_is_dropped_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    pd.DataFrame(labelled([*["a", "b"] * 20, None])).to_csv(path, index=False)
+    assert plumbline.evaluate(trained(path, missing="drop"))["rows_dropped"] == 1
+    with pytest.raises(InputError, match="row 41 must be"):
+        trained(path)
