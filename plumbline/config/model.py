@@ -62,7 +62,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "mlp": {
         "optimizer": "adamw",
         "learning_rate": 8e-3,
-        "rate_schedule": "cosine",
+        "rate_schedule": "constant",
         "weight_decay": 0.01,
         "epochs": "auto",
         "batch_size": "auto",

@@ -20,7 +20,7 @@ from plumbline.training.draws import Draws
 from plumbline.training.evaluation import baselines, cross_validation, evaluate, row_scores
 from plumbline.training.exported import Exported, export
 from plumbline.training.loop import OnEpoch, Status, Trained
-from plumbline.training.nets import MLP, with_budget
+from plumbline.training.nets import AVERAGED_EPOCHS, MLP, with_budget, with_plain_indicators
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective
 from plumbline.training.plan import Plan, make_plan
 from plumbline.training.user_module import blamed, build_user_module
@@ -145,6 +145,8 @@ def _train_net(
 ) -> Trained:
     scaled = config.model.kind == "mlp" and not data.encoding.classes
     standardizer = Standardizer.of(data.summary.train, True, training.standardize)
+    if config.model.kind == "mlp" and training.standardize:
+        standardizer = with_plain_indicators(standardizer, data.encoding)
     standardizer = standardizer.with_target(data.summary.train) if scaled else standardizer
     objective = _row_objective(data, config, training, standardizer, device)
     draws = Draws(training.seed, device)
@@ -156,7 +158,10 @@ def _train_net(
     objective.drawing = blamed(config.model, draws) if own else draws
     with draws():
         net = build_net(config, data.encoding)
-    return loop.train_net(net, training, device, on_epoch, objective, scaled, fast=not own)
+    averaged = AVERAGED_EPOCHS if config.model.kind == "mlp" else 0
+    return loop.train_net(
+        net, training, device, on_epoch, objective, scaled, averaged, fast=not own
+    )
 
 
 def build_net(config: Config, encoding: Encoding) -> nn.Module:
@@ -166,7 +171,8 @@ def build_net(config: Config, encoding: Encoding) -> nn.Module:
         return nn.Linear(inputs, outputs, bias=config.training.bias)
     if model.kind == "python":
         return build_user_module(model, inputs, outputs)
-    return MLP(inputs, outputs, model.hidden, model.activation, model.dropout)
+    numbers = len(encoding.numeric)
+    return MLP(numbers, inputs - numbers, outputs, **model.model_dump(exclude={"kind"}))
 
 
 def _row_objective(

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import torch
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from plumbline.config.schema import Training
 from plumbline.errors import TrainingDivergedError
@@ -30,6 +31,20 @@ class Status(StrEnum):
     FAILED = "failed"  # the message says why
 
 
+class Averaged(AveragedModel):
+    """A running mean of a module's weights over about the last `window` steps.
+
+    At a constant rate it takes the part of a falling one (Izmailov et al., arXiv:1803.05407), at
+    any moment, so that patience can end a training early. The first steps count alike.
+    """
+
+    def __init__(self, module: nn.Module, window: int) -> None:
+        def lerp(mean: list[Tensor], now: list[Tensor], taken: Tensor | int) -> None:
+            torch._foreach_lerp_(mean, now, 1 / min(int(taken) + 1, window))
+
+        super().__init__(module, multi_avg_fn=lerp)
+
+
 @dataclass
 class Curve:
     """How a training went.
@@ -49,6 +64,20 @@ class Curve:
     validation_losses: list[float] = field(default_factory=list)
     best_epoch: int | None = None
     rates: list[float] = field(default_factory=list)
+
+    def add(
+        self, loss: float, validation_loss: float | None, rate: float | None
+    ) -> dict[str, float]:
+        """Take an epoch in; returns what is known of it beside the loss, by name."""
+        self.losses.append(loss)
+        others = {}
+        if rate is not None:
+            self.rates.append(rate)
+            others["learning_rate"] = rate
+        if validation_loss is not None:
+            self.validation_losses.append(validation_loss)
+            others["validation_loss"] = validation_loss
+        return others
 
 
 @dataclass(frozen=True)
@@ -130,6 +159,7 @@ def train_net(
     on_epoch: OnEpoch,
     objective: RowObjective,
     within_range: bool = False,
+    averaged_epochs: int = 0,
     fast: bool = True,
 ) -> Trained:
     """Train any module on the rows; the result takes raw features.
@@ -142,13 +172,15 @@ def train_net(
             validation_loss and learning_rate where there are such.
         objective: the loss on the rows.
         within_range: whether predictions are kept within the training targets' range.
+        averaged_epochs: keep the mean of the weights over about so many last epochs; 0: the last.
         fast: whether the optimizer may round otherwise than in a plain loop.
 
     Raises:
         TrainingDivergedError: the loss became infinite or NaN.
     """
     net = net.to(device, tensor_type(training))
-    curve = fit(net, training, training.learning_rate, objective, on_epoch, [], fast=fast)
+    rate, stable = training.learning_rate, None
+    curve = fit(net, training, rate, objective, on_epoch, [], stable, averaged_epochs, fast)
     limits = (objective.lowest, objective.highest) if within_range else None
     module = RawModel(net.cpu().eval(), objective.standardizer, limits)
     return Trained(module, **vars(curve))
@@ -162,69 +194,87 @@ def fit(
     on_epoch: OnEpoch,
     rules: Sequence[StopRule],
     largest_stable_rate: float | None = None,
+    averaged_epochs: int = 0,
     fast: bool = True,
 ) -> Curve:
     """Train a module in place, with the configured optimizer, schedule and stop rules.
+
+    With `averaged_epochs` what is judged and kept is the mean of its weights over about so many
+    last epochs.
 
     Raises:
         TrainingDivergedError: a loss became infinite or NaN.
     """
     optimizer = make_optimizer(model, training, rate, fast)
-    schedule = RateSchedule(optimizer, training, training.epochs * objective.steps_of_an_epoch())
+    steps = objective.steps_of_an_epoch()
+    schedule = RateSchedule(optimizer, training, training.epochs * steps)
     best = BestWeights(training.patience or None)
-    rules = [*rules, *([best] if training.patience or training.max_minutes else [])]
-    rules += [Minutes(training.max_minutes)] if training.max_minutes else []
+    rules = [*rules, *_stop_rules(training, best)]
     curve = Curve()
 
     def check_and_record(epoch: int, loss: float, validation_loss: float | None) -> None:
         for each in (loss, validation_loss):
             if each is not None and not math.isfinite(each):
                 raise _diverged(epoch, each, rate, largest_stable_rate)
-        curve.losses.append(loss)
-        others = {}
-        if schedule.changes:
-            curve.rates.append(schedule.rate)
-            others["learning_rate"] = schedule.rate
-        if validation_loss is not None:
-            curve.validation_losses.append(validation_loss)
-            others["validation_loss"] = validation_loss
-        on_epoch(epoch, loss, **others)
+        rate_now = schedule.rate if schedule.changes else None
+        on_epoch(epoch, loss, **curve.add(loss, validation_loss, rate_now))
+
+    averaged = Averaged(model, averaged_epochs * steps) if averaged_epochs else None
+    judged = averaged.module if averaged else model
+
+    def take_step(forward_loss_backward: Callable[[], Tensor]) -> Tensor:
+        schedule.before_step()
+        loss = optimizer.step(_clipping(forward_loss_backward, model, training.clip_norm))
+        if averaged:
+            averaged.update_parameters(model)
+        return loss
 
     reason = loop(
-        model, optimizer, objective, training.epochs, check_and_record, rules, schedule,
-        training.clip_norm,
-    )  # fmt: skip
+        model, judged, objective, training.epochs, take_step, schedule, check_and_record, rules
+    )
     if reason:
         curve.status, curve.message = Status.STOPPED, reason
     if best.epoch:
         curve.best_epoch = best.epoch
-        best.restore(model)
+        best.restore(judged)
+    if averaged:
+        model.load_state_dict(judged.state_dict())
     return curve
+
+
+def _stop_rules(training: Training, best: BestWeights) -> list[StopRule]:
+    """Those that the configuration asks for; the best weights are kept where one may end it."""
+    if not (training.patience or training.max_minutes):
+        return []
+    return [best, *([Minutes(training.max_minutes)] if training.max_minutes else [])]
 
 
 def loop(
     model: nn.Module,
-    optimizer: optim.Optimizer,
+    judged: nn.Module,
     objective: Objective,
     epochs: int,
+    take_step: Callable[[Callable[[], Tensor]], Tensor],
+    schedule: RateSchedule,
     on_epoch: Callable[[int, float, float | None], None],
     stop_rules: Sequence[StopRule],
-    schedule: RateSchedule,
-    clip_norm: float | None,
 ) -> str | None:
-    """Run the epochs; returns why a stop rule ended them, None if none did."""
+    """Run the epochs; returns why a stop rule ended them, None if none did.
+
+    Args:
+        model: what is trained.
+        judged: what the validation loss and the stop rules are of: the model, or its average.
+    """
     for epoch in range(1, epochs + 1):
         loss = 0.0
         model.train()
         for share, forward_loss_backward in objective.steps(model, epoch):
-            schedule.before_step()
-            step = _clipping(forward_loss_backward, model, clip_norm)
-            loss += share * optimizer.step(step).item()
-        validation_loss = objective.validation_loss(model)
+            loss += share * take_step(forward_loss_backward).item()
+        validation_loss = objective.validation_loss(judged)
         schedule.after_epoch(loss if validation_loss is None else validation_loss)
         on_epoch(epoch, loss, validation_loss)
         for rule in stop_rules:
-            if reason := rule.reason(model, epoch, loss, validation_loss):
+            if reason := rule.reason(judged, epoch, loss, validation_loss):
                 return reason
     return None
 

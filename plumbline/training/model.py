@@ -115,8 +115,8 @@ def make_optimizer(
     if training.optimizer == "lbfgs":
         return kind(model.parameters(), lr=rate, line_search_fn="strong_wolfe")
     decay = {"weight_decay": training.weight_decay}
-    matrices = [each for each in model.parameters() if each.ndim > 1]
-    others = [each for each in model.parameters() if each.ndim <= 1]
+    matrices = [each for name, each in model.named_parameters() if _is_matrix(name, each)]
+    others = [each for name, each in model.named_parameters() if not _is_matrix(name, each)]
     if not others or not training.weight_decay:  # one group is faster than two
         groups = [{"params": [*model.parameters()], **decay}]
     else:
@@ -125,6 +125,11 @@ def make_optimizer(
     if fast:  # for two small tensors a loop is faster than torch's default for accelerators
         extra |= {"fused": True} if training.optimizer in FUSED else {"foreach": False}
     return kind(groups, lr=rate, **extra)
+
+
+def _is_matrix(name: str, parameter: nn.Parameter) -> bool:
+    """Whether weight decay is for it: not for biases, nor for the scales of a normalisation."""
+    return "weight" in name.rpartition(".")[2] and parameter.ndim > 1
 
 
 def parameters(model: nn.Linear) -> Tensor:

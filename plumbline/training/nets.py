@@ -1,33 +1,139 @@
-"""Nets: the multilayer perceptron that needs no tuning."""
+"""The net of `kind: mlp`, and how long it is trained.
+
+A small relative of RealMLP (Holzmüller et al., "Better by Default", arXiv:2407.04491). What each
+choice is worth stands in docs/benchmarks.md.
+"""
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from plumbline.config.training import Training
+from plumbline.data.encoding import Encoding
+from plumbline.linear.problem import Standardizer
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+MOST_EMBEDDED = 32  # numeric columns; with more, no column is embedded
+FREQUENCIES, SPREAD, EMBEDDED = 8, 0.3, 3
+AVERAGED_EPOCHS = 4  # whose weights' running mean is judged and kept
 STEPS, LEAST_EPOCHS, MOST_EPOCHS = 3_000, 10, 200
 LEAST_BATCH, MOST_BATCH, BATCHES_AN_EPOCH = 32, 256, 20
 
 
 class MLP(nn.Module):
-    """Linear layers with an activation between them: (n, inputs) to (n, outputs)."""
+    """A multilayer perceptron on standardised features: (n, d) to (n, outputs).
+
+    Numbers pass a smooth clip, 3·asinh(z/3), which leaves small |z| almost as it is and turns
+    outliers into their logarithm. Indicators enter as they are given. With 1 to 32 numeric columns,
+    each number also enters as a few cosines (`Periodic`).
+
+    Several nets (`ensemble`) are one batched product. A loss is taken of `members`, so that each
+    net learns by itself; `forward` gives their mean.
+
+    Args:
+        numbers: how many of the d columns, the first, are numbers; the others are indicators.
+        indicators: how many the others are.
+        outputs: 1 for a number; for classes one logit each.
+        hidden: widths of the hidden layers; none: linear in the inputs.
+        activation: relu | gelu | silu | tanh.
+        dropout: the share of hidden values set to 0 while training.
+        embedding: whether numbers also enter as cosines.
+        ensemble: how many nets are trained side by side.
+
+    Raises:
+        KeyError: an unknown activation.
+    """
 
     def __init__(
-        self, inputs: int, outputs: int, hidden: Sequence[int], activation: str, dropout: float
+        self,
+        numbers: int,
+        indicators: int,
+        outputs: int,
+        hidden: Sequence[int] = (256, 256),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        embedding: bool = True,
+        ensemble: int = 1,
     ) -> None:
         super().__init__()
+        self.ensemble, self.numbers = ensemble, numbers
+        embedded = embedding and 1 <= numbers <= MOST_EMBEDDED
+        self.periodic = Periodic(ensemble, numbers) if embedded else None
+        width = numbers + indicators + (EMBEDDED * numbers if embedded else 0)
         layers: list[nn.Module] = []
-        for before, width in zip((inputs, *hidden), hidden, strict=False):
-            layers += [nn.Linear(before, width), ACTIVATIONS[activation]()]
+        for size in hidden:
+            layers += [Linears(ensemble, width, size), ACTIVATIONS[activation]()]
             layers += [nn.Dropout(dropout)] if dropout else []
-        self.layers = nn.Sequential(*layers, nn.Linear(hidden[-1], outputs))
+            width = size
+        self.body = nn.Sequential(*layers)
+        self.head = Linears(ensemble, width, outputs)
+        self.line = Linears(ensemble, numbers + indicators, outputs)
+        nn.init.zeros_(self.line.weight)
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.layers(3 * torch.asinh(features / 3))
+    def members(self, rows: Tensor) -> Tensor:
+        """Each net's outputs: (n, d) to (ensemble, n, outputs)."""
+        numbers = 3 * torch.asinh(rows[:, : self.numbers] / 3)
+        inputs = torch.cat([numbers, rows[:, self.numbers :]], dim=1)
+        inputs = inputs.expand(self.ensemble, -1, -1)
+        if self.periodic is not None:
+            inputs = torch.cat([inputs, self.periodic(numbers)], dim=-1)
+        return self.head(self.body(inputs)) + self.line(rows.expand(self.ensemble, -1, -1))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """The mean of the nets' outputs: (n, d) to (n, outputs)."""
+        return self.members(rows).mean(0)
+
+
+class Linears(nn.Module):
+    """As many nn.Linear as nets, side by side: (nets, n, inputs) to (nets, n, outputs)."""
+
+    def __init__(self, nets: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(max(inputs, 1))  # nn.Linear's own
+        self.weight = nn.Parameter(torch.empty(nets, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(nets, 1, outputs).uniform_(-bound, bound))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, inputs, self.weight)
+
+
+class Periodic(nn.Module):
+    """Cosines of each number, mixed to three values: (n, d) to (nets, n, 3·d).
+
+    cos(2π·w·x + b) with learned w ~ N(0, 0.3²) and b, then a linear layer for each column: PBLD in
+    arXiv:2407.04491, section 3. A small net can so follow steps and cycles of a column.
+    """
+
+    def __init__(self, nets: int, columns: int) -> None:
+        super().__init__()
+        shape, bound = (nets, 1, columns, FREQUENCIES), 1 / math.sqrt(FREQUENCIES)
+        self.frequency = nn.Parameter(SPREAD * torch.randn(shape))
+        self.phase = nn.Parameter(torch.empty(shape).uniform_(-math.pi, math.pi))
+        mix = torch.empty(nets, columns, FREQUENCIES, EMBEDDED)
+        self.weight = nn.Parameter(mix.uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(nets, 1, columns, EMBEDDED))
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        waves = torch.cos(2 * math.pi * self.frequency * numbers[..., None] + self.phase)
+        return (torch.einsum("endf,edfk->endk", waves, self.weight) + self.bias).flatten(2)
+
+
+def with_plain_indicators(standardizer: Standardizer, encoding: Encoding) -> Standardizer:
+    """The same, but an indicator of two levels becomes ±1 and others stay 0 or 1.
+
+    Standardised, a level that one row in a thousand has would be 30 in that row.
+    """
+    mean, scale = standardizer.mean.clone(), standardizer.scale.clone()
+    place = len(encoding.numeric)
+    for levels in encoding.levels.values():
+        width = max(0, len(levels) - 1)
+        some = slice(place, place + width)
+        mean[some], scale[some] = (0.5, 0.5) if width == 1 else (0.0, 1.0)
+        place += width
+    return replace(standardizer, mean=mean, scale=scale)
 
 
 def with_budget(training: Training, rows: int) -> Training:

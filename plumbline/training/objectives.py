@@ -207,7 +207,10 @@ class RowObjective:
         """The mean loss of the model's predictions."""
         features, target = (each.to(self.device) for each in rows)
         with precision_of(self.training, self.device), self.drawing():
-            predicted = model(features)
+            predicted = model.members(features) if _is_ensemble(model) else model(features)
+        if predicted.ndim == 3:  # each net learns by itself
+            target = target.expand(len(predicted), -1, -1).flatten(0, 1)
+            predicted = predicted.flatten(0, 1)
         return self._loss(predicted.to(target.dtype), target)
 
     def _pools(self, random: torch.Generator) -> Iterator[Rows]:
@@ -244,6 +247,10 @@ class RowObjective:
 def _joined(blocks: Sequence[Rows]) -> Rows:
     """Blocks as one."""
     return torch.cat([x for x, _ in blocks]), torch.cat([y for _, y in blocks])
+
+
+def _is_ensemble(model: nn.Module) -> bool:
+    return model.training and getattr(model, "ensemble", 1) > 1
 
 
 def tensor_type(training: Training) -> torch.dtype:
