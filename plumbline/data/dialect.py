@@ -59,7 +59,7 @@ class Dialect:
     def undecodable(self, head: bytes, uri: str) -> InputError:
         """The error for bytes that are not in the encoding, with a guess at what they are in."""
         guesses = ("utf-16",) if b"\0" in head else ("utf-8", "cp1252", "latin-1")
-        looks = next(name for name in (*guesses, "") if name != self.encoding and _fits(head, name))
+        looks = next(name for name in (*guesses, "") if name != self.encoding and fits(head, name))
         called = {"cp1252": "Windows-1252 (or Latin-1)", "": "no text at all"}.get(looks, looks)
         help_ = self.mend("encoding", looks, "save it as UTF-8") if looks else "is it CSV?"
         return InputError(f"{uri}: is not in {self.encoding}. It looks like {called}: {help_}.")
@@ -111,7 +111,7 @@ def first_rows(text: str, delimiter: str, most: int) -> list[list[str]]:
     return list(islice((row for row in reader if row), most))
 
 
-def _fits(head: bytes, encoding: str) -> bool:
+def fits(head: bytes, encoding: str) -> bool:
     try:
         codecs.getincrementaldecoder(encoding)().decode(head) if encoding else None
     except UnicodeError:
