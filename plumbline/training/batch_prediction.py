@@ -18,7 +18,7 @@ from plumbline.errors import InputError
 from plumbline.training.output import whole_or_nothing
 
 PREDICTION = "prediction"
-Predict = Callable[[pa.RecordBatch], np.ndarray]
+Predict = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ def score(
     Args:
         files: CSV or Parquet, in order.
         encoding: the model's columns. Their order in a file does not matter.
-        predict: (k) rows with these columns, numbers as float64 and finite, levels as known text,
-            to (k,) predictions.
+        predict: the features of k rows, (k, d) float64, to (k,) predictions.
         output: .csv or .parquet; columns: those kept, then `prediction`. See check_output.
         keep: further columns to pass through; "all" alone: every column of the first file.
         on_missing: what becomes of a row with a missing or infinite number or an unknown or
@@ -73,14 +72,13 @@ def score(
             first_row, header = 1, read_header(file)
             reading = _reading(file, header, encoding, kept, as_text)
             for batch in read_batches(file, reading, header):
-                rows = _as_trained(batch, encoding)
-                frame = rows.to_pandas()
+                frame = _as_trained(batch, encoding)
                 values = encoding.read(frame)
                 first = done.first or _first_wrong(file, frame, encoding, values, first_row)
                 if first and on_missing == "error":
                     hint = "ON_MISSING=null leaves the predictions of such rows empty"
                     raise InputError(f"{first}; {hint}.")
-                predictions = _predictions(predict, rows, ~np.isfinite(values).all(axis=0))
+                predictions = _predictions(predict, encoding, values)
                 write(batch.select(kept).append_column(PREDICTION, predictions))
                 first_row += batch.num_rows
                 empty = done.empty + predictions.null_count
@@ -119,12 +117,12 @@ def _reading(
     return passed | dict.fromkeys(encoding.levels, "text") | numeric
 
 
-def _as_trained(batch: pa.RecordBatch, encoding: Encoding) -> pa.RecordBatch:
+def _as_trained(batch: pa.RecordBatch, encoding: Encoding) -> pd.DataFrame:
     """The model's columns as training reads them: float64, and levels as text."""
     types = {name: pa.float64() for name in encoding.numeric}
     types |= {name: pa.string() for name in encoding.levels}
     columns = [pc.cast(batch.column(name), kind, safe=False) for name, kind in types.items()]
-    return pa.RecordBatch.from_arrays(columns, names=list(types))
+    return pa.RecordBatch.from_arrays(columns, names=list(types)).to_pandas()
 
 
 def _first_wrong(
@@ -140,9 +138,10 @@ def _first_wrong(
     )
 
 
-def _predictions(predict: Predict, rows: pa.RecordBatch, wrong: np.ndarray) -> pa.Array:
-    """(rows,) float64, null for a wrong row."""
-    predicted = np.zeros(len(wrong))
-    if not wrong.all():
-        predicted[~wrong] = predict(rows.filter(pa.array(~wrong)) if wrong.any() else rows)
-    return pa.array(predicted, mask=wrong)
+def _predictions(predict: Predict, encoding: Encoding, values: np.ndarray) -> pa.Array:
+    """(n,) float64 for raw columns that were read, (columns, n); null for a row that is wrong."""
+    right = np.isfinite(values).all(axis=0)
+    predicted = np.zeros(len(right))
+    if right.any():
+        predicted[right] = predict(encoding.features_of(values[:, right]))
+    return pa.array(predicted, mask=~right)

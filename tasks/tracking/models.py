@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import mlflow.artifacts
 import mlflow.pyfunc
 import numpy as np
-import pyarrow as pa
+import torch
 import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -85,7 +85,7 @@ def default_model() -> str:
 
 
 def load_predictor(uri: str) -> tuple[Encoding, Predict]:
-    """A stored model's columns and a function from rows of them to predictions.
+    """A stored model's columns and a function from the features of rows to predictions.
 
     Raises:
         InputError: there is no such model, or it is not one of this project's.
@@ -93,8 +93,9 @@ def load_predictor(uri: str) -> tuple[Encoding, Predict]:
     """
     model = _opened(uri, _python_model)
 
-    def predict(batch: pa.RecordBatch) -> np.ndarray:
-        return model.predict(None, batch.to_pandas()).ravel()
+    def predict(features: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return model.module(torch.from_numpy(features).to(model.dtype)).numpy().ravel()
 
     return _encoding(model), predict
 
