@@ -33,7 +33,7 @@ def compare(
     prepare_environment()
     from tasks.compare import comparison
     from tasks.compare.report import check_writable, write_report
-    from tasks.compare.terminal import show
+    from tasks.compare.text import show
     from tasks.tracking.history import read_losses, read_runs
     from tasks.tracking.store import check_store
 
