@@ -63,8 +63,7 @@ def stage(folder: Path, seed: int = 42) -> float:
     from prefect.task_runners import ThreadPoolTaskRunner
 
     from plumbline.config.schema import TableData
-    from tasks.compression import compress_all
-    from tasks.reading import source_of
+    from tasks.reading import compress_all, source_of
 
     data = TableData(kind="table", path=f"{folder}/*.parquet", target="y", seed=seed)
 

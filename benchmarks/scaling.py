@@ -105,7 +105,7 @@ def costs(features: int) -> Costs:
     from plumbline.training.loop import train
     from plumbline.training.plan import make_plan
     from tasks.factor_cache import FactorCache
-    from tasks.parts import part_key
+    from tasks.reading import part_key
 
     def opened(folder: Path) -> tuple[TableData, Rows]:
         data = TableData(kind="table", path=str(folder), target="y")
@@ -124,7 +124,7 @@ def costs(features: int) -> Costs:
     _, few = opened(table(GROUP * 100, features, files=GROUP))
     with tempfile.TemporaryDirectory() as folder:
         cache = FactorCache(LocalFileSystem(basepath=folder))
-        keys = [part_key(few, part, data) for part in few.parts]
+        keys = [part_key(few, file, data) for file in few.files]
 
         def keep(result: Summary, key: str) -> None:
             cache.write(key, result)
@@ -134,7 +134,7 @@ def costs(features: int) -> Costs:
         # each as large as that of a large file: a full sample
         _, kept = _timed(lambda: [keep(whole, key) for key in keys])
         _, merging = _timed(lambda: combine([whole] * GROUP))
-        _, planning = _timed(lambda: [cache.holds(part_key(few, p, data)) for p in few.parts])
+        _, planning = _timed(lambda: [cache.use(part_key(few, f, data)) for f in few.files])
         size = (Path(folder) / keys[0]).stat().st_size
     return {
         "row": spent / rows,

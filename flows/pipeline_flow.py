@@ -9,13 +9,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from plumbline.config.schema import Config
 from plumbline.training.device import device_of
 from plumbline.training.experiment import Result
-from tasks.compression import compress_all
 from tasks.gates import check_drift, promote
 from tasks.kept import kept_unless_recorded
 from tasks.lease import held_lease
 from tasks.modelling import evaluate, predict, train
 from tasks.notifying import tell_how_it_ended
-from tasks.reading import source_of
+from tasks.reading import compress_all, source_of
 from tasks.recording import record
 from tasks.tracking.run import tracked_run
 

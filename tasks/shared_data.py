@@ -4,8 +4,7 @@ from plumbline.config.schema import Config, SyntheticData, TableData
 from plumbline.config.sweep import Sweep
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
-from tasks.compression import compress_all
-from tasks.reading import source_of
+from tasks.reading import compress_all, source_of
 
 
 class SharedData:
