@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from plumbline.data.files import DataFile, local_path
+from plumbline.data.files import DataFile, is_hidden, local_path
 from plumbline.errors import InputError, refuse
 
 Write = Callable[[pa.RecordBatch], None]
@@ -66,11 +66,10 @@ def _is_listed(path: Path, source: str) -> bool:
 
 
 def _is_inside(path: Path, folder: Path) -> bool:
-    """Names that begin with "." or "_" are left out of a folder's files."""
     folder = folder.resolve()
     if not folder.is_dir() or not path.is_relative_to(folder):
         return False
-    return not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+    return not is_hidden(str(path.relative_to(folder)))
 
 
 @contextmanager
