@@ -10,7 +10,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from plumbline.data.blocks import BLOCK_ROWS
-from plumbline.data.dialect import DECIMAL_COMMA, Dialect, fits
+from plumbline.data.dialect import DECIMAL_COMMA, Dialect, decode
 from plumbline.data.files import DataFile
 from plumbline.data.header import BOOLEANS, MISSING, Header, Kind, read_header
 from plumbline.errors import InputError
@@ -147,4 +147,5 @@ def _unclosed(file: DataFile, row: int) -> InputError:
 def _undecodable_line(file: DataFile) -> bytes:
     """The first line of a file that is no UTF-8."""
     with file.open_content() as stream:
-        return next((line for line in io.BufferedReader(stream) if not fits(line, "utf-8")), b"")
+        lines = io.BufferedReader(stream)
+        return next((line for line in lines if decode(line, "utf-8") is None), b"")

@@ -1,7 +1,7 @@
 """Columns that look like something else than they are read as, seen in a file's first rows."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -67,30 +67,24 @@ def _first(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, li
 def long_integers(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, int]:
     """Columns with an integer that float64 cannot hold, and one such integer.
 
-    Identifiers and times in nanoseconds look like this.
+    Identifiers and times in nanoseconds look like this. In CSV they are looked for among the first
+    values, in Parquet in the statistics that most writers leave for each row group.
     """
-    found = (_long_csv if file.is_csv else _long_parquet)(file, header, names)
-    return {name: value for name, value in found if int(float(value)) != value}
+    if file.is_csv:
+        values = _first(file, header, names)
+        found = [(n, int(v)) for n in names for v in values[n] if LONG.fullmatch(v.strip())]
+    else:
+        found = _extremes(file, {header.stored[name]: name for name in names})
+    return {name: value for name, value in reversed(found) if int(float(value)) != value}
 
 
-def _long_csv(file: DataFile, header: Header, names: Sequence[str]) -> list[tuple[str, int]]:
-    values = _first(file, header, names)
-    return [
-        (name, int(value))
-        for name in names
-        for value in reversed(values[name])
-        if LONG.fullmatch(value.strip())
-    ]
-
-
-def _long_parquet(file: DataFile, header: Header, names: Sequence[str]) -> list[tuple[str, int]]:
-    """From the statistics that most writers leave for each row group."""
-    stored = {header.stored[name]: name for name in names}
+def _extremes(file: DataFile, names: Mapping[str, str]) -> list[tuple[str, int]]:
+    """The least and the largest integer of columns in each row group of a Parquet file."""
     metadata = pq.read_metadata(file.open())
     found = []
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
-            told = column.statistics if column.path_in_schema in stored else None
+            told = column.statistics if column.path_in_schema in names else None
             if told is not None and told.has_min_max and isinstance(told.max, int):
-                found += [(stored[column.path_in_schema], v) for v in (told.min, told.max)]
-    return found[::-1]
+                found += [(names[column.path_in_schema], v) for v in (told.min, told.max)]
+    return found

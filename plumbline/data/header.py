@@ -1,7 +1,6 @@
 """What the head of a file says: its columns, what they hold, and how it is written."""
 
 import csv
-import io
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -12,13 +11,12 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from plumbline.data.dialect import AUTO, Dialect
+from plumbline.data.dialect import AUTO, Dialect, csv_rows, read_head
 from plumbline.data.files import DataFile
 from plumbline.errors import InputError
 
 Kind = Literal["number", "boolean", "text", "other", "unknown"]
 BOOLEANS = ("true", "True", "TRUE", "false", "False", "FALSE")
-HEAD_BYTES = 1 << 20
 LOOKED_AT = 1_000  # rows whose values are kept
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 # as pandas names an index without a name: read_csv(to_csv()), and to_parquet
@@ -78,17 +76,8 @@ def read_header(file: DataFile, asked: Dialect = AUTO) -> Header:
 
 
 def _csv_header(file: DataFile, asked: Dialect) -> Header:
-    with file.open_content() as stream:
-        head = stream.read(HEAD_BYTES)
-    text, asked = asked.decoded(head, file.uri, whole=len(head) < HEAD_BYTES)
-    if not text.strip():
-        raise InputError(
-            f"{file.uri}: is empty. It must hold a header and rows, its first line "
-            f"within {HEAD_BYTES:,} bytes."
-        )
-    dialect = asked.found_in(text, file.usual_delimiter)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=dialect.delimiter)
-    rows = (row for row in reader if row)
+    text, dialect = read_head(file, asked)
+    rows = csv_rows(text, dialect.delimiter)
     stored = next(rows)
     if any(name != name.strip() for name in stored):
         rows = ([value.strip() for value in row] for row in rows)
@@ -121,21 +110,16 @@ def _header(
 
 
 def _csv_kinds(rows: Iterable[Sequence[str]], width: int, dialect: Dialect) -> list[Kind]:
-    kinds: list[Kind | None] = [None] * width
+    """What each column holds, from its first value that is there."""
+    kinds: dict[int, Kind] = {}
     for row in rows:
         for i, value in enumerate(row[:width]):
-            if kinds[i] is None and value not in MISSING:
-                kinds[i] = csv_kind(value, dialect)
-        if None not in kinds:
+            if i not in kinds and value not in MISSING:
+                text = "text" if dialect.number(value) is None else "number"
+                kinds[i] = "boolean" if value in BOOLEANS else text
+        if len(kinds) == width:
             break
-    return [kind or "unknown" for kind in kinds]
-
-
-def csv_kind(value: str, dialect: Dialect) -> Kind:
-    """The kind of one CSV value that is there."""
-    if value in BOOLEANS:
-        return "boolean"
-    return "text" if dialect.number(value) is None else "number"
+    return [kinds.get(i, "unknown") for i in range(width)]
 
 
 def _arrow_kind(kind: pa.DataType) -> Kind:
