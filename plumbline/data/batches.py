@@ -129,7 +129,7 @@ def _damaged(file: DataFile, header: Header, rows_read: int, error: Exception) -
         )
     if wrong := WRONG_VALUE.search(said):
         column, row, kind, value = wrong.groups()
-        place = f"{file.uri}: column '{header.rows[0][int(column)].strip()}', row {int(row) - 1}"
+        place = f"{file.uri}: column '{header.columns[int(column)].strip()}', row {int(row) - 1}"
         if value is None:
             return dialect.undecodable(_undecodable_line(file), place)
         kind, value = "number" if kind == "double" else "boolean", value.strip()

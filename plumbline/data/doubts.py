@@ -3,19 +3,20 @@
 import re
 from collections.abc import Mapping, Sequence
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from plumbline.data.batches import read_batches
 from plumbline.data.dialect import DECIMAL_COMMA
 from plumbline.data.files import DataFile
-from plumbline.data.header import LOOKED_AT, MISSING, Header
+from plumbline.data.header import MISSING, Header
+from plumbline.errors import InputError
 
 # $3.10, 45 %, 12,345.60, 1.234,5 €, (17)
 WRITTEN = re.compile(
     r"\(?[+-]?\s?[$€£¥]?\s?[+-]?(\d{1,3}([,.' \xa0]\d{3})+|\d+)([.,]\d+)?\s?[%$€£¥]?\)?"
 )
 LONG = re.compile(r"[+-]?\d{16,300}")
-EXACT = 2**53  # every integer up to here is a float64
+LOOKED_AT = 1_000  # rows
 
 
 def numbers_as_text(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, str]:
@@ -47,21 +48,14 @@ def _oddity(values: Sequence[str | None], header: Header) -> str:
 
 
 def _first(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, list[str | None]]:
-    """The first values of text columns."""
-    if file.is_csv:
-        first, *rows = header.rows
-        place = {name.strip(): i for i, name in enumerate(first)}
-        return {n: [row[place[n]] for row in rows if len(row) > place[n]] for n in names}
+    """The first values of columns as text; none if they cannot be read, which the pass will say."""
     if not names:
         return {}
-    stored = [header.stored[name] for name in names]
     try:
-        with file.open() as stream:
-            batches = pq.ParquetFile(stream).iter_batches(LOOKED_AT, columns=stored)
-            values = next(batches, pa.record_batch([[]] * len(stored), names=stored)).to_pydict()
-    except (OSError, pa.ArrowInvalid):  # the pass says so, if it needs the column
+        batch = next(read_batches(file, dict.fromkeys(names, "text"), header), None)
+    except InputError:
         return {}
-    return {name: values[header.stored[name]] for name in names}
+    return batch.slice(0, LOOKED_AT).to_pydict() if batch else {}
 
 
 def long_integers(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, int]:
@@ -71,8 +65,8 @@ def long_integers(file: DataFile, header: Header, names: Sequence[str]) -> dict[
     values, in Parquet in the statistics that most writers leave for each row group.
     """
     if file.is_csv:
-        values = _first(file, header, names)
-        found = [(n, int(v)) for n in names for v in values[n] if LONG.fullmatch(v.strip())]
+        first = _first(file, header, names)
+        found = [(n, int(v)) for n in first for v in first[n] if v and LONG.fullmatch(v.strip())]
     else:
         found = _extremes(file, {header.stored[name]: name for name in names})
     return {name: value for name, value in reversed(found) if int(float(value)) != value}

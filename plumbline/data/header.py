@@ -4,8 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain, islice
+from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
@@ -17,7 +16,6 @@ from plumbline.errors import InputError
 
 Kind = Literal["number", "boolean", "text", "other", "unknown"]
 BOOLEANS = ("true", "True", "TRUE", "false", "False", "FALSE")
-LOOKED_AT = 1_000  # rows whose values are kept
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 # as pandas names an index without a name: read_csv(to_csv()), and to_parquet
 INDEX = re.compile(r"|Unnamed: \d+(_level_\d+)?|__index_level_\d+__")
@@ -30,21 +28,24 @@ class Header:
     Attributes:
         kinds: every column and what it holds.
         index: those that only number or name the rows: without a name, or pandas' index.
-        stored: every column as the file writes its name, possibly with spaces around it.
+        columns: their names as the file writes them, possibly with spaces around them.
         dialect: how a CSV file is written.
-        rows: the header and the first rows of a CSV file, as text.
     """
 
     kinds: dict[str, Kind]
     index: frozenset[str]
-    stored: dict[str, str]
+    columns: tuple[str, ...]
     dialect: Dialect = AUTO
-    rows: Sequence[Sequence[str]] = ()
+
+    @property
+    def stored(self) -> dict[str, str]:
+        """Every column's name as the file writes it."""
+        return {name.strip(): name for name in self.columns}
 
     @property
     def spaced(self) -> bool:
         """Whether spaces follow the delimiter, so that they belong to no name or value."""
-        return any(name != stored for name, stored in self.stored.items())
+        return any(name != name.strip() for name in self.columns)
 
     def named(self) -> str:
         """All columns for a message; a name with a space or comma in it is quoted."""
@@ -78,12 +79,10 @@ def read_header(file: DataFile, asked: Dialect = AUTO) -> Header:
 def _csv_header(file: DataFile, asked: Dialect) -> Header:
     text, dialect = read_head(file, asked)
     rows = csv_rows(text, dialect.delimiter)
-    stored = next(rows)
-    if any(name != name.strip() for name in stored):
+    columns = next(rows)
+    if any(name != name.strip() for name in columns):
         rows = ([value.strip() for value in row] for row in rows)
-    kept = list(islice(rows, LOOKED_AT))
-    kinds = _csv_kinds(chain(kept, rows), len(stored), dialect)
-    return replace(_header(file, stored, kinds), dialect=dialect, rows=[stored, *kept])
+    return _header(file, columns, _csv_kinds(rows, len(columns), dialect), dialect=dialect)
 
 
 def _parquet_header(file: DataFile) -> Header:
@@ -94,9 +93,13 @@ def _parquet_header(file: DataFile) -> Header:
 
 
 def _header(
-    file: DataFile, stored: Sequence[str], kinds: Sequence[Kind], index: Sequence[str] = ()
+    file: DataFile,
+    columns: Sequence[str],
+    kinds: Sequence[Kind],
+    index: Sequence[str] = (),
+    dialect: Dialect = AUTO,
 ) -> Header:
-    names = [name.strip() for name in stored]
+    names = [name.strip() for name in columns]
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise InputError(
@@ -106,7 +109,7 @@ def _header(
     if names.count("") > 1:
         del found[""]
     unnamed = {name for name in found if INDEX.fullmatch(name)}
-    return Header(found, frozenset(unnamed.union(index)), dict(zip(names, stored, strict=True)))
+    return Header(found, frozenset(unnamed.union(index)), tuple(columns), dialect)
 
 
 def _csv_kinds(rows: Iterable[Sequence[str]], width: int, dialect: Dialect) -> list[Kind]:

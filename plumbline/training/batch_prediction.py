@@ -21,7 +21,7 @@ PREDICTION = "prediction"
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Scored:
     """What came of some files.
 
@@ -74,15 +74,15 @@ def score(
             for batch in read_batches(file, reading, header):
                 frame = _as_trained(batch, encoding)
                 values = encoding.read(frame)
-                first = done.first or _first_wrong(file, frame, encoding, values, first_row)
-                if first and on_missing == "error":
+                done.first = done.first or _first_wrong(file, frame, encoding, values, first_row)
+                if done.first and on_missing == "error":
                     hint = "ON_MISSING=null leaves the predictions of such rows empty"
-                    raise InputError(f"{first}; {hint}.")
+                    raise InputError(f"{done.first}; {hint}.")
                 predictions = _predictions(predict, encoding, values)
                 write(batch.select(kept).append_column(PREDICTION, predictions))
                 first_row += batch.num_rows
-                empty = done.empty + predictions.null_count
-                done = Scored(done.rows + batch.num_rows, empty, first)
+                done.rows += batch.num_rows
+                done.empty += predictions.null_count
                 on_rows(done.rows)
         if not done.rows:
             raise InputError(
