@@ -65,11 +65,10 @@ class FactorCache:
 
     def delete_unused(self, used: Callable[[float], bool]) -> None:
         """Delete the summaries whose last use (seconds since 1970) does not count."""
-        for kind in KINDS if self.folder else ():
-            for path in self.folder.glob(f"{kind}*"):
-                with contextlib.suppress(FileNotFoundError):
-                    if not used(path.stat().st_mtime):
-                        path.unlink()
+        for path in self.folder.glob("*-*") if self.folder else ():
+            with contextlib.suppress(FileNotFoundError):
+                if path.name.startswith(KINDS) and not used(path.stat().st_mtime):
+                    path.unlink()
 
     def delete_old(self) -> None:
         """Delete the summaries that no run has used for 90 days."""

@@ -173,19 +173,15 @@ class _Summaries:
         Rows are known from earlier passes and from Parquet files; those of other CSV files are
         counted where that is little work, and otherwise rows_left_out is missing.
         """
-        rows: list[int | None] = []
-        unread: list[DataFile] = []
+        rows: dict[DataFile, int | None] = {}
         for file in self.table.left_out:
             summary = self.cache.read(part_key(self.table, file, self.split))
-            if summary:
-                rows.append(_rows_of(summary))
-            else:
-                unread.append(file)
-        counts = {"files_left_out": len(self.table.left_out)}
-        if sum(file.size for file in unread if file.is_csv) > COUNTED_BYTES:
-            return counts
-        rows += [count_rows(file, self.table.columns.dialect) for file in unread]
-        return counts if None in rows else {**counts, "rows_left_out": sum(rows)}
+            rows[file] = _rows_of(summary) if summary else None
+        unread = [file for file, known in rows.items() if known is None]
+        if sum(file.size for file in unread if file.is_csv) <= COUNTED_BYTES:
+            rows |= {file: count_rows(file, self.table.columns.dialect) for file in unread}
+        known = {} if None in rows.values() else {"rows_left_out": sum(rows.values())}
+        return {"files_left_out": len(rows), **known}
 
 
 def part_key(table: Table, file: DataFile, split: Split) -> str:
@@ -194,19 +190,9 @@ def part_key(table: Table, file: DataFile, split: Split) -> str:
     The file's identity (path, size, modification time), what is read of it, the split and the
     version of the computation. The device is not in it: the factors of any are equally good.
     """
-    columns = table.columns
-    content = [
-        VERSION,
-        asdict(file),
-        table.missing,
-        split.model_dump(),
-        columns.kinds,
-        columns.numeric,
-        columns.categorical,
-        sorted(columns.whole),
-        sorted(columns.texts),
-        asdict(columns.dialect),
-    ]
+    c = table.columns
+    what = [c.kinds, c.numeric, c.categorical, sorted(c.whole), sorted(c.texts), asdict(c.dialect)]
+    content = [VERSION, asdict(file), table.missing, split.model_dump(), *what]
     return "factor-" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -263,11 +249,16 @@ def compress_files(
         device: where blocks are folded.
         label: the files in a few words, for the task's name.
     """
-    cache, summaries = FactorCache.current(), []
-    for part, key in zip(table.parts, keys, strict=True):
-        summary = cache.read(key)
-        if summary is None:
-            summary = compress(table, part, split, device, _on_rows.get())
-            cache.write(key, summary)
-        summaries.append(summary)
-    return summaries
+    kept = zip(table.parts, keys, strict=True)
+    return [_summary_of(table, part, key, split, device) for part, key in kept]
+
+
+def _summary_of(table: Table, part: str, key: str, split: Split, device: str) -> Summary:
+    """A file's summary, which is kept. Ray sends a task's own body by value, and that can hold no
+    context; this function it finds by its name."""
+    cache = FactorCache.current()
+    summary = cache.read(key)
+    if summary is None:
+        summary = compress(table, part, split, device, _on_rows.get())
+        cache.write(key, summary)
+    return summary
