@@ -10,9 +10,8 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from plumbline.data.blocks import BLOCK_ROWS
-from plumbline.data.dialect import DECIMAL_COMMA, Dialect, decode
 from plumbline.data.files import DataFile
-from plumbline.data.header import BOOLEANS, MISSING, Header, Kind, read_header
+from plumbline.data.header import BOOLEANS, MISSING, Dialect, Header, Kind, decode, read_header
 from plumbline.errors import InputError
 
 CSV_BLOCK_BYTES = 1 << 22
@@ -133,9 +132,9 @@ def _damaged(file: DataFile, header: Header, rows_read: int, error: Exception) -
         if value is None:
             return dialect.undecodable(_undecodable_line(file), place)
         kind, value = "number" if kind == "double" else "boolean", value.strip()
-        comma = dialect.decimal == "." and DECIMAL_COMMA.fullmatch(value)
-        help_ = f"; {dialect.mend('decimal', repr(','), 'write a decimal point')}" if comma else ""
-        return InputError(f"{place} must be a {kind}. Got '{value[:60]}' instead{help_}.")
+        help_ = dialect.mend_comma(value, "write a decimal point")
+        got = f"Got '{value[:60]}' instead{'; ' if help_ else ''}{help_}."
+        return InputError(f"{place} must be a {kind}. {got}")
     reason = said.splitlines()[0].rstrip(".")
     return InputError(f"{file.uri}: is damaged or cut off ({reason}).")
 

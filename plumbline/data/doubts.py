@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 import pyarrow.parquet as pq
 
 from plumbline.data.batches import read_batches
-from plumbline.data.dialect import DECIMAL_COMMA
 from plumbline.data.files import DataFile
 from plumbline.data.header import MISSING, Header
 from plumbline.errors import InputError
@@ -40,8 +39,7 @@ def _oddity(values: Sequence[str | None], header: Header) -> str:
             f"at least half of its values are numbers, but row {row} has '{value[:60]}' "
             "(leave empty what is missing)"
         )
-    comma = header.dialect.decimal == "." and DECIMAL_COMMA.fullmatch(value)
-    help_ = header.dialect.mend("decimal", "','", "") if comma else ""
+    help_ = header.dialect.mend_comma(value)
     return f"it has numbers written as text, '{value[:60]}' in row {row}" + (
         f" (if that is a decimal comma, {help_})" if help_ else " (write plain numbers)"
     )
