@@ -155,18 +155,13 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 def task_runs(runner: str) -> Costs:
     """Processor seconds of one task run that does nothing, here and in Prefect's server."""
-    from contextlib import ExitStack
-
     from flows.support.environment import prepare_environment
-    from flows.support.ray import cluster, connected_to, on_cluster
-    from flows.support.server import prefect_server
+    from flows.support.ray import on_cluster
+    from flows.support.running import servers
     from plumbline.config.running import RunsOn
 
     prepare_environment()
-    with ExitStack() as held:
-        found = held.enter_context(cluster(RunsOn(runner=runner)))
-        held.enter_context(prefect_server())
-        held.enter_context(connected_to(found))
+    with servers(RunsOn(runner=runner)):
         from prefect import flow
         from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -194,7 +189,7 @@ def _server_time() -> float:
         with contextlib.suppress(OSError):
             state = (entry / "stat").read_text().rpartition(")")[2].split()
             started_here = int(state[1]) == os.getpid()
-            if started_here and b"flows.support.server" in (entry / "cmdline").read_bytes():
+            if started_here and b"flows.support.web" in (entry / "cmdline").read_bytes():
                 return sum(map(int, state[11:13])) / os.sysconf("SC_CLK_TCK")
     raise RuntimeError("this process started no Prefect server")
 

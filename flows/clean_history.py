@@ -3,14 +3,13 @@
 Needs the standard library only, so that it works without .venv.
 """
 
-import argparse
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from flows.support.command import leave, run_command
+from flows.support.command import argument, main
 from flows.support.environment import PREFECT_HOME, ROOT
 from plumbline.errors import InputError
 
@@ -21,19 +20,8 @@ RECORDED = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.clean_history",
-        description="Delete every run, model and flow run that is recorded in this folder.",
-    )
-    sure = os.environ.get("YES") == "1"  # as make hands it on
-    parser.add_argument("--yes", action="store_true", default=sure, help="do not ask")
-    return run_command(clean_history, **vars(parser.parse_args(arguments)))
-
-
 def clean_history(yes: bool = False) -> None:
-    """Say what will be deleted, ask, and delete it.
+    """Delete every run, model and flow run that is recorded in this folder, once you said yes.
 
     Raises:
         BlockingIOError: a run, a schedule or a UI is alive.
@@ -83,4 +71,5 @@ def _locks() -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    leave(main())
+    sure = os.environ.get("YES") == "1"  # as make hands it on
+    main(clean_history, argument("--yes", action="store_true", default=sure, help="do not ask"))

@@ -15,9 +15,15 @@ import sys
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flows.support.command import leave, run_command
+from flows.support.command import argument, main
 from flows.support.companion import end_with_starter
 from flows.support.environment import prepare_environment
+from flows.support.running import servers
+from plumbline.config.loading import read_yaml, validated
+from plumbline.config.running import Notify, RunsOn
+from plumbline.errors import InputError
+from tasks.lease import lease, only_retraining
+from tasks.reconciliation import reconcile
 from tasks.screen import note
 
 if TYPE_CHECKING:
@@ -27,21 +33,25 @@ if TYPE_CHECKING:
 BY_WORKER = "PREFECT__FLOW_RUN_ID"
 
 
-def main() -> int:
-    """Run the command; returns its exit status."""
+def run_retraining(path: str, scheduled: UUID | None) -> None:
+    """Run what a flow run of a deployment asks for: the one given, or the one a worker names."""
     prepare_environment()
-    if sys.argv[1:2] != ["--scheduled"]:
-        return run_command(_retrain_by_worker)
-    notify = json.loads(sys.stdin.buffer.readline() or "null")
-    end_with_starter()
-    return run_command(retrain, UUID(sys.argv[2]), notify)
+    if scheduled:
+        notify = json.loads(sys.stdin.buffer.readline() or "null")
+        end_with_starter()
+        retrain(scheduled, notify)
+    else:
+        retrain(UUID(os.environ[BY_WORKER]), _notify_in(path), by_worker=True)
 
 
-def _retrain_by_worker() -> None:
-    from flows.support.deployment import notify_in
-
-    notify = notify_in(*sys.argv[1:])
-    retrain(UUID(os.environ[BY_WORKER]), notify, by_worker=True)
+def _notify_in(path: str) -> dict[str, Any] | None:
+    """The section `notify` of a configuration's file on this machine; what is wrong is a note."""
+    try:
+        section = read_yaml(path).get("notify")
+        return section and validated(section, f"{path}: notify", Notify).model_dump(mode="json")
+    except InputError as error:
+        note(f"nobody will be notified: {error}")
+        return None
 
 
 def retrain(flow_run_id: UUID, notify: dict[str, Any] | None, by_worker: bool = False) -> None:
@@ -59,11 +69,8 @@ def retrain(flow_run_id: UUID, notify: dict[str, Any] | None, by_worker: bool = 
 
     from flows.pipeline import say_where
     from flows.pipeline_flow import pipeline
-    from flows.support.deployment import model_of, skip
-    from flows.support.ray import check_runner, cluster, connected_to, on_cluster
-    from plumbline.config.running import RunsOn
-    from tasks.lease import lease, only_retraining
-    from tasks.reconciliation import reconcile
+    from flows.support.ray import on_cluster
+    from flows.support.scheduler import model_of, skip
 
     if by_worker:
         reconcile()
@@ -76,8 +83,7 @@ def retrain(flow_run_id: UUID, notify: dict[str, Any] | None, by_worker: bool = 
             skip(client, flow_run_id, f"skipped: {error}")
             return
         if _take(client, flow_run, held.enter_context(lease(notify)), by_worker):
-            check_runner(wanted := RunsOn.of(flow_run.parameters["config"]))
-            held.enter_context(connected_to(held.enter_context(cluster(wanted))))
+            held.enter_context(servers(RunsOn.of(flow_run.parameters["config"])))
             recorded = run_flow(on_cluster(pipeline), flow_run=flow_run)
             held.close()  # the lease says whether the record is there
             say_where(recorded, flow_run.parameters["config"]["experiment"])
@@ -106,11 +112,14 @@ def _take(
     if not (by_worker or flow_run.state.is_scheduled()):
         return False
     client.update_flow_run(flow_run.id, tags=[*flow_run.tags, lease_name])
-    if by_worker:
-        return True
-    taken = client.set_flow_run_state(flow_run.id, Pending())
-    return taken.status == SetStateStatus.ACCEPT
+    return by_worker or (
+        client.set_flow_run_state(flow_run.id, Pending()).status == SetStateStatus.ACCEPT
+    )
 
 
 if __name__ == "__main__":
-    leave(main())
+    main(
+        run_retraining,
+        argument("path", metavar="config", nargs="?", default="", help="says whom to notify"),
+        argument("--scheduled", type=UUID, metavar="FLOW_RUN_ID", help="by make schedule"),
+    )

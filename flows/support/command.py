@@ -1,5 +1,6 @@
-"""What all commands share: exit statuses, signals, one line for what went wrong."""
+"""What all commands share: arguments, exit statuses, signals, one line for what went wrong."""
 
+import argparse
 import logging
 import os
 import re
@@ -17,6 +18,48 @@ from tasks.databases import FULL
 
 FULL_BYTES = 1 << 18  # what a disk has left on which not even a log can be written
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+Argument = tuple[tuple[str, ...], dict[str, Any]]
+
+
+def argument(*names: str, **options: Any) -> Argument:
+    """One argument of a command, given as argparse's `add_argument` takes it."""
+    return names, options
+
+
+CONFIG = (
+    argument("path", metavar="config", help="a YAML file, such as those in configs/"),
+    argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="replaces a key of the file, such as training.epochs=500",
+    ),
+)
+
+
+def main(function: Callable[..., Any], *arguments: Argument, keys: str = "") -> NoReturn:
+    """Run a function as this process's command, with what the command line says.
+
+    The process ends at once then: everything is sent and written, and taking apart an interpreter
+    that holds torch, mlflow and prefect takes seconds.
+
+    Args:
+        function: its docstring's first line describes the command in --help.
+        arguments: one for each of its parameters.
+        keys: what the command's file may hold, for --help.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {sys.modules['__main__'].__spec__.name}",
+        description=function.__doc__.partition("\n")[0],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=keys and f"Keys, each with what it may hold, its default and its meaning:\n\n{keys}",
+    )
+    for names, options in arguments:
+        parser.add_argument(*names, **options)
+    status = run_command(function, **vars(parser.parse_args()))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def run_command(function: Callable[..., Any], *arguments: Any, **options: Any) -> int:
@@ -75,14 +118,6 @@ def may_pass(error: BaseException | None) -> bool:
     while error and not isinstance(error, (HTTPError, *FAILURES)):
         error = error.__cause__
     return error is not None
-
-
-def leave(status: int) -> NoReturn:
-    """End the process at once: everything is sent and written, and taking apart an interpreter
-    that holds torch, mlflow and prefect takes seconds."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

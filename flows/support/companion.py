@@ -38,6 +38,27 @@ def start_companion(*arguments: str, **options: Any) -> subprocess.Popen:
     )
 
 
+def wait_until(
+    works: Callable[[], Any], seconds: float, process: subprocess.Popen | None = None
+) -> bool:
+    """Call a function until it raises no OSError; returns whether it came to that.
+
+    Args:
+        works: asks something that is starting.
+        seconds: how long, at most.
+        process: what is starting: once it has ended, there is nothing to wait for.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            works()
+            return True
+        if process and process.poll() is not None:
+            return False
+        time.sleep(0.02)
+    return False
+
+
 def interrupt(said: bytes = b"") -> None:
     """Interrupt this process, and end it if that takes too long."""
     os.kill(os.getpid(), signal.SIGTERM)

@@ -62,6 +62,14 @@ def prepare_environment() -> None:
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 
+def prepare_store() -> None:
+    """The same for a command that reads MLflow's store, and look whether the store can be used."""
+    prepare_environment()
+    from tasks.tracking.store import check_store
+
+    check_store()
+
+
 def _take_logins_out() -> None:
     """Logins in the servers' addresses go where the clients look for them, too: addresses are
     shown, logged and recorded."""

@@ -18,8 +18,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from torch import nn
 
-from flows.support.guard import Guard
 from flows.support.server import listen
+from flows.support.web import Guard
 from plumbline.data.encoding import Encoding
 from tasks.tracking.artifact import save_model
 from tasks.tracking.serving import MAX_BODY_BYTES, scoring_app

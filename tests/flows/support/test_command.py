@@ -7,7 +7,6 @@ import pytest
 from mlflow.exceptions import MlflowException
 from prefect.exceptions import PrefectHTTPStatusError
 
-from flows import schedule
 from flows.support.command import may_pass
 
 REQUEST = httpx.Request("GET", "http://127.0.0.1/api")
@@ -42,26 +41,3 @@ def test_a_defect_does_not_pass(error: Exception) -> None:
     assert not may_pass(error)
     error.__context__ = ConnectionError("another one that was dealt with")
     assert not may_pass(error)
-
-
-class Steps:
-    """A server and a scheduler of which each step raises the next of some errors."""
-
-    def __init__(self, *errors: Exception) -> None:
-        self.errors = list(errors)
-
-    def keep(self) -> None: ...
-
-    def step(self) -> None:
-        raise self.errors.pop(0)
-
-
-def test_a_schedule_waits_for_what_may_pass_and_ends_at_a_defect(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(schedule, "STEP_SECONDS", 0)
-    steps = Steps(OSError("away"), OSError("away"), httpx.ConnectError("refused"), KeyError("bug"))
-    with pytest.raises(KeyError, match="bug"):
-        schedule._keep_stepping(steps, steps, lambda: None)
-    assert steps.errors == []
-    assert capsys.readouterr().out.count("the schedule waits") == 2

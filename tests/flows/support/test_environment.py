@@ -20,7 +20,8 @@ print(json.dumps(dict(os.environ)))
 
 def is_command(path: Path) -> bool:
     """Whether a module prepares the environment itself."""
-    return "prepare_environment()" in path.read_text()
+    text = path.read_text()
+    return "prepare_environment()" in text or "prepare_store()" in text
 
 
 def test_logins_are_taken_out_of_the_servers_addresses(tmp_path: Path) -> None:

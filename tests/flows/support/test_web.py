@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from flows.support.guard import is_own
+from flows.support.web import is_own
 from tests.flows.conftest import Workspace
 
 OWN = [{}, {"Origin": "http://127.0.0.1:{port}"}, {"Host": "localhost:{port}"},
