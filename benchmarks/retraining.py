@@ -46,7 +46,7 @@ def trial(folder: Path) -> dict[str, float]:
     for file in files:
         shutil.copy(file, data)
 
-    from flows.support.environment import prepare_environment
+    from flows.support.command import prepare_environment
     from flows.support.server import prefect_server
 
     prepare_environment()

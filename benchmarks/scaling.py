@@ -155,7 +155,7 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 def task_runs(runner: str) -> Costs:
     """Processor seconds of one task run that does nothing, here and in Prefect's server."""
-    from flows.support.environment import prepare_environment
+    from flows.support.command import prepare_environment
     from flows.support.ray import on_cluster
     from flows.support.running import servers
     from plumbline.config.running import RunsOn

@@ -9,8 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from flows.support.command import argument, main
-from flows.support.environment import PREFECT_HOME, ROOT
+from flows.support.command import PREFECT_HOME, ROOT, argument, main
 from plumbline.errors import InputError
 
 RECORDED = {

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.support.command import argument, main
-from flows.support.environment import prepare_store
+from flows.support.command import argument, main, prepare_store
 
 
 def compare(

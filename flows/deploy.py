@@ -8,8 +8,7 @@ import os
 from collections.abc import Sequence
 
 from flows.schedule import deployment_name, load_scheduled
-from flows.support.command import CONFIG, argument, main
-from flows.support.environment import prepare_environment
+from flows.support.command import CONFIG, argument, main, prepare_environment
 from flows.support.server import prefect_server
 from plumbline.errors import InputError, refuse
 

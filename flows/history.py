@@ -1,7 +1,6 @@
 """make history: which version was live when, and why. `python -m flows.history MODEL`"""
 
-from flows.support.command import argument, main
-from flows.support.environment import prepare_store
+from flows.support.command import argument, main, prepare_store
 
 
 def history(model: str) -> None:

@@ -7,8 +7,7 @@ to be wrong is said before anything slow is imported or started.
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.support.command import CONFIG, main
-from flows.support.environment import prepare_environment
+from flows.support.command import CONFIG, main, prepare_environment
 from flows.support.running import run_leased, servers
 from plumbline.config.loading import load
 from plumbline.config.reference import as_text

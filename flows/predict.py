@@ -1,7 +1,6 @@
 """make predict: predict every row of a file. `python -m flows.predict INPUT OUTPUT`"""
 
-from flows.support.command import argument, main
-from flows.support.environment import prepare_store
+from flows.support.command import argument, main, prepare_store
 from plumbline.data.files import find_files
 from plumbline.errors import refuse
 from plumbline.training.output import check_output

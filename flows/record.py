@@ -5,8 +5,7 @@ This file is the command; the flow is in flows/pipeline_flow.py.
 
 from pathlib import Path
 
-from flows.support.command import argument, main
-from flows.support.environment import prepare_environment
+from flows.support.command import argument, main, prepare_environment
 from flows.support.running import run_leased, servers
 from plumbline.config.running import RunsOn
 from plumbline.errors import refuse

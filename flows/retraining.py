@@ -15,9 +15,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flows.support.command import argument, main
+from flows.support.command import argument, main, prepare_environment
 from flows.support.companion import end_with_starter
-from flows.support.environment import prepare_environment
 from flows.support.running import servers
 from plumbline.config.loading import read_yaml, validated
 from plumbline.config.running import Notify, RunsOn

@@ -2,8 +2,7 @@
 
 import getpass
 
-from flows.support.command import argument, main
-from flows.support.environment import prepare_store
+from flows.support.command import argument, main, prepare_store
 
 
 def rollback(model: str, to: str | None = None) -> None:

@@ -5,8 +5,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-from flows.support.command import CONFIG, main
-from flows.support.environment import prepare_environment
+from flows.support.command import CONFIG, main, prepare_environment
 from flows.support.server import UI_PORT, prefect_server
 from plumbline.config.loading import load
 from plumbline.config.reference import as_text

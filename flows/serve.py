@@ -7,8 +7,7 @@ import contextlib
 import json
 import shlex
 
-from flows.support.command import argument, main
-from flows.support.environment import prepare_store
+from flows.support.command import argument, main, prepare_store
 from flows.support.server import listen
 from flows.support.web import answer
 

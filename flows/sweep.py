@@ -6,8 +6,7 @@ This file is the command; the flow is in flows/sweep_flow.py.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flows.support.command import CONFIG, main
-from flows.support.environment import prepare_environment
+from flows.support.command import CONFIG, main, prepare_environment
 from flows.support.running import run_leased, servers
 from plumbline.config.reference import as_text
 

@@ -3,8 +3,7 @@
 import contextlib
 import os
 
-from flows.support.command import main
-from flows.support.environment import prepare_store
+from flows.support.command import main, prepare_store
 from flows.support.server import UI_PORT, listen, prefect_server
 from flows.support.web import answer
 

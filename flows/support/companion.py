@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flows.support.environment import ROOT
+from flows.support.command import ROOT
 
 PATIENCE_SECONDS = 4.5
 

@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from flows.support.command import DEFAULTS, ROOT
 from flows.support.companion import start_companion, wait_until
-from flows.support.environment import DEFAULTS, ROOT
 from flows.support.server import free_port
 from plumbline.config.running import Ray, RunsOn
 from plumbline.errors import InputError

@@ -28,9 +28,8 @@ from prefect.states import Cancelled, Crashed
 from pydantic import ValidationError
 
 from flows.pipeline_flow import pipeline
-from flows.support.command import may_pass
+from flows.support.command import ROOT, may_pass
 from flows.support.companion import PATIENCE_SECONDS, start_companion
-from flows.support.environment import ROOT
 from flows.support.server import Server
 from plumbline.config.running import Schedule
 from plumbline.config.schema import Config

@@ -34,7 +34,7 @@ ASKED = ["/api/deployments/filter", "/api/flows/", "/ajax-api/2.0/mlflow/experim
          "/api/2.0/mlflow/experiments/search", "/graphql", "/v1/traces", "/"]  # fmt: skip
 COMMAND = """
 import os, sys
-from flows.support.environment import prepare_environment
+from flows.support.command import prepare_environment
 from flows.support.server import prefect_server
 prepare_environment()
 with prefect_server():
