@@ -47,53 +47,33 @@ HANDED_ON = (
 )
 
 
-def check_runner(wanted: RunsOn) -> None:
-    """See at once whether the runner can be had.
+@contextlib.contextmanager
+def cluster(wanted: RunsOn) -> Iterator[Cluster | None]:
+    """The cluster that a command uses, perhaps still starting; None for threads.
 
     Raises:
         InputError: Ray is not installed.
         OSError: the cluster that is given does not answer.
     """
     if wanted.runner != "ray":
+        yield None
         return
     if find_spec("ray") is None or find_spec("prefect_ray") is None:
         raise InputError(
             "runner: ray needs packages that are not there: make install GROUPS=cluster"
         )
-    if wanted.ray.address is not None:
-        try:
-            _reach(wanted.ray.address)
-        except OSError as error:
-            raise OSError(_unreachable(wanted.ray.address, error)) from None
-
-
-def _reach(address: str) -> None:
-    """Raises OSError if nothing listens at an address."""
-    socket.create_connection(Ray(address=address).place, ANSWER_SECONDS).close()
-
-
-def _unreachable(address: str, why: object) -> str:
-    first = next(iter(str(why).splitlines()), type(why).__name__)
-    return (
-        f"the Ray cluster at {address} cannot be reached ({first}). Is it running (`ray status` "
-        "there), with the same versions of Ray and Python, and is ray.address right?"
-    )
-
-
-@contextlib.contextmanager
-def cluster(wanted: RunsOn) -> Iterator[Cluster | None]:
-    """The cluster that a command uses, perhaps still starting; None for threads."""
-    if wanted.runner != "ray":
-        yield None
-        return
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    if wanted.ray.address is not None:
-        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # of 40 seconds each
-        yield wanted.ray.address, None
+    if wanted.ray.address is None:
+        with _own_cluster() as own:
+            yield own
         return
-    with _own_cluster() as own:
-        yield own
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # of 40 seconds each
+    try:
+        _reach(wanted.ray.address)
+    except OSError as error:
+        raise OSError(_unreachable(wanted.ray.address, error)) from None
+    yield wanted.ray.address, None
 
 
 @contextlib.contextmanager
@@ -117,6 +97,19 @@ def _own_cluster() -> Iterator[Cluster]:
             yield address, process
         finally:
             process.communicate()  # closes its input, the sign to end
+
+
+def _reach(address: str) -> None:
+    """Raises OSError if nothing listens at an address."""
+    socket.create_connection(Ray(address=address).place, ANSWER_SECONDS).close()
+
+
+def _unreachable(address: str, why: object) -> str:
+    first = next(iter(str(why).splitlines()), type(why).__name__)
+    return (
+        f"the Ray cluster at {address} cannot be reached ({first}). Is it running (`ray status` "
+        "there), with the same versions of Ray and Python, and is ray.address right?"
+    )
 
 
 @contextlib.contextmanager

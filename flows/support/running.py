@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from flows.support.ray import check_runner, cluster, connected_to, on_cluster
+from flows.support.ray import cluster, connected_to, on_cluster
 from flows.support.server import prefect_server
 from plumbline.config.running import RunsOn
 
@@ -22,7 +22,6 @@ def servers(wanted: RunsOn) -> Iterator[None]:
         InputError: the cluster cannot be used.
         OSError: a server or the cluster does not answer.
     """
-    check_runner(wanted)
     with cluster(wanted) as found, prefect_server(import_the_slow_parts), connected_to(found):
         yield
 

@@ -132,21 +132,16 @@ def prefect_server(
             # in records, for the port of a command's server will be gone
             os.environ.setdefault("PREFECT_UI_URL", f"http://127.0.0.1:{UI_PORT}")
             server.start(listen(port), meanwhile)
-            if stale:
-                _renew_settings()
+            if stale:  # a notebook imported Prefect before: let it read the environment again
+                from prefect import context
+
+                context.GLOBAL_SETTINGS_CONTEXT = context.root_settings_context()
         yield server
     finally:
         _send_what_waits()
         if not given:
             os.environ.pop("PREFECT_API_URL", None)
         server.end()
-
-
-def _renew_settings() -> None:
-    """Let Prefect read the environment again, as in a notebook that has imported it before."""
-    from prefect import context
-
-    context.GLOBAL_SETTINGS_CONTEXT = context.root_settings_context()
 
 
 def _send_what_waits() -> None:
