@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from flows.schedule import deployment_name, load_scheduled
 from flows.support.command import CONFIG, argument, main, prepare_environment
 from flows.support.server import prefect_server
-from plumbline.errors import InputError, refuse
+from plumbline.errors import InputError
 
 
 def deploy(pool: str, path: str, overrides: Sequence[str] = ()) -> None:
@@ -29,16 +29,10 @@ def deploy(pool: str, path: str, overrides: Sequence[str] = ()) -> None:
         )
     with prefect_server():
         from prefect.client.orchestration import get_client
-        from prefect.exceptions import ObjectNotFound
 
         from flows.support import scheduler
 
         with get_client(sync_client=True) as client:
-            try:
-                client.read_work_pool(pool)
-            except ObjectNotFound:
-                known = "a work pool (prefect work-pool create --type process NAME)"
-                raise refuse("POOL", known, pool) from None
             made = scheduler.deploy(client, config, deployment_name(config), pool, path)
     print(f"Deployment 'pipeline/{made.name}' is run by the workers of '{pool}'.")
 

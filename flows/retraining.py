@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from flows.support.command import argument, main, prepare_environment
@@ -24,10 +24,6 @@ from plumbline.errors import InputError
 from tasks.lease import lease, only_retraining
 from tasks.reconciliation import reconcile
 from tasks.screen import note
-
-if TYPE_CHECKING:
-    from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas import FlowRun
 
 BY_WORKER = "PREFECT__FLOW_RUN_ID"
 
@@ -60,8 +56,7 @@ def retrain(flow_run_id: UUID, notify: dict[str, Any] | None, by_worker: bool = 
         flow_run_id: of a run that is due.
         notify: the section of our own configuration; the one in the run's parameters counts for
             nothing, since whoever reaches the server can write it.
-        by_worker: whether a worker has taken it already, and nobody reconciles what runs before it
-            left behind.
+        by_worker: whether a worker has taken it already.
     """
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow
@@ -69,10 +64,9 @@ def retrain(flow_run_id: UUID, notify: dict[str, Any] | None, by_worker: bool = 
     from flows.pipeline import say_where
     from flows.pipeline_flow import pipeline
     from flows.support.ray import on_cluster
-    from flows.support.scheduler import model_of, skip
+    from flows.support.scheduler import model_of, skip, take
 
-    if by_worker:
-        reconcile()
+    reconcile()  # before a worker's run, nobody else does
     with get_client(sync_client=True) as client, contextlib.ExitStack() as held:
         flow_run = client.read_flow_run(flow_run_id)
         _put_own(notify, flow_run.parameters["config"])
@@ -81,7 +75,7 @@ def retrain(flow_run_id: UUID, notify: dict[str, Any] | None, by_worker: bool = 
         except BlockingIOError as error:
             skip(client, flow_run_id, f"skipped: {error}")
             return
-        if _take(client, flow_run, held.enter_context(lease(notify)), by_worker):
+        if take(client, flow_run, held.enter_context(lease(notify)), by_worker):
             held.enter_context(servers(RunsOn.of(flow_run.parameters["config"])))
             recorded = run_flow(on_cluster(pipeline), flow_run=flow_run)
             held.close()  # the lease says whether the record is there
@@ -96,24 +90,6 @@ def _put_own(notify: dict[str, Any] | None, parameters: dict[str, Any]) -> None:
             "the scheduler or worker read counts"
         )
     parameters["notify"] = notify
-
-
-def _take(
-    client: "SyncPrefectClient", flow_run: "FlowRun", lease_name: str, by_worker: bool
-) -> bool:
-    """Mark a run with the lease and make it ours; False where another process was faster.
-
-    The server refuses a second Pending, so each run happens once. A worker has made it Pending.
-    """
-    from prefect.client.schemas.responses import SetStateStatus
-    from prefect.states import Pending
-
-    if not (by_worker or flow_run.state.is_scheduled()):
-        return False
-    client.update_flow_run(flow_run.id, tags=[*flow_run.tags, lease_name])
-    return by_worker or (
-        client.set_flow_run_state(flow_run.id, Pending()).status == SetStateStatus.ACCEPT
-    )
 
 
 if __name__ == "__main__":

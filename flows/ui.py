@@ -19,20 +19,14 @@ def ui() -> None:
     from tasks.lease import lease
     from tasks.tracking.experiment import newest_experiment, page
     from tasks.tracking.run import open_store, silence_libraries
+    from tasks.tracking.server import mlflow_app
 
     silence_libraries()
     newest = newest_experiment(open_store())  # what is wrong with the store is said here
-    with lease():  # keeps make clean-history away
-        _show(newest and page(newest))
-
-
-def _show(newest: str | None) -> None:
-    """Start both, print where they are, and wait; an experiment's page is named, too."""
-    from tasks.tracking.server import mlflow_app
-
     given = os.environ["MLFLOW_TRACKING_URI"]
     local = not given.startswith("http")
     with (
+        lease(),  # keeps make clean-history away
         prefect_server(lambda: local and mlflow_app(), "ui", UI_PORT) as prefect,
         listen(MLFLOW_PORT) as listener,
     ):
@@ -43,14 +37,14 @@ def _show(newest: str | None) -> None:
             "Ctrl-C ends both." if local or prefect.process else "Both run elsewhere.", flush=True
         )
         if newest:
-            print(f"The latest runs: {mlflow}/{newest}", flush=True)
+            print(f"The latest runs: {mlflow}/{page(newest)}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             if local:
                 answer(mlflow_app(), listener, beside=prefect.process)
             elif prefect.process:
                 prefect.process.wait()
             if prefect.process and prefect.process.poll() is not None:
-                raise OSError("the Prefect server ended by itself")
+                raise OSError("the Prefect server ended by itself. Its log: .prefect/server.log")
         if local or prefect.process:
             print("\nEnded.")
 

@@ -22,9 +22,10 @@ from prefect.client.schemas.objects import (
     ConcurrencyLimitStrategy,
     Deployment,
 )
+from prefect.client.schemas.responses import SetStateStatus
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelled, Crashed
+from prefect.states import Cancelled, Crashed, Pending
 from pydantic import ValidationError
 
 from flows.pipeline_flow import pipeline
@@ -59,10 +60,16 @@ def deploy(
         client: of the server.
         config: with a schedule.
         name: of the deployment.
-        pool: a work pool of the kind `process` whose workers run it, one run at a time, in a
-            checkout at the same place as this one; None: `make schedule` does.
+        pool: a work pool of the kind `process` (else InputError) whose workers run it, one run at
+            a time, in a checkout at the same place as this one; None: `make schedule` does.
         path: of the configuration, where workers read whom to notify.
     """
+    try:
+        if pool:
+            client.read_work_pool(pool)
+    except ObjectNotFound:
+        known = "a work pool (prefect work-pool create --type process NAME)"
+        raise refuse("POOL", known, pool) from None
     try:
         before = client.read_deployment_by_name(f"{pipeline.name}/{name}")
     except ObjectNotFound:
@@ -81,14 +88,12 @@ def deploy(
 
 def _by_workers_of(pool: str, path: str) -> dict[str, Any]:
     """What a deployment says beside for a worker: our own command takes the lease and the lock."""
-    one_at_a_time = ConcurrencyLimitConfig(
-        limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
-    )
+    others = ConcurrencyLimitStrategy.CANCEL_NEW
     command = shlex.join([sys.executable, "-m", "flows.retraining", os.path.abspath(path)])
     return {
         "work_pool_name": pool,
         "job_variables": {"command": command, "working_dir": str(ROOT)},
-        "concurrency_limit": one_at_a_time,
+        "concurrency_limit": ConcurrencyLimitConfig(limit=1, collision_strategy=others),
     }
 
 
@@ -112,6 +117,19 @@ def skip(client: SyncPrefectClient, flow_run_id: UUID, reason: str) -> None:
     client.set_flow_run_state(flow_run_id, Cancelled(name="Skipped", message=reason))
 
 
+def take(client: SyncPrefectClient, flow_run: FlowRun, lease_name: str, by_worker: bool) -> bool:
+    """Mark a run with the lease and make it ours; False if another process was faster.
+
+    The server refuses a second Pending, so each run happens once. A worker has made it Pending.
+    """
+    if not (by_worker or flow_run.state.is_scheduled()):
+        return False
+    client.update_flow_run(flow_run.id, tags=[*flow_run.tags, lease_name])
+    return by_worker or (
+        client.set_flow_run_state(flow_run.id, Pending()).status == SetStateStatus.ACCEPT
+    )
+
+
 def serve(config: Config, name: str, server: Server, check: Callable[[], None]) -> None:
     """Make the deployment and start its runs until interrupted.
 
@@ -126,8 +144,7 @@ def serve(config: Config, name: str, server: Server, check: Callable[[], None]) 
     open_store()  # reconcile needs it ready when there is little time
     with get_client(sync_client=True) as client:
         deployment = deploy(client, config, name)
-        notify = config.model_dump(mode="json")["notify"]
-        scheduler = Scheduler(client, deployment, server, notify)
+        scheduler = Scheduler(client, deployment, server, config)
         _introduce(config.schedule, deployment, server)
         try:
             _keep_stepping(server, scheduler, check)
@@ -168,19 +185,14 @@ def _keep_stepping(server: Server, scheduler: "Scheduler", check: Callable[[], N
 class Scheduler:
     """Looks, once a step, at the run under way and at what is due.
 
-    Args:
-        notify: the section of the configuration that this command read.
+    The configuration is the one that this command read: it says whom to notify.
     """
 
     def __init__(
-        self,
-        client: SyncPrefectClient,
-        deployment: Deployment,
-        server: Server,
-        notify: dict[str, Any] | None,
+        self, client: SyncPrefectClient, deployment: Deployment, server: Server, config: Config
     ) -> None:
         self._client, self._deployment, self._server = client, deployment, server
-        self._notify = notify
+        self._notify = config.model_dump(mode="json")["notify"]
         self._run: FlowRun | None = None  # under way, in this process:
         self._process: subprocess.Popen | None = None
 
