@@ -6,7 +6,6 @@ Needs the standard library only, so that it works without .venv.
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from flows.support.command import PREFECT_HOME, ROOT, argument, main
@@ -51,7 +50,11 @@ def _said_yes() -> bool:
 
 
 def _refuse_under_a_command() -> None:
-    for path in _locks():
+    """Look whether a command holds a lock: a lease, a server's log, a schedule, model or database."""
+    homes = {PREFECT_HOME, Path(os.environ.get("PREFECT_HOME", PREFECT_HOME))}
+    names = ("leases/*/*", "*.lock", "server.log")
+    locks = [path for home in homes for name in names for path in home.glob(name)]
+    for path in (*locks, *ROOT.glob("mlflow.db.*.lock")):
         with path.open() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,13 +63,6 @@ def _refuse_under_a_command() -> None:
                     "a run, a schedule or make ui is under way here and records into what would "
                     f"be deleted. End it first. (It holds {path}.)"
                 ) from None
-
-
-def _locks() -> Iterator[Path]:
-    """What running commands hold: leases, servers' logs, locks of schedules, models, databases."""
-    for home in {PREFECT_HOME, Path(os.environ.get("PREFECT_HOME", PREFECT_HOME))}:
-        yield from (*home.glob("leases/*/*"), *home.glob("*.lock"), *home.glob("server.log"))
-    yield from ROOT.glob("mlflow.db.*.lock")
 
 
 if __name__ == "__main__":

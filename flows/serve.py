@@ -24,17 +24,13 @@ def serve(model: str | None = None) -> None:
     served, example = load_served(uri)
     with listen(PORT) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        body = shlex.quote(json.dumps(example))
         print(f"{uri} is served at {address}. Ask it:")
-        print(_curl(address, example))
+        print(f"curl {address}/invocations -H 'Content-Type: application/json' -d {body}")
         print("A new champion is served from the next start on. Ctrl-C ends it.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             answer(scoring_app(served), listener)
     print("\nEnded.")
-
-
-def _curl(address: str, example: dict) -> str:
-    body = shlex.quote(json.dumps(example))
-    return f"curl {address}/invocations -H 'Content-Type: application/json' -d {body}"
 
 
 if __name__ == "__main__":
