@@ -50,7 +50,7 @@ def _said_yes() -> bool:
 
 
 def _refuse_under_a_command() -> None:
-    """Look whether a command holds a lock: a lease, a server's log, a schedule, model or database."""
+    """Look whether a command holds a lock: a lease, a server log, a schedule, model or database."""
     homes = {PREFECT_HOME, Path(os.environ.get("PREFECT_HOME", PREFECT_HOME))}
     names = ("leases/*/*", "*.lock", "server.log")
     locks = [path for home in homes for name in names for path in home.glob(name)]
