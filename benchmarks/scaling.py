@@ -165,7 +165,7 @@ def task_runs(runner: str) -> Costs:
         from prefect import flow
         from prefect.task_runners import ThreadPoolTaskRunner
 
-        from tasks.attempting import trial
+        from tasks.trials import trial
 
         @flow(task_runner=ThreadPoolTaskRunner(os.cpu_count()))
         def many() -> float:
