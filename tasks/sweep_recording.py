@@ -16,7 +16,7 @@ from tasks.recording import log_results, pictures, store_model, write_files
 from tasks.screen import print_trial
 from tasks.tracking.experiment import description, how_it_ended, what_it_is
 from tasks.tracking.run import Run, leaves, params_of
-from tasks.tracking.sweep import RecordedTrial, SweepRun
+from tasks.tracking.sweep import FLOW_RUN_TAG, RecordedTrial, SweepRun
 from tasks.trials import Trial
 
 
@@ -65,17 +65,17 @@ class SweepRecorder:
 
     def _record(self, trial: Trial) -> RecordedTrial:
         """Params, losses, metrics and files, or why it failed."""
-        outcome, params = trial.outcome, _params(trial)
-        metrics = dict(outcome.metrics or {})
-        note = _note(trial, self.tracked)
-        with self.tracked.recording(trial.number, trial.values, note, outcome.error) as run:
+        number, values, outcome, params = trial.number, trial.values, trial.outcome, _params(trial)
+        status = "FAILED" if outcome.failed else "FINISHED"
+        note = _note(trial, status, self.tracked)
+        with self.tracked.recording(number, values, note, status) as run:
             run.log_losses(outcome.losses)
             if outcome.failed:
-                run.log(params=params)
+                run.log(params=params, tags={"reason": outcome.error})
             else:
                 log_results(run, trial.result, params)
                 _log_files(run, trial.result, model=self.sweep.search.keep_models == "all")
-        return RecordedTrial(trial.number, trial.values, run, metrics, outcome.error)
+        return RecordedTrial(number, values, run, outcome.metrics or {}, outcome.error)
 
     def _print(self, trial: RecordedTrial) -> None:
         metric = self.sweep.search.metric
@@ -84,14 +84,12 @@ class SweepRecorder:
         print_trial(trial.number, self._total, label(trial.values), result + best)
 
 
-def _note(trial: Trial, tracked: SweepRun) -> str:
+def _note(trial: Trial, status: str, tracked: SweepRun) -> str:
     """The description of a trial's run: how it ended, and what it was."""
-    outcome = trial.outcome
-    status = "FAILED" if outcome.failed else "FINISHED"
-    losses = {"loss": outcome.losses[-1]} if outcome.losses else {}
-    metrics = losses | (outcome.metrics or {})
-    ending = how_it_ended(status, outcome.error, metrics, str(len(outcome.losses)))
-    made = trial.config and what_it_is(trial.config, trial.device, tracked.flow_run_id)
+    outcome, flow_run_id = trial.outcome, tracked.tags[FLOW_RUN_TAG]
+    metrics = {"loss": outcome.losses[-1]} if outcome.failed and outcome.losses else outcome.metrics
+    ending = how_it_ended(status, outcome.error, metrics or {}, str(len(outcome.losses)))
+    made = trial.config and what_it_is(trial.config, trial.device, flow_run_id)
     return description(ending, made or f"A trial of '{tracked.run.name}' that is no experiment.")
 
 

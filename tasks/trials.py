@@ -4,11 +4,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 
 from prefect import task
 
-from plumbline.config.schema import Config, SyntheticData, TableData
+from plumbline.config.schema import Config
 from plumbline.config.sweep import Sweep, Values, label
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
@@ -135,7 +134,8 @@ class SharedData:
 
     def __init__(self, sweep: Sweep) -> None:
         self.varies = any(key.startswith("data.") for key in sweep.search.parameters)
-        self._features = sweep.search.parameters.get("data.features")
+        self._features = "data.features" in sweep.search.parameters
+        self._every = sweep.varied_features
         self._known: dict[str, Dataset | InputError] = {}
 
     def of(self, config: Config, device: str) -> Dataset:
@@ -144,7 +144,9 @@ class SharedData:
         Raises:
             InputError: it is wrong; every time it is asked for.
         """
-        data = self._shared(config.data)
+        data = config.data
+        if self._features and data.kind == "table" and data.missing == "error":
+            data = data.model_copy(update={"features": self._every})
         key = data.model_dump_json()
         if key not in self._known:
             try:
@@ -155,11 +157,3 @@ class SharedData:
         if isinstance(found, InputError):
             raise found
         return found.narrowed(config.data)
-
-    def _shared(self, data: SyntheticData | TableData) -> SyntheticData | TableData:
-        """The section with every feature that some trial asks for, if one pass has them all."""
-        if self._features is None or data.kind != "table" or data.missing != "error":
-            return data
-        every = None in self._features
-        names = None if every else list(dict.fromkeys(chain.from_iterable(self._features)))
-        return data.model_copy(update={"features": names})

@@ -25,7 +25,6 @@ from tasks.tracking.experiment import (
 )
 from tasks.tracking.run import (
     LEASE_TAG,
-    LONGEST_VALUE,
     Run,
     begin_run,
     end_or_record_exit,
@@ -38,6 +37,7 @@ from tasks.tracking.run import (
 from tasks.tracking.store import FAILURES, as_store_error, disable_retries
 
 PARENT_TAG = "mlflow.parentRunId"
+FLOW_RUN_TAG = "prefect_flow_run_id"
 NUMBER_TAG = "plumbline.trial"
 VALUES_TAG = "plumbline.values"
 RESUMED = ("KILLED", "FAILED")
@@ -51,7 +51,7 @@ class RecordedTrial:
         number: of the trial, from 1.
         values: what it varied.
         run: its run.
-        metrics: by name; empty if it failed.
+        metrics: by name.
         reason: why it failed; empty if it did not.
     """
 
@@ -68,13 +68,11 @@ class SweepRun:
 
     Attributes:
         run: the parent.
-        flow_run_id: Prefect's id of the flow run.
         tags: of every run of this process.
         trials: what is recorded, by number.
     """
 
     run: Run
-    flow_run_id: str
     tags: Mapping[str, str]
     trials: dict[int, RecordedTrial]
 
@@ -84,20 +82,19 @@ class SweepRun:
         return [trial for _, trial in sorted(self.trials.items()) if not trial.reason]
 
     @contextmanager
-    def recording(self, number: int, values: Values, note: str, reason: str) -> Iterator[Run]:
-        """A nested run for a trial that is over: FINISHED, or FAILED if there is a reason.
+    def recording(self, number: int, values: Values, note: str, status: str) -> Iterator[Run]:
+        """A nested run for a trial that is over.
 
         Args:
             number: of the trial, from 1.
             values: what it varied.
             note: the run's description.
-            reason: why it failed.
+            status: which the run has once all of the trial is recorded.
         """
         client, experiment = self.run.client, self.run.experiment_id
         tags = {
             **self.tags,
             NOTE_TAG: note,
-            **({"reason": reason[:LONGEST_VALUE]} if reason else {}),
             PARENT_TAG: self.run.id,
             NUMBER_TAG: str(number),
             VALUES_TAG: json.dumps(values),
@@ -110,7 +107,7 @@ class SweepRun:
                 disable_retries()
             end_or_record_exit(run, "KILLED", "interrupted while it was recorded")
             raise
-        client.set_terminated(run.id, "FAILED" if reason else "FINISHED")
+        client.set_terminated(run.id, status)
 
 
 @contextmanager
@@ -124,7 +121,7 @@ def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepR
         client = open_store()
         experiment = experiment_id(client, str(sweep.base["experiment"]))
         identity = fingerprint(sweep)
-        tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, **git_state()}
+        tags = {LEASE_TAG: lease, FLOW_RUN_TAG: flow_run_id, **git_state()}
         note = description("Running.", what_a_sweep_is(sweep, flow_run_id))
         own, trials = tags | {SWEEP_TAG: identity, NOTE_TAG: note}, {}
         if found := _interrupted(client, experiment, identity):
@@ -137,7 +134,7 @@ def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepR
             run = begin_run(client, experiment, name, own)
         with ending_accurately(run):
             run.log(params=leaves(sweep.search.model_dump(), "sweep"))
-            yield SweepRun(run, flow_run_id, tags, trials)
+            yield SweepRun(run, tags, trials)
 
 
 def _interrupted(client: MlflowClient, experiment: str, identity: str) -> MlflowRun | None:
@@ -156,22 +153,15 @@ def _trials_to_keep(client: MlflowClient, parent: MlflowRun) -> dict[int, Record
     """
     counts = ("FINISHED",) if parent.info.status == "FAILED" else ("FINISHED", "FAILED")
     wanted = f"tags.`{PARENT_TAG}` = '{parent.info.run_id}'"
-    oldest = ["attributes.start_time ASC"]
     trials = {}
-    for each in mlflow.search_runs(
-        [parent.info.experiment_id], wanted, order_by=oldest, output_format="list"
-    ):
-        number, failed = int(each.data.tags[NUMBER_TAG]), each.info.status == "FAILED"
-        if each.info.status not in counts or number in trials:
+    for each in mlflow.search_runs([parent.info.experiment_id], wanted, output_format="list"):
+        tags, number = each.data.tags, int(each.data.tags[NUMBER_TAG])
+        if each.info.status in counts:
+            values, run = json.loads(tags[VALUES_TAG]), _run_of(client, each)
+            reason = tags.get("reason", "")
+            trials[number] = RecordedTrial(number, values, run, each.data.metrics, reason)
+        else:
             client.delete_run(each.info.run_id)
-            continue
-        trials[number] = RecordedTrial(
-            number,
-            values=json.loads(each.data.tags[VALUES_TAG]),
-            run=_run_of(client, each),
-            metrics={} if failed else each.data.metrics,
-            reason=each.data.tags.get("reason", "unknown") if failed else "",
-        )
     return trials
 
 
