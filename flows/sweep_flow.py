@@ -15,7 +15,7 @@ def sweep(plan: Sweep) -> str:
     """Try many configurations and record them. Returns the parent run's name."""
     with tracked_sweep(plan, flow_run.get_id(), held_lease()) as tracked:
         recorder = SweepRecorder(plan, tracked)
-        for trial in run_trials(plan, recorder.known):
+        for trial in run_trials(plan, recorder.known, recorder.again):
             recorder.add(trial)
         conclude(recorder)
     return tracked.run.name

@@ -36,16 +36,18 @@ class SweepRecorder:
 
     @property
     def known(self) -> dict[int, float | None]:
-        """What each recorded trial reached, by number; None if it failed.
+        """What each recorded trial reached, by number; None if it failed."""
+        metric, trials = self.sweep.search.metric, self.tracked.trials
+        return {number: trial.metrics.get(metric) for number, trial in trials.items()}
 
-        Without the best one: it is trained again, because its model is not stored yet.
-        """
-        metric, best = self.sweep.search.metric, self.best_recorded()
-        trials = self.tracked.trials.values()
-        return {each.number: each.metrics.get(metric) for each in trials if each is not best}
+    @property
+    def again(self) -> int | None:
+        """The trial to train again, if any: the best recorded one, whose model is not stored."""
+        best = self.best_recorded()
+        return best and best.number
 
     def add(self, trial: Trial) -> None:
-        """Record a trial that is over, if it is not recorded yet."""
+        """Record a trial that is over, unless it was only trained again for its model."""
         if trial.number not in self.tracked.trials:
             self.tracked.trials[trial.number] = self._record(trial)
             self._print(self.tracked.trials[trial.number])

@@ -53,12 +53,15 @@ def trial(number: int, name: str, work: Work) -> Outcome:
     return work()
 
 
-def run_trials(sweep: Sweep, known: Mapping[int, float | None]) -> Iterator[Trial]:
+def run_trials(
+    sweep: Sweep, known: Mapping[int, float | None], again: int | None = None
+) -> Iterator[Trial]:
     """Run every trial that is not known already; yield them in the order of their numbers.
 
     Args:
         sweep: the base and what varies.
-        known: by number, what the trials that need not run reached; None for one that failed.
+        known: what the trials of an interrupted sweep reached, by number; None: it failed.
+        again: the one of them that is trained again, if any.
 
     Raises:
         InputError: data that no parameter varies is wrong.
@@ -70,17 +73,16 @@ def run_trials(sweep: Sweep, known: Mapping[int, float | None]) -> Iterator[Tria
 
     def finish() -> Iterator[Trial]:
         number, finished = under_way.popleft()
-        if finished is None:
-            tell(number, known[number])
-            return
-        done = finished()
-        tell(number, (done.outcome.metrics or {}).get(sweep.search.metric))
-        yield done
+        done = finished() if finished else None
+        reached = (done.outcome.metrics or {}) if done else {}
+        tell(number, known.get(number, reached.get(sweep.search.metric)))
+        if done:
+            yield done
 
     with workers(_device(sweep)) as train:
         for number, values in enumerate(proposed, 1):
-            new = number not in known
-            started = _start(sweep, number, values, data, train) if new else None
+            wanted = number not in known or number == again
+            started = _start(sweep, number, values, data, train) if wanted else None
             under_way.append((number, started))
             if len(under_way) == ahead_of(sweep.search.method, cores()):
                 yield from finish()
