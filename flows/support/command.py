@@ -170,9 +170,10 @@ def run_command(function: Callable[..., Any], *arguments: Any, **options: Any) -
 
 def _disk_full(error: Exception) -> str:
     """One line if a full disk is behind an error, or behind one that this followed from."""
-    said, cause = "", error
-    while cause:
-        said, cause = f"{said}{cause}\n", cause.__cause__ or cause.__context__
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    said = "\n".join(map(str, chain))
     if not re.search(FULL, said) and shutil.disk_usage(ROOT).free > FULL_BYTES:
         return ""
     return "the disk is full (df -h). Free some space, then run the same command again."
