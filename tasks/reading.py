@@ -83,10 +83,17 @@ def compress_all(source: Source, data: SyntheticData | TableData, device: str) -
             whole = combine(files.in_order(data.half_life), f"the data ({label_of(source.files)})")
             counts = {**files.counts, **files.left_out()}
         else:
-            rows = compress(source, *source.parts, split, device, on_rows)
-            whole = combine([rows], "the data (generated rows)")
+            whole = combine(
+                [compress_generated(source, split, device, on_rows)], "the data (generated rows)"
+            )
             counts = {"files_new": 1, "files_reused": 0, "rows_new": whole.rows, "rows_reused": 0}
     return Dataset.of(whole, data, source, {**counts, "rows_dropped": whole.dropped})
+
+
+@task(name="compress", task_run_name="compress generated rows")
+def compress_generated(source: Synthetic, split: Split, device: str, on_rows: OnRows) -> Summary:
+    """One pass over generated rows, which are drawn for it."""
+    return compress(source, *source.parts, split, device, on_rows)
 
 
 # Prefect hands the context on to its threads. A worker elsewhere has none: it tells nobody and is
