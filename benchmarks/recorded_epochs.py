@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.measure import ROOT
-from flows.support.environment import prepare_environment
+from flows.support.command import prepare_environment
 
 prepare_environment()
 

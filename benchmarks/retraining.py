@@ -46,7 +46,7 @@ def trial(folder: Path) -> dict[str, float]:
     for file in files:
         shutil.copy(file, data)
 
-    from flows.support.environment import prepare_environment
+    from flows.support.command import prepare_environment
     from flows.support.server import prefect_server
 
     prepare_environment()
@@ -63,8 +63,7 @@ def stage(folder: Path, seed: int = 42) -> float:
     from prefect.task_runners import ThreadPoolTaskRunner
 
     from plumbline.config.schema import TableData
-    from tasks.compression import compress_all
-    from tasks.reading import source_of
+    from tasks.reading import compress_all, source_of
 
     data = TableData(kind="table", path=f"{folder}/*.parquet", target="y", seed=seed)
 

@@ -105,7 +105,7 @@ def costs(features: int) -> Costs:
     from plumbline.training.loop import train
     from plumbline.training.plan import make_plan
     from tasks.factor_cache import FactorCache
-    from tasks.parts import part_key
+    from tasks.reading import part_key
 
     def opened(folder: Path) -> tuple[TableData, Rows]:
         data = TableData(kind="table", path=str(folder), target="y")
@@ -124,7 +124,7 @@ def costs(features: int) -> Costs:
     _, few = opened(table(GROUP * 100, features, files=GROUP))
     with tempfile.TemporaryDirectory() as folder:
         cache = FactorCache(LocalFileSystem(basepath=folder))
-        keys = [part_key(few, part, data) for part in few.parts]
+        keys = [part_key(few, file, data) for file in few.files]
 
         def keep(result: Summary, key: str) -> None:
             cache.write(key, result)
@@ -134,7 +134,7 @@ def costs(features: int) -> Costs:
         # each as large as that of a large file: a full sample
         _, kept = _timed(lambda: [keep(whole, key) for key in keys])
         _, merging = _timed(lambda: combine([whole] * GROUP))
-        _, planning = _timed(lambda: [cache.holds(part_key(few, p, data)) for p in few.parts])
+        _, planning = _timed(lambda: [cache.use(part_key(few, f, data)) for f in few.files])
         size = (Path(folder) / keys[0]).stat().st_size
     return {
         "row": spent / rows,
@@ -155,22 +155,17 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 def task_runs(runner: str) -> Costs:
     """Processor seconds of one task run that does nothing, here and in Prefect's server."""
-    from contextlib import ExitStack
-
-    from flows.support.environment import prepare_environment
-    from flows.support.ray import cluster, connected_to, on_cluster
-    from flows.support.server import prefect_server
+    from flows.support.command import prepare_environment
+    from flows.support.ray import on_cluster
+    from flows.support.running import servers
     from plumbline.config.running import RunsOn
 
     prepare_environment()
-    with ExitStack() as held:
-        found = held.enter_context(cluster(RunsOn(runner=runner)))
-        held.enter_context(prefect_server())
-        held.enter_context(connected_to(found))
+    with servers(RunsOn(runner=runner)):
         from prefect import flow
         from prefect.task_runners import ThreadPoolTaskRunner
 
-        from tasks.attempting import trial
+        from tasks.trials import trial
 
         @flow(task_runner=ThreadPoolTaskRunner(os.cpu_count()))
         def many() -> float:
@@ -194,7 +189,7 @@ def _server_time() -> float:
         with contextlib.suppress(OSError):
             state = (entry / "stat").read_text().rpartition(")")[2].split()
             started_here = int(state[1]) == os.getpid()
-            if started_here and b"flows.support.server" in (entry / "cmdline").read_bytes():
+            if started_here and b"flows.support.web" in (entry / "cmdline").read_bytes():
                 return sum(map(int, state[11:13])) / os.sysconf("SC_CLK_TCK")
     raise RuntimeError("this process started no Prefect server")
 

@@ -3,15 +3,12 @@
 Needs the standard library only, so that it works without .venv.
 """
 
-import argparse
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flows.support.command import leave, run_command
-from flows.support.environment import PREFECT_HOME, ROOT
+from flows.support.command import PREFECT_HOME, ROOT, argument, main
 from plumbline.errors import InputError
 
 RECORDED = {
@@ -21,19 +18,8 @@ RECORDED = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.clean_history",
-        description="Delete every run, model and flow run that is recorded in this folder.",
-    )
-    sure = os.environ.get("YES") == "1"  # as make hands it on
-    parser.add_argument("--yes", action="store_true", default=sure, help="do not ask")
-    return run_command(clean_history, **vars(parser.parse_args(arguments)))
-
-
 def clean_history(yes: bool = False) -> None:
-    """Say what will be deleted, ask, and delete it.
+    """Delete every run, model and flow run that is recorded in this folder, once you said yes.
 
     Raises:
         BlockingIOError: a run, a schedule or a UI is alive.
@@ -64,7 +50,11 @@ def _said_yes() -> bool:
 
 
 def _refuse_under_a_command() -> None:
-    for path in _locks():
+    """Look whether a command holds a lock: a lease, a server log, a schedule, model or database."""
+    homes = {PREFECT_HOME, Path(os.environ.get("PREFECT_HOME", PREFECT_HOME))}
+    names = ("leases/*/*", "*.lock", "server.log")
+    locks = [path for home in homes for name in names for path in home.glob(name)]
+    for path in (*locks, *ROOT.glob("mlflow.db.*.lock")):
         with path.open() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,12 +65,6 @@ def _refuse_under_a_command() -> None:
                 ) from None
 
 
-def _locks() -> Iterator[Path]:
-    """What running commands hold: leases, servers' logs, locks of schedules, models, databases."""
-    for home in {PREFECT_HOME, Path(os.environ.get("PREFECT_HOME", PREFECT_HOME))}:
-        yield from (*home.glob("leases/*/*"), *home.glob("*.lock"), *home.glob("server.log"))
-    yield from ROOT.glob("mlflow.db.*.lock")
-
-
 if __name__ == "__main__":
-    leave(main())
+    sure = os.environ.get("YES") == "1"  # as make hands it on
+    main(clean_history, argument("--yes", action="store_true", default=sure, help="do not ask"))

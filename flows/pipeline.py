@@ -4,62 +4,19 @@ This file is the command; the flow is in flows/pipeline_flow.py. What the config
 to be wrong is said before anything slow is imported or started.
 """
 
-import argparse
-import gc
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.support.command import leave, run_command
-from flows.support.environment import prepare_environment
-from flows.support.ray import check_runner, cluster, connected_to
-from flows.support.server import prefect_server
+from flows.support.command import CONFIG, main, prepare_environment
+from flows.support.running import run_leased, servers
 from plumbline.config.loading import load
 from plumbline.config.reference import as_text
 from plumbline.config.schema import Config
 from tasks.lease import only_retraining
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    return run_command(run_pipeline, *read_arguments(arguments))
-
-
-def read_arguments(
-    arguments: Sequence[str] | None,
-    module: str = "flows.pipeline",
-    description: str = "Run one experiment.",
-    keys: str = "",
-) -> tuple[str, list[str]]:
-    """The configuration's path and the overrides, of a command that takes both.
-
-    Args:
-        arguments: the command line's; None for this process's own.
-        module: the command's.
-        description: what it does, for --help.
-        keys: what the file may hold, for --help; default: an experiment's keys.
-    """
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {module}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Keys, each with what it may hold, its default and its meaning:\n\n"
-        + (keys or as_text(Config)),
-    )
-    parser.add_argument("config", help="a YAML file, such as those in configs/")
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        help="replaces a key of the file, such as training.epochs=500",
-    )
-    given = parser.parse_args(arguments)
-    return given.config, given.overrides
-
-
 def run_pipeline(path: str, overrides: Sequence[str]) -> None:
-    """Run the flow once with what a file says."""
-    prepare_environment()
+    """Run one experiment."""
     pipeline(load(path, overrides), run_name(path, overrides))
 
 
@@ -84,16 +41,9 @@ def pipeline(config: Config, name: str = "pipeline") -> str:
     """
     prepare_environment()
     config = check(config)
-    check_runner(config)
     model = config.registry.model if config.registry else None
-    with (
-        only_retraining(model),
-        cluster(config) as found,
-        prefect_server(meanwhile=import_the_slow_parts),
-        connected_to(found),
-    ):
+    with only_retraining(model), servers(config):
         from flows.pipeline_flow import pipeline as flow
-        from flows.support.running import run_leased
         from tasks.kept import discard_half_written
 
         discard_half_written()
@@ -137,26 +87,5 @@ def run_name(path: str, overrides: Sequence[str]) -> str:
     return " ".join([Path(path).stem, *(each.removeprefix("training.") for each in changed)])
 
 
-def import_the_slow_parts() -> None:
-    """While the server starts on another core; what is needed last is imported beside the flow."""
-    gc.disable()  # the collector would look through a million new objects again and again
-    try:
-        import flows.pipeline_flow  # noqa: F401
-    except BaseException:
-        gc.enable()
-        raise
-    threading.Thread(target=_import_what_is_needed_later, daemon=True).start()
-
-
-def _import_what_is_needed_later() -> None:
-    """torch and mlflow import these on first use: a second each, in the middle of the run."""
-    try:
-        import torch._dynamo  # noqa: F401
-
-        gc.freeze()
-    finally:
-        gc.enable()
-
-
 if __name__ == "__main__":
-    leave(main())
+    main(run_pipeline, *CONFIG, keys=as_text(Config))

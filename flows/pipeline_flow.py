@@ -1,4 +1,4 @@
-"""The flow: what happens in a run, in order."""
+"""The flows: what happens in a run, and in recording one later, in order."""
 
 import os
 
@@ -9,15 +9,15 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from plumbline.config.schema import Config
 from plumbline.training.device import device_of
 from plumbline.training.experiment import Result
-from tasks.compression import compress_all
 from tasks.gates import check_drift, promote
-from tasks.kept import kept_unless_recorded
+from tasks.kept import kept_unless_recorded, take_up
 from tasks.lease import held_lease
 from tasks.modelling import evaluate, predict, train
 from tasks.notifying import tell_how_it_ended
-from tasks.reading import resolved, source_of
+from tasks.reading import compress_all, resolved, source_of
 from tasks.recording import log_model_file, record
 from tasks.tracking.run import tracked_run
+from tasks.tracking.taken_up import resumed_run
 
 WORKERS = os.cpu_count() or 1
 
@@ -48,4 +48,16 @@ def pipeline(config: Config, name: str = "retraining") -> str:
             model = record(run, result)
         if config.registry:
             promote(run, result, model)
+    return run.name
+
+
+@flow(name="record", flow_run_name="{folder}")
+def record_kept(folder: str) -> str:
+    """Record what a folder keeps and remove the folder. Returns the MLflow run's name."""
+    kept = take_up(folder)
+    with resumed_run(kept.run_id, kept.result.trained.curves, held_lease()) as run:
+        model = record(run, kept.result)
+        kept.discard()
+        if kept.result.config.registry:
+            promote(run, kept.result, model)
     return run.name

@@ -1,53 +1,24 @@
 """make predict: predict every row of a file. `python -m flows.predict INPUT OUTPUT`"""
 
-import argparse
-from collections.abc import Sequence
-
-from flows.support.command import leave, run_command
-from flows.support.environment import prepare_environment
+from flows.support.command import argument, main, prepare_store
 from plumbline.data.files import find_files
 from plumbline.errors import refuse
 from plumbline.training.output import check_output
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.predict",
-        description="Predict every row of CSV or Parquet files with a stored model.",
-    )
-    parser.add_argument("input", help="a file, a folder or a glob; columns by name, in any order")
-    parser.add_argument("output", help="a .csv or .parquet file; it appears when it is whole")
-    parser.add_argument(
-        "--model",
-        help="runs:/ID/model or models:/NAME@ALIAS; default: the model "
-        "of the run that finished last",
-    )
-    parser.add_argument("--keep", default="", help="columns to pass through: a,b or all")
-    parser.add_argument(
-        "--on-missing",
-        default="error",
-        help="what a missing or infinite number or an unknown level means: error or null, an "
-        "empty prediction for that row",
-    )
-    return run_command(predict, **vars(parser.parse_args(arguments)))
-
-
 def predict(
     input: str, output: str, model: str | None = None, keep: str = "", on_missing: str = "error"
 ) -> None:
-    """Stream the input through the model into the output."""
+    """Predict every row of CSV or Parquet files with a stored model."""
     if on_missing not in ("error", "null"):
         raise refuse("ON_MISSING", "error or null", on_missing)
     files = find_files(input, key="INPUT")
     check_output(output, input, files)
-    prepare_environment()
+    prepare_store()
     from plumbline.training.batch_prediction import score
     from tasks.screen import bar
     from tasks.tracking.models import latest_model, load_predictor
-    from tasks.tracking.store import check_store
 
-    check_store()
     uri = model or latest_model()
     encoding, predict_rows = load_predictor(uri)
     kept = [name for name in keep.split(",") if name]
@@ -59,4 +30,20 @@ def predict(
 
 
 if __name__ == "__main__":
-    leave(main())
+    main(
+        predict,
+        argument("input", help="a file, a folder or a glob; columns by name, in any order"),
+        argument("output", help="a .csv or .parquet file; it appears when it is whole"),
+        argument(
+            "--model",
+            help="runs:/ID/model or models:/NAME@ALIAS; default: the model of the run that "
+            "finished last",
+        ),
+        argument("--keep", default="", help="columns to pass through: a,b or all"),
+        argument(
+            "--on-missing",
+            default="error",
+            help="what a missing or infinite number or an unknown level means: error or null, an "
+            "empty prediction for that row",
+        ),
+    )

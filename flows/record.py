@@ -1,37 +1,23 @@
 """make record: record a run that MLflow's store could not take. `python -m flows.record FOLDER`
 
-This file is the command; the flow is in flows/record_flow.py.
+This file is the command; the flow is in flows/pipeline_flow.py.
 """
 
-import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
-from flows.pipeline import import_the_slow_parts
-from flows.support.command import leave, run_command
-from flows.support.environment import prepare_environment
-from flows.support.server import prefect_server
+from flows.support.command import argument, main, prepare_environment
+from flows.support.running import run_leased, servers
+from plumbline.config.running import RunsOn
 from plumbline.errors import refuse
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.record",
-        description="Record what was trained while MLflow's store was away.",
-    )
-    parser.add_argument("folder", help="as the run that could not be recorded named it")
-    return run_command(record, **vars(parser.parse_args(arguments)))
-
-
 def record(folder: str) -> None:
-    """Check that there is something to record, then run the flow against a Prefect server."""
+    """Record what was trained while MLflow's store was away."""
     prepare_environment()
     if not folder or not Path(folder).is_dir():
         raise refuse("FOLDER", "a folder, as the run that could not be recorded named it", folder)
-    with prefect_server(meanwhile=import_the_slow_parts):
-        from flows.record_flow import record_kept
-        from flows.support.running import run_leased
+    with servers(RunsOn()):
+        from flows.pipeline_flow import record_kept
         from tasks.kept import take_up
         from tasks.lease import only_retraining
 
@@ -42,4 +28,4 @@ def record(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    leave(main())
+    main(record, argument("folder", help="as the run that could not be recorded named it"))

@@ -12,36 +12,41 @@ import contextlib
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
-from flows.support.command import leave, run_command
+from flows.support.command import argument, main, prepare_environment
 from flows.support.companion import end_with_starter
-from flows.support.environment import prepare_environment
+from flows.support.running import servers
+from plumbline.config.loading import read_yaml, validated
+from plumbline.config.running import Notify, RunsOn
+from plumbline.errors import InputError
+from tasks.lease import lease, only_retraining
+from tasks.reconciliation import reconcile
 from tasks.screen import note
-
-if TYPE_CHECKING:
-    from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas import FlowRun
 
 BY_WORKER = "PREFECT__FLOW_RUN_ID"
 
 
-def main() -> int:
-    """Run the command; returns its exit status."""
+def run_retraining(path: str, scheduled: UUID | None) -> None:
+    """Run what a flow run of a deployment asks for: the one given, or the one a worker names."""
     prepare_environment()
-    if sys.argv[1:2] != ["--scheduled"]:
-        return run_command(_retrain_by_worker)
-    notify = json.loads(sys.stdin.buffer.readline() or "null")
-    end_with_starter()
-    return run_command(retrain, UUID(sys.argv[2]), notify)
+    if scheduled:
+        notify = json.loads(sys.stdin.buffer.readline() or "null")
+        end_with_starter()
+        retrain(scheduled, notify)
+    else:
+        retrain(UUID(os.environ[BY_WORKER]), _notify_in(path), by_worker=True)
 
 
-def _retrain_by_worker() -> None:
-    from flows.support.deployment import notify_in
-
-    notify = notify_in(*sys.argv[1:])
-    retrain(UUID(os.environ[BY_WORKER]), notify, by_worker=True)
+def _notify_in(path: str) -> dict[str, Any] | None:
+    """The section `notify` of a configuration's file on this machine; what is wrong is a note."""
+    try:
+        section = read_yaml(path).get("notify")
+        return section and validated(section, f"{path}: notify", Notify).model_dump(mode="json")
+    except InputError as error:
+        note(f"nobody will be notified: {error}")
+        return None
 
 
 def retrain(flow_run_id: UUID, notify: dict[str, Any] | None, by_worker: bool = False) -> None:
@@ -51,22 +56,17 @@ def retrain(flow_run_id: UUID, notify: dict[str, Any] | None, by_worker: bool = 
         flow_run_id: of a run that is due.
         notify: the section of our own configuration; the one in the run's parameters counts for
             nothing, since whoever reaches the server can write it.
-        by_worker: whether a worker has taken it already, and nobody reconciles what runs before it
-            left behind.
+        by_worker: whether a worker has taken it already.
     """
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow
 
     from flows.pipeline import say_where
     from flows.pipeline_flow import pipeline
-    from flows.support.deployment import model_of, skip
-    from flows.support.ray import check_runner, cluster, connected_to, on_cluster
-    from plumbline.config.running import RunsOn
-    from tasks.lease import lease, only_retraining
-    from tasks.reconciliation import reconcile
+    from flows.support.ray import on_cluster
+    from flows.support.scheduler import model_of, skip, take
 
-    if by_worker:
-        reconcile()
+    reconcile()  # before a worker's run, nobody else does
     with get_client(sync_client=True) as client, contextlib.ExitStack() as held:
         flow_run = client.read_flow_run(flow_run_id)
         _put_own(notify, flow_run.parameters["config"])
@@ -75,9 +75,8 @@ def retrain(flow_run_id: UUID, notify: dict[str, Any] | None, by_worker: bool = 
         except BlockingIOError as error:
             skip(client, flow_run_id, f"skipped: {error}")
             return
-        if _take(client, flow_run, held.enter_context(lease(notify)), by_worker):
-            check_runner(wanted := RunsOn.of(flow_run.parameters["config"]))
-            held.enter_context(connected_to(held.enter_context(cluster(wanted))))
+        if take(client, flow_run, held.enter_context(lease(notify)), by_worker):
+            held.enter_context(servers(RunsOn.of(flow_run.parameters["config"])))
             recorded = run_flow(on_cluster(pipeline), flow_run=flow_run)
             held.close()  # the lease says whether the record is there
             say_where(recorded, flow_run.parameters["config"]["experiment"])
@@ -93,24 +92,9 @@ def _put_own(notify: dict[str, Any] | None, parameters: dict[str, Any]) -> None:
     parameters["notify"] = notify
 
 
-def _take(
-    client: "SyncPrefectClient", flow_run: "FlowRun", lease_name: str, by_worker: bool
-) -> bool:
-    """Mark a run with the lease and make it ours; False where another process was faster.
-
-    The server refuses a second Pending, so each run happens once. A worker has made it Pending.
-    """
-    from prefect.client.schemas.responses import SetStateStatus
-    from prefect.states import Pending
-
-    if not (by_worker or flow_run.state.is_scheduled()):
-        return False
-    client.update_flow_run(flow_run.id, tags=[*flow_run.tags, lease_name])
-    if by_worker:
-        return True
-    taken = client.set_flow_run_state(flow_run.id, Pending())
-    return taken.status == SetStateStatus.ACCEPT
-
-
 if __name__ == "__main__":
-    leave(main())
+    main(
+        run_retraining,
+        argument("path", metavar="config", nargs="?", default="", help="says whom to notify"),
+        argument("--scheduled", type=UUID, metavar="FLOW_RUN_ID", help="by make schedule"),
+    )

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -12,7 +13,8 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from tasks.tracking.run import Run
+if TYPE_CHECKING:
+    from tasks.tracking.run import Run
 
 QUIET_SECONDS = 3.0  # no artifact for what is over sooner; and at most one update in that time
 SHOWN = (
@@ -22,7 +24,7 @@ SHOWN = (
 )  # fmt: skip
 
 
-def publish(run: Run, title: str, metrics: Mapping[str, float]) -> None:
+def publish(run: "Run", title: str, metrics: Mapping[str, float]) -> None:
     """A markdown summary of what came out, and a link to the MLflow run that has the rest."""
     shown = {name: metrics[name] for name in SHOWN if name in metrics}
     predicted = ("prediction_", "probability_")

@@ -8,7 +8,7 @@ is looked after; one elsewhere has rules of its own for how long things stay.
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ LONGEST_UNUSED = 90 * 86_400  # seconds
 
 @dataclass(frozen=True)
 class FactorCache:
-    """Summaries by key; a key of None stands for what is not kept.
+    """Summaries by key.
 
     Attributes:
         storage: where results are kept.
@@ -42,40 +42,33 @@ class FactorCache:
         local = isinstance(self.storage, LocalFileSystem) and self.storage.basepath
         return Path(local).expanduser() if local else None
 
-    def read(self, key: str | None) -> Summary | None:
+    def read(self, key: str) -> Summary | None:
         """A summary; None if there is none, or it is damaged."""
-        if key is None:
-            return None
         try:
             return Summary.from_bytes(self.storage.read_path(key, _sync=True))
         except (ValueError, FileNotFoundError):  # local storage and remote ones say it differently
             return None
 
-    def write(self, key: str | None, summary: Summary) -> None:
+    def write(self, key: str, summary: Summary) -> None:
         """Keep a summary."""
-        if key is not None:
-            self.storage.write_path(key, content=summary.to_bytes(), _sync=True)
+        self.storage.write_path(key, content=summary.to_bytes(), _sync=True)
 
-    def holds(self, key: str | None) -> bool:
-        """Whether there is a summary; one on this machine is not opened for that."""
-        if key is None or self.folder is None:
+    def use(self, key: str) -> bool:
+        """Whether there is a summary; one on this machine counts as used now, and is not opened."""
+        if self.folder is None:
             return self.read(key) is not None
-        return (self.folder / key).exists()
-
-    def mark_used(self, keys: Iterable[str | None]) -> None:
-        """Say that summaries are in use now; those that are not there are passed over."""
-        folder = self.folder
-        for key in filter(None, keys) if folder else ():
-            with contextlib.suppress(FileNotFoundError):
-                os.utime(folder / key)
+        try:
+            os.utime(self.folder / key)
+            return True
+        except FileNotFoundError:
+            return False
 
     def delete_unused(self, used: Callable[[float], bool]) -> None:
         """Delete the summaries whose last use (seconds since 1970) does not count."""
-        for kind in KINDS if self.folder else ():
-            for path in self.folder.glob(f"{kind}*"):
-                with contextlib.suppress(FileNotFoundError):
-                    if not used(path.stat().st_mtime):
-                        path.unlink()
+        for path in self.folder.glob("*-*") if self.folder else ():
+            with contextlib.suppress(FileNotFoundError):
+                if path.name.startswith(KINDS) and not used(path.stat().st_mtime):
+                    path.unlink()
 
     def delete_old(self) -> None:
         """Delete the summaries that no run has used for 90 days."""

@@ -18,6 +18,7 @@ from tasks.lease import held_notify
 from tasks.screen import note
 
 if TYPE_CHECKING:
+    from apprise import Apprise
     from prefect import Flow, State
     from prefect.client.schemas import FlowRun
 
@@ -32,11 +33,9 @@ def check_addresses(notify: Notify) -> None:
         InputError: a variable is not set, or Apprise does not know the kind of address. The message
             holds no variable's value.
     """
-    from apprise import Apprise
-
-    _quiet()
+    sender = _apprise()
     for number, (written, address) in enumerate(zip(notify.to, _expanded(notify), strict=True)):
-        if not Apprise.instantiate(address):
+        if not sender.add(address):
             raise refuse(f"notify.to[{number}]", "an address that Apprise knows", written)
 
 
@@ -52,10 +51,11 @@ def tell(notify: dict[str, Any] | None, flow_run: "FlowRun", state: "State") -> 
     try:
         asked = Notify.model_validate(notify)
         if ("success" if state.is_completed() else "failure") in asked.on:
-            message = _message(flow_run.parameters["config"], flow_run.name, state)
-            _send(list(_expanded(asked)), *message)
-    except Exception as error:
-        note(f"nobody was notified: {_without_secrets(error)}")
+            _send(asked, *_message(flow_run.parameters["config"], flow_run.name, state))
+    except InputError as error:
+        note(f"nobody was notified: {error}")
+    except Exception as error:  # another library's text may hold an address
+        note(f"nobody was notified: {type(error).__name__}")
 
 
 def _message(config: dict[str, Any], name: str, state: "State") -> tuple[str, str]:
@@ -64,41 +64,35 @@ def _message(config: dict[str, Any], name: str, state: "State") -> tuple[str, st
     return f"Retraining of {what} {ended}", f"Flow run {name}. {state.message or ''}".strip()
 
 
-def _send(addresses: list[str], title: str, body: str) -> None:
-    from apprise import Apprise
-
-    _quiet()
+def _send(notify: Notify, title: str, body: str) -> None:
+    sender = _apprise()
+    known = [sender.add(address) for address in _expanded(notify)]
     taken: list[bool] = []
-    sender = Apprise()
-    for address in addresses:
-        sender.add(address)
     # a service that hangs must not hold up the end of the run
     thread = threading.Thread(
         target=lambda: taken.append(bool(sender.notify(body=body, title=title))), daemon=True
     )
     thread.start()
     thread.join(PATIENCE_SECONDS)
-    if taken != [True] or len(sender) < len(addresses):
-        note(f"not everybody was notified: one of {len(addresses)} addresses did not take it")
+    if taken != [True] or not all(known):
+        note(f"not everybody was notified: one of {len(known)} addresses did not take it")
 
 
 def _expanded(notify: Notify) -> Iterator[str]:
     """The addresses with their variables' values."""
     for number, address in enumerate(notify.to):
-        for name in VARIABLE.findall(address):
-            if name not in os.environ:
-                raise InputError(
-                    f"notify.to[{number}] must name environment variables that are set. "
-                    f"{name} is not: export it before this command."
-                )
-        yield VARIABLE.sub(lambda found: os.environ[found[1]], address)
+        try:
+            yield VARIABLE.sub(lambda found: os.environ[found[1]], address)
+        except KeyError as error:
+            raise InputError(
+                f"notify.to[{number}] must name environment variables that are set. "
+                f"{error.args[0]} is not: export it before this command."
+            ) from None
 
 
-def _without_secrets(error: Exception) -> str:
-    """What may be shown of an error: another library's text may hold an address."""
-    return str(error) if isinstance(error, InputError) else type(error).__name__
+def _apprise() -> "Apprise":
+    """A sender without addresses. Apprise's log, which shows addresses, is turned off."""
+    from apprise import Apprise
 
-
-def _quiet() -> None:
-    """Apprise logs addresses, more or less hidden."""
     logging.getLogger("apprise").disabled = True
+    return Apprise()

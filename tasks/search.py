@@ -1,11 +1,11 @@
 """Which values to try next: all of a grid, or what Optuna proposes."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from plumbline.config.sweep import Range, Sweep, Values, is_whole
+from plumbline.config.sweep import Range, Search, Sweep, Values, is_whole
 
+Tell = Callable[[int, float | None], None]
 # How many trials may be under way when the next is proposed. For tpe a fixed number, so that what
 # it proposes depends on the seed and the results, never on the machine; the others do not learn.
 TPE_AHEAD, LEAST_AHEAD = 4, 16
@@ -16,76 +16,39 @@ def ahead_of(method: str, workers: int) -> int:
     return TPE_AHEAD if method == "tpe" else max(LEAST_AHEAD, 2 * workers)
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """What a trial varies.
+def search(sweep: Sweep) -> tuple[Iterator[Values], Tell]:
+    """The values of each trial, and what is told the metric that a trial reached (None: it failed).
 
-    Attributes:
-        number: from 1.
-        values: by dotted key.
+    The same seed and the same results, told in the order of the trials' numbers (from 1), give the
+    same values; so an interrupted search is resumed by telling it what is known.
     """
+    if sweep.search.method == "grid":
+        return sweep.grid(), lambda number, metric: None  # a grid does not learn
+    import optuna
 
-    number: int
-    values: Values
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    seed = sweep.search.seed % 2**32
+    if sweep.search.method == "random":
+        sampler = optuna.samplers.RandomSampler(seed=seed)
+    else:
+        sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    study = optuna.create_study(sampler=sampler, direction=sweep.search.direction)
+
+    def tell(number: int, metric: float | None) -> None:
+        failed = optuna.trial.TrialState.FAIL if metric is None else None
+        study.tell(number - 1, metric, state=failed)
+
+    return _proposed(study, sweep.search), tell
 
 
-class GridSearch:
-    """Every combination, in order."""
-
-    def __init__(self, sweep: Sweep) -> None:
-        self._sweep = sweep
-
-    def __iter__(self) -> Iterator[Proposal]:
-        for number, values in enumerate(self._sweep.grid(), 1):
-            yield Proposal(number, values)
-
-    def tell(self, proposal: Proposal, value: float | None) -> None:
-        """A grid does not learn."""
-
-
-class OptunaSearch:
-    """Random values, or tpe's.
-
-    The same seed and the same results, told in the order of the numbers, give the same proposals;
-    so an interrupted search is resumed by telling it what is known.
-    """
-
-    def __init__(self, sweep: Sweep) -> None:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        search = sweep.search
-        samplers = {
-            "random": lambda: optuna.samplers.RandomSampler(seed=search.seed % 2**32),
-            "tpe": lambda: optuna.samplers.TPESampler(seed=search.seed % 2**32, constant_liar=True),
+def _proposed(study: Any, search: Search) -> Iterator[Values]:
+    spaces = {key: _space(key, given) for key, given in search.parameters.items()}
+    for _ in range(search.trials):
+        found = study.ask(spaces).params
+        yield {
+            key: found[key] if isinstance(given, Range) else given[found[key]]
+            for key, given in search.parameters.items()
         }
-        self._search = search
-        self._study = optuna.create_study(
-            sampler=samplers[search.method](), direction=search.direction
-        )
-        self._spaces = {key: _space(key, given) for key, given in search.parameters.items()}
-        self._trials: dict[int, Any] = {}
-
-    def __iter__(self) -> Iterator[Proposal]:
-        for number in range(1, self._search.trials + 1):
-            trial = self._trials[number] = self._study.ask(self._spaces)
-            yield Proposal(number, {key: self._value(key, trial) for key in self._spaces})
-
-    def tell(self, proposal: Proposal, value: float | None) -> None:
-        """Say what a trial reached; None where it failed."""
-        from optuna.trial import TrialState
-
-        state = TrialState.FAIL if value is None else TrialState.COMPLETE
-        self._study.tell(self._trials.pop(proposal.number), value, state=state)
-
-    def _value(self, key: str, trial: Any) -> Any:
-        given = self._search.parameters[key]
-        return trial.params[key] if isinstance(given, Range) else given[trial.params[key]]
-
-
-def search_of(sweep: Sweep) -> GridSearch | OptunaSearch:
-    """The search that a sweep asks for."""
-    return GridSearch(sweep) if sweep.search.method == "grid" else OptunaSearch(sweep)
 
 
 def _space(key: str, given: Range | list[Any]) -> Any:

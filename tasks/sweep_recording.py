@@ -2,26 +2,21 @@
 
 import csv
 import tempfile
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prefect import task
 
-from plumbline.config.sweep import Sweep, label
-from plumbline.data.inputs import of_target
+from plumbline.config.sweep import Sweep, Values, label
 from plumbline.errors import AllTrialsFailedError
-from plumbline.threads import one_thread
-from plumbline.training.device import device_of
-from plumbline.training.experiment import attempt
+from plumbline.training.experiment import Result
 from tasks.artifacts import ProgressArtifact, publish
 from tasks.pictures import drawing_sweep
 from tasks.recording import log_model_file, log_results, pictures, store_model, write_files
 from tasks.screen import print_trial
-from tasks.search import Proposal
-from tasks.shared_data import SharedData
 from tasks.tracking.experiment import description, how_it_ended, what_it_is
 from tasks.tracking.run import Run, leaves, params_of
-from tasks.tracking.sweep import RecordedTrial, SweepRun
+from tasks.tracking.sweep import FLOW_RUN_TAG, RecordedTrial, SweepRun
 from tasks.trials import Trial
 
 
@@ -29,79 +24,88 @@ class SweepRecorder:
     """Records the trials of a sweep one after another: a single writer, whatever the store.
 
     Attributes:
+        sweep: the base and what varies.
         tracked: the parent run and its trials.
-        best: the best trial so far, where this process ran it: its model waits to be stored.
+        best: the best trial, which waits for its model to be stored; None while there is none.
     """
 
-    def __init__(self, sweep: Sweep, tracked: SweepRun, data: SharedData) -> None:
-        self.sweep, self.tracked, self.data = sweep, tracked, data
-        self.best: Trial | None = None
+    def __init__(self, sweep: Sweep, tracked: SweepRun) -> None:
+        self.sweep, self.tracked, self.best = sweep, tracked, None
         self._total = sweep.trials  # of a grid, counted through
         self._progress = ProgressArtifact("trials", f"Trials of {sweep.title}", self._total)
 
+    @property
+    def known(self) -> dict[int, float | None]:
+        """What each recorded trial reached, by number; None if it failed."""
+        metric, trials = self.sweep.search.metric, self.tracked.trials
+        return {number: trial.metrics.get(metric) for number, trial in trials.items()}
+
+    @property
+    def again(self) -> int | None:
+        """The trial to train again, if any: the best recorded one, whose model is not stored."""
+        best = self.best_recorded()
+        return best and best.number
+
     def add(self, trial: Trial) -> None:
-        """Record a trial that is over: params, losses, metrics and files, or why it failed."""
-        proposal, outcome = trial.proposal, trial.outcome
-        metrics = dict(outcome.metrics or {})
-        with self.tracked.recording(proposal, _note(trial, self.tracked), outcome.error) as run:
-            for name, values in outcome.curves.items():
-                run.log_curve(name, values)
+        """Record a trial that is over, unless it was only trained again for its model."""
+        if trial.number not in self.tracked.trials:
+            self.tracked.trials[trial.number] = self._record(trial)
+            self._print(self.tracked.trials[trial.number])
+            self._progress.show(len(self.tracked.trials))
+        if self.best_recorded() is self.tracked.trials[trial.number]:
+            self.best = trial
+
+    def best_recorded(self) -> RecordedTrial | None:
+        """The best trial, the first of several; None while none has a result."""
+        search = self.sweep.search
+        sign = 1 if search.direction == "minimize" else -1
+        return min(
+            self.tracked.done,
+            key=lambda trial: (sign * trial.metrics[search.metric], trial.number),
+            default=None,
+        )
+
+    def _record(self, trial: Trial) -> RecordedTrial:
+        """Params, losses, metrics and files, or why it failed."""
+        number, values, outcome, params = trial.number, trial.values, trial.outcome, _params(trial)
+        status = "FAILED" if outcome.failed else "FINISHED"
+        note = _note(trial, status, self.tracked)
+        with self.tracked.recording(number, values, note, status) as run:
+            for name, curve in outcome.curves.items():
+                run.log_curve(name, curve)
             if outcome.failed:
-                run.log(params=_params(trial))
+                run.log(params=params, tags={"reason": outcome.error})
             else:
-                self._log(run, trial)
-        recorded = RecordedTrial(proposal.number, proposal.values, run.id, metrics, outcome.error)
-        self.tracked.trials[proposal.number] = recorded
-        self._print(trial, recorded)
-        self._progress.show(len(self.tracked.trials))
+                log_model_file(run, trial.config)
+                log_results(run, trial.result, params)
+                _log_files(run, trial.result, model=self.sweep.search.keep_models == "all")
+        return RecordedTrial(number, values, run, outcome.metrics or {}, outcome.error)
 
-    def _log(self, run: Run, trial: Trial) -> None:
-        log_model_file(run, trial.config)
-        log_results(run, trial.result, _params(trial))
-        with tempfile.TemporaryDirectory() as scratch:
-            write_files(Path(scratch), trial.result)
-            run.log_folder(Path(scratch))
-        if self.sweep.search.keep_models == "all":
-            log_model_of(run, trial)
-
-    def _print(self, trial: Trial, recorded: RecordedTrial) -> None:
+    def _print(self, trial: RecordedTrial) -> None:
         metric = self.sweep.search.metric
-        result = recorded.reason or f"{metric} {recorded.metrics[metric]:.6g}"
-        if best_of(self.sweep, self.tracked) is recorded:
-            self.best, result = trial, f"{result} (the best so far)"
-        print_trial(recorded.number, self._total, label(recorded.values), result)
-
-    def best_trial(self) -> Trial:
-        """The best trial with its model; trained again where an interrupted command trained it."""
-        best = best_of(self.sweep, self.tracked)
-        if self.best is None or self.best.proposal.number != best.number:
-            config = self.sweep.trial(best.values)
-            device = device_of(config)
-            data = self.data.of(config, device)
-            config = of_target(config, bool(data.encoding.classes))
-            with one_thread():  # as the process that trained it first
-                outcome = attempt(config, data, device)
-            self.best = Trial(Proposal(best.number, best.values), outcome, config, data, device)
-        return self.best
+        result = trial.reason or f"{metric} {trial.metrics[metric]:.6g}"
+        best = " (the best so far)" if self.best_recorded() is trial else ""
+        print_trial(trial.number, self._total, label(trial.values), result + best)
 
 
-def _note(trial: Trial, tracked: SweepRun) -> str:
+def _note(trial: Trial, status: str, tracked: SweepRun) -> str:
     """The description of a trial's run: how it ended, and what it was."""
-    outcome = trial.outcome
-    status = "FAILED" if outcome.failed else "FINISHED"
-    losses = {"loss": outcome.losses[-1]} if outcome.losses else {}
-    metrics = losses | (outcome.metrics or {})
-    ending = how_it_ended(status, outcome.error, metrics, str(len(outcome.losses)))
-    made = trial.config and what_it_is(trial.config, trial.device, tracked.flow_run_id)
+    outcome, flow_run_id = trial.outcome, tracked.tags[FLOW_RUN_TAG]
+    metrics = {"loss": outcome.losses[-1]} if outcome.failed and outcome.losses else outcome.metrics
+    ending = how_it_ended(status, outcome.error, metrics or {}, str(len(outcome.losses)))
+    made = trial.config and what_it_is(trial.config, trial.device, flow_run_id)
     return description(ending, made or f"A trial of '{tracked.run.name}' that is no experiment.")
 
 
-def log_model_of(run: Run, trial: Trial) -> None:
-    """Store a trial's model and pictures in its run."""
+def _log_files(run: Run, result: Result, model: bool) -> None:
+    """Store a trial's files in its run, with its model and pictures if it keeps them."""
     with tempfile.TemporaryDirectory() as scratch:
-        with pictures(Path(scratch), trial.result):
-            store_model(run, trial.result)
-        run.log_folder(Path(scratch))
+        folder = Path(scratch)
+        write_files(folder, result)
+        if model:
+            with pictures(folder, result):
+                store_model(run, result)
+        run.log_folder(folder)
 
 
 @task
@@ -111,8 +115,7 @@ def conclude(recorder: SweepRecorder) -> None:
     Raises:
         AllTrialsFailedError: no trial has a result.
     """
-    sweep, tracked = recorder.sweep, recorder.tracked
-    best = best_of(sweep, tracked)
+    sweep, tracked, best = recorder.sweep, recorder.tracked, recorder.best_recorded()
     if best is None:
         first = tracked.trials[min(tracked.trials)]
         raise AllTrialsFailedError(
@@ -122,65 +125,43 @@ def conclude(recorder: SweepRecorder) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "plots").mkdir()
-        with _pictures(sweep, tracked, best, folder / "plots"):
-            trial = recorder.best_trial()
+        with drawing_sweep(_shown(sweep, tracked.done, best), folder / "plots"):
             if sweep.search.keep_models == "best":
-                log_model_of(tracked.run_of(best), trial)
-            tags = {"best_trial": best.number, "best_run_id": best.run_id}
-            tracked.run.log(best.metrics, tags, _params(trial))
-            _write_table(sweep, tracked, folder / "trials.csv")
+                _log_files(best.run, recorder.best.result, model=True)
+            tags = {"best_trial": best.number, "best_run_id": best.run.id}
+            tracked.run.log(best.metrics, tags, _params(recorder.best))
+            _write_table(sweep, tracked.trials, folder / "trials.csv")
         tracked.run.log_folder(folder)
     publish(tracked.run, f"The best of {len(tracked.trials)} trials", best.metrics)
 
 
-def best_of(sweep: Sweep, tracked: SweepRun) -> RecordedTrial | None:
-    """The best trial, the first of several; None while none has a result."""
-    search = sweep.search
-    sign = 1 if search.direction == "minimize" else -1
-    return min(
-        _done(tracked),
-        key=lambda trial: (sign * trial.metrics[search.metric], trial.number),
-        default=None,
-    )
-
-
-def _done(tracked: SweepRun) -> list[RecordedTrial]:
-    return [tracked.trials[n] for n in sorted(tracked.trials) if not tracked.trials[n].reason]
-
-
-def _pictures(
-    sweep: Sweep, tracked: SweepRun, best: RecordedTrial, folder: Path
-) -> AbstractContextManager[None]:
-    done = _done(tracked)
-    what = {
+def _shown(sweep: Sweep, done: Sequence[RecordedTrial], best: RecordedTrial) -> dict:
+    """What the pictures show: what each trial reached, against what varied."""
+    return {
         "metric": sweep.search.metric,
         "reached": [trial.metrics[sweep.search.metric] for trial in done],
         "best": done.index(best),
-        "values": {k: [trial.values[k] for trial in done] for k in sweep.search.parameters},
+        "values": {key: [trial.values[key] for trial in done] for key in sweep.search.parameters},
     }
-    return drawing_sweep(what, folder)
 
 
-def _write_table(sweep: Sweep, tracked: SweepRun, path: Path) -> None:
+def _write_table(sweep: Sweep, trials: Mapping[int, RecordedTrial], path: Path) -> None:
     """A line a trial: what varied, the sweep's metric, the other metrics, why it failed."""
-    trials = [tracked.trials[number] for number in sorted(tracked.trials)]
-    others = {name for trial in trials for name in trial.metrics} - {sweep.search.metric, "loss"}
-    metrics = [sweep.search.metric, *sorted(others)]
+    metric, varied = sweep.search.metric, list(sweep.search.parameters)
+    others = {name for trial in trials.values() for name in trial.metrics} - {metric, "loss"}
+    columns = ["trial", *varied, metric, *sorted(others), "reason", "run_id"]
     with path.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["trial", *sweep.search.parameters, *metrics, "reason", "run_id"])
-        for trial in trials:
-            values = [_cell(trial.values[key]) for key in sweep.search.parameters]
-            reached = [trial.metrics.get(name, "") for name in metrics]
-            table.writerow([trial.number, *values, *reached, trial.reason, trial.run_id])
+        table = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
+        table.writeheader()
+        for number, trial in sorted(trials.items()):
+            told = {"trial": number, "reason": trial.reason, "run_id": trial.run.id}
+            table.writerow({**trial.metrics, **_as_text(trial.values), **told})
 
 
-def _cell(value: object) -> str:
-    return next(iter(leaves(value, "value").values()))
+def _as_text(values: Values) -> dict[str, str]:
+    return {key: text for key, value in values.items() for text in leaves(value, key).values()}
 
 
 def _params(trial: Trial) -> dict[str, str]:
-    """The whole configuration; what varied where that makes no experiment."""
-    if trial.config is None:
-        return {key: _cell(value) for key, value in trial.proposal.values.items()}
-    return params_of(trial.config, trial.device)
+    """The whole configuration; what varied if that makes no experiment."""
+    return params_of(trial.config, trial.device) if trial.config else _as_text(trial.values)

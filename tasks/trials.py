@@ -1,23 +1,24 @@
-"""The trials of a sweep, side by side: a Prefect task each, computed by a process of a pool."""
+"""The trials of a sweep, side by side: a Prefect task each, which waits for whoever trains it."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from prefect import task
+
 from plumbline.config.schema import Config
-from plumbline.config.sweep import Sweep, label
+from plumbline.config.sweep import Sweep, Values, label
 from plumbline.data.inputs import of_target
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.training.device import device_of
 from plumbline.training.experiment import Outcome, Result
 from plumbline.training.loop import Status
-from tasks.attempting import Prepare, trainers, trial
 from tasks.cluster import cores
-from tasks.search import Proposal, ahead_of, search_of
-from tasks.shared_data import SharedData
-from tasks.tracking.sweep import RecordedTrial
+from tasks.reading import compress_all, source_of
+from tasks.search import ahead_of, search
+from tasks.workers import Train, Work, workers
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,16 @@ class Trial:
     """One trial and what came of it.
 
     Attributes:
-        proposal: its number and values.
+        number: from 1.
+        values: what it varies, by dotted key.
         outcome: its result, or why it has none.
-        config: the experiment; None where the values make none.
-        data: what it trained on; None where that could not be read.
+        config: the experiment; None if the values make none.
+        data: what it trained on; None if that could not be read.
         device: where it trained.
     """
 
-    proposal: Proposal
+    number: int
+    values: Values
     outcome: Outcome
     config: Config | None = None
     data: Dataset | None = None
@@ -45,39 +48,66 @@ class Trial:
         return Result(self.config, self.data, made.trained, made.metrics, made.predictions)
 
 
+@task(task_run_name="trial {number}: {name}")
+def trial(number: int, name: str, work: Work) -> Outcome:
+    """Train one configuration: on a Ray worker right here, else by a process that is waited for."""
+    return work()
+
+
 def run_trials(
-    sweep: Sweep, data: SharedData, known: Mapping[int, RecordedTrial]
+    sweep: Sweep, known: Mapping[int, float | None], again: int | None = None
 ) -> Iterator[Trial]:
     """Run every trial that is not known already; yield them in the order of their numbers.
 
     Args:
         sweep: the base and what varies.
-        data: where trials get their rows.
-        known: the trials that an interrupted sweep recorded, by number.
+        known: what the trials of an interrupted sweep reached, by number; None: it failed.
+        again: the one of them that is trained again, if any.
 
     Raises:
         InputError: data that no parameter varies is wrong.
         OSError: a process that trains died.
     """
-    search, ahead = search_of(sweep), ahead_of(sweep.search.method, cores())
-    under_way: deque[tuple[Proposal, Callable[[], Trial] | None]] = deque()
+    proposed, tell = search(sweep)
+    data = SharedData(sweep)
+    under_way: deque[tuple[int, Callable[[], Trial] | None]] = deque()
 
     def finish() -> Iterator[Trial]:
-        proposal, result = under_way.popleft()
-        trial = result() if result else None
-        metrics = (trial.outcome if trial else known[proposal.number]).metrics or {}
-        search.tell(proposal, metrics.get(sweep.search.metric))
-        if trial:
-            yield trial
+        number, finished = under_way.popleft()
+        done = finished() if finished else None
+        reached = (done.outcome.metrics or {}) if done else {}
+        tell(number, known.get(number, reached.get(sweep.search.metric)))
+        if done:
+            yield done
 
-    with trainers(_device(sweep)) as prepare:
-        for proposal in search:
-            new = proposal.number not in known
-            under_way.append((proposal, _start(sweep, proposal, data, prepare) if new else None))
-            if len(under_way) == ahead:
+    with workers(_device(sweep)) as train:
+        for number, values in enumerate(proposed, 1):
+            wanted = number not in known or number == again
+            started = _start(sweep, number, values, data, train) if wanted else None
+            under_way.append((number, started))
+            if len(under_way) == ahead_of(sweep.search.method, cores()):
                 yield from finish()
         while under_way:
             yield from finish()
+
+
+def _start(
+    sweep: Sweep, number: int, values: Values, data: "SharedData", train: Train
+) -> Callable[[], Trial]:
+    """Submit a trial; returns what waits for it."""
+    config, device = None, ""
+    try:
+        config = sweep.trial(values)
+        device = device_of(config)
+        rows = data.of(config, device)
+        config = of_target(config, bool(rows.encoding.classes))
+    except InputError as error:
+        if device and not data.varies:  # no trial can have these rows
+            raise
+        failed = Outcome(Status.FAILED, [], error=str(error))
+        return lambda: Trial(number, values, failed, config)
+    future = trial.submit(number, label(values), train(config, rows, device))
+    return lambda: Trial(number, values, _checked(future.result(), sweep), config, rows, device)
 
 
 def _device(sweep: Sweep) -> str:
@@ -87,39 +117,47 @@ def _device(sweep: Sweep) -> str:
     return "cpu"
 
 
-def _start(
-    sweep: Sweep, proposal: Proposal, data: SharedData, prepare: Prepare
-) -> Callable[[], Trial]:
-    """Submit a trial; returns what waits for it."""
-    config = None
-    try:
-        config = sweep.trial(proposal.values)
-        device = device_of(config)
-    except InputError as error:
-        return _failed(proposal, config, error)
-    try:
-        rows = data.of(config, device)
-        config = of_target(config, bool(rows.encoding.classes))
-    except InputError as error:
-        if not data.varies:
-            raise
-        return _failed(proposal, config, error)
-    work = prepare(config, rows, device)
-    future = trial.submit(proposal.number, label(proposal.values), work)
-    return lambda: Trial(proposal, _checked(future.result(), sweep), config, rows, device)
-
-
-def _failed(proposal: Proposal, config: Config | None, error: InputError) -> Callable[[], Trial]:
-    trial = Trial(proposal, Outcome(Status.FAILED, [], error=str(error)), config)
-    return lambda: trial
-
-
 def _checked(outcome: Outcome, sweep: Sweep) -> Outcome:
     """A trial without the sweep's metric has failed, too."""
     if outcome.failed or sweep.search.metric in outcome.metrics:
         return outcome
-    return Outcome(
-        Status.FAILED,
-        outcome.losses,
-        error=f"it has no {sweep.search.metric}: no row is held out, or the value is not finite",
-    )
+    reason = f"it has no {sweep.search.metric}: no row is held out, or the value is not finite"
+    return Outcome(Status.FAILED, outcome.losses, error=reason)
+
+
+class SharedData:
+    """The data of a sweep's trials, read once for all whose `data` section asks for the same.
+
+    Trials that differ in `data.features` share one pass over all features that any of them uses;
+    each then leaves columns out of the R factor. If rows with missing values are dropped, which
+    rows are left depends on the features, and each choice has a pass of its own.
+
+    Attributes:
+        varies: whether some parameter of the sweep belongs to `data`.
+    """
+
+    def __init__(self, sweep: Sweep) -> None:
+        self.varies = any(key.startswith("data.") for key in sweep.search.parameters)
+        self._features = "data.features" in sweep.search.parameters
+        self._every = sweep.varied_features
+        self._known: dict[str, Dataset | InputError] = {}
+
+    def of(self, config: Config, device: str) -> Dataset:
+        """A trial's data, compressed on a device if it is not known yet.
+
+        Raises:
+            InputError: it is wrong; every time it is asked for.
+        """
+        data = config.data
+        if self._features and data.kind == "table" and data.missing == "error":
+            data = data.model_copy(update={"features": self._every})
+        key = data.model_dump_json()
+        if key not in self._known:
+            try:
+                self._known[key] = compress_all(source_of(data), data, device)
+            except InputError as error:
+                self._known[key] = error
+        found = self._known[key]
+        if isinstance(found, InputError):
+            raise found
+        return found.narrowed(config.data)

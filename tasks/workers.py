@@ -1,4 +1,4 @@
-"""Processes that train: a sweep's trials are computed here, one a core.
+"""Where a sweep's trials train: processes here, one a core, or the workers of a Ray cluster.
 
 Threads would not do: a training step is Python for the most part, and two threads of it take
 longer than one. This module imports neither prefect nor mlflow, so that workers start fast.
@@ -12,58 +12,55 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import contextmanager, suppress
+from functools import lru_cache, partial
+from multiprocessing.connection import Connection
 from typing import Any
+
+import torch
 
 from plumbline.config.schema import Config
 from plumbline.linear.dataset import Dataset
+from plumbline.threads import one_thread
 from plumbline.training.experiment import Outcome, attempt
+from tasks.cluster import clear_errors, connected
 
-Attempt = Callable[[Config, Dataset, str], Outcome]
-PATIENCE_SECONDS = 5
-_given: dict[str, Any] = {}  # what a worker was started with
+Work = Callable[[], Outcome]
+Train = Callable[[Config, Dataset, str], Work]
+# The same data for many trials: packed once, and unpacked once by each process, which then has
+# what was computed from it, too.
+_packed, _unpacked = lru_cache(2)(pickle.dumps), lru_cache(2)(pickle.loads)
 
 
 @contextmanager
-def workers(device: str) -> Iterator[Attempt]:
-    """Yields `attempt`, computed in a process that is waited for; threads may share it.
+def workers(device: str) -> Iterator[Train]:
+    """Yields what makes of an experiment, its data and its device work that trains it elsewhere.
 
-    Leaving the body early stops trials under way at their next epoch.
+    The work waits for its outcome, so call it in a thread; of a Ray cluster, on a worker there.
+    Leaving the body ends what is under way.
 
     Args:
-        device: where trials compute.
+        device: where trials compute that train here.
 
     Raises:
-        OSError: (the function) a process died.
+        OSError: (the work, or the body) a process that trains died.
     """
+    if connected():
+        import ray
+
+        stored = lru_cache(ray.put)  # once for all trials that share it
+        with clear_errors():
+            yield lambda config, data, on: partial(_train_on_ray, config, stored(data), on)
+        return
     # One process imports torch, with what its optimizers import on first use; workers are copies.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "torch._dynamo"])
-    stopped = context.Event()
-    count = processes(device)
-    pool = ProcessPoolExecutor(count, context, _begin, (stopped,))
-    for _ in range(count):
-        pool.submit(os.getpid)  # starts them now: they import while the rows are read
-
-    def attempt_there(config: Config, data: Dataset, device: str) -> Outcome:
-        # Bytes both ways: torch would move every small tensor to shared memory, a file each.
-        try:
-            told = pool.submit(_attempt, _packed(data), pickle.dumps((config, device))).result()
-        except BrokenProcessPool:
-            raise OSError(
-                "a process that trains ended by itself: killed, or out of memory. The same "
-                "command goes on where this sweep stopped."
-            ) from None
-        return pickle.loads(told)
-
-    try:
-        yield attempt_there
-    finally:
-        stopped.set()
-        end = threading.Thread(target=lambda: pool.shutdown(cancel_futures=True), daemon=True)
-        end.start()
-        end.join(PATIENCE_SECONDS)  # what is in a long epoch ends with this process
+    count, (inherited, ours) = processes(device), context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(count, context, _begin, (inherited,))
+    with ours:  # closed when the body ends, and by the system when this process does
+        for _ in range(count):
+            pool.submit(os.getpid)  # starts them now: they import while the rows are read
+        yield lambda config, data, on: partial(_train_in, pool, config, data, on)
 
 
 def processes(device: str) -> int:
@@ -71,37 +68,36 @@ def processes(device: str) -> int:
     return (os.cpu_count() or 1) if device == "cpu" else 2
 
 
-def _begin(stopped: Any) -> None:
-    """Make a worker: it leaves Ctrl-C to its starter, and ends with it, however that ends."""
+def _begin(starter: Connection) -> None:
+    """Make a worker: it leaves Ctrl-C to its starter, and ends as soon as that end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _given["stopped"] = stopped
+    torch.set_num_threads(1)
 
     def end() -> None:
-        multiprocessing.parent_process().join()
+        with suppress(EOFError, OSError):
+            starter.recv()
         os._exit(1)
 
     threading.Thread(target=end, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(1)
 
 
-@lru_cache(2)
-def _packed(data: Dataset) -> bytes:
-    return pickle.dumps(data)
+def _train_in(pool: ProcessPoolExecutor, config: Config, data: Dataset, device: str) -> Outcome:
+    """Bytes both ways: torch would move every small tensor to shared memory, a file each."""
+    try:
+        return pickle.loads(pool.submit(_train, config, _packed(data), device).result())
+    except BrokenProcessPool:
+        raise OSError(
+            "a process that trains ended by itself: killed, or out of memory. The same "
+            "command goes on where this sweep stopped."
+        ) from None
 
 
-@lru_cache(2)
-def _unpacked(data: bytes) -> Dataset:
-    """Data as the last trial had it, with what was computed from it once."""
-    return pickle.loads(data)
+def _train(config: Config, data: bytes, device: str) -> bytes:
+    return pickle.dumps(attempt(config, _unpacked(data), device))
 
 
-def _attempt(data: bytes, told: bytes) -> bytes:
-    config, device = pickle.loads(told)
+def _train_on_ray(config: Config, stored: Any, device: str) -> Outcome:
+    import ray
 
-    def on_epoch(epoch: int, loss: float, **others: float) -> None:
-        if _given["stopped"].is_set():
-            raise KeyboardInterrupt
-
-    return pickle.dumps(attempt(config, _unpacked(data), device, on_epoch))
+    with one_thread():
+        return attempt(config, ray.get(stored), device)

@@ -1,5 +1,10 @@
-"""What all commands share: exit statuses, signals, one line for what went wrong."""
+"""What all commands share: environment, arguments, exit statuses, one line for what went wrong.
 
+Where things are kept, and what makes Prefect and MLflow quiet and local, are defaults: what is set
+in the environment wins.
+"""
+
+import argparse
 import logging
 import os
 import re
@@ -8,15 +13,131 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from flows.support.environment import ROOT
+from plumbline.config.uris import without_login
 from plumbline.errors import AllTrialsFailedError, InputError, TrainingDivergedError
 from tasks.databases import FULL
 
+ROOT = Path(__file__).resolve().parents[2]
+PREFECT_HOME = ROOT / ".prefect"
+SERVER_LOGIN = "PREFECT_SERVER_API_AUTH_STRING"  # what a Prefect server of ours asks for, if set
+
+DEFAULTS = {
+    "PREFECT_HOME": str(PREFECT_HOME),
+    # Prefect: its log goes to its server, the screen is ours; no caching where none is asked for
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    # of tasks only what went wrong: that one finished is its state, and a line of log costs as much
+    "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "WARNING",
+    "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "true",
+    # a schedule that is new or resumed is planned within seconds, not a minute
+    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
+    # MLflow: the store of a bare `mlflow ui` started here
+    "MLFLOW_TRACKING_URI": f"sqlite:///{ROOT / 'mlflow.db'}",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # models come through the server: the bucket is its own, and asking costs a request a file
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    # what was trained and could not be recorded yet
+    "PLUMBLINE_HOME": str(ROOT / ".plumbline"),
+    # each of these would start a subprocess to find out what is written down already
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
+    # the worst that a model file may do is fail to load
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MPLBACKEND": "agg",
+}
 FULL_BYTES = 1 << 18  # what a disk has left on which not even a log can be written
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+Argument = tuple[tuple[str, ...], dict[str, Any]]
+
+
+def prepare_environment() -> None:
+    """Set the defaults. Call it before prefect or mlflow is imported.
+
+    Raises:
+        InputError: the project's folder has a name that addresses of databases cannot hold.
+    """
+    if any(character in str(ROOT) for character in "%?"):
+        raise InputError(
+            f"the project's folder is {ROOT}, and SQLite addresses cannot hold its % or ?. Move it "
+            "to a folder without them."
+        )
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    _take_logins_out()
+    if "PREFECT_API_URL" not in os.environ and (login := os.environ.get(SERVER_LOGIN)):
+        os.environ["PREFECT_API_AUTH_STRING"] = login  # the server will be our own
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+
+
+def prepare_store() -> None:
+    """The same for a command that reads MLflow's store, and look whether the store can be used."""
+    prepare_environment()
+    from tasks.tracking.store import check_store
+
+    check_store()
+
+
+def _take_logins_out() -> None:
+    """Logins in the servers' addresses go where the clients look for them, too: addresses are
+    shown, logged and recorded."""
+    address, user, password = without_login(os.environ["MLFLOW_TRACKING_URI"])
+    if user and address.startswith("http"):
+        os.environ["MLFLOW_TRACKING_URI"] = address
+        os.environ["MLFLOW_TRACKING_USERNAME"] = user
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = password
+    address, user, password = without_login(os.environ.get("PREFECT_API_URL", ""))
+    if user:
+        os.environ["PREFECT_API_URL"] = address
+        os.environ["PREFECT_API_AUTH_STRING"] = f"{user}:{password}"
+
+
+def argument(*names: str, **options: Any) -> Argument:
+    """One argument of a command, given as argparse's `add_argument` takes it."""
+    return names, options
+
+
+CONFIG = (
+    argument("path", metavar="config", help="a YAML file, such as those in configs/"),
+    argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="replaces a key of the file, such as training.epochs=500",
+    ),
+)
+
+
+def main(function: Callable[..., Any], *arguments: Argument, keys: str = "") -> NoReturn:
+    """Run a function as this process's command, with what the command line says.
+
+    The process ends at once then: everything is sent and written, and taking apart an interpreter
+    that holds torch, mlflow and prefect takes seconds.
+
+    Args:
+        function: its docstring's first line describes the command in --help.
+        arguments: one for each of its parameters.
+        keys: what the command's file may hold, for --help.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {sys.modules['__main__'].__spec__.name}",
+        description=function.__doc__.partition("\n")[0],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=keys and f"Keys, each with what it may hold, its default and its meaning:\n\n{keys}",
+    )
+    for names, options in arguments:
+        parser.add_argument(*names, **options)
+    status = run_command(function, **vars(parser.parse_args()))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def run_command(function: Callable[..., Any], *arguments: Any, **options: Any) -> int:
@@ -49,9 +170,10 @@ def run_command(function: Callable[..., Any], *arguments: Any, **options: Any) -
 
 def _disk_full(error: Exception) -> str:
     """One line if a full disk is behind an error, or behind one that this followed from."""
-    said, cause = "", error
-    while cause:
-        said, cause = f"{said}{cause}\n", cause.__cause__ or cause.__context__
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    said = "\n".join(map(str, chain))
     if not re.search(FULL, said) and shutil.disk_usage(ROOT).free > FULL_BYTES:
         return ""
     return "the disk is full (df -h). Free some space, then run the same command again."
@@ -75,14 +197,6 @@ def may_pass(error: BaseException | None) -> bool:
     while error and not isinstance(error, (HTTPError, *FAILURES)):
         error = error.__cause__
     return error is not None
-
-
-def leave(status: int) -> NoReturn:
-    """End the process at once: everything is sent and written, and taking apart an interpreter
-    that holds torch, mlflow and prefect takes seconds."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flows.support.environment import ROOT
+from flows.support.command import ROOT
 
 PATIENCE_SECONDS = 4.5
 
@@ -36,6 +36,27 @@ def start_companion(*arguments: str, **options: Any) -> subprocess.Popen:
         start_new_session=True,
         **options,
     )
+
+
+def wait_until(
+    works: Callable[[], Any], seconds: float, process: subprocess.Popen | None = None
+) -> bool:
+    """Call a function until it raises no OSError; returns whether it came to that.
+
+    Args:
+        works: asks something that is starting.
+        seconds: how long, at most.
+        process: what is starting: once it has ended, there is nothing to wait for.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            works()
+            return True
+        if process and process.poll() is not None:
+            return False
+        time.sleep(0.02)
+    return False
 
 
 def interrupt(said: bytes = b"") -> None:

@@ -36,7 +36,10 @@ def arguments(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
         option, _, wanted = word.rpartition("=")
         name, _, default = wanted.removesuffix("...").partition(":-")
         value = values.get(name) or default
-        parts = _split(name, value) if wanted.endswith("...") else [value]
+        try:
+            parts = shlex.split(value) if wanted.endswith("...") else [value]
+        except ValueError as error:
+            raise refuse(name, f"words as a shell reads them ({error})", value) from None
         if option and any(part.startswith("-") for part in parts):
             raise refuse(name, "without a dash at its beginning", value)
         if not option:
@@ -44,14 +47,6 @@ def arguments(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
         elif value:
             options += [option, *parts]
     return [*options, "--", *others] if others else options
-
-
-def _split(name: str, value: str) -> list[str]:
-    try:
-        return shlex.split(value)
-    except ValueError as error:
-        allowed = f"words as a shell reads them ({error})"
-        raise refuse(name, allowed, value) from None
 
 
 if __name__ == "__main__":

@@ -12,23 +12,23 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from flows.support.companion import start_companion
-from flows.support.environment import DEFAULTS, ROOT
+from flows.support.command import DEFAULTS, ROOT
+from flows.support.companion import start_companion, wait_until
 from flows.support.server import free_port
-from plumbline.config.running import RunsOn
+from plumbline.config.running import Ray, RunsOn
 from plumbline.errors import InputError
 from tasks.cluster import FOLDER, begin, connected
 
 if TYPE_CHECKING:
     from prefect import Flow
 
+Cluster = tuple[str, subprocess.Popen | None]  # where it is, and what runs it if it is our own
 START_SECONDS = 120  # Ray takes five; a loaded machine several times that
 ANSWER_SECONDS = 5
 STORE_BYTES = 200 << 20  # of results on their way; Ray would set a third of the memory aside
@@ -47,61 +47,33 @@ HANDED_ON = (
 )
 
 
-def check_runner(wanted: RunsOn) -> None:
-    """See at once whether the runner can be had.
+@contextlib.contextmanager
+def cluster(wanted: RunsOn) -> Iterator[Cluster | None]:
+    """The cluster that a command uses, perhaps still starting; None for threads.
 
     Raises:
         InputError: Ray is not installed.
         OSError: the cluster that is given does not answer.
     """
     if wanted.runner != "ray":
+        yield None
         return
     if find_spec("ray") is None or find_spec("prefect_ray") is None:
         raise InputError(
             "runner: ray needs packages that are not there: make install GROUPS=cluster"
         )
-    if wanted.ray.address is not None:
-        try:
-            socket.create_connection(wanted.ray.place, ANSWER_SECONDS).close()
-        except OSError as error:
-            raise OSError(_unreachable(wanted.ray.address, error)) from None
-
-
-def _unreachable(address: str, why: object) -> str:
-    first = next(iter(str(why).splitlines()), type(why).__name__)
-    return (
-        f"the Ray cluster at {address} cannot be reached ({first}). Is it running (`ray status` "
-        "there), with the same versions of Ray and Python, and is ray.address right?"
-    )
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """A Ray cluster to connect to.
-
-    Attributes:
-        address: host:port, or ray://host:port.
-        process: what runs it; None for one that was given.
-    """
-
-    address: str
-    process: subprocess.Popen | None = None
-
-
-@contextlib.contextmanager
-def cluster(wanted: RunsOn) -> Iterator[Cluster | None]:
-    """Yields the cluster that a command uses, perhaps still starting; None for threads."""
-    if wanted.runner != "ray":
-        yield None
-        return
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    if wanted.ray.address is not None:
-        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # of 40 seconds each
-        yield Cluster(wanted.ray.address)
+    if wanted.ray.address is None:
+        with _own_cluster() as own:
+            yield own
         return
-    with _own_cluster() as own:
-        yield own
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # of 40 seconds each
+    try:
+        _reach(wanted.ray.address)
+    except OSError as error:
+        raise OSError(_unreachable(wanted.ray.address, error)) from None
+    yield wanted.ray.address, None
 
 
 @contextlib.contextmanager
@@ -122,9 +94,22 @@ def _own_cluster() -> Iterator[Cluster]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            yield Cluster(address, process)
+            yield address, process
         finally:
             process.communicate()  # closes its input, the sign to end
+
+
+def _reach(address: str) -> None:
+    """Raises OSError if nothing listens at an address."""
+    socket.create_connection(Ray(address=address).place, ANSWER_SECONDS).close()
+
+
+def _unreachable(address: str, why: object) -> str:
+    first = next(iter(str(why).splitlines()), type(why).__name__)
+    return (
+        f"the Ray cluster at {address} cannot be reached ({first}). Is it running (`ray status` "
+        "there), with the same versions of Ray and Python, and is ray.address right?"
+    )
 
 
 @contextlib.contextmanager
@@ -138,17 +123,19 @@ def connected_to(cluster: Cluster | None) -> Iterator[None]:
     if cluster is None:
         yield
         return
-    if cluster.process:
-        _wait_open(cluster)
+    address, process = cluster
+    # Ray's own client would warn on the screen while it waits, and not see a process that died
+    if process and not wait_until(partial(_reach, address), START_SECONDS, process):
+        raise OSError(
+            "Ray did not start on this machine. To see why: .venv/bin/ray start --head --block"
+        )
     import ray
 
     ended_by = signal.getsignal(signal.SIGTERM)  # Ray puts its own there
     try:
-        ray.init(
-            cluster.address, runtime_env=_worker(), log_to_driver=False, logging_level="CRITICAL"
-        )
+        ray.init(address, runtime_env=_worker(), log_to_driver=False, logging_level="CRITICAL")
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise OSError(_unreachable(cluster.address, error)) from None
+        raise OSError(_unreachable(address, error)) from None
     finally:
         signal.signal(signal.SIGTERM, ended_by)
     _silence()
@@ -165,21 +152,6 @@ def _silence() -> None:
 
     with contextlib.suppress(AttributeError):  # Ray has no setting for it
         worker.global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
-
-
-def _wait_open(cluster: Cluster) -> None:
-    host, port = cluster.address.split(":")
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
-            return
-        if cluster.process.poll() is not None:
-            break
-        time.sleep(0.05)
-    raise OSError(
-        "Ray did not start on this machine. To see why: .venv/bin/ray start --head --block"
-    )
 
 
 def _worker() -> dict[str, Any]:
@@ -204,9 +176,8 @@ def _check_the_way_back(hosts: Iterable[str]) -> None:
 
 
 def _is_here(host: str) -> bool:
-    with contextlib.suppress(OSError), socket.socket() as probe:
-        probe.bind((host, 0))  # only a machine's own addresses can be bound
-        return True
+    with contextlib.suppress(OSError), socket.create_server((host, 0)):
+        return True  # only a machine's own addresses can be bound
     return False
 
 

@@ -1,17 +1,53 @@
-"""Running a flow under a lease, which says that its process is alive."""
+"""Running a flow: the servers that it needs, and a lease that says that its process is alive."""
 
-from typing import Any
+import contextlib
+import gc
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from prefect import Flow, tags
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from flows.support.ray import cluster, connected_to, on_cluster
+from flows.support.server import prefect_server
+from plumbline.config.running import RunsOn
 
-from flows.support.ray import on_cluster
-from tasks.lease import lease
-from tasks.reconciliation import reconcile
-from tasks.tracking.store import check_store
+if TYPE_CHECKING:
+    from prefect import Flow
 
 
-def run_leased(flow: Flow, *arguments: Any, notify: dict[str, Any] | None = None) -> Any:
+@contextlib.contextmanager
+def servers(wanted: RunsOn) -> Iterator[None]:
+    """Have a Prefect server for the length of the body, and the Ray cluster that is asked for.
+
+    Raises:
+        InputError: the cluster cannot be used.
+        OSError: a server or the cluster does not answer.
+    """
+    with cluster(wanted) as found, prefect_server(import_the_slow_parts), connected_to(found):
+        yield
+
+
+def import_the_slow_parts() -> None:
+    """While the server starts on another core; what is needed last is imported beside the flow."""
+    gc.disable()  # the collector would look through a million new objects again and again
+    try:
+        import flows.pipeline_flow  # noqa: F401
+    except BaseException:
+        gc.enable()
+        raise
+    threading.Thread(target=_import_what_is_needed_later, daemon=True).start()
+
+
+def _import_what_is_needed_later() -> None:
+    """torch and mlflow import these on first use: a second each, in the middle of the run."""
+    try:
+        import torch._dynamo  # noqa: F401
+
+        gc.freeze()
+    finally:
+        gc.enable()
+
+
+def run_leased(flow: "Flow", *arguments: Any, notify: dict[str, Any] | None = None) -> Any:
     """Run a flow in this process, on the cluster that it is connected to, and return its result.
 
     What dead processes left in the store is reconciled first.
@@ -21,6 +57,13 @@ def run_leased(flow: Flow, *arguments: Any, notify: dict[str, Any] | None = None
         arguments: the flow's.
         notify: the section of the configuration, for whoever has to tell how a killed run ended.
     """
+    from prefect import tags
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    from tasks.lease import lease
+    from tasks.reconciliation import reconcile
+    from tasks.tracking.store import check_store
+
     check_store()
     reconcile()
     quick = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})  # the lease says it

@@ -1,88 +1,201 @@
-"""The scheduler: starts the runs that are due, one at a time, and sees each to its end."""
+"""Scheduled retraining: the deployment that Prefect knows, and the scheduler that runs it here."""
 
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import FlowRun
-from prefect.client.schemas.objects import Deployment
-from prefect.states import Cancelled, Crashed
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import (
+    ConcurrencyLimitConfig,
+    ConcurrencyLimitStrategy,
+    Deployment,
+)
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Crashed, Pending
+from pydantic import ValidationError
 
+from flows.pipeline_flow import pipeline
+from flows.support.command import ROOT, may_pass
 from flows.support.companion import PATIENCE_SECONDS, start_companion
-from flows.support.deployment import model_of, skip
-from flows.support.persistent_server import PersistentServer
+from flows.support.server import Server
+from plumbline.config.running import Schedule
+from plumbline.config.schema import Config
+from plumbline.errors import refuse
 from tasks.lease import only_retraining
 from tasks.notifying import tell
 from tasks.reconciliation import REASON, reconcile
+from tasks.screen import note
+from tasks.tracking.run import open_store, silence_libraries
+from tasks.tracking.store import check_store
 
+ANCHOR = "2020-01-01T00:00:00Z"  # of `every`: the same moments after a restart
 MISSED = "missed: it came due while nothing could start it; at most one such run catches up"
 UNDER_WAY = "skipped: the run before it was still under way"
+RECONCILE_SECONDS = 1.5
+STEP_SECONDS = 1.0
 
 
-@dataclass
-class Retraining:
-    """A scheduled run under way."""
+def deploy(
+    client: SyncPrefectClient, config: Config, name: str, pool: str | None = None, path: str = ""
+) -> Deployment:
+    """Make the deployment what the configuration says; a pause made in Prefect stays.
 
-    flow_run_id: UUID
-    process: subprocess.Popen
-    cancelled: bool = False
+    Runs that came due and were not started stay as well; later ones are planned anew.
 
-    @classmethod
-    def start(cls, flow_run_id: UUID, server: PersistentServer, notify: Any) -> "Retraining":
-        """Start a process that ends when this one does; it is told whom to notify."""
-        process = start_companion(
-            *("flows.retraining", "--scheduled", str(flow_run_id)),
-            pass_fds=server.pipe,  # the server lives until the run's last state is written
-        )
-        process.stdin.write(json.dumps(notify).encode() + b"\n")
-        process.stdin.flush()
-        return cls(flow_run_id, process)
+    Args:
+        client: of the server.
+        config: with a schedule.
+        name: of the deployment.
+        pool: a work pool of the kind `process` (else InputError) whose workers run it, one run at
+            a time, in a checkout at the same place as this one; None: `make schedule` does.
+        path: of the configuration, where workers read whom to notify.
+    """
+    try:
+        if pool:
+            client.read_work_pool(pool)
+    except ObjectNotFound:
+        known = "a work pool (prefect work-pool create --type process NAME)"
+        raise refuse("POOL", known, pool) from None
+    try:
+        before = client.read_deployment_by_name(f"{pipeline.name}/{name}")
+    except ObjectNotFound:
+        before = None
+    schedules = before.schedules if before else []
+    active = not schedules or any(schedule.active for schedule in schedules)
+    deployment = pipeline.to_deployment(
+        name,
+        schedules=[DeploymentScheduleCreate(schedule=_times(config.schedule), active=active)],
+        paused=bool(before and before.paused),
+        # what is left out is resolved where it runs, by the data that are there then
+        parameters={"config": config.model_dump(mode="json", exclude_unset=True)},
+        **(_by_workers_of(pool, path) if pool else {}),
+    )
+    return client.read_deployment(deployment.apply())
 
-    @property
-    def ended(self) -> bool:
-        return self.process.poll() is not None
 
-    def interrupt(self) -> None:
-        """Ask it to end; end it and what it started where its patience runs out."""
-        self.process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(PATIENCE_SECONDS + 0.5)
-        self.clear()
+def _by_workers_of(pool: str, path: str) -> dict[str, Any]:
+    """What a deployment says beside for a worker: our own command takes the lease and the lock."""
+    others = ConcurrencyLimitStrategy.CANCEL_NEW
+    command = shlex.join([sys.executable, "-m", "flows.retraining", os.path.abspath(path)])
+    return {
+        "work_pool_name": pool,
+        "job_variables": {"command": command, "working_dir": str(ROOT)},
+        "concurrency_limit": ConcurrencyLimitConfig(limit=1, collision_strategy=others),
+    }
 
-    def clear(self) -> None:
-        """End what it started and did not end itself."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+
+def _times(schedule: Schedule) -> CronSchedule | IntervalSchedule:
+    if schedule.every is not None:
+        return IntervalSchedule(interval=timedelta(seconds=schedule.every), anchor_date=ANCHOR)
+    try:
+        return CronSchedule(cron=schedule.cron, timezone=schedule.timezone)
+    except ValidationError:
+        allowed = 'five fields of cron, such as "0 3 * * *"'
+        raise refuse("schedule.cron", allowed, schedule.cron) from None
+
+
+def model_of(flow_run: FlowRun) -> str | None:
+    """The registered model that a flow run of the deployment trains."""
+    return (flow_run.parameters["config"].get("registry") or {}).get("model")
+
+
+def skip(client: SyncPrefectClient, flow_run_id: UUID, reason: str) -> None:
+    """Leave a run out and say so: in Prefect it is Cancelled, under the name Skipped."""
+    client.set_flow_run_state(flow_run_id, Cancelled(name="Skipped", message=reason))
+
+
+def take(client: SyncPrefectClient, flow_run: FlowRun, lease_name: str, by_worker: bool) -> bool:
+    """Mark a run with the lease and make it ours; False if another process was faster.
+
+    The server refuses a second Pending, so each run happens once. A worker has made it Pending.
+    """
+    if not (by_worker or flow_run.state.is_scheduled()):
+        return False
+    client.update_flow_run(flow_run.id, tags=[*flow_run.tags, lease_name])
+    return by_worker or (
+        client.set_flow_run_state(flow_run.id, Pending()).status == SetStateStatus.ACCEPT
+    )
+
+
+def serve(config: Config, name: str, server: Server, check: Callable[[], None]) -> None:
+    """Make the deployment and start its runs until interrupted.
+
+    Args:
+        config: with a schedule.
+        name: of the deployment.
+        server: the one that knows it.
+        check: raises OSError once nothing keeps a second scheduler away.
+    """
+    check_store()
+    silence_libraries()
+    open_store()  # reconcile needs it ready when there is little time
+    with get_client(sync_client=True) as client:
+        deployment = deploy(client, config, name)
+        scheduler = Scheduler(client, deployment, server, config)
+        _introduce(config.schedule, deployment, server)
+        try:
+            _keep_stepping(server, scheduler, check)
+        finally:
+            scheduler.stop()
+
+
+def _introduce(times: Schedule, deployment: Deployment, server: Server) -> None:
+    when = f"every {times.every:g} seconds" if times.every else f"{times.cron} {times.timezone}"
+    print(f"Retraining of '{deployment.name}': {when}")
+    print(f"Prefect: {server.address}   pause, resume, start or cancel a run there")
+    if deployment.paused or not any(schedule.active for schedule in deployment.schedules):
+        note("the schedule is paused; resume it there")
+    print("Ctrl-C stops it.", flush=True)
+
+
+def _keep_stepping(server: Server, scheduler: "Scheduler", check: Callable[[], None]) -> None:
+    """Step until interrupted; what may pass (a server that is away) is said once and waited for.
+
+    Raises whatever else went wrong: a defect would only come again.
+    """
+    said = ""
+    while True:
+        check()
+        try:
+            server.keep()
+            scheduler.step()
+            said = ""
+        except Exception as error:
+            if not may_pass(error):
+                raise
+            before, said = said, f"{type(error).__name__}: {error}"
+            if said != before:
+                note(f"the schedule waits, because {said}")
+        time.sleep(STEP_SECONDS)
 
 
 class Scheduler:
     """Looks, once a step, at the run under way and at what is due.
 
-    Args:
-        notify: the section of the configuration that this command read.
-
-    Attributes:
-        running: the run under way, if any.
+    The configuration is the one that this command read: it says whom to notify.
     """
 
     def __init__(
-        self,
-        client: SyncPrefectClient,
-        deployment: Deployment,
-        server: PersistentServer,
-        notify: dict[str, Any] | None,
+        self, client: SyncPrefectClient, deployment: Deployment, server: Server, config: Config
     ) -> None:
         self._client, self._deployment, self._server = client, deployment, server
-        self._notify = notify
-        self.running: Retraining | None = None
+        self._notify = config.model_dump(mode="json")["notify"]
+        self._run: FlowRun | None = None  # under way, in this process:
+        self._process: subprocess.Popen | None = None
 
     def step(self) -> None:
         """Look after the run under way, then start the newest run that is due and skip the others.
@@ -91,29 +204,36 @@ class Scheduler:
         while another is under way has nothing to wait for, because the next one reads its data.
         """
         reconcile()
-        self._look_after_the_running()
+        if self._run:
+            self._look_after_the_run()
         *missed, newest = self._due() or [None]
         for flow_run in missed:
-            self._skip(flow_run, UNDER_WAY if self.running else MISSED)
-        if newest and self.running:
+            self._skip(flow_run, UNDER_WAY if self._run else MISSED)
+        if newest and self._run:
             self._skip(newest, UNDER_WAY)
         elif newest:
             self._start(newest)
 
     def stop(self) -> None:
-        """Interrupt the run under way."""
-        if self.running:
-            self.running.interrupt()
+        """Interrupt the run under way, and reconcile what it left: the next start does the rest."""
+        if self._run:
+            self._interrupt()
+        wait([ThreadPoolExecutor(1).submit(reconcile)], RECONCILE_SECONDS)
 
     def _due(self) -> list[FlowRun]:
         # the call of Prefect's own runners: it also shows the deployment as ready
         found = self._client.get_scheduled_flow_runs_for_deployments(
             [self._deployment.id], scheduled_before=datetime.now(UTC)
         )
-        starting = self.running.flow_run_id if self.running else None
-        return [flow_run for flow_run in found if flow_run.id != starting]
+        return [flow_run for flow_run in found if not self._run or flow_run.id != self._run.id]
+
+    def _skip(self, flow_run: FlowRun, reason: str) -> None:
+        skip(self._client, flow_run.id, reason)
+        due = flow_run.expected_start_time.astimezone()
+        say(f"Retraining '{flow_run.name}', due {due:%Y-%m-%d %H:%M:%S}, {reason}")
 
     def _start(self, flow_run: FlowRun) -> None:
+        """Start a process that ends when this one does; it is told whom to notify."""
         try:
             with only_retraining(model_of(flow_run)):
                 pass
@@ -121,33 +241,45 @@ class Scheduler:
             self._skip(flow_run, f"skipped: {error}")
             return
         say(f"Retraining '{flow_run.name}' starts.")
-        self.running = Retraining.start(flow_run.id, self._server, self._notify)
+        server = self._server.process
+        self._process = start_companion(
+            *("flows.retraining", "--scheduled", str(flow_run.id)),
+            # the server lives until the run's last state is written
+            pass_fds=[server.stdin.fileno()] if server else [],
+        )
+        self._process.stdin.write(json.dumps(self._notify).encode() + b"\n")
+        self._process.stdin.flush()
+        self._run = flow_run
 
-    def _skip(self, flow_run: FlowRun, reason: str) -> None:
-        skip(self._client, flow_run.id, reason)
-        due = flow_run.expected_start_time.astimezone()
-        say(f"Retraining '{flow_run.name}', due {due:%Y-%m-%d %H:%M:%S}, {reason}")
-
-    def _look_after_the_running(self) -> None:
-        running = self.running
-        if running is None:
-            return
-        if not running.ended:
-            state = self._client.read_flow_run(running.flow_run_id).state
-            if state.is_cancelling() or state.is_cancelled():
-                running.cancelled = True
-                running.interrupt()
-        if running.ended:
-            running.clear()
+    def _look_after_the_run(self) -> None:
+        """Interrupt it if it was cancelled; once it has ended, see that its state says so."""
+        state = self._client.read_flow_run(self._run.id).state
+        cancelled = state.is_cancelling() or state.is_cancelled()
+        if cancelled:
+            self._interrupt()
+        if self._process.poll() is not None:
+            self._end_what_it_started()
             reconcile()
-            self._conclude(running)
-            self.running = None
+            self._conclude(cancelled)
+            self._run = None
 
-    def _conclude(self, running: Retraining) -> None:
-        """Give a run whose process has ended a state that says so, where it has none."""
-        flow_run = self._client.read_flow_run(running.flow_run_id)
+    def _interrupt(self) -> None:
+        """Ask the run to end, by its closed input; end it if its patience runs out."""
+        self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(PATIENCE_SECONDS + 0.5)
+        self._end_what_it_started()
+
+    def _end_what_it_started(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _conclude(self, cancelled: bool) -> None:
+        """Give a run whose process has ended a state that says so, if it has none."""
+        flow_run = self._client.read_flow_run(self._run.id)
         state = flow_run.state
-        if running.cancelled:
+        if cancelled and not state.is_cancelled():
             state = Cancelled(message="cancelled in Prefect")
         elif state.is_scheduled():  # it ended before it could take the run
             state = Crashed(message=REASON)

@@ -1,112 +1,150 @@
-"""A Prefect server for the length of one command.
+"""The Prefect server that a command's flows run against: one that is named, or one of our own.
 
-`python -m flows.support.server SOCKET [scheduling | ui]` is the server's process; SOCKET is the
-number of the listening socket that it inherits. It lives as long as its standard input is open:
-when the command that started it ends, in whatever way, the server sets right what the command left
-behind and ends, too. So nothing stays in the background, not even after kill -9. A scheduling one
-also creates the runs that are due; it and `ui` have the user interface.
+Our own is a process of flows/support/web.py, on this checkout's database. When the command that
+started it ends, in whatever way, and the retraining that this one started, the server sets right
+what they left behind and ends, too. So nothing stays in the background, not even after kill -9.
 """
 
 import contextlib
 import fcntl
-import gc
 import os
 import re
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from flows.support.companion import end_with_starter, start_companion
+from flows.support.companion import start_companion, wait_until
 from tasks.databases import meaning
 from tasks.lease import exclusive
 
 FAREWELL = b"done"
 LOGIN_WANTED = (401, 403)
-COLLECT_SECONDS = 10
 UI_PORT = 4200  # where make ui opens Prefect's UI; links in records lead there
 PATIENCE_SECONDS = 60  # with a server that many use at once
 START_SECONDS = 120  # a new database takes ten; a loaded machine several times that
+END_SECONDS = 2.5  # of a schedule, which ends in ten
+
+
+class Server:
+    """The server that PREFECT_API_URL names, or one of our own once it is started.
+
+    Args:
+        kind: what our own is for, as flows/support/web.py has it.
+
+    Attributes:
+        process: our own; None for one that was named.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.process: subprocess.Popen | None = None
+        self._kind = kind
+
+    @property
+    def address(self) -> str:
+        """Of the UI."""
+        return os.environ["PREFECT_API_URL"].removesuffix("/api")
+
+    def start(self, listener: socket.socket, meanwhile: Callable[[], None]) -> None:
+        """Start our own and wait until it answers.
+
+        The socket becomes the server's: were it to open a port of its own, another server that is
+        faster would answer in its place.
+
+        Sets PREFECT_API_URL, before prefect is imported: it reads its settings then, and without an
+        address it would start one more server of its own.
+        """
+        self._port = listener.getsockname()[1]
+        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{self._port}/api"
+        with contextlib.ExitStack() as making, _log_file().open("a+b") as log:
+            if not (Path(os.environ["PREFECT_HOME"]) / "prefect.db").exists():
+                making.enter_context(exclusive("prefect"))  # two first starts at once would collide
+            fcntl.flock(log, fcntl.LOCK_SH)  # until the server ends: clean-history looks
+            begin = log.tell()
+            with listener:
+                process = self._spawn(listener.fileno(), log.fileno())
+
+            try:
+                meanwhile()
+                if not wait_until(_ask, START_SECONDS, process):
+                    log.seek(begin)
+                    raise OSError(_why_not(process, log.read().decode(errors="replace")))
+            except BaseException:
+                process.stdin.close()
+                raise
+        self.process = process
+
+    def _spawn(self, listener: int, log: int) -> subprocess.Popen:
+        # Ctrl-C ends the command first, then the server by its closed input.
+        return start_companion(
+            *("flows.support.web", str(listener), self._kind),
+            pass_fds=(listener,),
+            # it sets right what it can and holds nobody up: MLflow's server may be away
+            env={**os.environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
+            stdout=log,
+            stderr=log,
+        )
+
+    def keep(self) -> None:
+        """Start our own again if it ended. Raises OSError if it does not start."""
+        if self.process and self.process.poll() is not None:
+            from tasks.screen import note
+
+            # at the same port, which the run under way and the UI know
+            self.start(socket.create_server(("127.0.0.1", self._port)), lambda: None)
+            note("the Prefect server had ended; it was started again")
+
+    def end(self) -> None:
+        """End our own and wait until it has ended."""
+        if self.process:
+            try:
+                seconds = END_SECONDS if self._kind == "scheduling" else None
+                self.process.communicate(FAREWELL, seconds)
+            except (subprocess.TimeoutExpired, OSError):
+                self.process.kill()
+                self.process.wait()
 
 
 @contextlib.contextmanager
-def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
+def prefect_server(
+    meanwhile: Callable[[], None] = lambda: None, kind: str = "command", port: int = 0
+) -> Iterator[Server]:
     """A server to run flows against: the one PREFECT_API_URL names, else one of our own.
 
     Args:
         meanwhile: work to do while the server starts, such as slow imports.
+        kind: what our own is for, as flows/support/web.py has it.
+        port: where our own listens if it is free; 0: anywhere.
 
     Raises:
         OSError: the server did not start; the one named does not answer, or refuses the login.
     """
-    stale = "prefect" in sys.modules
-    if given := os.environ.get("PREFECT_API_URL"):
-        meanwhile()
-        wait_for_given(given)
-        yield
-        return
-    process = None
+    given = os.environ.get("PREFECT_API_URL")
+    server, stale = Server(kind), "prefect" in sys.modules
     try:
-        process = start_server(listen(), meanwhile=meanwhile)
-        if stale:
-            _renew_settings()
-        yield
+        if given:
+            meanwhile()
+            _wait_for_given()
+        else:
+            # in records, for the port of a command's server will be gone
+            os.environ.setdefault("PREFECT_UI_URL", f"http://127.0.0.1:{UI_PORT}")
+            server.start(listen(port), meanwhile)
+            if stale:  # a notebook imported Prefect before: let it read the environment again
+                from prefect import context
+
+                context.GLOBAL_SETTINGS_CONTEXT = context.root_settings_context()
+        yield server
     finally:
-        send_what_waits()
-        os.environ.pop("PREFECT_API_URL", None)
-        if process:
-            process.communicate(FAREWELL)  # the server's sign to end; waits until it has
+        _send_what_waits()
+        if not given:
+            os.environ.pop("PREFECT_API_URL", None)
+        server.end()
 
 
-def _renew_settings() -> None:
-    """Let Prefect read the environment again, as in a notebook that has imported it before."""
-    from prefect import context
-
-    context.GLOBAL_SETTINGS_CONTEXT = context.root_settings_context()
-
-
-def start_server(
-    listener: socket.socket, *options: str, meanwhile: Callable[[], None] = lambda: None
-) -> subprocess.Popen:
-    """Start a server and wait until it answers; it ends when its stdin is closed.
-
-    The socket becomes the server's: were it to open a port of its own, another server that is
-    faster would answer in its place.
-
-    Sets PREFECT_API_URL, before prefect is imported: it reads its settings then, and without an
-    address it would start one more server of its own.
-    """
-    making = contextlib.ExitStack()
-    if not (Path(os.environ["PREFECT_HOME"]) / "prefect.db").exists():
-        making.enter_context(exclusive("prefect"))  # two first starts at once would collide
-    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
-    log = _log_file()
-    begin = log.stat().st_size if log.exists() else 0
-    with listener:
-        process = _spawn(listener.fileno(), *options)
-
-    def check() -> None:
-        if process.poll() is not None:
-            said = log.read_bytes()[begin:] if log.exists() else b""
-            raise OSError(_why_it_ended(said.decode(errors="replace")))
-
-    os.environ.setdefault("PREFECT_UI_URL", f"http://127.0.0.1:{UI_PORT}")  # this port will be gone
-    try:
-        meanwhile()
-        with making:
-            wait_healthy(os.environ["PREFECT_API_URL"], START_SECONDS, check)
-    except BaseException:
-        process.stdin.close()
-        raise
-    return process
-
-
-def send_what_waits() -> None:
+def _send_what_waits() -> None:
     """Prefect sends logs and events from threads, and at exit would wait long for a server gone."""
     if "prefect" in sys.modules:
         from prefect.events.worker import EventsWorker
@@ -117,31 +155,17 @@ def send_what_waits() -> None:
 
 
 def listen(wanted: int = 0) -> socket.socket:
-    """A socket that listens on 127.0.0.1: at the wanted port where that is free."""
+    """A socket that listens on 127.0.0.1: at the wanted port if that is free."""
     try:
         return socket.create_server(("127.0.0.1", wanted))
     except OSError:
         return socket.create_server(("127.0.0.1", 0))
 
 
-def free_port(wanted: int = 0) -> int:
-    """A port of 127.0.0.1 that nothing listens on: the wanted one where it is free."""
-    with listen(wanted) as probe:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on."""
+    with listen() as probe:
         return probe.getsockname()[1]
-
-
-def _spawn(listener: int, *options: str) -> subprocess.Popen:
-    # Ctrl-C ends the command first, then the server by its closed input.
-    with _log_file().open("a") as log:
-        fcntl.flock(log, fcntl.LOCK_SH)  # until the server ends: clean-history looks
-        return start_companion(
-            *("flows.support.server", str(listener), *options),
-            pass_fds=(listener,),
-            # it sets right what it can and holds nobody up: MLflow's server may be away
-            env={**os.environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
-            stdout=log,
-            stderr=log,
-        )
 
 
 def _log_file() -> Path:
@@ -149,8 +173,10 @@ def _log_file() -> Path:
     return Path(os.environ["PREFECT_HOME"]) / "server.log"
 
 
-def _why_it_ended(log: str) -> str:
-    """What a server's log says of its end, in one line: about its database, else the last error."""
+def _why_not(process: subprocess.Popen, log: str) -> str:
+    """Why our own server does not answer, in one line: about its database, else the last error."""
+    if process.poll() is None:
+        return _no_answer()
     path = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
     if known := meaning(log, path, "Prefect", "It holds Prefect's record of flow runs, no model."):
         return f"the Prefect server ended while it started: {known}"
@@ -159,40 +185,26 @@ def _why_it_ended(log: str) -> str:
     return f"the Prefect server ended while it started: {last}. Its log: {_log_file()}"
 
 
-def wait_healthy(api: str, seconds: float, check: Callable[[], None] = lambda: None) -> None:
-    """Wait until a server answers; check may raise why it never will."""
-    if not answers(f"{api}/health", seconds, check, PATIENCE_SECONDS):
-        raise OSError(
-            f"the Prefect server at {api} does not answer. Start it, or unset PREFECT_API_URL "
-            "to let this command start its own."
-        )
+def _no_answer() -> str:
+    return (
+        f"the Prefect server at {os.environ['PREFECT_API_URL']} does not answer. Start it, or "
+        "unset PREFECT_API_URL to let this command start its own."
+    )
 
 
-def answers(address: str, seconds: float, check: Callable[[], None], patience: float = 5) -> bool:
-    """Whether an address answers within some seconds; check may raise why it never will.
-
-    A server that takes a request gets `patience` seconds to answer it: it may only be busy.
-    """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            with urlopen(address, timeout=patience):
-                return True
-        except OSError as error:
-            if isinstance(error, HTTPError) and error.code in LOGIN_WANTED:
-                return True
-        check()
-        time.sleep(0.02)
-    return False
+def _ask() -> None:
+    """Raises OSError if the server does not answer; one that wants a login does."""
+    try:
+        urlopen(f"{os.environ['PREFECT_API_URL']}/health", timeout=PATIENCE_SECONDS).close()
+    except HTTPError as error:
+        if error.code not in LOGIN_WANTED:
+            raise
 
 
-def wait_for_given(api: str) -> None:
-    """Wait for the server that PREFECT_API_URL names.
-
-    Raises:
-        OSError: it does not answer, or refuses whatever login Prefect's settings hold.
-    """
-    wait_healthy(api, seconds=10)
+def _wait_for_given() -> None:
+    """Wait for the server that PREFECT_API_URL names; see that it takes the login that is set."""
+    if not wait_until(_ask, seconds=10):
+        raise OSError(_no_answer())
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError
 
@@ -203,71 +215,6 @@ def wait_for_given(api: str) -> None:
         if error.response.status_code not in LOGIN_WANTED:
             raise
         raise OSError(
-            f"the Prefect server at {api} refuses the login. Set PREFECT_API_AUTH_STRING."
+            f"the Prefect server at {os.environ['PREFECT_API_URL']} refuses the login. Set "
+            "PREFECT_API_AUTH_STRING."
         ) from None
-
-
-def serve(listener: socket.socket, kind: str = "") -> None:
-    """Be the server until standard input closes; its kind is "", "scheduling" or "ui"."""
-    gc.disable()  # from here on, it is done aside
-    import uvicorn
-    from prefect.server.api.server import create_app
-
-    from flows.support.guard import Guard
-
-    class Server(uvicorn.Server):
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield  # only the closed input ends it: the command's last states are still to come
-
-    config = uvicorn.Config(
-        Guard(create_app(ephemeral=not kind, webserver_only=kind == "ui", final=True)),
-        log_level="error",
-        timeout_graceful_shutdown=1 if kind else 5,  # a UI keeps its socket open
-    )
-    server, starter = Server(config), os.getppid()
-
-    def end(said: bytes) -> None:
-        if not said:
-            _wait_for_the_end_of(starter)
-        try:
-            from tasks.reconciliation import reconcile
-
-            reconcile()
-        finally:
-            server.should_exit = True
-
-    end_with_starter(end)
-    gc.freeze()  # a million objects that stay
-    threading.Thread(target=_collect_garbage, daemon=True).start()
-    server.run(sockets=[listener])
-    os._exit(0)  # taking the interpreter apart would only keep the command waiting
-
-
-def _collect_garbage() -> None:
-    """Look for unreachable objects now and then, outside the thread that answers.
-
-    A database cursor among them waits until its connection is idle, and that may be waiting for
-    SQLite's lock. In the thread of the event loop this would keep the very transaction from ending
-    that holds the lock: the server stood still for the minute after which SQLite gives up.
-    """
-    while True:
-        time.sleep(COLLECT_SECONDS)
-        gc.collect()
-
-
-def _wait_for_the_end_of(starter: int, seconds: float = 10) -> None:
-    """A killed process's pipes close a moment before its locks: wait until its id is gone.
-
-    To have a new parent says less: children are handed on once the last of the killed process's
-    threads is on its way out, and that one may still be closing files.
-    """
-    deadline = time.monotonic() + seconds
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # gone; or already another's
-        while time.monotonic() < deadline:
-            os.kill(starter, 0)
-            time.sleep(0.01)
-
-
-if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])), *sys.argv[2:])

@@ -3,14 +3,14 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from plumbline.config.reference import Node, allowed, find, known_keys, options
+from plumbline.config.reference import allowed, find, known_keys, options
 from plumbline.config.schema import Config
 from plumbline.errors import InputError, nearest, refuse
 
@@ -94,7 +94,8 @@ def validated(raw: Any, source: str, schema: type[Schema] = Config) -> Schema:
     try:
         return schema.model_validate(raw)
     except ValidationError as error:
-        lines = list(_lines(error, schema))
+        unknown_first = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+        lines = list(dict.fromkeys(_line(item, schema) for item in unknown_first))
         more = len(lines) - 1
         counted = f" ({more} more error{'s' if more > 1 else ''})" if more else ""
         raise InputError(f"{source}: {lines[0]}{counted}") from None
@@ -149,24 +150,6 @@ def _where(error: Exception) -> str:
     return place + (getattr(error, "problem", None) or str(error))
 
 
-def _lines(error: ValidationError, schema: type[BaseModel]) -> Iterator[str]:
-    """One line for each key that is wrong, unknown keys first."""
-    seen = set()
-    found = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-    for item in found:
-        unknown = item["type"] == "extra_forbidden"
-        *section, last = item["loc"] or ("",)
-        key, node = find(schema, section if unknown else item["loc"])
-        if unknown:
-            key = f"{key}.{last}" if key else last
-            yield f"{key} is not a known key.{hint(key, schema)}"
-        elif item["type"] == "value_error":
-            yield disagreement_line(item["ctx"]["error"], key)
-        elif key not in seen:
-            seen.add(key)
-            yield _line(key, node, item)
-
-
 def disagreement_line(error: ValueError, section: str = "") -> str:
     """The line for what the schema's disagreement() raised."""
     *keys, constraint, got = error.args
@@ -175,13 +158,22 @@ def disagreement_line(error: ValueError, section: str = "") -> str:
     return f"{named} must be {constraint}. Got {got} instead."
 
 
-def _line(key: str, node: Node, item: dict) -> str:
-    if item["type"].startswith("union_tag"):
-        kinds = [option["properties"]["kind"] for option in options(node)]
-        key, node = f"{key}.kind", {"anyOf": kinds}
-    if item["type"] in ("missing", "union_tag_not_found"):
+def _line(item: Mapping[str, Any], schema: type[BaseModel]) -> str:
+    """What one of pydantic's errors says is wrong: the key, what is allowed and what was found."""
+    kind, loc = item["type"], item["loc"]
+    if kind == "extra_forbidden":
+        section, _ = find(schema, loc[:-1])
+        key = f"{section}.{loc[-1]}" if section else loc[-1]
+        return f"{key} is not a known key.{hint(key, schema)}"
+    key, node = find(schema, loc)
+    if kind == "value_error":
+        return disagreement_line(item["ctx"]["error"], key)
+    if kind.startswith("union_tag"):
+        tags = [option["properties"]["kind"] for option in options(node)]
+        key, node = f"{key}.kind", {"anyOf": tags}
+    if kind in ("missing", "union_tag_not_found"):
         return f"{key} is missing. It must be {allowed(node)}."
-    found = item["ctx"]["tag"] if item["type"] == "union_tag_invalid" else item["input"]
+    found = item["ctx"]["tag"] if kind == "union_tag_invalid" else item["input"]
     return str(refuse(key, allowed(node), found))
 
 

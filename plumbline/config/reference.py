@@ -136,18 +136,9 @@ def _default(node: Node) -> str:
     return _yaml(node["default"]) if "default" in node else "required"
 
 
-def _literal(value: Any) -> str:
-    """A word as it is, and punctuation in quotes."""
-    word = not isinstance(value, str) or value.isidentifier()
-    return _yaml(value) if word else json.dumps(value)
-
-
 def _yaml(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value)
+    """A word as it is, anything else as JSON writes it."""
+    return value if isinstance(value, str) and value.isidentifier() else json.dumps(value)
 
 
 def _phrase(node: Node) -> str:
@@ -155,7 +146,7 @@ def _phrase(node: Node) -> str:
     if len(parts := options(node)) > 1:
         return " or ".join(dict.fromkeys(map(_phrase, parts)))
     if "enum" in node or "const" in node:
-        return " or ".join(map(_literal, node.get("enum") or [node["const"]]))
+        return " or ".join(map(_yaml, node.get("enum") or [node["const"]]))
     if kind == "array":
         return f"a list{_length(node, 'Items')} of ({_phrase(node['items'])})"
     if "properties" in node:

@@ -1,25 +1,28 @@
-"""A sweep: one base experiment, and what varies from trial to trial."""
+"""A sweep: one base experiment, what varies from trial to trial, and whether the two fit."""
 
 import itertools
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from plumbline.config.loading import put, validated
-from plumbline.config.metrics import current_name
+from plumbline.config.loading import apply, hint, put, read_yaml, validated
+from plumbline.config.metrics import REFUSED, SCORES, current_name, unknown_because
 from plumbline.config.reference import known_keys, options
 from plumbline.config.running import RunsOn
 from plumbline.config.schema import Config
-from plumbline.config.section import Count, Name, Section, Seed, disagreement
-from plumbline.errors import InputError
+from plumbline.config.section import Count, Name, NotEmpty, Section, Seed, disagreement
+from plumbline.errors import InputError, nearest, refuse
 
 Values = Mapping[str, Any]
+OPTIONS = "model.options."  # what follows is for the user's own build
 SHORT = {"learning_rate": "lr"}
+MOST_CHECKED = 2_000  # combinations, before the first trial
 
 
 class Range(Section):
@@ -42,12 +45,8 @@ class Range(Section):
 
     def values(self, whole: bool) -> list[float | int]:
         """The values that a grid takes: count of them, evenly spread."""
-        if self.log:
-            step = math.log(self.high / self.low) / (self.count - 1)
-            found = [self.low * math.exp(step * i) for i in range(self.count)]
-        else:
-            step = (self.high - self.low) / (self.count - 1)
-            found = [self.low + step * i for i in range(self.count)]
+        spread = np.geomspace if self.log else np.linspace
+        found = spread(self.low, self.high, self.count)
         found = [float(f"{value:.12g}") for value in found]  # 0.1, not 0.10000000000000002
         return list(dict.fromkeys(map(round, found))) if whole else found
 
@@ -63,9 +62,9 @@ class Search(Section):
         "train_mse", description="what the best trial is best in"
     )
     direction: Literal["minimize", "maximize"] = Field("minimize", description="what is better")
-    parameters: Annotated[
-        dict[Name, Range | Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)
-    ] = Field(description="dotted key to a list of values, or to a range {low, high, log, count}")
+    parameters: Annotated[dict[Name, Range | NotEmpty[Any]], Field(min_length=1)] = Field(
+        description="dotted key to a list of values, or to a range {low, high, log, count}"
+    )
     keep_models: Literal["best", "all"] = Field("best", description="whose models are kept")
     seed: Seed = Field(42, description="seed of random and tpe")
 
@@ -123,12 +122,12 @@ class Sweep(Section):
             yield dict(zip(self.search.parameters, combination, strict=True))
 
     @property
-    def varied_features(self) -> tuple[str, ...] | None:
-        """Every feature that some trial asks for; None where one asks for all, or none varies."""
+    def varied_features(self) -> list[str] | None:
+        """Every feature that some trial asks for; None if one asks for all, or none varies."""
         given = self.search.parameters.get("data.features")
-        if not isinstance(given, list) or any(value is None for value in given):
+        if not isinstance(given, list) or not all(isinstance(value, list) for value in given):
             return None
-        return tuple(dict.fromkeys(name for value in given for name in value))
+        return list(dict.fromkeys(itertools.chain.from_iterable(given)))
 
 
 def is_whole(key: str) -> bool:
@@ -165,3 +164,98 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+class SweepFile(Section):
+    """A sweep's file, as far as the base experiment's keys are not concerned."""
+
+    sweep: Search
+
+
+def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
+    """Read a sweep.
+
+    The file holds `sweep:` and either `base:`, the path of an experiment relative to this file,
+    with keys that replace the base's, or the base experiment's keys themselves.
+
+    Args:
+        path: the YAML file.
+        overrides: `key=value` strings; `sweep.trials=5` for the sweep, others for the base.
+
+    Raises:
+        InputError: a file is not readable, a key or a value is wrong in every trial that has it,
+            or the metric is one that no trial has.
+    """
+    raw = read_yaml(path)
+    base = raw.pop("base", None)
+    if base is not None:
+        if not isinstance(base, str):
+            raise refuse(f"{path}: base", "the path of a YAML file, relative to this one", base)
+        raw = _merged(read_yaml(Path(path).parent / base), raw)
+    for override in overrides:
+        apply(raw, override)
+    if "sweep" not in raw:
+        raise InputError(
+            f"{path}: sweep is missing. It must be a section that says what varies; "
+            "for a single experiment: make run-pipeline."
+        )
+    search = validated({"sweep": raw.pop("sweep")}, str(path), SweepFile).sweep
+    sweep = Sweep(name=Path(path).stem, base=raw, search=search)
+    _check_keys(sweep, path)
+    _check_metric(sweep, _check_values(sweep, path), path)
+    return sweep
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """The base with another mapping's leaves in place of its own."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _check_keys(sweep: Sweep, path: str | Path) -> None:
+    known, where = known_keys(Config), f"{path}: sweep.parameters"
+    for key, given in sweep.search.parameters.items():
+        if key not in known and not key.startswith(OPTIONS):
+            raise InputError(f"{where}: {key} is not a known key.{hint(key, Config)}")
+        if key.partition(".")[0] in RunsOn.model_fields:
+            raise refuse(f"{where}.{key}", "in the base: all trials run in one place", "it here")
+        if isinstance(given, Range) and not takes_numbers(key):
+            raise refuse(f"{where}.{key}", "a list of values (a range is for numbers)", "a range")
+
+
+def _check_values(sweep: Sweep, path: str | Path) -> list[Config]:
+    """The experiments of some combinations; each value must be right in one of them at least."""
+    given = sweep.search.parameters
+    ends = [[g.low, g.high] if isinstance(g, Range) else g for g in given.values()]
+    right: list[Config] = []
+    seen: set[tuple[str, str]] = set()
+    wrong: dict[tuple[str, str], str] = {}
+    for combination in itertools.islice(itertools.product(*ends), MOST_CHECKED):
+        pairs = [(key, json.dumps(v)) for key, v in zip(given, combination, strict=True)]
+        try:
+            right.append(sweep.trial(dict(zip(given, combination, strict=True))))
+            seen.update(pairs)
+        except InputError as error:
+            for pair in pairs:
+                wrong.setdefault(pair, str(error).removeprefix("this combination: "))
+    for (key, value), message in wrong.items():
+        if (key, value) not in seen:
+            raise InputError(f"{path}: sweep.parameters.{key}: {message}")
+    return right
+
+
+def _check_metric(sweep: Sweep, trials: Sequence[Config], path: str | Path) -> None:
+    metric, where = sweep.search.metric, f"{path}: sweep.metric"
+    if metric in REFUSED:
+        raise refuse(where, REFUSED[metric], metric)
+    if metric not in SCORES:
+        close = nearest(metric, SCORES)
+        meant = f"Did you mean {close}?" if close else f"Known: {', '.join(SCORES)}."
+        raise InputError(f"{where} is not a known metric: '{metric}'. {meant}")
+    splits = [(config.data.test_fraction, config.data.folds) for config in trials]
+    reasons = [unknown_because(metric, *split) for split in splits]
+    if all(reasons):
+        raise refuse(where, f"another metric while {reasons[0]}", metric)

@@ -1,8 +1,8 @@
 """The columns of one file as Arrow batches, and where a damaged file goes wrong."""
 
-import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,12 +10,17 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from plumbline.data.blocks import BLOCK_ROWS
-from plumbline.data.dialect import DECIMAL_COMMA, Dialect
 from plumbline.data.files import DataFile
-from plumbline.data.header import BOOLEANS, MISSING, Header, Kind, csv_kind, read_header
+from plumbline.data.header import BOOLEANS, MISSING, Dialect, Header, Kind, decode, read_header
 from plumbline.errors import InputError
 
 CSV_BLOCK_BYTES = 1 << 22
+# what pyarrow says of a damaged CSV file
+WRONG_WIDTH = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)(.*)", re.DOTALL)
+WRONG_VALUE = re.compile(
+    r"column #(\d+): Row #(\d+): CSV conversion error to (\w+): invalid (?:value '(.*)'|UTF8 data)",
+    re.DOTALL,
+)
 CSV_TYPES = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string()}
 
 
@@ -33,17 +38,20 @@ def read_batches(
         InputError: the file is damaged, or a CSV value is not of its column's kind.
         OSError: the file cannot be read just now.
     """
+    rows = 0
     try:
-        yield from (_csv_batches if file.is_csv else _parquet_batches)(file, kinds, header)
+        for batch in (_csv_batches if file.is_csv else _parquet_batches)(file, kinds, header):
+            yield batch
+            rows += batch.num_rows
     except UnicodeDecodeError as error:
         raise header.dialect.undecodable(error.object, file.uri) from None
     except pa.ArrowInvalid as error:
-        raise _damaged(file, kinds, header, error) from None
+        raise _damaged(file, header, rows, error) from None
     except OSError as error:
         if error.errno or file.is_out_of_reach(error) or (file.is_csv and not file.compression):
             raise
         # pyarrow reports damaged Parquet pages and compressed files as an OSError without a number
-        raise _damaged(file, kinds, header, error) from None
+        raise _damaged(file, header, rows, error) from None
 
 
 def count_rows(file: DataFile, asked: Dialect) -> int | None:
@@ -101,78 +109,42 @@ def _trimmed(values: pa.Array) -> pa.Array:
     return pc.utf8_trim_whitespace(values) if values.type == pa.string() else values
 
 
-def _damaged(
-    file: DataFile, kinds: Mapping[str, Kind], header: Header, error: Exception
-) -> InputError:
-    """What is wrong, with the row if it is a row of a CSV file that can be read at all."""
-    said = str(error).splitlines()[0].rstrip(".")
-    if file.is_csv and isinstance(error, pa.ArrowInvalid):
-        place = _first_bad_row(file, header) or _first_bad_cell(file, kinds, header)
-        if place:
-            return place
-    return InputError(f"{file.uri}: is damaged or cut off ({said}).")
+def _damaged(file: DataFile, header: Header, rows_read: int, error: Exception) -> InputError:
+    """What is wrong, with the row and the column where pyarrow says them of a CSV file.
 
-
-def _first_bad_row(file: DataFile, header: Header) -> InputError | None:
-    """The first row with more or fewer values than the header has names."""
-    for number, names, row in _csv_rows(file, header):
-        if len(row) != len(names):
-            return InputError(
-                f"{file.uri}: row {number} must have {len(names)} values, as the header has names. "
-                f"Got {len(row)} instead; is the file cut off, or a value with "
-                f"{header.dialect.delimiter!r} in it not quoted?"
-            )
-    return None
-
-
-def _first_bad_cell(file: DataFile, kinds: Mapping[str, Kind], header: Header) -> InputError | None:
-    """The first value that is not of its column's kind, or not in the encoding."""
-    dialect = header.dialect
-    for number, names, row in _csv_rows(file, header):
-        for name, value in zip(names, row, strict=False):
-            kind = kinds.get(name)
-            place = f"{file.uri}: column '{name}', row {number}"
-            if kind not in (None, "text") and value not in MISSING:
-                if csv_kind(value, dialect) != kind:
-                    comma = dialect.decimal == "." and DECIMAL_COMMA.fullmatch(value)
-                    help_ = dialect.mend("decimal", "','", "write a decimal point")
-                    return InputError(
-                        f"{place} must be a {kind}. Got '{value[:60]}' instead"
-                        f"{f'; {help_}' if comma else ''}."
-                    )
-            elif kind and not value.isascii() and (raw := _undecoded(value)):
-                return dialect.undecodable(raw, place)
-    return None
-
-
-def _undecoded(value: str) -> bytes | None:
-    """The bytes of a value that are not in the encoding."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return value.encode(errors="surrogateescape")
-    return None
-
-
-def _csv_rows(file: DataFile, header: Header) -> Iterator[tuple[int, Sequence[str], Sequence[str]]]:
-    """(row number from 1, the header's names, the row's values); blank lines are no rows.
-
-    Bytes that are not in the encoding are lone surrogates.
+    It counts the header as a row, and reads every row before one that does not end.
     """
-    encoding = header.dialect.encoding
-    with file.open_content() as stream:
-        text = io.TextIOWrapper(
-            io.BufferedReader(stream),
-            encoding="utf-8-sig" if encoding == "utf-8" else encoding,
-            errors="surrogateescape",
-            newline="",
+    said, dialect = str(error), header.dialect
+    if "straddles two block boundaries" in said:
+        return _unclosed(file, rows_read + 1)
+    if wrong := WRONG_WIDTH.search(said):
+        row, names, values, text = wrong.groups()
+        if "\n" in text and text.count('"') % 2:
+            return _unclosed(file, int(row) - 1)
+        return InputError(
+            f"{file.uri}: row {int(row) - 1} must have {names} values, as the header has names. "
+            f"Got {values} instead; is the file cut off, or a value with {dialect.delimiter!r} in "
+            "it not quoted?"
         )
-        rows = (row for row in csv.reader(text, delimiter=header.dialect.delimiter) if row)
-        names = [name.strip() for name in next(rows)]
-        number = 0
-        try:
-            for number, row in enumerate(rows, start=1):
-                yield number, names, [v.strip() for v in row] if header.spaced else row
-        except csv.Error as error:
-            place = f"{file.uri}: row {number + 1}"
-            raise InputError(f"{place} cannot be read ({error}). Is a quote not closed?") from None
+    if wrong := WRONG_VALUE.search(said):
+        column, row, kind, value = wrong.groups()
+        place = f"{file.uri}: column '{header.columns[int(column)].strip()}', row {int(row) - 1}"
+        if value is None:
+            return dialect.undecodable(_undecodable_line(file), place)
+        kind, value = "number" if kind == "double" else "boolean", value.strip()
+        help_ = dialect.mend_comma(value, "write a decimal point")
+        got = f"Got '{value[:60]}' instead{'; ' if help_ else ''}{help_}."
+        return InputError(f"{place} must be a {kind}. {got}")
+    reason = said.splitlines()[0].rstrip(".")
+    return InputError(f"{file.uri}: is damaged or cut off ({reason}).")
+
+
+def _unclosed(file: DataFile, row: int) -> InputError:
+    return InputError(f"{file.uri}: row {row} cannot be read. Is a quote not closed?")
+
+
+def _undecodable_line(file: DataFile) -> bytes:
+    """The first line of a file that is no UTF-8."""
+    with file.open_content() as stream:
+        lines = io.BufferedReader(stream)
+        return next((line for line in lines if decode(line, "utf-8") is None), b"")

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from plumbline.config.schema import TableData
-from plumbline.data.dialect import AUTO, Dialect, configured_dialect
 from plumbline.data.doubts import long_integers, numbers_as_text
 from plumbline.data.files import DataFile
-from plumbline.data.header import Header, Kind, read_header
+from plumbline.data.header import AUTO, Dialect, Header, Kind, configured_dialect, read_header
 from plumbline.errors import InputError, nearest, refuse
 
 

@@ -1,21 +1,21 @@
 """Columns that look like something else than they are read as, seen in a file's first rows."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from plumbline.data.dialect import DECIMAL_COMMA
+from plumbline.data.batches import read_batches
 from plumbline.data.files import DataFile
-from plumbline.data.header import LOOKED_AT, MISSING, Header
+from plumbline.data.header import MISSING, Header
+from plumbline.errors import InputError
 
 # $3.10, 45 %, 12,345.60, 1.234,5 €, (17)
 WRITTEN = re.compile(
     r"\(?[+-]?\s?[$€£¥]?\s?[+-]?(\d{1,3}([,.' \xa0]\d{3})+|\d+)([.,]\d+)?\s?[%$€£¥]?\)?"
 )
 LONG = re.compile(r"[+-]?\d{16,300}")
-EXACT = 2**53  # every integer up to here is a float64
+LOOKED_AT = 1_000  # rows
 
 
 def numbers_as_text(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, str]:
@@ -39,58 +39,44 @@ def _oddity(values: Sequence[str | None], header: Header) -> str:
             f"at least half of its values are numbers, but row {row} has '{value[:60]}' "
             "(leave empty what is missing)"
         )
-    comma = header.dialect.decimal == "." and DECIMAL_COMMA.fullmatch(value)
-    help_ = header.dialect.mend("decimal", "','", "") if comma else ""
+    help_ = header.dialect.mend_comma(value)
     return f"it has numbers written as text, '{value[:60]}' in row {row}" + (
         f" (if that is a decimal comma, {help_})" if help_ else " (write plain numbers)"
     )
 
 
 def _first(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, list[str | None]]:
-    """The first values of text columns."""
-    if file.is_csv:
-        first, *rows = header.rows
-        place = {name.strip(): i for i, name in enumerate(first)}
-        return {n: [row[place[n]] for row in rows if len(row) > place[n]] for n in names}
+    """The first values of columns as text; none if they cannot be read, which the pass will say."""
     if not names:
         return {}
-    stored = [header.stored[name] for name in names]
     try:
-        with file.open() as stream:
-            batches = pq.ParquetFile(stream).iter_batches(LOOKED_AT, columns=stored)
-            values = next(batches, pa.record_batch([[]] * len(stored), names=stored)).to_pydict()
-    except (OSError, pa.ArrowInvalid):  # the pass says so, if it needs the column
+        batch = next(read_batches(file, dict.fromkeys(names, "text"), header), None)
+    except InputError:
         return {}
-    return {name: values[header.stored[name]] for name in names}
+    return batch.slice(0, LOOKED_AT).to_pydict() if batch else {}
 
 
 def long_integers(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, int]:
     """Columns with an integer that float64 cannot hold, and one such integer.
 
-    Identifiers and times in nanoseconds look like this.
+    Identifiers and times in nanoseconds look like this. In CSV they are looked for among the first
+    values, in Parquet in the statistics that most writers leave for each row group.
     """
-    found = (_long_csv if file.is_csv else _long_parquet)(file, header, names)
-    return {name: value for name, value in found if int(float(value)) != value}
+    if file.is_csv:
+        first = _first(file, header, names)
+        found = [(n, int(v)) for n in first for v in first[n] if v and LONG.fullmatch(v.strip())]
+    else:
+        found = _extremes(file, {header.stored[name]: name for name in names})
+    return {name: value for name, value in reversed(found) if int(float(value)) != value}
 
 
-def _long_csv(file: DataFile, header: Header, names: Sequence[str]) -> list[tuple[str, int]]:
-    values = _first(file, header, names)
-    return [
-        (name, int(value))
-        for name in names
-        for value in reversed(values[name])
-        if LONG.fullmatch(value.strip())
-    ]
-
-
-def _long_parquet(file: DataFile, header: Header, names: Sequence[str]) -> list[tuple[str, int]]:
-    """From the statistics that most writers leave for each row group."""
-    stored = {header.stored[name]: name for name in names}
+def _extremes(file: DataFile, names: Mapping[str, str]) -> list[tuple[str, int]]:
+    """The least and the largest integer of columns in each row group of a Parquet file."""
     metadata = pq.read_metadata(file.open())
     found = []
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
-            told = column.statistics if column.path_in_schema in stored else None
+            told = column.statistics if column.path_in_schema in names else None
             if told is not None and told.has_min_max and isinstance(told.max, int):
-                found += [(stored[column.path_in_schema], v) for v in (told.min, told.max)]
-    return found[::-1]
+                found += [(names[column.path_in_schema], v) for v in (told.min, told.max)]
+    return found

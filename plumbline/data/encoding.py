@@ -94,6 +94,10 @@ class Encoding:
         values = self.read(frame)
         if error := self.first_error(frame, values):
             raise error
+        return self.features_of(values)
+
+    def features_of(self, values: np.ndarray) -> np.ndarray:
+        """The features of raw columns as `read` gives them, all finite: (n, d) float64."""
         columns = list(values[: len(self.numeric)])
         for places, known in zip(values[len(self.numeric) :], self.levels.values(), strict=True):
             columns += [places == i for i in range(1, len(known))]

@@ -3,7 +3,6 @@
 import glob
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ from plumbline.errors import InputError
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 FORMATS = tuple(f"{end}{more}" for end in (".csv", ".tsv") for more in ("", *COMPRESSIONS))
 FORMATS = (*FORMATS, ".parquet")
-REMOTE = re.compile(r"(?P<root>\w+://[^/?]*)/?(?P<rest>.*?)(?P<query>\?\w+=.*)?")
+REMOTE = re.compile(r"(\w+://[^/?]*)/?(.*?)(\?\w+=.*)?")  # root, path, query
 ASKED_AT_ONCE = 16  # ETags, each a request
 
 
@@ -82,16 +81,12 @@ class DataFile:
 
     def digest(self) -> str:
         """SHA-256 of every byte, in hexadecimal."""
-        digest, chunk = hashlib.sha256(), memoryview(bytearray(1 << 18))
         with self.open() as stream:
-            while got := stream.readinto(chunk):
-                digest.update(chunk[:got])
-        return digest.hexdigest()
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
     def check_unchanged(self) -> None:
         """Raise OSError (which is retried) where the file is no longer what was listed."""
-        now = next(iter(_listed(self.uri + self.query)), None)
-        if now != self:
+        if _listed(self.uri + self.query) != [self]:
             raise OSError(
                 f"{self.uri} changed while it was read. Write new files elsewhere and "
                 "move them into place when they are whole."
@@ -107,10 +102,9 @@ def find_files(path: str, key: str = "data.path") -> tuple[DataFile, ...]:
         InputError: there is none, or both formats are there.
     """
     try:
-        found = sorted({file.uri: file for file in _listed(path)}.items())
+        files = _listed(path)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{key}: {path} cannot be listed ({error}).") from None
-    files = [file for _, file in found]
     if not files:
         raise InputError(
             f"{key}: no CSV or Parquet file at '{path}'. It must name a file, a folder or a "
@@ -124,26 +118,54 @@ def find_files(path: str, key: str = "data.path") -> tuple[DataFile, ...]:
     return tuple(files)
 
 
-def _listed(path: str) -> Iterator[DataFile]:
+def _listed(path: str) -> list[DataFile]:
+    """The files that a path names, each once and sorted, as they are now."""
     place = _place(path)
-    for pattern in _bases(place.filesystem, place.path):
-        info = place.filesystem.get_file_info(pattern)
-        if info.type == fs.FileType.Directory:
-            inside = place.filesystem.get_file_info(fs.FileSelector(pattern, recursive=True))
-            yield from place.files(info for info in inside if _wanted(info, pattern))
-        elif info.type == fs.FileType.File and _readable(info.path):
-            yield from place.files([info])
+    local = isinstance(place.filesystem, fs.LocalFileSystem)
+
+    def as_it_is(info: fs.FileInfo) -> DataFile:
+        etag = "" if local else _etag(place.filesystem, info.path)
+        modified = 0 if etag else info.mtime_ns or 0
+        uri = place.root + info.path.removeprefix(place.base)
+        return DataFile(uri, info.size or 0, modified, etag, place.query)
+
+    found = {info.path: info for each in _bases(place) for info in _inside(place.filesystem, each)}
+    infos = [found[path] for path in sorted(found)]
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        return list((map if local else pool.map)(as_it_is, infos))
 
 
-def _bases(filesystem: fs.FileSystem, base: str) -> list[str]:
+def _bases(place: "_Place") -> list[str]:
     """A path as it stands, or what a local glob or a remote one (in its last part) matches."""
+    filesystem, base = place.filesystem, place.path
     if not glob.has_magic(base) or filesystem.get_file_info(base).type != fs.FileType.NotFound:
         return [base]
     if isinstance(filesystem, fs.LocalFileSystem):
         return glob.glob(base, recursive=True)
     folder, pattern = base.rsplit("/", 1)
     inside = filesystem.get_file_info(fs.FileSelector(folder))
-    return [i.path for i in inside if PurePosixPath(i.path).match(pattern)]
+    return [info.path for info in inside if PurePosixPath(info.path).match(pattern)]
+
+
+def _inside(filesystem: fs.FileSystem, base: str) -> list[fs.FileInfo]:
+    """The files of a folder that are a table's, to any depth, or a file itself."""
+    found = [filesystem.get_file_info(base)]
+    if found[0].type == fs.FileType.Directory:
+        every = filesystem.get_file_info(fs.FileSelector(base, recursive=True))
+        found = [info for info in every if not is_hidden(info.path.removeprefix(base))]
+    wanted = (info for info in found if info.path.lower().endswith(FORMATS))
+    return [info for info in wanted if info.type == fs.FileType.File]
+
+
+def is_hidden(path: str) -> bool:
+    """Whether some part of a path below a folder is left out there."""
+    return any(part.startswith((".", "_")) for part in PurePosixPath(path).parts)
+
+
+def _etag(filesystem: fs.FileSystem, path: str) -> str:
+    """What a store calls an object's content; a listing does not say it, its metadata does."""
+    with filesystem.open_input_stream(path, compression=None) as stream:
+        return (stream.metadata() or {}).get("ETag", b"").decode()
 
 
 @dataclass(frozen=True)
@@ -163,27 +185,6 @@ class _Place:
     base: str = ""
     query: str = ""
 
-    def files(self, found: Iterable[fs.FileInfo]) -> Iterator[DataFile]:
-        """What was listed, as it is now."""
-        if isinstance(self.filesystem, fs.LocalFileSystem):
-            yield from (self._file(info) for info in found)
-            return
-        with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-            yield from pool.map(self._object, found)
-
-    def _file(self, info: fs.FileInfo) -> DataFile:
-        return DataFile(self._uri(info), info.size or 0, info.mtime_ns or 0)
-
-    def _object(self, info: fs.FileInfo) -> DataFile:
-        """An object as its store names this content: a listing has no ETag, its metadata has."""
-        with self.filesystem.open_input_stream(info.path, compression=None) as stream:
-            etag = (stream.metadata() or {}).get("ETag", b"").decode()
-        modified = 0 if etag else info.mtime_ns or 0
-        return DataFile(self._uri(info), info.size or 0, modified, etag, self.query)
-
-    def _uri(self, info: fs.FileInfo) -> str:
-        return self.root + info.path.removeprefix(self.base)
-
 
 def local_path(uri: str) -> Path | None:
     """The path that find_files reads for a name or a URI; None if it is not on this machine."""
@@ -197,26 +198,14 @@ def _place(path: str) -> _Place:
     parts = REMOTE.fullmatch(path)
     if not parts:
         raise ValueError("it is no URI such as s3://bucket/key")
-    root, rest, query = parts.group("root", "rest", "query")
-    filesystem, base = _store(f"{root}/{query or ''}")
+    root, rest, query = parts.groups("")
+    filesystem, base = _store(f"{root}/{query}")
     base = base.rstrip("/")
-    return _Place(filesystem, f"{base}/{rest}".rstrip("/") or "/", root, base, query or "")
+    return _Place(filesystem, f"{base}/{rest}".rstrip("/") or "/", root, base, query)
 
 
-@lru_cache(64)
-def _store(root: str) -> tuple[fs.FileSystem, str]:
-    """A URI's file system; one for all its files, because each has connections of its own."""
-    return fs.FileSystem.from_uri(root)
-
-
-def _readable(path: str) -> bool:
-    return path.lower().endswith(FORMATS)
-
-
-def _wanted(info: fs.FileInfo, folder: str) -> bool:
-    inside = PurePosixPath(info.path[len(folder) :].lstrip("/")).parts
-    hidden = any(part.startswith((".", "_")) for part in inside)
-    return info.type == fs.FileType.File and _readable(info.path) and not hidden
+# one file system for all files of a store, because each has connections of its own
+_store = lru_cache(64)(fs.FileSystem.from_uri)
 
 
 @dataclass(frozen=True)
@@ -245,12 +234,8 @@ def in_window(files: tuple[DataFile, ...], window: Window | None, now: datetime)
     """Split files, sorted by path, into those inside and outside a window."""
     if window and window.files:
         return Chosen(files[-window.files :], files[: -window.files])
-    if window and window.since:
-        return _changed_since(files, window, now)
-    return Chosen(files)
-
-
-def _changed_since(files: tuple[DataFile, ...], window: Window, now: datetime) -> Chosen:
+    if not window or not window.since:
+        return Chosen(files)
     start = window.start(now).timestamp() * 1e9
     if undated := next((file for file in files if not file.modified), None):
         raise InputError(

@@ -1,10 +1,11 @@
-"""What the head of a file says: its columns, what they hold, and how it is written."""
+"""What the head of a file says: how CSV is written, the columns and what they hold."""
 
+import codecs
 import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Literal
@@ -12,17 +13,77 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from plumbline.data.dialect import AUTO, Dialect
+from plumbline.config.data import TableData
 from plumbline.data.files import DataFile
 from plumbline.errors import InputError
 
 Kind = Literal["number", "boolean", "text", "other", "unknown"]
 BOOLEANS = ("true", "True", "TRUE", "false", "False", "FALSE")
-HEAD_BYTES = 1 << 20
-LOOKED_AT = 1_000  # rows whose values are kept
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 # as pandas names an index without a name: read_csv(to_csv()), and to_parquet
 INDEX = re.compile(r"|Unnamed: \d+(_level_\d+)?|__index_level_\d+__")
+HEAD_BYTES = 1 << 20
+DELIMITERS = (",", ";", "\t", "|")
+COMPARED_ROWS = 100  # must have equally many values under the right delimiter
+DECIMAL_ROWS = 1_000
+DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*")
+THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(?:,\d{3})+\s*")  # 1,234 may be either
+csv.field_size_limit(1 << 22)  # characters in a value: as many as pyarrow takes in a row
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The delimiter, the decimal sign and the encoding of CSV files.
+
+    Attributes:
+        delimiter, decimal: "auto" is found in each file's head.
+        encoding: the name of a Python codec.
+        configured: whether a configuration has keys for these; INPUT of a prediction has none.
+    """
+
+    delimiter: str = "auto"
+    decimal: str = "auto"
+    encoding: str = "utf-8"
+    configured: bool = False
+
+    def mend(self, key: str, value: str, otherwise: str) -> str:
+        """What helps a file that is written in another way than it was read."""
+        return f"set data.{key}: {value}" if self.configured else otherwise
+
+    def mend_comma(self, value: str, otherwise: str = "") -> str:
+        """What helps if a value is no number because of its decimal comma; "" if it has none."""
+        comma = self.decimal == "." and DECIMAL_COMMA.fullmatch(value)
+        return self.mend("decimal", "','", otherwise) if comma else ""
+
+    def undecodable(self, raw: bytes, place: str) -> InputError:
+        """The error for bytes that are not in the encoding, with a guess at what they are in."""
+        guesses = ("utf-16",) if b"\0" in raw else ("utf-8", "cp1252", "latin-1")
+        others = (name for name in guesses if name != self.encoding)
+        looks = next((name for name in others if decode(raw, name) is not None), "")
+        called = {"cp1252": "Windows-1252 (or Latin-1)", "": "no text at all"}.get(looks, looks)
+        help_ = self.mend("encoding", looks, "save it as UTF-8") if looks else "is it CSV?"
+        return InputError(f"{place}: is not in {self.encoding}. It looks like {called}: {help_}.")
+
+    def number(self, value: str) -> str | None:
+        """A value that reads as a number, as Python writes it; None for any other.
+
+        Python's rules in ASCII, without underscores.
+        """
+        if self.decimal == ",":
+            value = value.replace(".", "_").replace(",", ".")
+        try:
+            float(value)
+        except ValueError:
+            return None
+        return value if value.isascii() and "_" not in value else None
+
+
+AUTO = Dialect()
+
+
+def configured_dialect(data: TableData) -> Dialect:
+    """How a table's CSV files are written, as far as its keys say."""
+    return Dialect(data.delimiter, data.decimal, codecs.lookup(data.encoding).name, True)
 
 
 @dataclass(frozen=True)
@@ -32,21 +93,24 @@ class Header:
     Attributes:
         kinds: every column and what it holds.
         index: those that only number or name the rows: without a name, or pandas' index.
-        stored: every column as the file writes its name, possibly with spaces around it.
+        columns: their names as the file writes them, possibly with spaces around them.
         dialect: how a CSV file is written.
-        rows: the header and the first rows of a CSV file, as text.
     """
 
     kinds: dict[str, Kind]
     index: frozenset[str]
-    stored: dict[str, str]
+    columns: tuple[str, ...]
     dialect: Dialect = AUTO
-    rows: Sequence[Sequence[str]] = ()
+
+    @property
+    def stored(self) -> dict[str, str]:
+        """Every column's name as the file writes it."""
+        return {name.strip(): name for name in self.columns}
 
     @property
     def spaced(self) -> bool:
         """Whether spaces follow the delimiter, so that they belong to no name or value."""
-        return any(name != stored for name, stored in self.stored.items())
+        return any(name != name.strip() for name in self.columns)
 
     def named(self) -> str:
         """All columns for a message; a name with a space or comma in it is quoted."""
@@ -78,23 +142,96 @@ def read_header(file: DataFile, asked: Dialect = AUTO) -> Header:
 
 
 def _csv_header(file: DataFile, asked: Dialect) -> Header:
+    text, dialect = _read_head(file, asked)
+    rows = _csv_rows(text, dialect.delimiter)
+    columns = next(rows)
+    if any(name != name.strip() for name in columns):
+        rows = ([value.strip() for value in row] for row in rows)
+    return _header(file, columns, _csv_kinds(rows, len(columns), dialect), dialect=dialect)
+
+
+def _read_head(file: DataFile, asked: Dialect) -> tuple[str, Dialect]:
+    """The first lines of a CSV file, and how it is written: as asked, with nothing left to find.
+
+    A byte order mark of UTF-16 is certain; it overrules UTF-8.
+
+    Raises:
+        InputError: the bytes are not in the encoding, or there are none.
+    """
     with file.open_content() as stream:
         head = stream.read(HEAD_BYTES)
-    text, asked = asked.decoded(head, file.uri, whole=len(head) < HEAD_BYTES)
+    marked = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding = "utf-16" if marked and asked.encoding == "utf-8" else asked.encoding
+    whole = len(head) < HEAD_BYTES
+    text = decode(head, "utf-8-sig" if encoding == "utf-8" else encoding, whole=whole)
+    if text is None:
+        raise asked.undecodable(head, file.uri)
+    text = text if whole else text[: text.rfind("\n") + 1]
     if not text.strip():
         raise InputError(
             f"{file.uri}: is empty. It must hold a header and rows, its first line "
             f"within {HEAD_BYTES:,} bytes."
         )
-    dialect = asked.found_in(text, file.usual_delimiter)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=dialect.delimiter)
-    rows = (row for row in reader if row)
-    stored = next(rows)
-    if any(name != name.strip() for name in stored):
-        rows = ([value.strip() for value in row] for row in rows)
-    kept = list(islice(rows, LOOKED_AT))
-    kinds = _csv_kinds(chain(kept, rows), len(stored), dialect)
-    return replace(_header(file, stored, kinds), dialect=dialect, rows=[stored, *kept])
+    delimiter, decimal = asked.delimiter, asked.decimal
+    if delimiter == "auto":
+        delimiter = _delimiter(text, file.usual_delimiter)
+    if decimal == "auto":
+        decimal = "." if delimiter == "," else _decimal(_csv_rows(text, delimiter))
+    return text, replace(asked, delimiter=delimiter, decimal=decimal, encoding=encoding)
+
+
+def _csv_rows(text: str, delimiter: str) -> Iterator[list[str]]:
+    """The header and the rows after it; blank lines are no rows."""
+    return filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+
+
+def decode(raw: bytes, encoding: str, *, whole: bool = False) -> str | None:
+    """The text of bytes, without a character that is cut off at the end unless they are whole.
+
+    None if they are not in the encoding.
+    """
+    try:
+        return codecs.getincrementaldecoder(encoding)().decode(raw, final=whole)
+    except UnicodeError:
+        return None
+
+
+def _delimiter(text: str, usual: str) -> str:
+    """The usual one if it gives every row as many values as there are names, at least two.
+
+    Otherwise the one that does; if none does (a row is damaged), the one that splits the header
+    into the most names.
+    """
+    ranks: dict[str, tuple[bool, int]] = {}
+    for delimiter in sorted(DELIMITERS, key=lambda delimiter: delimiter != usual):
+        widths = [len(row) for row in islice(_csv_rows(text, delimiter), COMPARED_ROWS)]
+        ranks[delimiter] = (widths[0] > 1 and len(set(widths)) == 1, widths[0])
+        if ranks[usual][0]:
+            return usual
+    return max(ranks, key=ranks.__getitem__)
+
+
+def _decimal(rows: Iterable[Sequence[str]]) -> str:
+    """A comma if some value can be read in no other way and no value has a decimal point."""
+    certain, number = False, Dialect(decimal=".").number
+    for value in chain.from_iterable(islice(rows, 1, DECIMAL_ROWS)):
+        if "." in value and number(value):
+            return "."
+        certain |= bool(DECIMAL_COMMA.fullmatch(value)) and not THOUSANDS.fullmatch(value)
+    return "," if certain else "."
+
+
+def _csv_kinds(rows: Iterable[Sequence[str]], width: int, dialect: Dialect) -> list[Kind]:
+    """What each column holds, from its first value that is there."""
+    kinds: dict[int, Kind] = {}
+    for row in rows:
+        for i, value in enumerate(row[:width]):
+            if i not in kinds and value not in MISSING:
+                text = "text" if dialect.number(value) is None else "number"
+                kinds[i] = "boolean" if value in BOOLEANS else text
+        if len(kinds) == width:
+            break
+    return [kinds.get(i, "unknown") for i in range(width)]
 
 
 def _parquet_header(file: DataFile) -> Header:
@@ -105,9 +242,13 @@ def _parquet_header(file: DataFile) -> Header:
 
 
 def _header(
-    file: DataFile, stored: Sequence[str], kinds: Sequence[Kind], index: Sequence[str] = ()
+    file: DataFile,
+    columns: Sequence[str],
+    kinds: Sequence[Kind],
+    index: Sequence[str] = (),
+    dialect: Dialect = AUTO,
 ) -> Header:
-    names = [name.strip() for name in stored]
+    names = [name.strip() for name in columns]
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise InputError(
@@ -117,25 +258,7 @@ def _header(
     if names.count("") > 1:
         del found[""]
     unnamed = {name for name in found if INDEX.fullmatch(name)}
-    return Header(found, frozenset(unnamed.union(index)), dict(zip(names, stored, strict=True)))
-
-
-def _csv_kinds(rows: Iterable[Sequence[str]], width: int, dialect: Dialect) -> list[Kind]:
-    kinds: list[Kind | None] = [None] * width
-    for row in rows:
-        for i, value in enumerate(row[:width]):
-            if kinds[i] is None and value not in MISSING:
-                kinds[i] = csv_kind(value, dialect)
-        if None not in kinds:
-            break
-    return [kind or "unknown" for kind in kinds]
-
-
-def csv_kind(value: str, dialect: Dialect) -> Kind:
-    """The kind of one CSV value that is there."""
-    if value in BOOLEANS:
-        return "boolean"
-    return "text" if dialect.number(value) is None else "number"
+    return Header(found, frozenset(unnamed.union(index)), tuple(columns), dialect)
 
 
 def _arrow_kind(kind: pa.DataType) -> Kind:

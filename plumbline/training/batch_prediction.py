@@ -17,10 +17,10 @@ from plumbline.data.header import Header, Kind, read_header
 from plumbline.errors import InputError
 from plumbline.training.output import whole_or_nothing
 
-Predict = Callable[[pa.RecordBatch], np.ndarray]
+Predict = Callable[[np.ndarray], np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Scored:
     """What came of some files.
 
@@ -51,8 +51,8 @@ def score(
     Args:
         files: CSV or Parquet, in order.
         encoding: the model's columns. Their order in a file does not matter.
-        predict: (k) rows with these columns, numbers as float64 and finite, levels as known text,
-            to (k,) predictions or the probabilities of K classes, (k, K).
+        predict: the features of k rows, (k, d) float64, to (k,) predictions or the probabilities
+            of K classes, (k, K).
         output: .csv or .parquet; columns: those kept, then `prediction`, and of classes
             `probability_` with the name of each. See check_output.
         keep: further columns to pass through; "all" alone: every column of the first file.
@@ -73,22 +73,20 @@ def score(
             first_row, header = 1, read_header(file)
             reading = _reading(file, header, encoding, kept, as_text)
             for batch in read_batches(file, reading, header):
-                rows = _as_trained(batch, encoding)
-                frame = rows.to_pandas()
+                frame = _as_trained(batch, encoding)
                 values = encoding.read(frame)
-                first = done.first or _first_wrong(file, frame, encoding, values, first_row)
-                if first and on_missing == "error":
+                done.first = done.first or _first_wrong(file, frame, encoding, values, first_row)
+                if done.first and on_missing == "error":
                     hint = "ON_MISSING=null leaves the predictions of such rows empty"
-                    raise InputError(f"{first}; {hint}.")
-                wrong = ~np.isfinite(values).all(axis=0)
-                columns = _predictions(predict, rows, wrong, encoding.classes)
+                    raise InputError(f"{done.first}; {hint}.")
                 written = batch.select(kept)
+                columns = _predictions(predict, encoding, values)
                 for name, column in zip(encoding.predicted, columns, strict=True):
                     written = written.append_column(name, column)
                 write(written)
                 first_row += batch.num_rows
-                empty = done.empty + int(wrong.sum())
-                done = Scored(done.rows + batch.num_rows, empty, first)
+                done.rows += batch.num_rows
+                done.empty += columns[0].null_count
                 on_rows(done.rows)
         if not done.rows:
             raise InputError(
@@ -124,12 +122,12 @@ def _reading(
     return passed | dict.fromkeys(encoding.levels, "text") | numeric
 
 
-def _as_trained(batch: pa.RecordBatch, encoding: Encoding) -> pa.RecordBatch:
+def _as_trained(batch: pa.RecordBatch, encoding: Encoding) -> pd.DataFrame:
     """The model's columns as training reads them: float64, and levels as text."""
     types = {name: pa.float64() for name in encoding.numeric}
     types |= {name: pa.string() for name in encoding.levels}
     columns = [pc.cast(batch.column(name), kind, safe=False) for name, kind in types.items()]
-    return pa.RecordBatch.from_arrays(columns, names=list(types))
+    return pa.RecordBatch.from_arrays(columns, names=list(types)).to_pandas()
 
 
 def _first_wrong(
@@ -145,16 +143,16 @@ def _first_wrong(
     )
 
 
-def _predictions(
-    predict: Predict, rows: pa.RecordBatch, wrong: np.ndarray, classes: Sequence[str]
-) -> list[pa.Array]:
-    """The columns of the predictions, null for a wrong row."""
-    predicted = np.zeros((len(wrong), len(classes) or 1))
-    if not wrong.all():
-        found = predict(rows.filter(pa.array(~wrong)) if wrong.any() else rows)
-        predicted[~wrong] = found.reshape(-1, predicted.shape[1])
-    columns = [pa.array(column, mask=wrong) for column in predicted.T]
+def _predictions(predict: Predict, encoding: Encoding, values: np.ndarray) -> list[pa.Array]:
+    """The columns of the predictions for raw columns that were read, (columns, n); null for a row
+    that is wrong."""
+    classes, right = encoding.classes, np.isfinite(values).all(axis=0)
+    predicted = np.zeros((len(right), len(classes) or 1))
+    if right.any():
+        found = predict(encoding.features_of(values[:, right]))
+        predicted[right] = found.reshape(-1, predicted.shape[1])
+    columns = [pa.array(column, mask=~right) for column in predicted.T]
     if not classes:
         return columns
     likeliest = np.array(classes, dtype=object)[predicted.argmax(axis=1)]
-    return [pa.array(likeliest, pa.string(), mask=wrong), *columns]
+    return [pa.array(likeliest, pa.string(), mask=~right), *columns]

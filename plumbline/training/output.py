@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from plumbline.data.files import DataFile, local_path
+from plumbline.data.files import DataFile, is_hidden, local_path
 from plumbline.errors import InputError, refuse
 
 Write = Callable[[pa.RecordBatch], None]
@@ -47,38 +47,29 @@ def check_output(output: str, source: str, files: Sequence[DataFile]) -> None:
 
 def _is_same(path: Path, file: DataFile) -> bool:
     local = local_path(file.uri)
-    return local is not None and local.exists() and path.samefile(local)
+    return local is not None and path.samefile(local)
 
 
 def _is_listed(path: Path, source: str) -> bool:
-    """Whether find_files(source) would find a path, were it there."""
+    """Whether find_files(source) would find a path in a folder that exists, were it there."""
     local = local_path(source)
     if local is None:
         return False
-    if local.exists() or not glob.has_magic(source):
-        return local.is_dir() and _is_inside(path, Path(os.path.realpath(local)))
-    folders = [each for each in glob.glob(str(local), recursive=True) if os.path.isdir(each)]
-    fixed = next(i for i, part in enumerate(local.parts) if glob.has_magic(part))
-    pattern = (*Path(os.path.realpath(Path(*local.parts[:fixed]))).parts, *local.parts[fixed:])
-    return _matches(path.parts, pattern) or any(
-        _is_inside(path, Path(os.path.realpath(each))) for each in folders
-    )
+    pattern = glob.escape(str(local)) if local.exists() else str(local)
+    parent, name = os.path.split(pattern)
+    parents = glob.glob(parent or ".", recursive=True)
+    if fnmatchcase(path.name, name) and any(
+        path.parent == Path(os.path.realpath(each)) for each in parents
+    ):
+        return True
+    return any(_is_inside(path, Path(each)) for each in glob.glob(pattern, recursive=True))
 
 
 def _is_inside(path: Path, folder: Path) -> bool:
-    """Names that begin with "." or "_" are left out of a folder's files."""
-    if not path.is_relative_to(folder):
+    folder = folder.resolve()
+    if not folder.is_dir() or not path.is_relative_to(folder):
         return False
-    return not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
-
-
-def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Whether a path's parts match a glob's; "**" stands for any number of folders."""
-    if not pattern:
-        return not parts
-    if pattern[0] == "**":
-        return any(_matches(parts[i:], pattern[1:]) for i in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+    return not is_hidden(str(path.relative_to(folder)))
 
 
 @contextmanager
@@ -86,30 +77,31 @@ def whole_or_nothing(output: str) -> Iterator[Write]:
     """A writer to a file beside the output, which takes its place at the end.
 
     A link stays a link: the file that it names is replaced. A file that is there keeps its mode.
+    At least one batch must be written.
 
     Raises:
-        InputError: the file cannot be opened, or no batch was written.
+        InputError: the file cannot be opened.
         OSError: it cannot be written, because the disk is full for example.
     """
     path = Path(os.path.realpath(output))
     part = path.with_name(f".predicted-{os.getpid()}.part")
     writer = None
+
+    def write(batch: pa.RecordBatch) -> None:
+        nonlocal writer
+        with _naming(output, OSError):
+            writer = writer or _writer(output, part, batch.schema)
+            writer.write_batch(batch)
+
     try:
-        with _open(part, path, output) as stream:
-
-            def write(batch: pa.RecordBatch) -> None:
-                nonlocal writer
-                with _naming(output):
-                    writer = writer or _writer(output, stream, batch.schema)
-                    writer.write_batch(batch)
-
-            yield write
-            if writer is None:
-                raise InputError("INPUT must have at least one row. Got none.")
-            with _naming(output):
-                writer.close()
-                stream.close()
-                os.replace(part, path)
+        with _naming(output, InputError):
+            part.touch()
+            if path.exists():
+                shutil.copymode(path, part)
+        yield write
+        with _naming(output, OSError):
+            writer.close()
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -117,41 +109,32 @@ def whole_or_nothing(output: str) -> Iterator[Write]:
 class _ColumnWriter:
     """CSV of one column. An empty line is no row to many readers, so a null is written as ""."""
 
-    def __init__(self, stream: pa.OSFile, schema: pa.Schema) -> None:
-        self._stream = stream
-        stream.write(f'"{schema.names[0]}"\n'.encode())
+    def __init__(self, path: str, schema: pa.Schema) -> None:
+        self._stream = pa.OSFile(path, "wb")
+        self._stream.write(f'"{schema.names[0]}"\n'.encode())
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         text = pc.fill_null(pc.cast(batch.column(0), pa.string()), '""')
         self._stream.write("".join(f"{each}\n" for each in text.to_pylist()).encode())
 
     def close(self) -> None:
-        """Nothing is waiting."""
+        self._stream.close()
 
 
 Writer = pq.ParquetWriter | pacsv.CSVWriter | _ColumnWriter
 
 
-def _writer(output: str, stream: pa.OSFile, schema: pa.Schema) -> Writer:
+def _writer(output: str, part: Path, schema: pa.Schema) -> Writer:
     if output.lower().endswith(".parquet"):
-        return pq.ParquetWriter(stream, schema)
-    return (pacsv.CSVWriter if len(schema) > 1 else _ColumnWriter)(stream, schema)
-
-
-def _open(part: Path, path: Path, output: str) -> pa.OSFile:
-    try:
-        part.touch()
-        if path.exists():
-            shutil.copymode(path, part)
-        return pa.OSFile(str(part), "wb")
-    except OSError as error:
-        raise InputError(f"OUTPUT: {output} cannot be written ({error.strerror}).") from None
+        return pq.ParquetWriter(str(part), schema)
+    return (pacsv.CSVWriter if len(schema) > 1 else _ColumnWriter)(str(part), schema)
 
 
 @contextmanager
-def _naming(output: str) -> Iterator[None]:
+def _naming(output: str, kind: type[Exception]) -> Iterator[None]:
+    """Name the output as the user did."""
     try:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise OSError(f"{output} cannot be written ({reason}).") from None
+        raise kind(f"OUTPUT: {output} cannot be written ({reason}).") from None

@@ -1,6 +1,6 @@
 """What differs between recorded runs, and what it did to their metrics."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -11,6 +11,7 @@ from plumbline.config.metrics import HEADLINES, better
 
 DIGITS = 8  # of a digest or a commit; as many as people know it by
 UNKNOWN = ("", "unknown")
+SIGNS = {"lower": 1.0, "higher": -1.0}  # what makes the best value of a metric the least
 
 
 @dataclass(frozen=True)
@@ -41,22 +42,6 @@ class RecordedRun:
 
 
 @dataclass(frozen=True)
-class Effect:
-    """What one parameter goes with: the best value of a metric that was reached with each of its
-    values.
-
-    The two values are those with which the best and the worst result was reached. Other
-    parameters may differ as well, so this describes the runs and proves nothing.
-    """
-
-    param: str
-    good_value: str
-    good: float
-    bad_value: str
-    bad: float
-
-
-@dataclass(frozen=True)
 class Comparison:
     """Runs side by side. Columns of the frames are the runs' numbers, from 1.
 
@@ -67,7 +52,10 @@ class Comparison:
         best: which values of `metrics` are the best of their row.
         same: the metrics of one value in every finished run, and in at least two.
         headline: the metric that says which run is best; None if none can.
-        effects: for the headline, the parameter that goes with the largest difference first.
+        effects: what each parameter goes with, the one with the largest difference first: the
+            value with which the best headline was reached, and that result; the value with which
+            the worst was, and that. Other parameters may differ as well, so this describes the
+            runs and proves nothing.
         warnings: why the runs may not be alike enough to compare.
     """
 
@@ -77,7 +65,7 @@ class Comparison:
     best: pd.DataFrame
     same: pd.Series
     headline: str | None
-    effects: tuple[Effect, ...]
+    effects: pd.DataFrame
     warnings: tuple[str, ...]
 
 
@@ -88,11 +76,13 @@ def compare(runs: Sequence[RecordedRun]) -> Comparison:
     metrics = _frame([run.metrics for run in runs], float)
     finished = [number for number, run in enumerate(runs, 1) if run.status == "FINISHED"]
     differs = _differs(metrics, finished)
-    same = metrics[~differs].bfill(axis=1)[1] if len(metrics) else metrics.sum(axis=1)
+    same = metrics[~differs].max(axis=1)
     metrics = metrics[differs].sort_index(key=lambda names: names.map(_place))
-    best = _best(metrics, len({run.params.get("training.loss") for run in runs}) > 1)
+    best = _best(metrics)
+    if len({run.params.get("training.loss") for run in runs}) > 1 and "loss" in best.index:
+        best.loc["loss"] = False  # of huber and of mse are different things
     headline = _headline(metrics, best, finished)
-    effects = _effects(params, metrics.loc[headline], headline) if headline else ()
+    effects = _effects(params, metrics, headline)
     return Comparison(
         tuple(runs), params, metrics, best, same, headline, effects, tuple(warnings(runs))
     )
@@ -115,17 +105,11 @@ def _place(name: str) -> tuple[bool, bool, str]:
     return better(name) is None, not name.startswith("test_"), name
 
 
-def _best(metrics: pd.DataFrame, losses_differ: bool) -> pd.DataFrame:
-    """The best of each row; none if no direction is better, or finite values do not differ.
-
-    The loss of huber and of mse are different things: no best of those.
-    """
-    finite = metrics.where(np.isfinite(metrics))
-    ranked = pd.Series([better(name) for name in metrics.index], metrics.index, dtype=object)
-    if losses_differ:
-        ranked = ranked.drop("loss", errors="ignore").reindex(metrics.index)
-    ends = finite.min(axis=1).where(ranked == "lower", finite.max(axis=1).where(ranked == "higher"))
-    return finite.eq(ends.where(finite.nunique(axis=1) > 1), axis=0)
+def _best(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The best of each row; none if no direction is better, or finite values do not differ."""
+    signs = pd.Series({name: SIGNS.get(better(name)) for name in metrics.index}, dtype=float)
+    costs = metrics.where(np.isfinite(metrics)).mul(signs, axis=0)
+    return costs.eq(costs.min(axis=1).where(costs.nunique(axis=1) > 1), axis=0)
 
 
 def _headline(metrics: pd.DataFrame, best: pd.DataFrame, finished: Sequence[int]) -> str | None:
@@ -135,19 +119,19 @@ def _headline(metrics: pd.DataFrame, best: pd.DataFrame, finished: Sequence[int]
     return next(iter([*whole, *candidates]), None)
 
 
-def _effects(params: pd.DataFrame, results: pd.Series, headline: str) -> tuple[Effect, ...]:
-    """One for each parameter; none if there is only one to look at, or fewer than three runs."""
-    if results.count() < 3:
-        return ()
-    good, bad = ("min", "max") if better(headline) == "lower" else ("max", "min")
-    found = []
+def _effects(params: pd.DataFrame, metrics: pd.DataFrame, headline: str | None) -> pd.DataFrame:
+    """A row for each parameter; none if there is only one to look at, or fewer than three runs."""
+    effects = pd.DataFrame(columns=["good_value", "good", "bad_value", "bad"])
+    if headline is None or metrics.loc[headline].count() < 3:
+        return effects
+    sign = SIGNS[better(headline)]
     for name, values in params.iterrows():
-        reached = results.groupby(values, sort=False).agg(good).dropna()
-        if len(reached) > 1:
-            first, last = getattr(reached, f"idx{good}")(), getattr(reached, f"idx{bad}")()
-            found.append(Effect(name, first, reached[first], last, reached[last]))
-    found.sort(key=lambda effect: -abs(effect.bad - effect.good))
-    return tuple(found) if len(found) > 1 else ()
+        costs = (sign * metrics.loc[headline]).groupby(values, sort=False).min().dropna()
+        if len(costs) > 1:
+            good, bad = costs.idxmin(), costs.idxmax()
+            effects.loc[name] = good, sign * costs[good], bad, sign * costs[bad]
+    order = (effects["good"] - effects["bad"]).abs().sort_values(ascending=False, kind="stable")
+    return effects.loc[order.index if len(order) > 1 else []]
 
 
 def warnings(runs: Sequence[RecordedRun]) -> Iterator[str]:
@@ -155,51 +139,31 @@ def warnings(runs: Sequence[RecordedRun]) -> Iterator[str]:
 
     A run for which a value is unknown, because it ended before its data was read, is left out.
     """
-    for message, value_of in UNLIKE.items():
-        groups: dict[str, list[int]] = {}
-        for number, run in enumerate(runs, 1):
-            groups.setdefault(value_of(run), []).append(number)
-        known = [(value, found) for value, found in groups.items() if value not in UNKNOWN]
-        if len(known) > 1:
-            listed = "; ".join(f"{value} in {numbers(found)}" for value, found in known)
+    traits = pd.DataFrame([_traits(run) for run in runs], index=range(1, len(runs) + 1))
+    for message, values in traits.items():
+        found = values[values != ""].groupby(values, sort=False).groups
+        if len(found) > 1:
+            listed = "; ".join(f"{value} in {numbers(of)}" for value, of in found.items())
             yield f"{message}: {listed}."
+
+
+def _traits(run: RecordedRun) -> dict[str, str]:
+    """What runs should share to be compared, by what to say if they do not; "" if unknown."""
+    digest, commit = (run.tags.get(name, "") for name in ("data_digest", "git_commit"))
+    changed = " with uncommitted changes" if run.tags.get("git_dirty") == "true" else ""
+    share, folds = run.params.get("data.test_fraction"), run.params.get("data.folds")
+    split = f"test_fraction {share}, folds {folds}, seed {run.params.get('data.seed')}"
+    if share in ("0", "0.0") and folds in (None, "0"):
+        split = "none"  # the seed places no rows then
+    return {
+        "The data differ, so the metrics are of different rows": digest[:DIGITS],
+        "The rows held out differ": split if share is not None else "",
+        "`loss` is not the same thing in all runs": run.params.get("training.loss", ""),
+        "The code differs": "" if commit in UNKNOWN else commit[:DIGITS] + changed,
+    }
 
 
 def numbers(found: Iterable[int]) -> str:
     """Runs by their numbers: `run 2`, `runs 1, 3`."""
     shown = [str(number) for number in found]
     return f"run{'s' if len(shown) > 1 else ''} {', '.join(shown)}"
-
-
-def _data(run: RecordedRun) -> str:
-    return run.tags.get("data_digest", "")[:DIGITS]
-
-
-def _loss(run: RecordedRun) -> str:
-    return run.params.get("training.loss", "")
-
-
-def _split(run: RecordedRun) -> str:
-    """The share, the folds and the seed that places the rows; the seed only if it does."""
-    share, folds = run.params.get("data.test_fraction"), run.params.get("data.folds")
-    if share is None:
-        return ""
-    if share in ("0", "0.0") and folds in (None, "0"):
-        return "none"
-    return f"test_fraction {share}, folds {folds}, seed {run.params.get('data.seed')}"
-
-
-def _code(run: RecordedRun) -> str:
-    commit = run.tags.get("git_commit", "")
-    if commit in UNKNOWN:
-        return ""
-    changed = " with uncommitted changes" if run.tags.get("git_dirty") == "true" else ""
-    return commit[:DIGITS] + changed
-
-
-UNLIKE: dict[str, Callable[[RecordedRun], str]] = {
-    "The data differ, so the metrics are of different rows": _data,
-    "The rows held out differ": _split,
-    "`loss` is not the same thing in all runs": _loss,
-    "The code differs": _code,
-}

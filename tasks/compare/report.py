@@ -4,7 +4,6 @@ The loss curves are an SVG for a page of any colour.
 """
 
 import io
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from plumbline.errors import refuse
-from tasks.compare import tables
+from tasks.compare import text
 from tasks.compare.comparison import Comparison
 from tasks.pictures import GREY, ORANGE, figure_of
 
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 
 Curve = Sequence[tuple[int, float]]
 # of middle brightness, to be read on white and on black
-COLOURS = ("#3b7fc4", ORANGE, "#3d8c5a", "#c2517c", "#8a70c0", "#2a9d9d", "#a0792c", GREY)
-STYLES = ("-", "--", ":")  # one a round of colours
+COLOURS = ["#3b7fc4", ORANGE, "#3d8c5a", "#c2517c", "#8a70c0", "#2a9d9d", "#a0792c", GREY]
+STYLES = ["-", "--", ":"]  # one a round of colours
 INK = "#010203"  # stands for the page's own text colour, which SVG calls currentColor
 FEW_POINTS = 20
 QUIET = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # nothing that differs by the day
@@ -60,49 +59,38 @@ def html(compared: Comparison, curves: Sequence[Curve]) -> str:
     folder = FileSystemLoader(Path(__file__).parent)
     pages = Environment(loader=folder, autoescape=True, undefined=StrictUndefined)
     pages.trim_blocks = pages.lstrip_blocks = True
-    labels = [_label(place, run.name) for place, run in enumerate(compared.runs, start=1)]
-    picture = Markup(loss_curves(labels, curves))  # matplotlib escapes the labels
-    return pages.get_template(TEMPLATE).render(compared=compared, say=tables, picture=picture)
-
-
-def _label(number: int, name: str) -> str:
-    """A dollar sign would start matplotlib's mathematics."""
-    cut = name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…"
-    return f"{number}  {cut}".replace("$", r"\$")
+    picture = Markup(loss_curves([run.name for run in compared.runs], curves))
+    return pages.get_template(TEMPLATE).render(compared=compared, say=text, picture=picture)
 
 
 def loss_curves(names: Sequence[str], curves: Sequence[Curve]) -> str:
     """An <svg> of every run's loss against its epoch, on a log axis where a loss is above 0.
 
-    Values that are no finite number are left out; empty where no run has any other.
+    Values that are no finite number are left out (MLflow's stores keep an infinite one as the
+    largest number there is); empty where no run has any other. matplotlib escapes the names.
     """
-    from matplotlib import rc_context
+    from matplotlib import cycler, rc_context
 
-    known = [_finite(curve) for curve in curves]
+    known = [[(epoch, loss) for epoch, loss in curve if abs(loss) < 1e308] for curve in curves]
     if not any(known):
         return ""
     coloured = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-    style = dict.fromkeys(coloured, INK)
-    with rc_context({**style, "svg.fonttype": "none", "svg.hashsalt": "plumbline"}):
+    style = {**dict.fromkeys(coloured, INK), "svg.fonttype": "none", "svg.hashsalt": "plumbline"}
+    cycle = cycler(linestyle=STYLES) * cycler(color=COLOURS)
+    with rc_context({**style, "axes.prop_cycle": cycle}):
         figure = figure_of(lambda axes: _draw(axes, names, known))
         written = io.StringIO()
         figure.savefig(written, format="svg", transparent=True, metadata=QUIET)
-    text = written.getvalue()
-    return text[text.index("<svg") :].replace(INK, "currentColor")
-
-
-def _finite(curve: Curve) -> list[tuple[int, float]]:
-    """MLflow's stores keep an infinite value as the largest number there is."""
-    return [(epoch, loss) for epoch, loss in curve if math.isfinite(loss) and abs(loss) < 1e308]
+    svg = written.getvalue()
+    return svg[svg.index("<svg") :].replace(INK, "currentColor")
 
 
 def _draw(axes: "Axes", names: Sequence[str], curves: Sequence[Curve]) -> None:
-    for number, (name, curve) in enumerate(zip(names, curves, strict=True)):
+    for number, (name, curve) in enumerate(zip(names, curves, strict=True), start=1):
         if curve:
-            colour = COLOURS[number % len(COLOURS)]
-            style = STYLES[number // len(COLOURS) % len(STYLES)]
+            label = f"{number}  {text.cut(name, LONGEST_LABEL)}".replace("$", r"\$")  # no formula
             marker = "." if len(curve) < FEW_POINTS else None
-            axes.plot(*zip(*curve, strict=True), style, color=colour, marker=marker, label=name)
+            axes.plot(*zip(*curve, strict=True), marker=marker, label=label)
     if any(loss > 0 for curve in curves for _, loss in curve):
         axes.set_yscale("log", nonpositive="mask")
     axes.set(xlabel="epoch", ylabel="loss (before the epoch's step)")

@@ -38,13 +38,18 @@ class LossLog:
 
     def close(self) -> None:
         """Send what is left; raises what that met."""
+        self._finish()
+        if self._failed:
+            raise self._failed
+
+    def _finish(self) -> None:
+        """Send what is left. It raises nothing: raised again while another error that followed
+        from it is handled, an error would be its own cause."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
         if not self._failed:
             self._flush()
-        if self._failed:
-            raise self._failed
 
     def __enter__(self) -> "LossLog":
         self._thread.start()
@@ -58,12 +63,11 @@ class LossLog:
     ) -> None:
         if kind and not issubclass(kind, Exception) and not self._ends_soon():
             return
-        try:
-            self.close()
-        except Exception:
+        self._finish()
+        if self._failed:
             disable_retries()
             if not kind:
-                raise
+                raise self._failed
 
     def _ends_soon(self) -> bool:
         """Whether the thread, asked to end, is not held up by a store that is away."""

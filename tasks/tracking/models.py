@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import mlflow.artifacts
 import mlflow.pyfunc
 import numpy as np
-import pyarrow as pa
 import torch
 import yaml
 from mlflow import MlflowClient
@@ -87,8 +86,8 @@ def default_model() -> str:
 
 
 def load_predictor(uri: str) -> tuple[Encoding, Predict]:
-    """A stored model's columns and a function from rows of them to predictions, (n, 1), or to the
-    probabilities of K classes, (n, K).
+    """A stored model's columns and a function from the features of rows, (n, d) float64, to
+    predictions, (n,), or to the probabilities of K classes, (n, K).
 
     Raises:
         InputError: there is no such model, or it is not one of this project's.
@@ -97,9 +96,10 @@ def load_predictor(uri: str) -> tuple[Encoding, Predict]:
     model = _opened(uri, _python_model)
     encoding = _encoding(model)
 
-    def predict(batch: pa.RecordBatch) -> np.ndarray:
-        predicted = model.predict(None, batch.to_pandas())
-        return predicted[[*encoding.predicted[1:]]].to_numpy() if encoding.classes else predicted
+    def predict(features: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            predicted = model.module(torch.from_numpy(features).to(model.dtype))
+        return (predicted.double().softmax(dim=1) if encoding.classes else predicted[:, 0]).numpy()
 
     return encoding, predict
 

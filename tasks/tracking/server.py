@@ -1,11 +1,14 @@
 """MLflow's own server and user interface, as an application to be guarded."""
 
 import os
+import warnings
+from functools import cache
 from typing import Any
 
 ARTIFACTS = "mlflow-artifacts:/"  # of experiments that are made in the user interface
 
 
+@cache
 def mlflow_app() -> Any:
     """MLflow's ASGI application on the store that MLFLOW_TRACKING_URI names, as `mlflow ui` has it.
 
@@ -20,7 +23,8 @@ def mlflow_app() -> Any:
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    from mlflow.server.fastapi_app import app
+    with warnings.catch_warnings(action="ignore"):  # what MLflow itself imports is deprecated
+        from mlflow.server.fastapi_app import app
     from mlflow.server.handlers import initialize_backend_stores
 
     initialize_backend_stores(store, store, ARTIFACTS)

@@ -11,7 +11,7 @@ from tests.flows.conftest import Workspace, cloned
 
 HOLD = """
 import sys
-from flows.support.environment import prepare_environment
+from flows.support.command import prepare_environment
 from tasks.lease import lease
 prepare_environment()
 with lease():

@@ -11,9 +11,10 @@ from mlflow.entities import Run
 from tests.flows.conftest import Workspace
 
 IMPORTS = """
-import json, sys
-from flows.compare import main
-status = main(["--experiment", "pair", "--out", sys.argv[1]])
+import json, pathlib, sys
+from flows.compare import compare
+from flows.support.command import run_command
+status = run_command(compare, "pair", out=pathlib.Path(sys.argv[1]))
 print(json.dumps([status, sorted({"torch", "prefect"} & set(sys.modules))]))
 """
 

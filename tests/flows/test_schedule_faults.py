@@ -36,7 +36,7 @@ def strike(scheduled: Scheduled, victim: str) -> None:
         scheduled.process.kill()
         scheduled.process.wait()
     else:
-        module = "flows.retraining" if victim == "the run" else "flows.support.server"
+        module = "flows.retraining" if victim == "the run" else "flows.support.web"
         for pid in scheduled.children(module):
             kill(pid)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.pipeline import _import_what_is_needed_later, import_the_slow_parts
 from flows.schedule import deployment_name
 from flows.support.command import run_command
+from flows.support.running import _import_what_is_needed_later, import_the_slow_parts
 from plumbline.config.schema import Config
 from tests.flows.conftest import ROOT
 

@@ -79,7 +79,7 @@ def test_a_store_out_of_reach_is_no_damage_and_may_be_tried_again(client: Any) -
     with pytest.raises(InputError, match="is not whole Parquet"):
         read_header(file)
     client.delete_object(Bucket="gone", Key="a.parquet")
-    header = Header({"x": "number"}, frozenset(), {"x": "x"})
+    header = Header({"x": "number"}, frozenset(), ("x",))
     for read in (read_header, lambda file: list(read_batches(file, header.kinds, header))):
         with pytest.raises(OSError, match="gone"):
             read(file)

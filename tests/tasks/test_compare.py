@@ -7,7 +7,7 @@ import pytest
 
 from plumbline.config.metrics import better
 from tasks.compare.comparison import Comparison, RecordedRun, compare, warnings
-from tasks.compare.tables import number, shortened, tables, verdict, written
+from tasks.compare.text import number, shortened, tables, verdict
 
 DATA = {"data.test_fraction": "0.2", "data.folds": "0", "data.seed": "42"}
 
@@ -31,8 +31,8 @@ def row_of(frame: pd.DataFrame, name: str) -> list:
 
 def notes(compared: Comparison) -> list[str]:
     """The differences from the first run, as shown below the first metric."""
-    (_, cells), *_ = list(tables(compared))[-1].rows
-    return [cell.note for cell in cells]
+    _, cells = list(tables(compared))[-1]
+    return [cell.partition("\n")[2] for cell in cells.iloc[0]]
 
 
 def scored(*scores: float | None, metric: str = "test_rmse") -> list[RecordedRun]:
@@ -121,11 +121,11 @@ def test_the_loss_of_different_loss_functions_has_no_best() -> None:
 def test_effects_order_parameters_by_what_they_go_with() -> None:
     grid = [("sgd", "0.1", 1.0), ("sgd", "0.2", 0.9), ("adam", "0.1", 5.0), ("adam", "0.2", 4.0)]
     runs = [run(params={"optimizer": o, "lr": lr}, metrics={"train_rmse": s}) for o, lr, s in grid]
-    first, second = compare(runs).effects
-    assert (first.param, first.good_value, first.good) == ("optimizer", "sgd", 0.9)
+    first, second = compare(runs).effects.itertuples()
+    assert (first.Index, first.good_value, first.good) == ("optimizer", "sgd", 0.9)
     assert (first.bad_value, first.bad) == ("adam", 4.0)
-    assert (second.param, second.good_value, second.bad) == ("lr", "0.2", 1.0)
-    assert compare(runs[:2]).effects == ()
+    assert (second.Index, second.good_value, second.bad) == ("lr", "0.2", 1.0)
+    assert compare(runs[:2]).effects.empty
 
 
 def test_the_verdict_names_the_best_run_and_what_it_changed() -> None:
@@ -181,16 +181,16 @@ def test_numbers_are_short_and_keep_their_size() -> None:
 
 def test_long_values_are_shortened_to_where_they_part() -> None:
     start = "[" + "1.0, " * 500
-    one, other = shortened([start + "2.0]", start + "3.0]"])
+    one, other = shortened(pd.Series([start + "2.0]", start + "3.0]"]))
     assert one.endswith("2.0]")
     assert other.endswith("3.0]")
     assert len(one) < 40
-    assert shortened(["sgd", "adam"]) == ["sgd", "adam"]
-    three = shortened([start + "2.0]", start + "3.0]", "0"])
+    assert list(shortened(pd.Series(["sgd", "adam"]))) == ["sgd", "adam"]
+    three = shortened(pd.Series([start + "2.0]", start + "3.0]", "0"]))
     assert len(set(three)) == 3
     assert max(map(len, three)) < 50
 
 
 def test_a_parameter_that_one_run_lacks_is_written_as_missing() -> None:
     params = compare([run(params={"a": "1"}), run()]).params
-    assert written(params.loc["a"]) == ["1", "-"]
+    assert list(shortened(params.loc["a"])) == ["1", "-"]

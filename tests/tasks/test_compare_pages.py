@@ -12,7 +12,7 @@ from rich.console import Console
 from plumbline.errors import InputError
 from tasks.compare.comparison import Comparison, RecordedRun, compare
 from tasks.compare.report import check_writable, html, write_report
-from tasks.compare.terminal import show
+from tasks.compare.text import show
 
 NASTY = '<script>alert("x")</script> & $x$ {{ 7*7 }} [bold]'
 VOID = {"meta"}

@@ -19,11 +19,11 @@ def test_a_result_that_is_not_there_is_unknown_wherever_results_are_kept(remote,
     storage = there or LocalFileSystem(basepath=tmp_path)
     cache = FactorCache(storage)
     assert cache.read("factor-1") is None
-    assert not cache.holds("factor-1")
+    assert not cache.use("factor-1")
     kept = compress(Rows({"a": random_rows(9, 2)}), "a", Split())
     cache.write("factor-1", kept)
     assert same_bits(cache.read("factor-1"), kept)
-    assert cache.holds("factor-1")
+    assert cache.use("factor-1")
     storage.write_path("factor-1", kept.to_bytes()[:200])
     assert cache.read("factor-1") is None
 

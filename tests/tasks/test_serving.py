@@ -18,8 +18,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from torch import nn
 
-from flows.support.guard import Guard
 from flows.support.server import listen
+from flows.support.web import Guard
 from plumbline.data.encoding import Encoding
 from plumbline.linear.problem import Standardizer
 from plumbline.training.model import RawModel

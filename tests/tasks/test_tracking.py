@@ -71,6 +71,26 @@ def test_losses_are_sent_in_order_in_batches_and_a_failure_is_not_lost() -> None
         log.add(1, 1.0)
 
 
+def test_what_went_wrong_can_be_followed_to_its_cause() -> None:
+    """An error that is raised twice while another one follows from it would be its own cause."""
+
+    def refuse(batch: list[Metric]) -> None:
+        raise OSError("the store is gone")
+
+    def record(log: LossLog) -> None:
+        with log:
+            log.add(1, 1.0)
+            try:
+                log.close()
+            except OSError as error:
+                raise ValueError("kept") from error
+
+    with pytest.raises(ValueError, match="kept") as caught:
+        record(LossLog(refuse))
+    assert str(caught.value.__cause__) == "the store is gone"
+    assert caught.value.__cause__.__context__ is None
+
+
 def described(client: MlflowClient, run_id: str) -> tuple[str, str]:
     """(how it ended, what it was) of a run's description."""
     ending, what = client.get_run(run_id).data.tags["mlflow.note.content"].split("\n\n")

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from mlflow import artifacts
 
-from flows.support.ray import check_runner
+from flows.support.ray import cluster as cluster_for
 from plumbline.config.running import RunsOn
 from plumbline.errors import InputError
 from plumbline.linear.summary import Summary
@@ -322,6 +322,8 @@ def test_an_address_that_is_none_is_refused(workspace: Workspace, wrong: str) ->
 
 def test_without_the_packages_it_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
-    with pytest.raises(InputError, match="make install GROUPS=cluster"):
-        check_runner(RunsOn(runner="ray"))
-    check_runner(RunsOn())
+    refused = pytest.raises(InputError, match="make install GROUPS=cluster")
+    with refused, cluster_for(RunsOn(runner="ray")):
+        pass
+    with cluster_for(RunsOn()) as found:
+        assert found is None

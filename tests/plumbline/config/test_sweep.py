@@ -1,10 +1,21 @@
-"""What varies in a sweep, and what it is called."""
+"""What varies in a sweep, what it is called, and what is refused before the first trial."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from plumbline.config.sweep import Range, Search, Sweep, is_whole, label, takes_numbers
+from plumbline.config.sweep import (
+    Range,
+    Search,
+    Sweep,
+    is_whole,
+    label,
+    load_sweep,
+    takes_numbers,
+)
 from plumbline.errors import InputError
 
 BASE = {"experiment": "s", "data": {"kind": "synthetic", "x": [1.0, 2.0]}}
@@ -81,6 +92,129 @@ def test_a_trial_whose_values_do_not_fit_together_is_refused() -> None:
 
 
 def test_the_features_of_all_trials_are_known_unless_one_takes_all() -> None:
-    assert sweep({"data.features": [["a"], ["a", "b"]]}).varied_features == ("a", "b")
+    assert sweep({"data.features": [["a"], ["a", "b"]]}).varied_features == ["a", "b"]
+    assert sweep({"data.features": [1, 2]}).varied_features is None  # generated: how many
     assert sweep({"data.features": [["a"], None]}).varied_features is None
     assert sweep({"training.epochs": [1]}).varied_features is None
+
+
+FILE = {
+    "experiment": "base",
+    "data": {"kind": "synthetic", "x": [1.0, 2.0, 3.0]},
+    "training": {"epochs": 10, "dtype": "float32"},
+}
+RATES = {"training.learning_rate": [0.01, 0.1]}
+
+
+def loaded(folder: Path, sweep: dict[str, Any], *overrides: str, **more: Any) -> Sweep:
+    (folder / "base.yaml").write_text(yaml.safe_dump(FILE))
+    path = folder / "sweep.yaml"
+    path.write_text(yaml.safe_dump({"base": "base.yaml", "sweep": sweep, **more}))
+    return load_sweep(path, overrides)
+
+
+def test_the_base_is_found_beside_the_sweep_and_keys_there_replace_its_own(tmp_path: Path) -> None:
+    found = loaded(tmp_path, {"parameters": RATES}, training={"epochs": 20})
+    config = found.trial({"training.learning_rate": 0.1})
+    assert (config.training.epochs, config.training.dtype) == (20, "float32")
+
+
+def test_a_file_may_hold_the_base_itself(tmp_path: Path) -> None:
+    path = tmp_path / "whole.yaml"
+    path.write_text(yaml.safe_dump({**FILE, "sweep": {"parameters": RATES}}))
+    assert load_sweep(path).trials == 2
+
+
+def test_overrides_reach_the_sweep_what_varies_and_the_base(tmp_path: Path) -> None:
+    overrides = ("sweep.parameters.training.epochs=[1, 2, 3]", "training.dtype=float64")
+    found = loaded(tmp_path, {"parameters": RATES}, *overrides, "sweep.metric=train_r2")
+    assert found.trials == 6
+    assert found.search.metric == "train_r2"
+    assert found.base["training"]["dtype"] == "float64"
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        ({}, r"sweep\.parameters is missing"),
+        ({"parameters": {}}, r"sweep\.parameters must be a mapping \(not empty\)"),
+        ({"parameters": RATES, "metod": "grid"}, r"Did you mean sweep\.method\?"),
+        ({"parameters": RATES, "method": "annealing"}, r"grid or random or tpe. Got 'annealing'"),
+        ({"parameters": RATES, "trials": 0}, r"sweep\.trials must be an integer >= 1"),
+        ({"parameters": {"runner": ["threads", "ray"]}}, r"runner must be in the base"),
+        ({"parameters": {"training.lerning_rate": [1]}}, r"Did you mean training\.learning_rate\?"),
+        (
+            {"parameters": {"training.epochs": {"low": 5, "high": 1}}},
+            r"sweep\.parameters\.training\.epochs\.low must be less than high. Got 5 and 1",
+        ),
+        (
+            {"parameters": {"training.learning_rate": {"low": 0.0, "high": 1, "log": True}}},
+            r"learning_rate\.low must be > 0 where log is true",
+        ),
+        (
+            {"parameters": {"training.epochs": 5}},
+            r"training\.epochs must be \{low, high, log, count\} or a list",
+        ),
+        (
+            {"parameters": {"training.optimizer": {"low": 1, "high": 2}}},
+            r"must be a list of values \(a range is for numbers\)",
+        ),
+        (
+            {"parameters": {"training.momentum": [0.5, 2.0]}},
+            r"training\.momentum must be a number >= 0 and < 1. Got 2.0",
+        ),
+        ({"parameters": RATES, "metric": "tran_mse"}, "Did you mean train_mse?"),
+        (
+            {"parameters": RATES, "metric": "cv_rmse_mean"},
+            r"metric must be linear_cv_rmse_mean \(its name now, .* exact unpenalised fit",
+        ),
+        ({"parameters": RATES, "metric": "linear_cv_rmse_mean"}, r"while data\.folds is 0"),
+        (
+            {"parameters": RATES, "metric": "test_mse"},
+            r"another metric while data\.test_fraction is 0",
+        ),
+        ({"parameters": RATES, "metric": "mae"}, r"data\.test_fraction is 0. Got 'test_mae'"),
+        (
+            {"parameters": RATES | {"data.test_fraction": [0.2]}, "metric": "train_mae"},
+            r"another metric while data\.test_fraction is above 0",
+        ),
+    ],
+)
+def test_what_is_wrong_in_every_trial_is_refused(
+    tmp_path: Path, sweep: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        loaded(tmp_path, sweep)
+
+
+def test_what_is_wrong_in_some_combinations_only_is_left_to_the_trials(tmp_path: Path) -> None:
+    given = {"training.optimizer": ["sgd", "adam"], "training.momentum": [0.0, 0.9]}
+    assert loaded(tmp_path, {"parameters": given}).trials == 4
+
+
+def test_a_single_experiment_is_no_sweep(tmp_path: Path) -> None:
+    path = tmp_path / "single.yaml"
+    path.write_text(yaml.safe_dump(FILE))
+    with pytest.raises(InputError, match=r"sweep is missing.*make run-pipeline"):
+        load_sweep(path)
+
+
+def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text("base: nowhere.yaml\nsweep: {parameters: {training.epochs: [1]}}\n")
+    with pytest.raises(InputError, match=r"nowhere\.yaml: cannot be read"):
+        load_sweep(path)
+
+
+def test_options_of_a_module_of_ones_own_may_vary(tmp_path: Path) -> None:
+    own = {"kind": "python", "file": "net.py", "options": {"depth": 2, "width": 8}}
+    data = {"kind": "synthetic", "rows": 9}
+    parameters = {"model.options.width": [4, 16]}
+    path = tmp_path / "s.yaml"
+    path.write_text(json.dumps(
+        {"experiment": "e", "data": data, "model": own, "sweep": {"parameters": parameters}}
+    ))  # fmt: skip
+    sweep = load_sweep(path)
+    found = [sweep.trial(values).model.options for values in sweep.grid()]
+    assert found == [{"depth": 2, "width": 4}, {"depth": 2, "width": 16}]
+    assert sweep.first().model.options == found[0]

@@ -51,8 +51,19 @@ def test_values_longer_than_pythons_csv_reads_by_itself_are_no_fault(tmp_path):
     assert "bad.csv: row 2 must have 3 values" in refusal(path, categorical=["c"])
 
 
-def test_a_quote_that_is_never_closed_is_named_by_its_row(tmp_path):
+@pytest.mark.parametrize("after", [10, 1_000_000, 2_000_000])  # in one block, two and three
+def test_a_quote_that_is_never_closed_is_named_by_its_row(after, tmp_path):
     path = tmp_path / "bad.csv"
-    path.write_text('c,x,y\na,1,2\n"b,2,3\n' + "a,1,2\n" * 1_000_000)
+    path.write_text('c,x,y\na,1,2\n"b,2,3\n' + "a,1,2\n" * after)
     assert "bad.csv: row 2 cannot be read" in (message := refusal(path, categorical=["c"]))
     assert "quote" in message
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_blank_lines_and_lines_in_quotes_are_no_rows_of_their_own(ending, tmp_path):
+    lines = ["c,x,y", "", '"a', 'b",1,2', "", '"c', "", 'd",2']
+    path = tmp_path / "bad.csv"
+    path.write_text(ending.join([*lines, ""]), newline="")
+    assert "bad.csv: row 2 must have 3 values" in refusal(path)
+    path.write_text(ending.join([*lines[:-1], 'd",2,3', "e,?,4", ""]), newline="")
+    assert "bad.csv: column 'x', row 3 must be a number. Got '?'" in refusal(path)

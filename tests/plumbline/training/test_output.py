@@ -155,12 +155,6 @@ def test_nothing_is_left_of_what_failed(folder):
     assert [each.name for each in (folder / "out").iterdir()] == ["new.csv"]
 
 
-def test_no_rows_are_refused(folder):
-    none = pytest.raises(InputError, match="INPUT must have at least one row")
-    with none, whole_or_nothing("out/new.csv"):
-        pass
-
-
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_full_disk_is_told_by_the_name_that_was_given(ending, folder, monkeypatch):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

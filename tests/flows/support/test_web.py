@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from flows.support.guard import is_own
+from flows.support.web import is_own
 from tests.flows.conftest import Workspace
 
 OWN = [{}, {"Origin": "http://127.0.0.1:{port}"}, {"Host": "localhost:{port}"},
@@ -34,7 +34,7 @@ ASKED = ["/api/deployments/filter", "/api/flows/", "/ajax-api/2.0/mlflow/experim
          "/api/2.0/mlflow/experiments/search", "/graphql", "/v1/traces", "/"]  # fmt: skip
 COMMAND = """
 import os, sys
-from flows.support.environment import prepare_environment
+from flows.support.command import prepare_environment
 from flows.support.server import prefect_server
 prepare_environment()
 with prefect_server():

@@ -1,0 +1,164 @@
+"""Our own web servers, behind a guard: they answer this machine's programs and their own pages.
+
+They listen on 127.0.0.1, but a browser lets any web page send requests there: as a plain POST,
+which a server carries out whatever its CORS settings say, or under a name of the page's own that is
+made to resolve to 127.0.0.1.
+
+`python -m flows.support.web SOCKET KIND` is a Prefect server's process (flows/support/server.py);
+SOCKET is the number of the listening socket that it inherits.
+"""
+
+import contextlib
+import gc
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from flows.support.companion import end_with_starter
+
+HOST = re.compile(rb"(127\.0\.0\.1|localhost)(?P<port>:\d+)?")
+ORIGIN = re.compile(rb"http://" + HOST.pattern)
+REFUSAL = b"Only pages and programs of this machine are answered: Host or Origin is another.\n"
+COLLECT_SECONDS = 10
+PATIENCE_SECONDS = 5  # for requests under way
+
+
+class Guard:
+    """An ASGI application that refuses requests of web pages that are not its own, with status 403.
+
+    Host must be 127.0.0.1 or localhost, with any port (it may be forwarded); Origin, which programs
+    do not send, must be one of the two at the same port. WebSockets are held to the same.
+
+    Args:
+        app: the application to guard.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        kind = scope["type"]
+        if kind not in ("http", "websocket") or is_own(scope["headers"]):
+            await self._app(scope, receive, send)
+        elif kind == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: 403
+        else:
+            text = [(b"content-type", b"text/plain")]
+            await send({"type": "http.response.start", "status": 403, "headers": text})
+            await send({"type": "http.response.body", "body": REFUSAL})
+
+
+def is_own(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a request names this machine, and comes from a program or from the server's page.
+
+    Args:
+        headers: (name in lower case, value) as ASGI has them.
+    """
+    sent = list(headers)
+    hosts = [HOST.fullmatch(value) for name, value in sent if name == b"host"]
+    origins = [ORIGIN.fullmatch(value) for name, value in sent if name == b"origin"]
+    if len(hosts) != 1 or not all([*hosts, *origins]):
+        return False
+    return all(origin["port"] == hosts[0]["port"] for origin in origins)
+
+
+def answer(app: Any, listener: socket.socket, beside: subprocess.Popen | None = None) -> None:
+    """Serve an application until it is interrupted, and finish the requests under way.
+
+    Args:
+        app: an ASGI application.
+        listener: where to answer.
+        beside: a process without which there is no point in going on.
+    """
+    import uvicorn
+
+    server = uvicorn.Server(
+        uvicorn.Config(Guard(app), log_level="error", timeout_graceful_shutdown=PATIENCE_SECONDS)
+    )
+
+    def end_with_it() -> None:
+        beside.wait()
+        server.should_exit = True
+
+    if beside:
+        threading.Thread(target=end_with_it, daemon=True).start()
+    server.run([listener])
+
+
+def serve_prefect(listener: socket.socket, kind: str) -> None:
+    """Be the Prefect server of a command until standard input closes.
+
+    Args:
+        listener: the socket to answer at.
+        kind: "command"; "scheduling", which also creates the runs that are due; "ui". The last two
+            have the user interface.
+    """
+    gc.disable()  # from here on, it is done aside
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield  # only the closed input ends it: the command's last states are still to come
+
+    app = create_app(ephemeral=kind == "command", webserver_only=kind == "ui", final=True)
+    config = uvicorn.Config(
+        Guard(app),
+        log_level="error",
+        # a UI keeps its socket open
+        timeout_graceful_shutdown=PATIENCE_SECONDS if kind == "command" else 1,
+    )
+    server, starter = Server(config), os.getppid()
+
+    def end(said: bytes) -> None:
+        if not said:
+            _wait_for_the_end_of(starter)
+        try:
+            from tasks.reconciliation import reconcile
+
+            reconcile()
+        finally:
+            server.should_exit = True
+
+    end_with_starter(end)
+    gc.freeze()  # a million objects that stay
+    threading.Thread(target=_collect_garbage, daemon=True).start()
+    server.run(sockets=[listener])
+    os._exit(0)  # taking the interpreter apart would only keep the command waiting
+
+
+def _collect_garbage() -> None:
+    """Look for unreachable objects now and then, outside the thread that answers.
+
+    A database cursor among them waits until its connection is idle, and that may be waiting for
+    SQLite's lock. In the thread of the event loop this would keep the very transaction from ending
+    that holds the lock: the server stood still for the minute after which SQLite gives up.
+    """
+    while True:
+        time.sleep(COLLECT_SECONDS)
+        gc.collect()
+
+
+def _wait_for_the_end_of(starter: int, seconds: float = 10) -> None:
+    """A killed process's pipes close a moment before its locks: wait until its id is gone.
+
+    To have a new parent says less: children are handed on once the last of the killed process's
+    threads is on its way out, and that one may still be closing files.
+    """
+    deadline = time.monotonic() + seconds
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # gone; or already another's
+        while time.monotonic() < deadline:
+            os.kill(starter, 0)
+            time.sleep(0.01)
+
+
+if __name__ == "__main__":
+    serve_prefect(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
