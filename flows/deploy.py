@@ -22,11 +22,12 @@ def deploy(pool: str, path: str, overrides: Sequence[str] = ()) -> None:
             "such a server: make schedule."
         )
     config = load_scheduled(path, overrides)
-    if any(override.startswith("notify") for override in overrides):
-        raise InputError(
-            f"notify must stand in {path} itself: workers read it there, and never take it from "
-            "the server. Got it as key=value."
-        )
+    for key in ("notify", "model.file"):
+        if any(override.startswith(key) for override in overrides):
+            raise InputError(
+                f"{key} must stand in {path} itself: workers read it there, and never take it from "
+                "the server. Got it as key=value."
+            )
     with prefect_server():
         from prefect.client.orchestration import get_client
 

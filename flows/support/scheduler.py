@@ -62,7 +62,7 @@ def deploy(
         name: of the deployment.
         pool: a work pool of the kind `process` (else InputError) whose workers run it, one run at
             a time, in a checkout at the same place as this one; None: `make schedule` does.
-        path: of the configuration, where workers read whom to notify.
+        path: of the configuration, where workers read whom to notify and which file of code.
     """
     try:
         if pool:
@@ -193,7 +193,7 @@ class Scheduler:
         self, client: SyncPrefectClient, deployment: Deployment, server: Server, config: Config
     ) -> None:
         self._client, self._deployment, self._server = client, deployment, server
-        self._notify = config.model_dump(mode="json")["notify"]
+        self._own = config.model_dump(mode="json", include={"notify", "model"})
         self._run: FlowRun | None = None  # under way, in this process:
         self._process: subprocess.Popen | None = None
 
@@ -233,7 +233,8 @@ class Scheduler:
         say(f"Retraining '{flow_run.name}', due {due:%Y-%m-%d %H:%M:%S}, {reason}")
 
     def _start(self, flow_run: FlowRun) -> None:
-        """Start a process that ends when this one does; it is told whom to notify."""
+        """Start a process that ends when this one does; it is told what counts of our own
+        configuration."""
         try:
             with only_retraining(model_of(flow_run)):
                 pass
@@ -247,7 +248,7 @@ class Scheduler:
             # the server lives until the run's last state is written
             pass_fds=[server.stdin.fileno()] if server else [],
         )
-        self._process.stdin.write(json.dumps(self._notify).encode() + b"\n")
+        self._process.stdin.write(json.dumps(self._own).encode() + b"\n")
         self._process.stdin.flush()
         self._run = flow_run
 
@@ -283,7 +284,7 @@ class Scheduler:
             state = Cancelled(message="cancelled in Prefect")
         elif state.is_scheduled():  # it ended before it could take the run
             state = Crashed(message=REASON)
-            tell(self._notify, flow_run, state)
+            tell(self._own["notify"], flow_run, state)
         if state is not flow_run.state:
             self._client.set_flow_run_state(flow_run.id, state, force=True)
         say(f"Retraining '{flow_run.name}' ended: {state.name}. {state.message or ''}".strip())

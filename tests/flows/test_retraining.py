@@ -12,6 +12,7 @@ from urllib.request import Request, urlopen
 import mlflow
 import pytest
 
+from flows.retraining import put_own
 from tests.flows.conftest import Done, Workspace, eventually
 
 CONFIG = "configs/retraining.yaml"
@@ -155,3 +156,21 @@ def test_the_champion_is_served_its_curl_line_works_and_wrong_rows_get_a_4xx(
 def test_serving_what_is_not_there_is_refused(workspace: Workspace) -> None:
     done = workspace.run("flows.serve", "--model", "models:/none@champion")
     assert (done.status, done.out, len(done.err.splitlines())) == (2, "", 1)
+
+
+def test_code_and_recipients_are_those_of_our_own_configuration(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whoever reaches the server can write a run's parameters."""
+    ours = {"kind": "python", "file": "models/net.py", "options": {}}
+    parameters = {"notify": None, "model": {**ours, "file": "/tmp/theirs.py"}}
+    put_own({"notify": None, "model": ours}, parameters)
+    assert parameters["model"] == ours
+    assert "model in the run's parameters is ignored" in capsys.readouterr().out
+    parameters = {"model": {**ours, "options": {"width": 3}}}
+    put_own({"notify": None, "model": ours}, parameters)
+    assert parameters["model"]["options"] == {"width": 3}
+    assert not capsys.readouterr().out
+    parameters = {"model": {"kind": "python", "file": "/tmp/theirs.py"}}
+    put_own({}, parameters)
+    assert parameters == {"model": {"kind": "linear"}, "notify": None}
