@@ -12,7 +12,7 @@ from plumbline.linear.least_squares import LeastSquares, leaks
 from plumbline.linear.newton import MOST_STEPS
 from plumbline.training import experiment
 from plumbline.training.advice import is_far, what_helps
-from plumbline.training.classes import largest_class
+from plumbline.training.classes import few_values, largest_class
 from plumbline.training.evaluation import r_scores
 from plumbline.training.experiment import Prediction
 from plumbline.training.loop import OnEpoch, Status, Trained
@@ -41,6 +41,8 @@ def train(data: Dataset, config: Config, device: str, record: OnEpoch) -> Traine
         InputError: the learning rate must diverge. TrainingDivergedError: the loss did.
     """
     training = with_budget(config.training, data.summary.train.rows)
+    if config.data.kind == "table" and config.data.target_type == "auto":
+        _print_few_values(data)
     epochs = SOLVED_AFTER.get(training.optimizer, training.epochs)
     if "auto" in (config.training.batch_size, config.training.epochs):
         size = training.batch_size
@@ -145,6 +147,14 @@ def _print_ignored(training: Training) -> None:
     if ignored := training.ignored:
         name = training.optimizer
         note(f"training.optimizer is {name}, so these have no effect: {', '.join(ignored)}")
+
+
+def _print_few_values(data: Dataset) -> None:
+    if (values := few_values(data)) > 1:
+        note(
+            f"the target '{data.target}' is trained as a number and has only {values} values, all "
+            "whole: data.target_type: class trains them as classes, number silences this"
+        )
 
 
 def _print_uninformative(data: Dataset, best: LeastSquares) -> None:

@@ -21,6 +21,8 @@ from plumbline.linear.newton import (
 from plumbline.linear.problem import Standardizer
 from plumbline.training.loop import OnEpoch, Status, Trained
 
+MOST_VALUES = 20  # of a number that may be a name
+
 
 def class_scores(
     share: str, module: nn.Module, data: Dataset, split: Split, features: tuple[str, ...] = ()
@@ -98,6 +100,16 @@ def largest_class(data: Dataset) -> dict[str, float]:
     counts = {name: data.class_counts(factor) for name, factor in shares.items() if factor.rows}
     largest = max(counts["train"], key=counts["train"].get)
     return {name: of[largest] / sum(of.values()) for name, of in counts.items()}
+
+
+def few_values(data: Dataset) -> int:
+    """How many values a target of numbers has if they may be names: at most 20 whole numbers, each
+    in more than ten of the sample's rows on average; otherwise 0."""
+    target = data.summary.sample.rows[:, -1]
+    values = target.unique()
+    few = len(values) <= MOST_VALUES and len(target) > 10 * len(values)
+    whole = bool((values == values.round()).all())
+    return len(values) if few and whole and not data.encoding.classes else 0
 
 
 def train_by_newton(data: Dataset, split: Split, on_epoch: OnEpoch) -> Trained:

@@ -14,6 +14,7 @@ from plumbline.config.loading import validated
 from plumbline.data.split import share_rows
 from plumbline.errors import InputError
 from plumbline.library import Model
+from plumbline.training.classes import few_values
 from tests.plumbline.tools import write
 
 MLP = {"kind": "mlp", "hidden": [8]}
@@ -126,3 +127,14 @@ def test_a_row_without_a_class_is_dropped_or_refused(tmp_path: Path) -> None:
     assert plumbline.evaluate(trained(path, missing="drop"))["rows_dropped"] == 1
     with pytest.raises(InputError, match="row 41 must be"):
         trained(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0, 1] * 15, 2), ([1, 2, 3] * 10, 0), ([0.5, 1.0] * 15, 0), (range(300), 0)],
+)
+def test_a_number_of_few_whole_values_may_be_a_name(
+    tmp_path: Path, values: list, expected: int
+) -> None:
+    path = write(tmp_path / "a.csv", labelled([*values]))
+    assert few_values(trained(path).data) == expected
