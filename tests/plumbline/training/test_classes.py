@@ -138,3 +138,21 @@ def test_a_number_of_few_whole_values_may_be_a_name(
 ) -> None:
     path = write(tmp_path / "a.csv", labelled([*values]))
     assert few_values(trained(path).data) == expected
+
+
+def test_many_files_and_one_give_the_same_model(tmp_path: Path) -> None:
+    """The later file brings a class that sorts first and a level that the first does not have."""
+    rows = {
+        "x": [float(i * 7 % 13) for i in range(60)],
+        "g": list("abb" * 20),
+        "y": list("cd" * 30),
+    }
+    rows["y"][45], rows["y"][50], rows["g"][55] = "b", "b", "z"
+    write(tmp_path / "one" / "a.csv", rows)
+    for number, share in enumerate((slice(0, 40), slice(40, 60))):
+        write(tmp_path / "two" / f"{number}.csv", {n: v[share] for n, v in rows.items()})
+    one, two = (trained(tmp_path / name, categorical=["g"]) for name in ("one", "two"))
+    assert one.data.encoding == two.data.encoding
+    assert two.data.encoding.classes == ("b", "c", "d")
+    x = torch.rand(5, 3, dtype=torch.float64)
+    assert torch.allclose(one.module(x).softmax(dim=1), two.module(x).softmax(dim=1), atol=1e-6)
