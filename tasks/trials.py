@@ -121,7 +121,9 @@ def _checked(outcome: Outcome, sweep: Sweep) -> Outcome:
     """A trial without the sweep's metric has failed, too."""
     if outcome.failed or sweep.search.metric in outcome.metrics:
         return outcome
-    reason = f"it has no {sweep.search.metric}: no row is held out, or the value is not finite"
+    metric = sweep.search.metric
+    reason = f"it has no {metric}: no row is held out, its value is not finite, or the target's "
+    reason += "type has other metrics (classes: train_log_loss, test_log_loss)"
     return Outcome(Status.FAILED, outcome.losses, error=reason)
 
 

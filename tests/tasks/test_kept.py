@@ -22,23 +22,26 @@ from tests.plumbline.tools import same_bits
 ROWS = "x,town,y\n" + "".join(f"{n / 7},{'abc'[n % 3]},{n * 1.1 + n % 3}\n" for n in range(40))
 
 
+@pytest.mark.parametrize("target", ["y", "town"])
 @pytest.mark.parametrize("model", [{"kind": "linear"}, {"kind": "mlp", "hidden": [4]}])
 def test_results_are_taken_up_as_they_were(
-    model: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: dict, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / ".prefect"))
     monkeypatch.setenv("PLUMBLINE_HOME", str(tmp_path / ".plumbline"))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "7")  # given up in this process
     Path("rows.csv").write_text(ROWS)
-    given = {"kind": "table", "path": "rows.csv", "target": "y", "categorical": ["town"]}
+    classes = target == "town"
+    given = {"kind": "table", "path": "rows.csv", "target": target}
+    given |= {} if classes else {"categorical": ["town"]}
     config = Config.model_validate({
         "experiment": "kept/1",
         "data": {**given, "test_fraction": 0.3},
         "model": model,
         "training": {"epochs": 7, "learning_rate": 0.1},
-        "prediction": {"inputs": [[1.5, "b"]]},
-    })  # fmt: skip
+        "prediction": {"inputs": [[1.5, 2.0 if classes else "b"]]},
+    }).of_target(classes)  # fmt: skip
     files = find_files("rows.csv")
     table = Table(files, choose_columns(config.data, files[0]))
     whole = combine(compress(table, part, config.data) for part in table.parts)
@@ -64,6 +67,9 @@ def test_results_are_taken_up_as_they_were(
     assert again.trained.best_epoch == trained.best_epoch
     rows = data.summary.sample.rows[:, :-1]
     assert torch.equal(again.trained.module(rows), trained.module(rows))
+    if fit := trained.logistic:
+        assert torch.equal(again.trained.logistic.errors, fit.errors)
+        assert again.trained.logistic.classes == ("a", "b", "c")
     if trained.exact:
         assert again.trained.exact.optimum.mse == trained.exact.optimum.mse
         assert [value for value, _ in again.trained.coefficients] == [
