@@ -95,14 +95,14 @@ def _start(
     sweep: Sweep, number: int, values: Values, data: "SharedData", train: Train
 ) -> Callable[[], Trial]:
     """Submit a trial; returns what waits for it."""
-    config, device = None, ""
+    config, device, rows = None, "", None
     try:
         config = sweep.trial(values)
         device = device_of(config)
         rows = data.of(config, device)
         config = of_target(config, bool(rows.encoding.classes))
     except InputError as error:
-        if device and not data.varies:  # no trial can have these rows
+        if device and rows is None and not data.varies:  # no trial can have these rows
             raise
         failed = Outcome(Status.FAILED, [], error=str(error))
         return lambda: Trial(number, values, failed, config)

@@ -141,15 +141,17 @@ def test_rest_answers_the_class_and_its_probabilities(
     assert all(row["prediction"] in CLASSES for row in found)
 
 
-def test_a_sweep_of_nets_is_ranked_by_log_loss(runs, workspace) -> None:
+def test_a_sweep_is_ranked_by_log_loss_and_a_loss_of_numbers_fails_alone(workspace) -> None:
     base = yaml.safe_load((workspace.root / "configs" / "penguins.yaml").read_text())
     base |= {"experiment": "swept classes"}
-    varied = {"training.optimizer": ["newton", "adam"]}
+    varied = {"training.optimizer": ["newton", "adam"], "training.loss": ["auto", "mse"]}
     path = write_sweep(workspace, "classes.yaml", base, metric="test_log_loss", parameters=varied)
     done = workspace.run("flows.sweep", path)
     assert done.status == 0, done.err
     parent, trials = split(workspace.runs("swept classes"))
-    best = min(trials.values(), key=lambda run: run.data.metrics["test_log_loss"])
+    assert [trials[n].info.status for n in range(1, 5)] == ["FINISHED", "FAILED"] * 2
+    assert "since the target has classes" in trials[4].data.tags["reason"]
+    best = min((trials[1], trials[3]), key=lambda run: run.data.metrics["test_log_loss"])
     assert parent.data.tags["best_run_id"] == best.info.run_id
     compared = workspace.run("flows.compare", "--experiment", "swept classes")
     assert (compared.status, "test_log_loss" in compared.out) == (0, True), compared.err
