@@ -24,7 +24,7 @@ CONFIG = {
         "test_fraction": 0.3,
     },
     "model": NET,
-    "training": {"epochs": 30, "batch_size": 32},
+    "training": {"epochs": 30, "batch_size": 32, "rate_schedule": "cosine"},
     "registry": {"model": "waves"},
 }  # fmt: skip
 OUTSIDE = """

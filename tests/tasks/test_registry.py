@@ -334,7 +334,7 @@ def test_a_stored_net_is_loaded_as_its_module_and_its_damage_is_said(
     assert torch.equal(load_fitted(uri).model(rows), module(rows))
     (stored,) = (tmp_path / "mlruns").rglob("model.pt2")
     stored.write_bytes(export(RawModel(nn.Linear(2, 3), Standardizer(ones, ones), None), 2))
-    with pytest.raises(DamagedModelError, match=r"\[2, 3\] predictions for 2 rows"):
+    with pytest.raises(DamagedModelError, match=r"\[2, 3\] outputs for 2 rows"):
         load_fitted(uri)
     stored.write_bytes(export(nn.Linear(3, 1), 3))
     with pytest.raises(DamagedModelError, match="3 weights for 2 features"):
