@@ -123,7 +123,7 @@ def test_files_get_the_class_and_its_probabilities_and_rows_with_holes_none(
     expected = out[COLUMNS].drop(index=3).head(7).to_dict(orient="records")
     for one, other in zip(json.loads(printed), expected, strict=True):
         assert one.pop("prediction") == other.pop("prediction")
-        assert one == pytest.approx(other, abs=1e-9)
+        assert one == pytest.approx(other, abs=1e-6)
 
 
 def test_rest_answers_the_class_and_its_probabilities(

@@ -92,4 +92,4 @@ def test_help_lists_every_target_once() -> None:
 def test_the_commands_help_names_every_key(workspace: Workspace) -> None:
     done = workspace.run("flows.pipeline", "--help")
     assert done.status == 0
-    assert "training.learning_rate: a number > 0 or auto; default 0.01" in done.out
+    assert "training.learning_rate: a number > 0 or auto or null; default 0.01" in done.out

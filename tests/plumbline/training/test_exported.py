@@ -40,7 +40,7 @@ class Normed(nn.Module):
 def trained(kind: str) -> RawModel:
     """A net as training leaves it."""
     torch.manual_seed(0)
-    net = Normed() if kind == "norm" else MLP(3, 1, [8, 4], "relu", 0.2)
+    net = Normed() if kind == "norm" else MLP(3, 0, 1, [8, 4], "relu", 0.2)
     net(torch.randn(50, 3))  # moves the running means
     standardizer = Standardizer(torch.ones(3).double(), 2 * torch.ones(3).double(), 5.0, 3.0)
     return RawModel(net.eval(), standardizer, (0.0, 9.0) if kind == "mlp" else None)
