@@ -141,6 +141,7 @@ def test_rest_answers_the_class_and_its_probabilities(
     assert all(row["prediction"] in CLASSES for row in found)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_ranked_by_log_loss_and_a_loss_of_numbers_fails_alone(workspace) -> None:
     base = yaml.safe_load((workspace.root / "configs" / "penguins.yaml").read_text())
     base |= {"experiment": "swept classes"}

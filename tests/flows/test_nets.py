@@ -114,6 +114,7 @@ def test_line_and_net_are_compared_on_the_same_rows_whichever_is_the_champion(
     assert [row.split()[0] for row in history.out.splitlines()[1:]] == ["1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_a_stored_net_predicts_files_and_loads_elsewhere_without_pickle(
     runs, workspace, tmp_path: Path
 ) -> None:
@@ -147,6 +148,7 @@ def test_what_does_not_fit_a_net_is_refused_in_one_line(runs, workspace) -> None
         assert told in done.err
 
 
+@pytest.mark.slow
 def test_a_sweep_varies_the_shape_of_a_net_and_keeps_the_best(runs, workspace) -> None:
     base = {**CONFIG, "experiment": "swept nets"} | {"training": {"epochs": 6, "batch_size": 64}}
     del base["registry"]
