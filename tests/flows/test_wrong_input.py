@@ -8,7 +8,7 @@ from tests.flows.conftest import Workspace
 
 SEEN_IN_THE_CONFIGURATION = {
     "training.epoch=5": "training.epoch is not a known key. Did you mean training.epochs?",
-    "training.epochs=ten": "training.epochs must be an integer >= 1 or auto or null. Got 'ten' instead.",
+    "training.epochs=ten": "training.epochs must be an integer >= 1 or auto or null. Got 'ten'",
     "training.epochs=0": "training.epochs must be an integer >= 1 or auto or null. Got 0 instead.",
     "data.kind=csv": "data.kind must be synthetic or table. Got 'csv' instead.",
     "prediction.inputs=[[1,2]]": "prediction.inputs[0] must be 1 number(s), one a feature.",
