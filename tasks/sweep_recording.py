@@ -14,8 +14,8 @@ from tasks.artifacts import ProgressArtifact, publish
 from tasks.pictures import drawing_sweep
 from tasks.recording import log_model_file, log_results, pictures, store_model, write_files
 from tasks.screen import print_trial
-from tasks.tracking.experiment import description, how_it_ended, what_it_is
-from tasks.tracking.run import Run, leaves, params_of
+from tasks.tracking.experiment import description, how_it_ended, leaves, params_of, what_it_is
+from tasks.tracking.run import Run
 from tasks.tracking.sweep import FLOW_RUN_TAG, RecordedTrial, SweepRun
 from tasks.trials import Trial
 

@@ -7,7 +7,6 @@ from enum import StrEnum
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from plumbline.config.schema import Training
 from plumbline.errors import TrainingDivergedError
@@ -17,7 +16,7 @@ from plumbline.training.model import LinearModel, RawModel, initial_model, make_
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective, tensor_type
 from plumbline.training.plan import Plan
 from plumbline.training.schedule import RateSchedule
-from plumbline.training.stop_rules import BestWeights, Minutes, StopRule, Tolerance
+from plumbline.training.stop_rules import Averaged, BestWeights, StopRule, Tolerance, stop_rules
 
 # Called with (epoch, loss), and with validation_loss and learning_rate by name if there are such.
 OnEpoch = Callable[..., None]
@@ -29,20 +28,6 @@ class Status(StrEnum):
     COMPLETED = "completed"  # after the configured number of epochs, or by the closed form
     STOPPED = "stopped"  # a stop rule ended it; the message says why
     FAILED = "failed"  # the message says why
-
-
-class Averaged(AveragedModel):
-    """A running mean of a module's weights over about the last `window` steps.
-
-    At a constant rate it takes the part of a falling one (Izmailov et al., arXiv:1803.05407), at
-    any moment, so that patience can end a training early. The first steps count alike.
-    """
-
-    def __init__(self, module: nn.Module, window: int) -> None:
-        def lerp(mean: list[Tensor], now: list[Tensor], taken: Tensor | int) -> None:
-            torch._foreach_lerp_(mean, now, 1 / min(int(taken) + 1, window))
-
-        super().__init__(module, multi_avg_fn=lerp)
 
 
 @dataclass
@@ -209,7 +194,7 @@ def fit(
     steps = objective.steps_of_an_epoch()
     schedule = RateSchedule(optimizer, training, training.epochs * steps)
     best = BestWeights(training.patience or None)
-    rules = [*rules, *_stop_rules(training, best)]
+    rules = [*rules, *stop_rules(training, best)]
     curve = Curve()
 
     def check_and_record(epoch: int, loss: float, validation_loss: float | None) -> None:
@@ -240,13 +225,6 @@ def fit(
     if averaged:
         model.load_state_dict(judged.state_dict())
     return curve
-
-
-def _stop_rules(training: Training, best: BestWeights) -> list[StopRule]:
-    """Those that the configuration asks for; the best weights are kept where one may end it."""
-    if not (training.patience or training.max_minutes):
-        return []
-    return [best, *([Minutes(training.max_minutes)] if training.max_minutes else [])]
 
 
 def loop(

@@ -7,7 +7,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
+from plumbline.config.schema import Training
 from plumbline.training.model import parameters
 from plumbline.training.plan import Plan
 
@@ -89,3 +91,24 @@ class Minutes:
     ) -> str | None:
         over = time.monotonic() - self.began >= 60 * self.most
         return f"training.max_minutes ({self.most:g}) are over" if over else None
+
+
+def stop_rules(training: Training, best: BestWeights) -> list[StopRule]:
+    """Those that the configuration asks for; the best weights are kept where one may end it."""
+    if not (training.patience or training.max_minutes):
+        return []
+    return [best, *([Minutes(training.max_minutes)] if training.max_minutes else [])]
+
+
+class Averaged(AveragedModel):
+    """A running mean of a module's weights over about the last `window` steps.
+
+    At a constant rate it takes the part of a falling one (Izmailov et al., arXiv:1803.05407), at
+    any moment, so that patience can end a training early. The first steps count alike.
+    """
+
+    def __init__(self, module: nn.Module, window: int) -> None:
+        def lerp(mean: list[Tensor], now: list[Tensor], taken: Tensor | int) -> None:
+            torch._foreach_lerp_(mean, now, 1 / min(int(taken) + 1, window))
+
+        super().__init__(module, multi_avg_fn=lerp)

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
@@ -25,6 +25,7 @@ LONGEST_REASON = 500
 VIEW, VIEW_NAME = "plumbline", "What matters"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 LONGEST_NAME = 120  # of a run
+LONGEST_VALUE = 5_000  # of a param or tag; MLflow takes 6,000 and 8,000
 SWEEP_TAG = "plumbline.sweep"  # of a sweep's parent, which repeats its best trial
 # The columns by the UI's own names, and their widths in pixels. The first two are always there. A
 # metric needs its width: the UI writes all digits and cuts off the exponent.
@@ -189,3 +190,24 @@ def _prefect_ui() -> str:
     """Where a person can open Prefect's UI: PREFECT_UI_URL, as for Prefect itself."""
     api = os.environ.get("PREFECT_API_URL", "")
     return os.environ.get("PREFECT_UI_URL") or api.removesuffix("/api")
+
+
+def params_of(config: Config, device: str) -> dict[str, str]:
+    """Every leaf of a configuration by its dotted key, and the device as resolved."""
+    return {**leaves(config.model_dump()), "device": device}
+
+
+def leaves(value: object, key: str = "") -> dict[str, str]:
+    """What a nested mapping holds, as text by dotted key."""
+    return dict(_leaves(value, key))
+
+
+def _leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{name}" if key else name)
+        return
+    text = value if isinstance(value, str) else json.dumps(value)
+    if len(text) > LONGEST_VALUE:
+        text = text[:LONGEST_VALUE] + " ... (whole in config.yaml)"
+    yield key, text

@@ -18,10 +18,12 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from plumbline.config.schema import Config
 from tasks.lease import exclusive, record_exit
 from tasks.tracking.experiment import (
+    LONGEST_VALUE,
     NOTE_TAG,
     description,
     experiment_id,
     how_it_ended,
+    params_of,
     unused_name,
     what_it_is,
 )
@@ -42,7 +44,6 @@ LOCAL_UI = "http://127.0.0.1:5000"
 LEASE_TAG = "plumbline.lease"
 MODEL_PARAM = "registry.model"
 LONGEST_NAME = 250  # of a metric
-LONGEST_VALUE = 5_000  # of a param or tag; MLflow takes 6,000 and 8,000
 GENERATED = {"mlflow.source.name": "generated rows"}  # a data set's source that is no file
 DIGEST_LENGTH = 36  # of an MLflow dataset's digest; the whole one is the tag data_digest
 
@@ -279,27 +280,6 @@ def git_state() -> dict[str, str]:
 
 def _metric_name(key: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", key)[:LONGEST_NAME]
-
-
-def params_of(config: Config, device: str) -> dict[str, str]:
-    """Every leaf of a configuration by its dotted key, and the device as resolved."""
-    return {**leaves(config.model_dump()), "device": device}
-
-
-def leaves(value: object, key: str = "") -> dict[str, str]:
-    """What a nested mapping holds, as text by dotted key."""
-    return dict(_leaves(value, key))
-
-
-def _leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict) and value:
-        for name, inner in value.items():
-            yield from _leaves(inner, f"{key}.{name}" if key else name)
-        return
-    text = value if isinstance(value, str) else json.dumps(value)
-    if len(text) > LONGEST_VALUE:
-        text = text[:LONGEST_VALUE] + " ... (whole in config.yaml)"
-    yield key, text
 
 
 def end_run(client: MlflowClient, run_id: str, status: str, reason: str = "") -> None:

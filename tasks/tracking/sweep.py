@@ -20,6 +20,7 @@ from tasks.tracking.experiment import (
     SWEEP_TAG,
     description,
     experiment_id,
+    leaves,
     unused_name,
     what_a_sweep_is,
 )
@@ -30,7 +31,6 @@ from tasks.tracking.run import (
     end_or_record_exit,
     ending_accurately,
     git_state,
-    leaves,
     open_store,
     silence_libraries,
 )
