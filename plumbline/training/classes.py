@@ -4,7 +4,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from sklearn import metrics
 from torch import nn
 
 from plumbline.config.schema import Split
@@ -40,6 +39,8 @@ def class_scores(
         As scikit-learn defines them; roc_auc of the last of two classes, of more the macro mean of
         one against the rest, and none unless every class is there. Empty without rows.
     """
+    from sklearn import metrics  # takes a second, which runs without classes need not wait
+
     if not getattr(data.summary, share).rows or data.source is None:
         return {}
     p, observed = probabilities(share, module, data, split, features)
