@@ -33,8 +33,8 @@ from tasks.tracking.models import PROFILE
 from tasks.tracking.run import Run
 
 MODEL_FILE_DIGEST = "model_file_digest"  # a tag
-# Relative, of the stored model and the trained one. Under autocast parameters are float32.
 MOST_TAGS = 50  # of predictions: MLflow takes 100 in a call; predictions.json has them all
+# Relative, of the stored model and the trained one. Under autocast parameters are float32.
 AGREEMENT = {"float32": 1e-5, "bfloat16": 1e-5, "float64": 1e-12}
 
 

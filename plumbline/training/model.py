@@ -1,8 +1,5 @@
 """The models: the one that an optimizer trains, and the one in raw units that comes of it."""
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import torch
 from torch import Tensor, nn, optim
 
@@ -23,7 +20,6 @@ CLASSES = {
     "lbfgs": optim.LBFGS,
 }
 FUSED = ("adam", "adamw")  # in one kernel; torch has it for sgd, too, where it is no faster
-Module = TypeVar("Module", bound=nn.Module)
 
 
 def initial_model(features: int, training: Training, device: str) -> nn.Linear:
@@ -32,15 +28,9 @@ def initial_model(features: int, training: Training, device: str) -> nn.Linear:
     They are drawn on the CPU whatever the device, so that devices start alike.
     """
     dtype = getattr(torch, training.dtype)
-    return seeded(
-        training.seed, lambda: nn.Linear(features, 1, bias=training.bias, dtype=dtype)
-    ).to(device)
-
-
-def seeded(seed: int, build: Callable[[], Module]) -> Module:
-    """What a function builds after torch.manual_seed(seed)."""
-    with Draws(seed, "cpu")():
-        return build()
+    with Draws(training.seed, "cpu")():
+        model = nn.Linear(features, 1, bias=training.bias, dtype=dtype)
+    return model.to(device)
 
 
 class LinearModel(nn.Module):
