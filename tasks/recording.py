@@ -21,6 +21,7 @@ from plumbline.config.schema import Config
 from plumbline.data.table import Table
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.newton import LogisticFit
+from plumbline.linear.penalty import PenaltyPath
 from plumbline.registry.drift import DataProfile
 from plumbline.training.advice import is_far
 from plumbline.training.experiment import Result
@@ -224,7 +225,8 @@ def _example(data: Dataset) -> pd.DataFrame:
 
 
 def write_files(folder: Path, result: Result) -> None:
-    """Write config.yaml, predictions.json and, of a linear or logistic model, coefficients.json."""
+    """Write config.yaml, predictions.json, of a linear or logistic model coefficients.json, and of
+    a penalty penalty_path.csv."""
     text = yaml.safe_dump(result.config.model_dump(), sort_keys=False)
     (folder / "config.yaml").write_text(text)
     trained = result.trained
@@ -232,6 +234,9 @@ def write_files(folder: Path, result: Result) -> None:
         exact = trained.exact is not None
         coefficients = coefficient_table(trained) if exact else logistic_table(trained.logistic)
         (folder / "coefficients.json").write_text(json.dumps(coefficients, indent=2))
+    if trained.exact and trained.exact.penalized:
+        table = penalty_table(trained.exact.penalized.path)
+        table.to_csv(folder / "penalty_path.csv", index=False)
     told = [
         {"input": p.input, "prediction": p.value}
         | ({"probabilities": p.probabilities} if p.probabilities else {})
@@ -275,6 +280,16 @@ def logistic_table(fit: LogisticFit) -> dict[str, dict]:
             fit.classes[1:], fit.parameters.tolist(), fit.errors.tolist(), strict=True
         )
     }
+
+
+def penalty_table(path: PenaltyPath) -> pd.DataFrame:
+    """For every strength the error over the folds, if there are any, and the weights of features
+    in training's units; a row a strength."""
+    table = pd.DataFrame({"strength": path.strengths.numpy()})
+    if path.errors.shape[1]:
+        table["cv_rmse_mean"] = path.mean_errors.numpy()
+        table["cv_rmse_standard_error"] = path.standard_errors.numpy()
+    return table.join(pd.DataFrame(path.weights.numpy(), columns=list(path.names)))
 
 
 def _plain(equals: Mapping[str, float]) -> dict[str, float]:

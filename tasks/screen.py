@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:  # commands show things before what is slow to import is there
+    from plumbline.linear.penalty import PenaltyPath
     from plumbline.registry.drift import DriftReport
     from plumbline.registry.gate import Decision
     from plumbline.registry.history import HistoryEntry
@@ -100,7 +101,20 @@ def print_exact(trained: "Trained", metrics: Mapping[str, float]) -> None:
             f"Learning rate: {trained.exact.rate:.6g}; the largest stable one is "
             f"{trained.exact.largest_stable_rate:.6g}"
         )
+    if trained.exact.penalized:
+        _print_penalty(trained.exact.penalized.path)
     _print_coefficients(trained)
+
+
+def _print_penalty(path: "PenaltyPath") -> None:
+    kept = int(path.weights[path.chosen].count_nonzero())
+    print(
+        f"Penalty: strength {path.strength:.6g} leaves {kept} of {len(path.names)} weights", end=""
+    )
+    if path.errors.shape[1]:
+        error, spread = (float(x[path.chosen]) for x in (path.mean_errors, path.standard_errors))
+        print(f"; RMSE {error:.6g} ± {spread:.2g} (standard error) over the folds", end="")
+    print()
 
 
 def _print_coefficients(trained: "Trained") -> None:

@@ -18,6 +18,8 @@ from plumbline.config.running import Notify, Ray, Runner, Schedule
 from plumbline.config.section import Name, Section, disagreement
 from plumbline.config.training import Training
 
+FOLDS = 10  # if the strength of a penalty asks for some
+
 
 class Prediction(Section):
     """What to predict once trained."""
@@ -78,6 +80,8 @@ class Config(Section):
         if data.validation_fraction is None:
             share = 0.1 if training.patience else 0.0
             data = data.model_copy(update={"validation_fraction": share})
+        if training.penalty and training.penalty.strength == "auto" and not data.folds:
+            data = data.model_copy(update={"folds": FOLDS})
         return self.model_copy(update={"training": training, "data": data})
 
     @model_validator(mode="after")

@@ -2,10 +2,18 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from plumbline.config.model import DEFAULTS, OF_CLASSES
-from plumbline.config.section import Count, Fraction, NotNegative, Positive, Section, Seed
+from plumbline.config.section import (
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    Section,
+    Seed,
+    disagreement,
+)
 
 Optimizer = Literal[
     "sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "lbfgs",
@@ -15,6 +23,42 @@ WITH_MOMENTUM = ("sgd", "rmsprop")
 # What has no effect with optimizer: exact.
 LOOP_ONLY = ("learning_rate", "momentum", "epochs", "tolerance")
 LOSSES = ("mse", "huber", "l1", "quantile", "cross_entropy")
+
+
+class Penalty(Section):
+    """What large weights cost, beside the squared error: scikit-learn's ElasticNet."""
+
+    kind: Literal["ridge", "lasso", "elastic_net"] = Field(
+        description="ridge: the squares of the weights, lasso: their sizes, some of which become "
+        "0, elastic_net: both"
+    )
+    strength: Positive | Literal["auto"] = Field(
+        "auto",
+        description="(1/2n)·SSE + strength·(l1_ratio·‖w‖₁ + (1 - l1_ratio)/2·‖w‖²) is minimised on "
+        "standardised features; auto: by cross-validation, with 10 folds unless data.folds says "
+        "otherwise",
+    )
+    l1_ratio: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="elastic_net: the share of the sizes, null: 0.5; ridge has 0, lasso 1"
+    )
+    rule: Literal["minimum", "one_standard_error"] = Field(
+        "minimum",
+        description="auto: the strength of the least error over the folds, or the largest one "
+        "whose error is within a standard error of that",
+    )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "Penalty":
+        if self.l1_ratio is not None and self.kind != "elastic_net":
+            allowed = f"null with kind {self.kind}"
+            raise disagreement("training.penalty.l1_ratio", allowed, self.l1_ratio)
+        return self
+
+    @property
+    def share_of_sizes(self) -> float:
+        """l1_ratio, of every kind."""
+        given = 0.5 if self.l1_ratio is None else self.l1_ratio
+        return {"ridge": 0.0, "lasso": 1.0}.get(self.kind, given)
 
 
 class Training(Section):
@@ -59,6 +103,7 @@ class Training(Section):
     weight_decay: NotNegative | None = Field(
         0.0, description="on the weights, never on a bias or a scale"
     )
+    penalty: Penalty | None = Field(None)
     clip_norm: Positive | None = Field(
         None, description="the longest gradient of a step; a longer one is shortened to this"
     )

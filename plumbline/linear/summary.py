@@ -1,7 +1,7 @@
 """What one pass keeps of the rows, and how parts become the whole."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -59,6 +59,14 @@ class Summary:
             if self.folds
             else self.factors.get("train", Factor.empty(self.columns))
         )
+
+    @property
+    def fold_pairs(self) -> Iterator[tuple[Factor, Factor]]:
+        """For each fold: the factor of all others, and its own; not if either has no row."""
+        for number, held in enumerate(self.folds):
+            others = [factor for i, factor in enumerate(self.folds) if i != number and factor.rows]
+            if held.rows and others:
+                yield merge(others).select(self.columns), held.select(self.columns)
 
     @property
     def validation(self) -> Factor:

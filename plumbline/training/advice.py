@@ -31,7 +31,9 @@ def is_far(trained: Trained, training: Training, gap: float) -> bool:
 
     Never if that is not the least-squares optimum, or a stop rule ended the training.
     """
-    if not training.compressible or training.weight_decay or trained.status is Status.STOPPED:
+    if not training.compressible or trained.status is Status.STOPPED:
+        return False
+    if training.weight_decay or training.penalty:
         return False
     return trained.exact is not None and gap > largest_gap(trained.exact) > 0
 

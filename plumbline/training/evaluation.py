@@ -10,7 +10,7 @@ from torch import nn
 from plumbline.config.schema import Split
 from plumbline.data.split import share_rows
 from plumbline.linear.dataset import Dataset
-from plumbline.linear.factor import Factor, merge
+from plumbline.linear.factor import Factor
 from plumbline.linear.least_squares import excess, least_squares, squared_error, total_squares
 from plumbline.linear.summary import Summary
 from plumbline.training.loop import Trained
@@ -26,7 +26,8 @@ def evaluate(trained: Trained, data: Summary, bias: bool = True) -> dict[str, fl
         train_mse, train_rmse, train_r2, and with held-out rows test_mse, test_rmse, test_r2;
         optimal_mse (the exact least-squares loss on the training rows), optimality_gap (train_mse
         above it), condition_number, largest_stable_learning_rate; test_mae, or train_mae if no
-        row is held out, on the sample of those rows; linear_cv_rmse_mean and _std with folds.
+        row is held out, on the sample of those rows; linear_cv_rmse_mean and _std with folds;
+        penalty_strength with a penalty.
     """
     model, best = trained.module, trained.exact.optimum
     metrics = {
@@ -40,6 +41,8 @@ def evaluate(trained: Trained, data: Summary, bias: bool = True) -> dict[str, fl
     }
     if trained.exact.largest_stable_rate is not None:
         metrics["largest_stable_learning_rate"] = trained.exact.largest_stable_rate
+    if trained.exact.penalized:
+        metrics["penalty_strength"] = trained.exact.penalized.path.strength
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
@@ -127,12 +130,10 @@ def cross_validation(data: Summary, bias: bool) -> dict[str, float]:
     same rows.
     """
     errors = []
-    for number, held in enumerate(data.folds):
-        others = [factor for i, factor in enumerate(data.folds) if i != number and factor.rows]
-        if held.rows and others:
-            fit = least_squares(merge(others).select(data.columns), bias)
-            error = squared_error(held.select(data.columns), fit.intercept, fit.weights)
-            errors.append(math.sqrt(error / held.weight))
+    for others, held in data.fold_pairs:
+        fit = least_squares(others, bias)
+        error = squared_error(held, fit.intercept, fit.weights)
+        errors.append(math.sqrt(error / held.weight))
     if not errors:
         return {}
     found = torch.tensor(errors, dtype=torch.float64)

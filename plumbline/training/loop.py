@@ -273,8 +273,9 @@ def _clipping(
 
 
 def solve_exactly(plan: Plan, on_epoch: OnEpoch) -> Trained:
-    """Take the least-squares optimum, in raw units and float64, as what one epoch trained."""
-    best = plan.optimum
+    """Take the exact fit, with the penalty if there is one, in raw units and float64, as what one
+    epoch trained; its loss is the mean squared error."""
+    best = plan.penalized or plan.optimum
     on_epoch(1, best.mse)
     model = LinearModel(best.intercept, best.weights)
     return Trained(model, [best.mse], Status.COMPLETED, "", exact=plan)

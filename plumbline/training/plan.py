@@ -7,6 +7,7 @@ from torch import Tensor
 
 from plumbline.config.schema import Training
 from plumbline.linear.least_squares import LeastSquares, least_squares
+from plumbline.linear.penalty import Penalized, fit_with_penalty
 from plumbline.linear.problem import Problem, Standardizer
 from plumbline.linear.rates import choose_rate, descends, epochs_to, largest_stable_rate
 from plumbline.linear.summary import Summary
@@ -24,6 +25,7 @@ class Plan:
         rate: the learning rate that will be used.
         largest_stable_rate: above it training diverges; None if that is not known.
         epochs_expected: epochs to the tolerance; None if there is none, or that is not known.
+        penalized: the exact fit with the configured penalty; None without one.
     """
 
     problem: Problem
@@ -32,6 +34,7 @@ class Plan:
     rate: float
     largest_stable_rate: float | None
     epochs_expected: int | None
+    penalized: Penalized | None = None
 
     @property
     def target(self) -> Tensor:
@@ -54,6 +57,9 @@ def make_plan(data: Summary, training: Training) -> Plan:
     rate = choose_rate(training, curvature)
     stable = largest_stable_rate(curvature, training.momentum) if descends(training) else None
     plan = Plan(problem, standardizer, optimum, rate, stable, None)
+    if training.penalty:
+        found = fit_with_penalty(data, training.penalty, training.bias, standardizer)
+        return replace(plan, penalized=found)
     if not training.tolerance:
         return plan
     return replace(plan, epochs_expected=epochs_needed(plan, training, training.tolerance))

@@ -24,6 +24,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "model.kind": ("linear", "python"),  # alike in their defaults
     "training.batch_size": (None, 8),
     "training.weight_decay": (0, 0.1),
+    "training.penalty.kind": (None, "lasso"),
     "training.momentum": (0, 0.5),
     "training.learning_rate": (0.1, "auto"),
     "training.tolerance": (None, 0.1),
@@ -48,9 +49,10 @@ def config(**values: Any) -> Config:
     }
     if values.pop("model.kind", "linear") == "python":
         raw["model"] = {"kind": "python", "file": "net.py"}
-    half_life = values.pop("data.window.half_life", None)
-    if half_life:
+    if half_life := values.pop("data.window.half_life", None):
         raw["data"]["window"] = {"half_life": half_life}
+    if penalty := values.pop("training.penalty.kind", None):
+        raw["training"]["penalty"] = {"kind": penalty}
     for key, value in values.items():
         section, _, last = key.rpartition(".")
         (raw[section] if section else raw)[last] = value
@@ -79,6 +81,13 @@ def test_a_pair_is_refused_exactly_if_a_rule_says_so(rule: Rule, value: Any, oth
 
 def test_the_reference_has_the_table() -> None:
     assert as_markdown() in (ROOT / "docs" / "configuration.md").read_text()
+
+
+def test_a_strength_chosen_by_folds_asks_for_some() -> None:
+    keys = {"training.optimizer": "exact", "training.penalty.kind": "ridge"}
+    assert config(**keys).data.folds == 10
+    assert config(**keys, **{"data.folds": 4}).data.folds == 4
+    assert config().data.folds == 0
 
 
 def test_every_default_goes_with_every_other() -> None:

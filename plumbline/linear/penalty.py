@@ -1,0 +1,216 @@
+"""Ridge, lasso and elastic net from the R factors: the whole path, and the strength by the folds.
+
+Minimised is (1/2n)·SSE + strength·(l1_ratio·‖w‖₁ + (1 - l1_ratio)/2·‖w‖²) for features in
+training's units, the intercept free: scikit-learn's ElasticNet. R of the centred columns has the
+SSE of the rows, and so have the factors of all folds but one: no strength takes another pass.
+
+Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2nd ed.: sections 3.4.1
+(ridge by one SVD), 3.8.6 (coordinate descent), 7.10 (folds, the one-standard-error rule).
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from plumbline.config.training import Penalty
+from plumbline.linear.factor import Factor, triangle
+from plumbline.linear.least_squares import squared_error
+from plumbline.linear.problem import Standardizer
+from plumbline.linear.summary import Summary
+
+STEPS = 100  # strengths on a path
+LEAST = 1e-4  # of the strength that leaves no weight
+# Of the largest eigenvalue of XᵀX/n: from where ridge divides every weight by 1,000 to where it
+# changes none but those of nearly collinear features.
+OF_RIDGE = (1e3, 1e-7)
+DUAL_GAP, MOST_ROUNDS = 1e-10, 10_000  # of coordinate descent; the rest is polished away
+
+
+@dataclass(frozen=True)
+class PenaltyPath:
+    """The fits for each strength, and which of them was chosen.
+
+    Attributes:
+        names: the features, d.
+        strengths: (s,) float64, falling.
+        weights: (s, d) float64, in training's units.
+        errors: (s, k): the root mean squared error of each strength on each of k folds, fitted to
+            the others; k is 0 without folds.
+        chosen: the place of the strength that is trained.
+    """
+
+    names: tuple[str, ...]
+    strengths: Tensor
+    weights: Tensor
+    errors: Tensor
+    chosen: int = 0
+
+    @property
+    def strength(self) -> float:
+        """The one that is trained."""
+        return float(self.strengths[self.chosen])
+
+    @property
+    def mean_errors(self) -> Tensor:
+        """Over the folds: (s,); NaN without folds."""
+        return self.errors.mean(dim=1)
+
+    @property
+    def standard_errors(self) -> Tensor:
+        """Of those means: (s,); NaN with fewer than two folds."""
+        return self.errors.std(dim=1) / self.errors.shape[1] ** 0.5
+
+
+@dataclass(frozen=True)
+class Penalized:
+    """The chosen fit in raw units, its mean squared error, and the path that it is from."""
+
+    intercept: float
+    weights: Tensor
+    mse: float
+    path: PenaltyPath
+
+
+def fit_with_penalty(
+    data: Summary, penalty: Penalty, bias: bool, standardizer: Standardizer
+) -> Penalized:
+    """Fit every strength, and choose the configured one or the folds' best.
+
+    Features are scaled alike in all folds: by the standardizer of all training rows.
+
+    Args:
+        data: with folds if the strength is auto.
+        penalty: the configuration's section.
+        bias: whether the model has an intercept.
+        standardizer: from raw units to training's.
+    """
+    everything = _Rows.of(data.train, bias, standardizer)
+    strengths = _strengths(everything, penalty)
+    weights = everything.exact_fits(penalty.share_of_sizes, strengths)
+    errors = [
+        _Rows.of(others, bias, standardizer).errors(penalty.share_of_sizes, strengths, held)
+        for others, held in data.fold_pairs
+    ]
+    of_folds = torch.stack(errors, dim=1) if errors else torch.empty(len(strengths), 0)
+    path = PenaltyPath(data.columns[:-1], strengths, weights, of_folds)
+    path = replace(path, chosen=_chosen(path, penalty))
+    fit = everything.raw(weights[path.chosen])
+    return Penalized(*fit, squared_error(data.train, *fit) / data.train.weight, path)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows with the squared error of the data, from R.
+
+    Attributes:
+        x: (m, d), centred where there is an intercept, in training's units.
+        y: (m,), likewise centred.
+        rows: n, which they stand for.
+        means: (d + 1,) of raw features and target; 0 without an intercept.
+        scale: (d,) of the features.
+    """
+
+    x: Tensor
+    y: Tensor
+    rows: float
+    means: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, factor: Factor, bias: bool, standardizer: Standardizer) -> "_Rows":
+        r = factor.r[1:, 1:] if bias else triangle(factor.raw()[:, 1:])
+        means = factor.r[0, 1:] / factor.r[0, 0] + factor.shift
+        scale = standardizer.scale
+        return cls(r[:, :-1] / scale, r[:, -1], factor.weight, means * bias, scale)
+
+    def fits(self, l1_ratio: float, strengths: Tensor) -> Tensor:
+        """The weights for each strength: (s, d)."""
+        if l1_ratio == 0:
+            u, sigma, vt = torch.linalg.svd(self.x, full_matrices=False)
+            shrunk = sigma / (sigma.square() + self.rows * strengths[:, None])
+            return (shrunk * (u.mT @ self.y)) @ vt
+        return self._descended(l1_ratio, strengths)
+
+    def exact_fits(self, l1_ratio: float, strengths: Tensor) -> Tensor:
+        """The same to the last digits, where coordinate descent leaves half of them: (s, d)."""
+        pairs = zip(strengths.tolist(), self.fits(l1_ratio, strengths), strict=True)
+        return torch.stack([self._polished(l1_ratio, strength, w) for strength, w in pairs])
+
+    def errors(self, l1_ratio: float, strengths: Tensor, held: Factor) -> Tensor:
+        """Root mean squared errors of the fits on other rows: (s,)."""
+        raw = map(self.raw, self.fits(l1_ratio, strengths))
+        found = [math.sqrt(squared_error(held, *fit) / held.weight) for fit in raw]
+        return torch.tensor(found, dtype=torch.float64)
+
+    def raw(self, weights: Tensor) -> tuple[float, Tensor]:
+        """(intercept, weights) in raw units."""
+        weights = weights / self.scale + 0.0  # no -0
+        return float(self.means[-1] - weights @ self.means[:-1]), weights
+
+    def _descended(self, l1_ratio: float, strengths: Tensor) -> Tensor:
+        """Coordinate descent down the path: (s, d)."""
+        import warnings
+
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import enet_path  # a second, which other runs need not wait
+
+        to_mean = (len(self.x) / self.rows) ** 0.5  # scikit-learn divides by the number of rows
+        x, y = (self.x * to_mean).numpy(), (self.y * to_mean).numpy()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # what is left is polished away
+            _, found, _ = enet_path(
+                x, y, l1_ratio=l1_ratio, alphas=strengths.numpy(), precompute=x.T @ x, Xy=x.T @ y,
+                tol=DUAL_GAP, max_iter=MOST_ROUNDS,
+            )  # fmt: skip
+        return torch.from_numpy(found.T.copy())
+
+    def _polished(self, l1_ratio: float, strength: float, weights: Tensor) -> Tensor:
+        """The exact fit for the signs that it has; as it was if others come out.
+
+        With the signs s of the weights that are not 0 the objective is a quadratic, whose minimum
+        is where (XᵀX + n·strength·(1 - l1_ratio)·I)·w = Xᵀy - n·strength·l1_ratio·s.
+        """
+        active = weights != 0
+        signs, total = weights[active].sign(), self.rows * strength
+        ridge = (total * (1 - l1_ratio)) ** 0.5 * torch.eye(len(signs), dtype=torch.float64)
+        rows = torch.cat([self.x[:, active], ridge])
+        target = torch.cat([self.y, torch.zeros(len(signs), dtype=torch.float64)])
+        r = triangle(torch.cat([rows, target[:, None]], dim=1))
+        system = r[:-1, :-1]
+        if not system.diagonal().all():
+            return weights
+        pull = total * l1_ratio * signs[:, None]
+        right = r[:-1, -1:] - torch.linalg.solve_triangular(system.mT, pull, upper=False)
+        exact = torch.linalg.solve_triangular(system, right, upper=True)[:, 0]
+        same = bool((exact.sign() == signs).all())
+        return weights.masked_scatter(active, exact) if same else weights
+
+
+def _strengths(rows: _Rows, penalty: Penalty) -> Tensor:
+    """Evenly spaced in the logarithm, falling; with the configured one among them."""
+    if penalty.share_of_sizes:
+        most = float((rows.x.mT @ rows.y).abs().max()) / rows.rows / penalty.share_of_sizes
+        ends = (most, LEAST * most)
+    else:
+        largest = float(torch.linalg.matrix_norm(rows.x, 2)) ** 2 / rows.rows
+        ends = (OF_RIDGE[0] * largest, OF_RIDGE[1] * largest)
+    first, last = ends if ends[1] > 0 else (1.0, LEAST)  # nothing to fit: any strength does
+    grid = torch.logspace(math.log10(first), math.log10(last), STEPS, dtype=torch.float64)
+    if penalty.strength == "auto":
+        return grid
+    given = torch.tensor([penalty.strength], dtype=torch.float64)
+    return torch.cat([grid, given]).unique().flip(0)
+
+
+def _chosen(path: PenaltyPath, penalty: Penalty) -> int:
+    """The place of the configured strength, of the least mean error, or of the largest strength
+    whose mean error is within a standard error of that."""
+    if penalty.strength != "auto":
+        return int((path.strengths == penalty.strength).int().argmax())
+    means = path.mean_errors
+    least = int(means.argmin())
+    if penalty.rule == "minimum":
+        return least
+    return int((means <= means[least] + path.standard_errors[least]).int().argmax())
