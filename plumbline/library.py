@@ -1,8 +1,6 @@
 """Plumbline as a library: no server, no record, nothing printed."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ from plumbline.data.table import open_table
 from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine
+from plumbline.threads import in_threads
 from plumbline.training import experiment
 from plumbline.training.device import device_of
 from plumbline.training.loop import OnEpoch, Trained
@@ -90,8 +89,7 @@ def _read(data: SyntheticData | TableData, device: str) -> Dataset:
     """One pass over the rows, a file a thread."""
     source = Synthetic(data) if isinstance(data, SyntheticData) else open_table(data)
     summarize = partial(compress, source, split=data, device=device)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = list(pool.map(summarize, source.parts))
+    parts = list(in_threads(summarize, source.parts))
     ages = reversed(range(len(parts)))
     whole = combine(part.aged(age, data.half_life) for part, age in zip(parts, ages, strict=True))
     return Dataset.of(whole, data, source, {"rows_dropped": whole.dropped})

@@ -1,10 +1,22 @@
-"""How many threads torch computes with."""
+"""Threads: parts of the data side by side, and how many of them torch computes with."""
 
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+
+OfPart = Callable[[str], Any]
+MapParts = Callable[[OfPart, Sequence[str]], Iterable[Any]]  # as in_threads
+
+
+def in_threads(function: OfPart, parts: Sequence[str]) -> Iterator[Any]:
+    """What a function makes of each part, a part a thread, in the parts' order."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(function, parts)
 
 
 class _OneThread:

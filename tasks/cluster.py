@@ -2,8 +2,12 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
+
+from plumbline.threads import OfPart, in_threads
 
 FOLDER = "PLUMBLINE_FOLDER"  # the environment variable that tells workers the working folder
 
@@ -27,6 +31,31 @@ def cores() -> int:
     import ray
 
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def map_parts(function: OfPart, parts: Sequence[str]) -> Iterator[Any]:
+    """What a function makes of each part, in their order: on workers of the cluster, or threads.
+
+    Raises:
+        What the function raises. OSError: the cluster lost work for good.
+    """
+    if not connected():
+        yield from in_threads(function, parts)
+        return
+    import ray
+
+    @ray.remote
+    def of_part(function: OfPart, part: str) -> Any:
+        return function(part)
+
+    stored = ray.put(function)
+    under_way = deque(of_part.remote(stored, part) for part in parts)
+    with clear_errors():
+        while under_way:
+            try:
+                yield ray.get(under_way.popleft())
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
 
 
 @contextmanager

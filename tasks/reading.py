@@ -31,7 +31,7 @@ from plumbline.linear.compress import VERSION, compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import Summary, combine
 from tasks.artifacts import ProgressArtifact
-from tasks.cluster import clear_errors, connected, cores
+from tasks.cluster import clear_errors, connected, cores, map_parts
 from tasks.factor_cache import FactorCache
 from tasks.screen import Bar, bar, note, warn
 
@@ -97,7 +97,8 @@ def compress_all(source: Source, data: SyntheticData | TableData, device: str) -
                 [compress_generated(source, split, device, on_rows)], "the data (generated rows)"
             )
             counts = {"files_new": 1, "files_reused": 0, "rows_new": whole.rows, "rows_reused": 0}
-    return Dataset.of(whole, data, source, {**counts, "rows_dropped": whole.dropped})
+    counts["rows_dropped"] = whole.dropped
+    return Dataset.of(whole, data, source, counts, map_parts)
 
 
 @task(name="compress", task_run_name="compress generated rows")

@@ -8,6 +8,7 @@ from plumbline.data.encoding import Encoding, names_of
 from plumbline.errors import InputError
 from plumbline.linear.factor import Factor
 from plumbline.linear.summary import Summary
+from plumbline.threads import MapParts, in_threads
 
 LEAST_SIZE = 1e-150  # of what a column varies by: float64 holds squares from 1e-308 to 1e308
 
@@ -24,6 +25,7 @@ class Dataset:
         source: where the rows came from; None where they cannot be read again.
         counts: files_new, files_reused, files_left_out, rows_new, rows_reused, rows_dropped, and
             rows_left_out where it is known.
+        map_parts: goes over the parts of the source, if training does so part by part.
     """
 
     summary: Summary
@@ -31,6 +33,7 @@ class Dataset:
     encoding: Encoding
     source: Source | None
     counts: dict[str, int]
+    map_parts: MapParts = in_threads
 
     @classmethod
     def of(
@@ -39,6 +42,7 @@ class Dataset:
         data: SyntheticData | TableData,
         source: Source,
         counts: dict[str, int],
+        map_parts: MapParts = in_threads,
     ) -> "Dataset":
         """Encode what the pass found.
 
@@ -60,7 +64,7 @@ class Dataset:
         for factor in summary.factors.values():
             _check_size(factor)
         profiled = whole.select(_profiled(encoding, target)) if encoding.classes else summary
-        return cls(summary, profiled, encoding, source, counts)
+        return cls(summary, profiled, encoding, source, counts, map_parts)
 
     @classmethod
     def kept(cls, profiled: Summary, encoding: Encoding, counts: dict[str, int]) -> "Dataset":

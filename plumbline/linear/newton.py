@@ -10,19 +10,17 @@ section 8.1).
 """
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plumbline.linear.factor import fold, triangle
+from plumbline.linear.factor import fold
 from plumbline.linear.problem import Standardizer
-from plumbline.threads import one_thread
+from plumbline.threads import MapParts, in_threads, one_thread
 
 MOST_UNKNOWNS = 500  # beyond, the Hessian costs more than the steps that it saves
 MOST_STEPS, MOST_HALVINGS = 30, 20
@@ -32,7 +30,7 @@ ROUNDING = 1e-12  # relative: a smaller decrease of the loss is none
 # then some combination of the features separates classes, and there is no optimum.
 SEPARATED_LOSS = 1e-6
 
-Read = Callable[[str], Iterable[Tensor]]  # a part's rows: features, then an indicator a class
+OnStep = Callable[[int, float], None]  # told each step, from 1, and the loss before it
 
 
 @dataclass(frozen=True)
@@ -65,85 +63,145 @@ class LogisticFit:
 
 @dataclass(frozen=True)
 class _Pass:
-    """Rows at some parameters: the mean loss, the gradient of the sum and R of its Hessian."""
+    """Sums over rows at some parameters: the loss, its gradient and R of its Hessian."""
 
-    loss: float
     rows: int
+    total: float
     gradient: Tensor
-    r: Tensor | None
+    r: Tensor | None = None
+
+    @property
+    def loss(self) -> float:
+        """The mean over the rows."""
+        return self.total / self.rows
+
+    def plus(self, rows: int, total: float, gradient: Tensor, hessian: Iterable[Tensor]) -> "_Pass":
+        """These sums and those of other rows, whose Hessian is that of rows to fold in."""
+        r = self.r
+        for some in hessian:
+            r = fold(r, some)
+        return _Pass(self.rows + rows, self.total + total, self.gradient + gradient, r)
+
+
+@dataclass(frozen=True)
+class LogisticProblem:
+    """What a logistic fit minimises: the mean log-loss of rows, by parameters theta of standardised
+    features, (K - 1, p): for each class but the first a constant, then the features that count.
+
+    Attributes:
+        names: the features, d.
+        classes: K names, the first is the reference.
+        standardizer: of the features.
+        left_out: features that others determine; they get weight 0.
+        read: the rows of a part, (k, d + K) float64, features and an indicator for each class, as
+            often as they are asked for.
+        parts: their names, in order.
+        map_parts: goes over the parts.
+    """
+
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    standardizer: Standardizer
+    left_out: frozenset[str]
+    read: Callable[[str], Iterable[Tensor]]
+    parts: Sequence[str]
+    map_parts: MapParts = in_threads
+
+    @cached_property
+    def kept(self) -> list[int]:
+        """The places of the features that count."""
+        return [i for i, name in enumerate(self.names) if name not in self.left_out]
+
+    @property
+    def unknowns(self) -> int:
+        """How many parameters the model has: (K - 1)(d + 1)."""
+        return (len(self.classes) - 1) * (len(self.names) + 1)
+
+    def start(self) -> Tensor:
+        """The parameters of a model that knows nothing."""
+        return torch.zeros(len(self.classes) - 1, len(self.kept) + 1, dtype=torch.float64)
+
+    def pass_at(self, theta: Tensor, curvature: bool = True) -> _Pass:
+        """One pass over all parts, added up in their order; with the Hessian if it is wanted."""
+        sums = _Pass(0, 0.0, torch.zeros(theta.numel(), dtype=torch.float64))
+        for part in self.map_parts(partial(self._pass_of, theta, curvature, sums), self.parts):
+            hessian = () if part.r is None else (part.r,)
+            sums = sums.plus(part.rows, part.total, part.gradient, hessian)
+        return sums
+
+    def _pass_of(self, theta: Tensor, curvature: bool, sums: _Pass, part: str) -> _Pass:
+        """The sums of one part, which start at `sums`."""
+        d = len(self.names)
+        with one_thread():
+            for rows in self.read(part):
+                z = (rows[:, :d] - self.standardizer.mean) / self.standardizer.scale
+                z = functional.pad(z[:, self.kept], (1, 0), value=1.0)
+                sums = _add(sums, z, rows[:, d:], theta, curvature)
+        return sums
+
+    def fit(
+        self, theta: Tensor, r: Tensor | None, losses: Sequence[float], problem: str = ""
+    ) -> LogisticFit:
+        """Parameters and standard errors in raw units; the covariance of theta is (RᵀR)⁻¹."""
+        size, mean, scale = theta.shape[1], self.standardizer.mean, self.standardizer.scale
+        to_raw = torch.eye(size, dtype=torch.float64)
+        to_raw[1:, 1:] = (1 / scale[self.kept]).diag()
+        to_raw[0, 1:] = -mean[self.kept] / scale[self.kept]
+        places = [0, *(i + 1 for i in self.kept)]
+        parameters = torch.zeros(len(theta), len(self.names) + 1, dtype=torch.float64)
+        errors = torch.full_like(parameters, math.nan)
+        parameters[:, places] = theta @ to_raw.mT
+        if r is not None:
+            inverse = torch.linalg.pinv(r, rtol=1e-12)
+            for c, rows in enumerate(inverse.split(size)):
+                errors[c, places] = (to_raw @ rows).norm(dim=1)
+        return LogisticFit(self.names, self.classes, parameters, errors, tuple(losses), problem)
 
 
 def logistic_fit(
-    read: Read,
-    parts: Sequence[str],
-    names: tuple[str, ...],
-    classes: tuple[str, ...],
-    standardizer: Standardizer,
-    left_out: Iterable[str] = (),
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
+    problem: LogisticProblem, on_step: OnStep = lambda step, loss: None
 ) -> LogisticFit:
-    """Minimise the mean log-loss exactly.
-
-    Args:
-        read: the rows of a part, (k, d + K) float64, as often as they are asked for.
-        parts: their names, in order.
-        names: of the d features.
-        classes: of the K indicators that follow.
-        standardizer: of the features: steps are taken in its units.
-        left_out: features that others determine; they get weight 0.
-        on_step: told each step (from 1) and the loss before it.
+    """Minimise the mean log-loss: by Newton's steps, or L-BFGS above 500 unknowns.
 
     Returns:
         The fit; with `problem` if the classes are separated (the loss has no minimum then: some
         weights grow without bound) or the steps did not suffice.
     """
-    gone = set(left_out)
-    kept = [i for i, name in enumerate(names) if name not in gone]
-    sum_up = partial(_sum_up, read, parts, standardizer, kept, len(names))
-    theta = torch.zeros(len(classes) - 1, len(kept) + 1, dtype=torch.float64)
-    found, losses, problem = sum_up(theta), [], ""
+    solve = fit_by_newton if problem.unknowns <= MOST_UNKNOWNS else fit_by_lbfgs
+    return solve(problem, on_step)
+
+
+def fit_by_newton(
+    problem: LogisticProblem, on_step: OnStep = lambda step, loss: None
+) -> LogisticFit:
+    """To the last digits that float64 has, with standard errors."""
+    theta = problem.start()
+    found, losses, missing = problem.pass_at(theta), [], ""
     for number in range(1, MOST_STEPS + 1):
         losses.append(found.loss)
         on_step(number, found.loss)
-        step = _newton_step(found)
-        theta, following = _descend(sum_up, theta, step.reshape(theta.shape), found)
+        theta, following = _descend(problem, theta, _newton_step(found), found)
         decrease, found = found.loss - following.loss, following
         if found.loss < SEPARATED_LOSS or decrease <= ROUNDING * found.loss:
             break
     else:
-        problem = "the loss still falls after the last step"
-    losses.append(found.loss)
-    if found.loss < SEPARATED_LOSS or problem:
-        problem = _separation(theta, [names[i] for i in kept], classes, problem)
-    parameters, errors = _raw(theta, found.r, standardizer, kept, len(names))
-    return LogisticFit(names, classes, parameters, errors, tuple(losses), problem)
-
-
-def unknowns(names: Sequence[str], classes: Sequence[str]) -> int:
-    """How many parameters a logistic model has: (K - 1)(d + 1)."""
-    return (len(classes) - 1) * (len(names) + 1)
+        missing = "the loss still falls after the last step"
+    if found.loss < SEPARATED_LOSS or missing:
+        names = [problem.names[i] for i in problem.kept]
+        missing = _separation(theta, names, problem.classes, missing)
+    return problem.fit(theta, found.r, [*losses, found.loss], missing)
 
 
 def fit_by_lbfgs(
-    read: Read,
-    parts: Sequence[str],
-    names: tuple[str, ...],
-    classes: tuple[str, ...],
-    standardizer: Standardizer,
-    left_out: Iterable[str] = (),
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
+    problem: LogisticProblem, on_step: OnStep = lambda step, loss: None
 ) -> LogisticFit:
-    """The same where the Hessian is too large: L-BFGS on the streamed loss, to a relative decrease
-    of 1e-6, without standard errors. Arguments as those of logistic_fit."""
-    gone = set(left_out)
-    kept = [i for i, name in enumerate(names) if name not in gone]
-    theta = torch.zeros(len(classes) - 1, len(kept) + 1, dtype=torch.float64, requires_grad=True)
+    """Where the Hessian is too large: to a relative decrease of 1e-6, without standard errors."""
+    theta = problem.start().requires_grad_()
     optimizer = torch.optim.LBFGS([theta], max_iter=10, line_search_fn="strong_wolfe")
-    sum_up = partial(_sum_up, read, parts, standardizer, kept, len(names), curvature=False)
     losses: list[float] = []
 
     def closure() -> float:
-        found = sum_up(theta.detach())
+        found = problem.pass_at(theta.detach(), curvature=False)
         theta.grad = (found.gradient / found.rows).reshape(theta.shape)
         return found.loss
 
@@ -152,9 +210,7 @@ def fit_by_lbfgs(
         on_step(number, losses[-1])
         if number > 1 and losses[-2] - losses[-1] <= LBFGS_DECREASE * losses[-2]:
             break
-    losses.append(sum_up(theta.detach()).loss)
-    parameters, errors = _raw(theta.detach(), None, standardizer, kept, len(names))
-    return LogisticFit(names, classes, parameters, errors, tuple(losses))
+    return problem.fit(theta.detach(), None, [*losses, closure()])
 
 
 def _newton_step(found: _Pass) -> Tensor:
@@ -166,63 +222,25 @@ def _newton_step(found: _Pass) -> Tensor:
 
 
 def _descend(
-    sum_up: Callable[[Tensor], _Pass], theta: Tensor, step: Tensor, before: _Pass
+    problem: LogisticProblem, theta: Tensor, step: Tensor, before: _Pass
 ) -> tuple[Tensor, _Pass]:
     """Take a step, halved until the loss does not rise; the same place if it always does."""
     for _ in range(MOST_HALVINGS):
-        found = sum_up(theta + step)
+        following = theta + step.reshape(theta.shape)
+        found = problem.pass_at(following)
         if found.loss <= before.loss:
-            return theta + step, found
+            return following, found
         step = step / 2
     return theta, before
 
 
-def _sum_up(
-    read: Read,
-    parts: Sequence[str],
-    standardizer: Standardizer,
-    kept: list[int],
-    features: int,
-    theta: Tensor,
-    curvature: bool = True,
-) -> _Pass:
-    """One pass over all parts, a part a thread, added up in their order; the Hessian if wanted."""
-
-    def one(part: str) -> _Pass | None:
-        total = None
-        with one_thread():
-            for rows in read(part):
-                z = (rows[:, :features] - standardizer.mean) / standardizer.scale
-                ones = torch.ones(len(z), 1, dtype=z.dtype)
-                z, observed = torch.cat([ones, z[:, kept]], dim=1), rows[:, features:]
-                total = _add(total, z, observed, theta, curvature)
-        return total
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = [each for each in pool.map(one, parts) if each]
-    rows = sum(each.rows for each in found)
-    return _Pass(
-        sum(each.loss * each.rows for each in found) / rows,
-        rows,
-        sum(each.gradient for each in found),
-        triangle(torch.cat([each.r for each in found])) if curvature else None,
-    )
-
-
-def _add(total: _Pass | None, z: Tensor, observed: Tensor, theta: Tensor, curvature: bool) -> _Pass:
+def _add(sums: _Pass, z: Tensor, observed: Tensor, theta: Tensor, curvature: bool) -> _Pass:
     """Add rows z, (k, p) with the constant first, and the indicators of their classes, (k, K)."""
-    logits = functional.pad(z @ theta.mT, (1, 0))
-    log_p = logits.log_softmax(dim=1)
+    log_p = functional.pad(z @ theta.mT, (1, 0)).log_softmax(dim=1)
     p = log_p.exp()
-    loss = -float((observed * log_p).sum())
     gradient = ((p - observed)[:, 1:].mT @ z).flatten()
-    r = total.r if total else None
-    for rows in _hessian_rows(p, z) if curvature else ():
-        r = fold(r, rows)
-    if total is None:
-        return _Pass(loss / len(z), len(z), gradient, r)
-    rows = total.rows + len(z)
-    return _Pass((total.loss * total.rows + loss) / rows, rows, total.gradient + gradient, r)
+    hessian = _hessian_rows(p, z) if curvature else ()
+    return sums.plus(len(z), -float((observed * log_p).sum()), gradient, hessian)
 
 
 def _hessian_rows(p: Tensor, z: Tensor) -> Iterator[Tensor]:
@@ -250,26 +268,3 @@ def _separation(theta: Tensor, names: Sequence[str], classes: Sequence[str], oth
         "so that weights grow without bound; training.weight_decay with another optimizer keeps "
         "them finite"
     )
-
-
-def _raw(
-    theta: Tensor, r: Tensor | None, standardizer: Standardizer, kept: list[int], features: int
-) -> tuple[Tensor, Tensor]:
-    """Parameters and standard errors in raw units: (K - 1, d + 1) each.
-
-    The covariance of theta is (RᵀR)⁻¹.
-    """
-    size = theta.shape[1]
-    to_raw = torch.eye(size, dtype=torch.float64)
-    to_raw[1:, 1:] = (1 / standardizer.scale[kept]).diag()
-    to_raw[0, 1:] = -standardizer.mean[kept] / standardizer.scale[kept]
-    places = [0, *(i + 1 for i in kept)]
-    parameters = torch.zeros(len(theta), features + 1, dtype=torch.float64)
-    errors = torch.full_like(parameters, math.nan)
-    parameters[:, places] = theta @ to_raw.mT
-    if r is None:
-        return parameters, errors
-    inverse = torch.linalg.pinv(r, rtol=1e-12)
-    for c in range(len(theta)):
-        errors[c, places] = (to_raw @ inverse[c * size : (c + 1) * size]).norm(dim=1)
-    return parameters, errors

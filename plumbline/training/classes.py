@@ -10,13 +10,7 @@ from plumbline.config.schema import Split
 from plumbline.data.split import share_rows
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.least_squares import least_squares
-from plumbline.linear.newton import (
-    MOST_UNKNOWNS,
-    LogisticFit,
-    fit_by_lbfgs,
-    logistic_fit,
-    unknowns,
-)
+from plumbline.linear.newton import LogisticFit, LogisticProblem, logistic_fit
 from plumbline.linear.problem import Standardizer
 from plumbline.training.loop import OnEpoch, Status, Trained
 
@@ -130,17 +124,16 @@ def fit_logistic(
     factor = data.summary.train_and_validation if validation else data.summary.train
     shares = ("train", "validation") if validation else ("train",)
     columns = (*data.encoding.features, *data.outputs)
-    names, classes = data.encoding.features, data.encoding.classes
-    solve = logistic_fit if unknowns(names, classes) <= MOST_UNKNOWNS else fit_by_lbfgs
-    return solve(
+    problem = LogisticProblem(
+        data.encoding.features,
+        data.encoding.classes,
+        Standardizer.of(factor, bias=True, standardize=True),
+        frozenset(least_squares(factor).equals),
         lambda part: share_rows(data.source, split, shares, columns, (part,)),
         data.source.parts,
-        names,
-        classes,
-        Standardizer.of(factor, bias=True, standardize=True),
-        least_squares(factor).equals,
-        on_epoch,
+        data.map_parts,
     )
+    return logistic_fit(problem, on_epoch)
 
 
 def module_of(fit: LogisticFit) -> nn.Linear:

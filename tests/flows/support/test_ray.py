@@ -207,6 +207,28 @@ def test_trials_on_ray_are_those_of_threads(
 
 @needs_ray
 @pytest.mark.long
+def test_the_logistic_optimum_on_ray_is_that_of_threads(workspace: Workspace) -> None:
+    for number in range(5):
+        rows = (f"{x % 7},{'ab'[(x * x + number) % 5 > 2]}\n" for x in range(200))
+        path = workspace.root / "ray-classes" / f"{number}.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x,y\n" + "".join(rows))
+    data = {**DATA, "path": "ray-classes"}
+    (workspace.root / "classes.yaml").write_text(
+        yaml.safe_dump({"experiment": "ray", "data": data})
+    )
+    found = []
+    for runner in ("threads", "ray"):
+        forget(workspace)
+        done = workspace.pipeline("classes.yaml", f"runner={runner}")
+        assert (done.status, done.err) == (0, "")
+        found.append(recorded(workspace))
+    assert len(found[0]["losses"]) > 3
+    assert found[1] == found[0]
+
+
+@needs_ray
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [0])
 def test_a_node_killed_in_mid_run_costs_its_unfinished_files_only(
     workspace: Workspace,

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional
 
-from plumbline.linear.newton import LogisticFit, fit_by_lbfgs, logistic_fit
+from plumbline.linear.newton import LogisticFit, LogisticProblem, fit_by_lbfgs, logistic_fit
 from plumbline.linear.problem import Standardizer
 from tests.plumbline.tools import compressed
 
@@ -41,14 +41,8 @@ def fitted(
     factor = compressed(torch.cat([x, y[:, None].double()], dim=1)).train
     standardizer = Standardizer.of(factor, bias=True, standardize=True)
     classes = tuple(map(str, range(count)))
-    return solve(
-        lambda part: [shares[int(part)]],
-        [*map(str, shares)],
-        names,
-        classes,
-        standardizer,
-        left_out,
-    )
+    gone, read = frozenset(left_out), lambda part: [shares[int(part)]]
+    return solve(LogisticProblem(names, classes, standardizer, gone, read, [*map(str, shares)]))
 
 
 def wine() -> tuple[Tensor, Tensor]:
