@@ -17,19 +17,20 @@ from plumbline.training.loop import Trained
 from plumbline.training.model import LinearModel
 
 
-def evaluate(trained: Trained, data: Summary, bias: bool = True) -> dict[str, float]:
-    """The metrics of a trained model; those that the data cannot give are left out.
+def evaluate(trained: Trained, data: Summary) -> dict[str, float]:
+    """The metrics of a linear model; those that the data cannot give are left out.
 
     Units: mse in the target's squared, rmse and mae in the target's.
 
     Returns:
         train_mse, train_rmse, train_r2, and with held-out rows test_mse, test_rmse, test_r2;
         optimal_mse (the exact least-squares loss on the training rows), optimality_gap (train_mse
-        above it), condition_number, largest_stable_learning_rate; test_mae, or train_mae if no
-        row is held out, on the sample of those rows; linear_cv_rmse_mean and _std with folds;
+        above it), condition_number; largest_stable_learning_rate and epochs_expected if they are
+        known; test_mae, or train_mae if no row is held out, on the sample of those rows;
         penalty_strength with a penalty.
     """
-    model, best = trained.module, trained.exact.optimum
+    model, plan = trained.module, trained.exact
+    best = plan.optimum
     metrics = {
         **r_scores("train", model, data.train),
         **r_scores("test", model, data.test),
@@ -37,12 +38,13 @@ def evaluate(trained: Trained, data: Summary, bias: bool = True) -> dict[str, fl
         "optimality_gap": excess(data.train, model.intercept, model.weights, best),
         "condition_number": best.condition,
         "test_mae" if data.test.rows else "train_mae": mean_absolute_error(model, data),
-        **cross_validation(data, bias),
     }
-    if trained.exact.largest_stable_rate is not None:
-        metrics["largest_stable_learning_rate"] = trained.exact.largest_stable_rate
-    if trained.exact.penalized:
-        metrics["penalty_strength"] = trained.exact.penalized.path.strength
+    if plan.largest_stable_rate is not None:
+        metrics["largest_stable_learning_rate"] = plan.largest_stable_rate
+    if plan.epochs_expected is not None:
+        metrics["epochs_expected"] = float(plan.epochs_expected)
+    if plan.penalized:
+        metrics["penalty_strength"] = plan.penalized.path.strength
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
@@ -83,16 +85,18 @@ def row_scores(
 def baselines(data: Summary, bias: bool) -> dict[str, float]:
     """What a model must beat on the held-out rows: predicting the mean, and the exact line.
 
-    Both are fitted on every row that is not held out for testing; exactly, from R.
+    Both are fitted on every row that is not held out for testing; exactly, from R. Computed once
+    for all trials on the same rows.
 
     Returns:
-        mean_test_rmse and linear_test_rmse; empty if no row is held out.
+        mean_test_rmse and linear_test_rmse if rows are held out, and what cross_validation gives.
     """
+    validated = cross_validation(data, bias)
     if not data.test.rows:
-        return {}
+        return validated
     best = least_squares(data.train_and_validation, bias)
     models = {"mean": mean_model(data), "linear": LinearModel(best.intercept, best.weights)}
-    return {
+    return validated | {
         f"{name}_test_rmse": r_scores("test", model, data.test)["test_rmse"]
         for name, model in models.items()
     }
@@ -121,13 +125,11 @@ def mean_absolute_error(model: nn.Module, data: Summary) -> float:
     return float((rows[:, -1] - model(rows[:, :-1])[:, 0]).abs().mean())
 
 
-@lru_cache(2)
 def cross_validation(data: Summary, bias: bool) -> dict[str, float]:
     """Root mean squared error of the exact fit to all folds but one, on that one: mean, deviation.
 
     Of the exact unpenalised fit, whatever is trained; hence the names. Folds without
-    rows, or whose complement is empty, count for nothing. Computed once for all trials on the
-    same rows.
+    rows, or whose complement is empty, count for nothing.
     """
     errors = []
     for others, held in data.fold_pairs:

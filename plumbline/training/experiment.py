@@ -17,7 +17,7 @@ from plumbline.linear.problem import Problem, Standardizer
 from plumbline.training import loop
 from plumbline.training.classes import class_baselines, class_scores, train_by_newton
 from plumbline.training.draws import Draws
-from plumbline.training.evaluation import baselines, cross_validation, evaluate, row_scores
+from plumbline.training.evaluation import baselines, evaluate, row_scores
 from plumbline.training.exported import Exported, export
 from plumbline.training.loop import OnEpoch, Status, Trained
 from plumbline.training.nets import AVERAGED_EPOCHS, MLP, with_budget, with_plain_indicators
@@ -188,41 +188,28 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
     """All metrics of a trained model: on the training rows and the held-out ones, and counts.
 
     Returns:
-        What `evaluate` gives of a linear model, with epochs_expected if it is known; of others the
-        scores on every row of a share, and linear_cv_rmse_* with folds. Of both the baselines on
-        the held-out rows, best_epoch if the best weights were kept, and of tables, how many files
+        What `evaluate` gives of a linear model; of others the scores on every row of a share. Of
+        both the baselines, best_epoch if the best weights were kept, and of tables, how many files
         and rows were read and dropped.
     """
-    bias = config.training.bias
+    split = config.data.split
     if data.encoding.classes:
-        return _measure_classes(trained, data, config)
-    if trained.exact:
-        metrics = evaluate(trained, data.summary, bias)
-        if trained.exact.epochs_expected is not None:
-            metrics["epochs_expected"] = float(trained.exact.epochs_expected)
+        scores, beside, judged = class_scores, class_baselines(data, split), "test_log_loss"
     else:
-        metrics = cross_validation(data.summary, bias)
+        beside = baselines(data.summary, config.training.bias)
+        scores, judged = row_scores, "test_rmse"
+    if trained.exact:
+        metrics = evaluate(trained, data.summary)
+    else:
+        metrics = {}
         for share in ("train", "test"):
-            metrics |= row_scores(share, trained.module, data, config.data)
-    metrics |= baselines(data.summary, bias)
-    if linear := metrics.get("linear_test_rmse"):
-        metrics["gain_over_linear"] = 1 - metrics["test_rmse"] / linear
-    return metrics | _counts(trained, data, config)
-
-
-def _measure_classes(trained: Trained, data: Dataset, config: Config) -> dict[str, float]:
-    metrics = {}
-    for share in ("train", "test"):
-        metrics |= class_scores(share, trained.module, data, config.data.split)
-    metrics |= class_baselines(data, config.data.split)
-    if linear := metrics.get("linear_test_log_loss"):
-        metrics["gain_over_linear"] = 1 - metrics["test_log_loss"] / linear
-    return metrics | _counts(trained, data, config)
-
-
-def _counts(trained: Trained, data: Dataset, config: Config) -> dict[str, float]:
-    best = {} if trained.best_epoch is None else {"best_epoch": float(trained.best_epoch)}
-    return best | (data.counts if config.data.kind == "table" else {})
+            metrics |= scores(share, trained.module, data, split)
+    metrics |= beside
+    if linear := beside.get(f"linear_{judged}"):
+        metrics["gain_over_linear"] = 1 - metrics[judged] / linear
+    if trained.best_epoch is not None:
+        metrics["best_epoch"] = float(trained.best_epoch)
+    return metrics | (data.counts if config.data.kind == "table" else {})
 
 
 def predict(
