@@ -210,7 +210,7 @@ def part_key(table: Table, file: DataFile, split: Split) -> str:
     """
     c = table.columns
     what = [c.kinds, c.numeric, c.categorical, sorted(c.whole), sorted(c.texts), asdict(c.dialect)]
-    content = [VERSION, asdict(file), table.missing, split.model_dump(), *what]
+    content = [VERSION, asdict(file), table.missing, c.weight, split.model_dump(), *what]
     return "factor-" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -97,6 +97,10 @@ class SyntheticData(Split):
         """Generated rows are of one age."""
 
     @property
+    def weight(self) -> None:
+        """Generated rows count alike."""
+
+    @property
     def width(self) -> int:
         """Number of features."""
         if self.x is not None:
@@ -178,6 +182,11 @@ class TableData(Split):
     exclude: list[Name] = Field(
         [], description="columns that are no feature: identifiers, and what gives the target away"
     )
+    weight: Name | None = Field(
+        None,
+        description="a column of row weights >= 0, which count in every loss, metric and baseline; "
+        "it is no feature, and a row of weight 0 counts for nothing",
+    )
     missing: Literal["error", "drop"] = Field(
         "error", description="rows with a missing value: stop there, or drop, count and say so"
     )
@@ -214,11 +223,12 @@ class TableData(Split):
             )
         _check_encoding(self.encoding)
         lists = {"features": self.features or (), "categorical": self.categorical}
+        if self.weight == self.target:
+            raise disagreement("data.weight", "another column than the target", self.weight)
         for key, names in (*lists.items(), ("exclude", self.exclude)):
-            if self.target in names:
-                raise disagreement(
-                    f"data.{key}", f"free of the target '{self.target}'", list(names)
-                )
+            for what, name in (("target", self.target), ("weight", self.weight)):
+                if name in names and (what, key) != ("weight", "exclude"):
+                    raise disagreement(f"data.{key}", f"free of the {what} '{name}'", list(names))
             if twice := sorted({name for name in names if list(names).count(name) > 1}):
                 raise disagreement(f"data.{key}", "free of names that stand twice", twice)
             if key != "exclude" and (both := [name for name in self.exclude if name in names]):

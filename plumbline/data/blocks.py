@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 Move = Callable[[Tensor], Tensor]
+WEIGHT = ""  # stands for the rows' weights among names of columns; no feature has that name
 
 # Rows a block. Enough that what is done once a block costs little beside the matrix products (so
 # 32 rows a column at least), few enough that a block stays in the last cache.
@@ -26,8 +27,8 @@ class Block:
 
     Attributes:
         columns: names of the features, then of the target; d + 1.
-        rows: (d + 2) x k float64, finite: ones, the features, the target. A view into a buffer
-            that the next block overwrites.
+        rows: (d + 2) x k float64, finite: the rows' weights, above 0 (ones if rows have none), the
+            features, the target. A view into a buffer that the next block overwrites.
         first_row: number of the first row in its part, from 0.
         kept: (k0,) bool, which of the rows from first_row on are here; None: all.
     """

@@ -20,6 +20,7 @@ class Columns:
         categorical: each categorical feature with its given levels, and a target of classes; ():
             found in the pass.
         target: the column to predict.
+        weight: the column of the rows' weights; None: they have none.
         left_out: columns that are no feature because they hold no numbers.
         index: columns that are no feature because they only number or name the rows.
         texts: those of left_out that hold text; numbers there in another file are an error.
@@ -33,6 +34,7 @@ class Columns:
     numeric: tuple[str, ...]
     categorical: dict[str, tuple[str, ...]]
     target: str
+    weight: str | None = None
     left_out: tuple[str, ...] = ()
     index: tuple[str, ...] = ()
     texts: frozenset[str] = frozenset()
@@ -68,14 +70,19 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     dialect = configured_dialect(data)
     header = read_header(file, dialect)
     _check_names(data, file, header)
-    taken = {data.target, *data.categorical, *data.exclude}
+    weights = [data.weight] if data.weight else []
+    taken = {data.target, *weights, *data.categorical, *data.exclude}
     index = tuple(name for name in header.kinds if name in header.index - taken)
     rest = [name for name in header.kinds if name not in taken.union(index)]
     wanted = [name for name in data.features or rest if name not in data.categorical]
-    texts = [name for name in (data.target, *wanted) if header.kinds[name] == "text"]
+    texts = [name for name in (data.target, *weights, *wanted) if header.kinds[name] == "text"]
     doubts = numbers_as_text(file, header, texts)
     classes = _has_classes(data, header, doubts)
-    numbers = {"target": [] if classes else [data.target], "features": data.features and wanted}
+    numbers = {
+        "target": [] if classes else [data.target],
+        "weight": weights,
+        "features": data.features and wanted,
+    }
     for key, names in numbers.items():
         _check_numbers(f"data.{key}", names or (), file, header, doubts)
     numeric = [name for name in wanted if header.kinds[name] not in ("text", "other")]
@@ -85,7 +92,7 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
             f"Its columns: {header.named()}."
         )
     levels = data.categorical if isinstance(data.categorical, dict) else {}
-    used = (*numeric, *data.categorical, data.target)
+    used = (*numeric, *data.categorical, data.target, *weights)
     _check_indicators(data, used, file)
     return Columns(
         kinds={name: _as_number(header.kinds[name]) for name in used},
@@ -95,6 +102,7 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
             for name in (*data.categorical, *([data.target] if classes else ()))
         },
         target=data.target,
+        weight=data.weight,
         left_out=tuple(n for n in wanted if n not in numeric and n not in doubts),
         index=() if data.features else index,
         texts=frozenset(texts) if not data.features else frozenset(),
@@ -147,6 +155,7 @@ def _check_names(data: TableData, file: DataFile, header: Header) -> None:
         ("features", data.features or []),
         ("categorical", data.categorical),
         ("exclude", data.exclude),
+        ("weight", [data.weight] if data.weight else []),
     ):
         for name in names:
             if name not in header.kinds:
@@ -189,7 +198,7 @@ def _check_numbers(
             why = f"{doubts[name][0].upper()}{doubts[name][1:]}."
         elif header.kinds[name] == "text" and key == "data.target":
             why = "Got text instead, which is classes: leave data.target_type out, or set class."
-        elif header.kinds[name] == "text":
+        elif header.kinds[name] == "text" and key == "data.features":
             why = "Got text instead; list a column of names in data.categorical as well."
         raise InputError(f"{key}: column '{name}' of {file.uri} must hold numbers. {why}")
 

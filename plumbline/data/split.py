@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from plumbline.config.schema import Split
-from plumbline.data.blocks import Block, Source, take_columns
+from plumbline.data.blocks import WEIGHT, Block, Source, take_columns
 
 # numpy's, because torch has no logical shift of 64 bits
 _GAMMA, _MIX1, _MIX2 = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
@@ -75,7 +75,8 @@ def share_rows(
         source: where the rows come from.
         split: which of them are held out.
         shares: of "train", "validation" and "test".
-        columns: the columns to take; one that a block does not have is zeros.
+        columns: the columns to take, WEIGHT for the rows' weights; one that a block does not have
+            is zeros.
         parts: which parts to read; default: all of them.
 
     Yields:
@@ -90,7 +91,7 @@ def share_rows(
             chosen = [of[name] for name in shares if name in of]
             if not chosen:
                 continue
-            rows = take_columns(block.rows[1:].mT, block.columns, columns)
+            rows = take_columns(block.rows.mT, (WEIGHT, *block.columns), columns)
             if chosen[0] is not None:
                 rows = rows[torch.stack(chosen).any(dim=0)]
             if len(rows):

@@ -102,9 +102,10 @@ def open_table(data: TableData) -> Table:
 class _Buffer:
     """The one block that a file's batches are copied through.
 
-    Rows of the array: ones, numeric features, indicators in the order met (those of the target's
-    classes among them), the target last (zeros if it has classes). A missing number is NaN there;
-    a missing level is True in `absent`, which has a row a categorical column.
+    Rows of the array: weights (ones if there are none), numeric features, indicators in the order
+    met (those of the target's classes among them), the target last (zeros if it has classes). A
+    missing number is NaN there; a missing level is True in `absent`, which has a row a categorical
+    column.
     """
 
     columns: Columns
@@ -126,7 +127,6 @@ class _Buffer:
     def _allocate(self) -> None:
         height = len(self.names) + 1
         self.array = np.zeros((height, block_rows(height)))
-        self.array[0] = 1.0
         self.absent = np.zeros((len(self.levels), self.array.shape[1]), dtype=bool)
 
     def fill(self, batch: pa.RecordBatch) -> Iterator[tuple[int, int]]:
@@ -152,6 +152,8 @@ class _Buffer:
         self.first_row, self.filled = self.first_row + self.filled, 0
 
     def _copy(self, batch: pa.RecordBatch, place: slice) -> None:
+        weight = self.columns.weight
+        self.array[0, place] = _floats(batch.column(weight)) if weight else 1.0
         for i, name in enumerate(self.columns.numeric):
             self.array[i + 1, place] = _floats(batch.column(name))
         row = len(self.columns.numeric) + 1
@@ -196,15 +198,19 @@ class _Buffer:
 
 
 def _finite(buffer: _Buffer, first_row: int, rows: int, missing: str) -> Block:
-    """The buffer's rows as a block; a missing or infinite value is refused or its row dropped."""
+    """The buffer's rows as a block, without those of weight 0; a missing or infinite value is
+    refused or its row dropped."""
     block = torch.from_numpy(buffer.array)[:, :rows]
     absent = torch.from_numpy(buffer.absent)[:, :rows]
-    if math.isfinite(block.sum()) and not absent.any():  # NaN and infinity survive a sum
+    weights, finite = block[0], math.isfinite(block.sum())  # NaN and infinity survive a sum
+    if finite and not absent.any() and weights.min() > 0:
         return Block(buffer.names, block, first_row)
+    nan, wrong = block.isnan(), block.isinf()
+    wrong[0] |= weights < 0
     if missing == "error":
-        _refuse_first(buffer, first_row, torch.cat([~block.isfinite(), absent]))
-    _refuse_first(buffer, first_row, block.isinf())
-    kept = ~(block.isnan().any(dim=0) | absent.any(dim=0))
+        wrong = torch.cat([wrong | nan, absent])
+    _refuse_first(buffer, first_row, wrong)
+    kept = ~(nan.any(dim=0) | absent.any(dim=0)) & (weights != 0)
     return Block(buffer.names, block[:, kept], first_row, kept)
 
 
@@ -214,12 +220,13 @@ def _refuse_first(buffer: _Buffer, first_row: int, wrong: torch.Tensor) -> None:
         return
     row = int(wrong.any(dim=0).int().argmax())
     place = int(wrong[:, row].int().argmax())
-    names = ("", *buffer.names, *buffer.levels)
+    names = (buffer.columns.weight, *buffer.names, *buffer.levels)
     value = buffer.array[place, row] if place < len(buffer.array) else np.nan
     nan = bool(np.isnan(value))
     found = "a missing value (empty or NaN)" if nan else str(value)
     hint = "; data.missing: drop leaves such rows out" if nan else ""
     allowed = "a finite number" if place < len(buffer.array) else "a level"
+    allowed = allowed if place else "a finite weight >= 0"
     raise InputError(
         f"{buffer.file.uri}: column '{names[place]}', row {first_row + row + 1} must be {allowed}. "
         f"Got {found} instead{hint}."

@@ -15,7 +15,7 @@ from plumbline.linear.summary import Summary
 from plumbline.threads import one_thread
 
 # Part of every cache key. Raise it whenever the same rows would give other numbers or bytes.
-VERSION = 8
+VERSION = 9
 
 
 def compress(
@@ -69,13 +69,15 @@ class _Shares:
             on_rows(block.span)
 
     def add(self, block: Block) -> None:
-        """Fold one block in; shifts its rows in place."""
+        """Fold one block in; shifts and weights its rows in place."""
         if not self.shift or block.columns != self.columns:
             self._widen(block)
         shares = shares_of(self.split, self.part, block)
         self._draw(block, shares.get("test"))
         shift = self._shift_vector(self.columns)
         block.rows[1:] -= shift[:, None].to(block.rows.device)
+        if (block.rows[0] != 1).any():
+            block.rows[1:] *= block.rows[0].sqrt_()
         for name, chosen in self._with_folds(block, shares):
             rows = block.rows if chosen is None else block.rows[:, chosen]
             self._fold(name, rows.mT, shift)
@@ -84,9 +86,7 @@ class _Shares:
     def finish(self, digest: str) -> Summary:
         """What the pass leaves."""
         self._settle_sample()
-        factors = {
-            n: Factor(f.columns, f.r.cpu(), f.rows, f.shift) for n, f in self.factors.items()
-        }
+        factors = {name: replace(f, r=f.r.cpu()) for name, f in self.factors.items()}
         return Summary(
             factors or {"train": Factor.empty(self.columns)}, self.sample, (digest,), self.dropped
         )
@@ -95,10 +95,11 @@ class _Shares:
         before = self.factors.get(name)
         if not len(rows):
             return
+        count, weight = len(rows), float(rows[:, 0].square().sum())
         r = fold(before.r if before else None, rows)
-        self.factors[name] = Factor(
-            self.columns, r, len(rows) + (before.rows if before else 0), shift
-        )
+        if before:
+            count, weight = count + before.rows, weight + before.weight
+        self.factors[name] = Factor(self.columns, r, count, shift, row_weight=weight / count)
 
     def _with_folds(
         self, block: Block, shares: dict[str, Tensor | None]
@@ -122,8 +123,9 @@ class _Shares:
             places = chosen.nonzero().flatten()
             best = keys[places].topk(min(SAMPLE_ROWS, len(places)), largest=False)
             places = places[best.indices]
+            rows = block.rows[:, places].mT.cpu()
             self.drawn.append(
-                Sample(self.columns, keys[places], block.rows[1:, places].mT.cpu().clone())
+                Sample(self.columns, keys[places], rows[:, 1:].clone(), rows[:, 0].clone())
             )
             if sum(len(sample.keys) for sample in self.drawn) >= SAMPLE_ROWS:
                 self._settle_sample()

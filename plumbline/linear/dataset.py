@@ -86,6 +86,10 @@ class Dataset:
         """How many rows of one of `profiled`'s factors are of each class."""
         return level_counts(self.target, self.encoding.classes, factor)
 
+    def mean_weight(self, factor: Factor) -> float:
+        """Of the rows of one of `profiled`'s factors; 1 of none."""
+        return factor.weight / factor.rows if factor.rows else 1.0
+
     def narrowed(self, data: SyntheticData | TableData) -> "Dataset":
         """The same rows with no other features than a configuration asks for.
 
@@ -101,13 +105,16 @@ class Dataset:
 
 
 def level_counts(column: str, levels: tuple[str, ...], factor: Factor) -> dict[str, float]:
-    """How many of a factor's rows have each level; the first, the reference, has the rest."""
+    """The weight of a factor's rows of each level (their number if rows have none), without
+    rounding for 0; the first, the reference, has the rest."""
     if not factor.rows:
         return dict.fromkeys(levels, 0.0)
     sums = factor.r[0, 0] * factor.r[0, 1:] + factor.r[0, 0] ** 2 * factor.shift
     of = dict(zip(factor.columns, sums.tolist(), strict=True))
     counts = {level: of[f"{column}={level}"] for level in levels[1:]}
-    return {levels[0]: float(factor.r[0, 0] ** 2) - sum(counts.values()), **counts}
+    total = float(factor.r[0, 0] ** 2)
+    counts = {levels[0]: total - sum(counts.values()), **counts}
+    return {level: 0.0 if abs(n) < 1e-12 * total else n for level, n in counts.items()}
 
 
 def _profiled(encoding: Encoding, target: str) -> tuple[str, ...]:
@@ -121,7 +128,7 @@ def _check_classes(whole: Summary, classes: tuple[str, ...]) -> None:
         raise InputError(f"data.target: '{target}' must have two classes. Got only '{classes[0]}'.")
     names = (*names_of({target: classes[1:]}), target)
     for name, rows in level_counts(target, classes, whole.train.select(names)).items():
-        if round(rows) == 0:
+        if not rows:
             raise InputError(
                 f"data.target: class '{name}' of '{target}' must be in the training rows. Got it "
                 "in held-out rows only: it is too rare; give more rows of it, or another data.seed."

@@ -1,6 +1,7 @@
 """The R factor: d + 2 rows that have the same squared loss as n rows, for every linear model.
 
 For rows A = [1 X y] with A = QR, ‖A[b; w; -1]‖ = ‖R[b; w; -1]‖ for every intercept b and weights w.
+Where rows have weights of their own, each row of A is multiplied by its weight's square root.
 R factors of parts stack and reduce to the R factor of the whole: R(A ∪ B) = qr([R(A); R(B)])
 (sequential QR: Hanson and Lawson 1969, Mathematics of Computation 23; TSQR: Demmel et al. 2012).
 
@@ -48,7 +49,8 @@ class Factor:
         r: (d + 2) x (d + 2) float64 on the CPU, upper triangular, diagonal >= 0.
         rows: n, the number of rows; 0 is allowed, and then r is 0.
         shift: c, (d + 1) float64.
-        mean_weight: of the rows; 1 unless some were weighted.
+        mean_weight: of the rows by their files' age; 1 without data.window.half_life.
+        row_weight: the mean of the rows' own weights; 1 without data.weight.
     """
 
     columns: tuple[str, ...]
@@ -56,11 +58,17 @@ class Factor:
     rows: int
     shift: Tensor
     mean_weight: float = 1.0
+    row_weight: float = 1.0
+
+    @property
+    def counted(self) -> float:
+        """n for degrees of freedom: the number of rows, of which older ones count less."""
+        return self.rows * self.mean_weight
 
     @property
     def weight(self) -> float:
-        """The sum of the rows' weights, which statistics take for n; `rows` without weights."""
-        return self.rows * self.mean_weight
+        """The sum of the rows' weights, which means divide by; `rows` without weights."""
+        return self.counted * self.row_weight
 
     @classmethod
     def empty(cls, columns: Sequence[str]) -> "Factor":
@@ -111,6 +119,7 @@ class Factor:
             "columns": list(self.columns),
             "rows": self.rows,
             "mean_weight": self.mean_weight,
+            "row_weight": self.row_weight,
             "r": encode(self.r),
             "shift": encode(self.shift),
         }
@@ -120,7 +129,8 @@ class Factor:
         """The inverse of to_dict."""
         p = len(values["columns"]) + 1
         r, shift = decode(values["r"]).reshape(p, p), decode(values["shift"])
-        return cls(tuple(values["columns"]), r, values["rows"], shift, values["mean_weight"])
+        weights = values["mean_weight"], values.get("row_weight", 1.0)  # older ones have no such
+        return cls(tuple(values["columns"]), r, values["rows"], shift, *weights)
 
 
 def triangle(rows: Tensor) -> Tensor:
@@ -189,9 +199,9 @@ def _stack(group: Sequence[Factor]) -> Factor:
     if len(group) == 1:
         return group[0]
     r = triangle(torch.cat([f.r for f in group]))
-    rows = sum(f.rows for f in group)
-    mean_weight = sum(f.weight for f in group) / rows
-    return replace(group[0], r=r, rows=rows, mean_weight=mean_weight)
+    rows, counted = sum(f.rows for f in group), sum(f.counted for f in group)
+    row_weight = sum(f.weight for f in group) / counted
+    return replace(group[0], r=r, rows=rows, mean_weight=counted / rows, row_weight=row_weight)
 
 
 def _lengths(columns: Tensor) -> Tensor:

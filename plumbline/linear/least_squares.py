@@ -50,7 +50,8 @@ class LeastSquares:
         intercept_error: standard error in units of y; None without an intercept or if n <= rank.
         errors: standard error of each weight; None if n <= rank, and for columns left out.
         rss: residual sum of squares.
-        rows: n; the sum of the weights where rows are weighted, in all that follows from n, too.
+        rows: n in degrees of freedom: Factor.counted.
+        weight: the sum of the rows' weights, which means divide by; n without weights.
         rank: number of independent columns, the intercept's included.
         r2: 1 - RSS/TSS, TSS about the mean with an intercept and about 0 without; None if TSS is 0.
         condition: condition number of the columns scaled to unit length; infinite if deficient.
@@ -65,6 +66,7 @@ class LeastSquares:
     errors: tuple[float | None, ...]
     rss: float
     rows: float
+    weight: float
     rank: int
     r2: float | None
     condition: float
@@ -81,7 +83,7 @@ class LeastSquares:
     @property
     def mse(self) -> float:
         """The least mean squared error that any weights reach on these rows."""
-        return self.rss / self.rows
+        return self.rss / self.weight
 
     @property
     def residual_deviation(self) -> float | None:
@@ -101,7 +103,7 @@ def least_squares(factor: Factor, bias: bool = True) -> LeastSquares:
         factor: of at least one row.
         bias: whether the model has an intercept.
     """
-    names, rows, noise = factor.columns[:-1], factor.weight, factor.rounding(bias)
+    names, rows, noise = factor.columns[:-1], factor.counted, factor.rounding(bias)
     r = factor.r[1:, 1:] if bias else triangle(factor.raw()[:, 1:])
     means = factor.r[0, 1:] / factor.r[0, 0] + factor.shift if bias else torch.zeros_like(noise)
     left_out = dependences(r[:-1, :-1], noise[:-1])
@@ -110,11 +112,11 @@ def least_squares(factor: Factor, bias: bool = True) -> LeastSquares:
     fit = triangle(r[:, [*kept, -1]]) if gone else r
     rank, rss = len(kept) + bias, float(fit[-1, -1].square())
     spread = math.sqrt(rss / (rows - rank)) if rows > rank else None
-    solution, error, errors = _solve(fit, means[kept], rows, spread)
+    solution, error, errors = _solve(fit, means[kept], factor.weight, spread)
     weights = torch.zeros(len(names), dtype=torch.float64)
     weights[kept] = solution
     total = _squares(r[:, -1], noise[-1])
-    of, a_row = dict(zip(kept, errors, strict=True)), noise[:-1] / rows**0.5
+    of, a_row = dict(zip(kept, errors, strict=True)), noise[:-1] / factor.weight**0.5
     return LeastSquares(
         names,
         float(means[-1] - weights @ means[:-1]),
@@ -123,6 +125,7 @@ def least_squares(factor: Factor, bias: bool = True) -> LeastSquares:
         tuple(of.get(j) for j in range(len(names))),
         rss,
         rows,
+        factor.weight,
         rank,
         1 - rss / total if total > 0 else None,
         math.inf if gone else _condition(factor.raw()[:, 0 if bias else 1 : -1]),
@@ -187,7 +190,7 @@ def _condition(columns: Tensor) -> float:
 
 
 def _solve(
-    fit: Tensor, means: Tensor, rows: float, spread: float | None
+    fit: Tensor, means: Tensor, weight: float, spread: float | None
 ) -> tuple[Tensor, float | None, list[float | None]]:
     """(weights, the intercept's standard error, theirs) from R of independent columns and y."""
     identity = torch.eye(len(means), dtype=torch.float64)
@@ -196,5 +199,5 @@ def _solve(
     weights = torch.linalg.solve_triangular(system, right, upper=True)[:, 0]
     if spread is None:
         return weights, None, [None] * len(means)
-    error = spread * float((1 / rows + (means @ inverse).square().sum()).sqrt())
+    error = spread * float((1 / weight + (means @ inverse).square().sum()).sqrt())
     return weights, error, (spread * inverse.norm(dim=1)).tolist()

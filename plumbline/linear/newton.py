@@ -63,9 +63,10 @@ class LogisticFit:
 
 @dataclass(frozen=True)
 class _Pass:
-    """Sums over rows at some parameters: the loss, its gradient and R of its Hessian."""
+    """Sums over rows at some parameters: their weights, the loss, its gradient and R of its
+    Hessian."""
 
-    rows: int
+    weight: float
     total: float
     gradient: Tensor
     r: Tensor | None = None
@@ -73,14 +74,16 @@ class _Pass:
     @property
     def loss(self) -> float:
         """The mean over the rows."""
-        return self.total / self.rows
+        return self.total / self.weight
 
-    def plus(self, rows: int, total: float, gradient: Tensor, hessian: Iterable[Tensor]) -> "_Pass":
+    def plus(
+        self, weight: float, total: float, gradient: Tensor, hessian: Iterable[Tensor]
+    ) -> "_Pass":
         """These sums and those of other rows, whose Hessian is that of rows to fold in."""
         r = self.r
         for some in hessian:
             r = fold(r, some)
-        return _Pass(self.rows + rows, self.total + total, self.gradient + gradient, r)
+        return _Pass(self.weight + weight, self.total + total, self.gradient + gradient, r)
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,8 @@ class LogisticProblem:
         classes: K names, the first is the reference.
         standardizer: of the features.
         left_out: features that others determine; they get weight 0.
-        read: the rows of a part, (k, d + K) float64, features and an indicator for each class, as
-            often as they are asked for.
+        read: the rows of a part, (k, d + K + 1) float64, features, an indicator for each class and
+            the row's weight, as often as they are asked for.
         parts: their names, in order.
         map_parts: goes over the parts.
     """
@@ -123,10 +126,10 @@ class LogisticProblem:
 
     def pass_at(self, theta: Tensor, curvature: bool = True) -> _Pass:
         """One pass over all parts, added up in their order; with the Hessian if it is wanted."""
-        sums = _Pass(0, 0.0, torch.zeros(theta.numel(), dtype=torch.float64))
+        sums = _Pass(0.0, 0.0, torch.zeros(theta.numel(), dtype=torch.float64))
         for part in self.map_parts(partial(self._pass_of, theta, curvature, sums), self.parts):
             hessian = () if part.r is None else (part.r,)
-            sums = sums.plus(part.rows, part.total, part.gradient, hessian)
+            sums = sums.plus(part.weight, part.total, part.gradient, hessian)
         return sums
 
     def _pass_of(self, theta: Tensor, curvature: bool, sums: _Pass, part: str) -> _Pass:
@@ -136,7 +139,7 @@ class LogisticProblem:
             for rows in self.read(part):
                 z = (rows[:, :d] - self.standardizer.mean) / self.standardizer.scale
                 z = functional.pad(z[:, self.kept], (1, 0), value=1.0)
-                sums = _add(sums, z, rows[:, d:], theta, curvature)
+                sums = _add(sums, z, rows[:, d:-1], rows[:, -1:], theta, curvature)
         return sums
 
     def fit(
@@ -202,7 +205,7 @@ def fit_by_lbfgs(
 
     def closure() -> float:
         found = problem.pass_at(theta.detach(), curvature=False)
-        theta.grad = (found.gradient / found.rows).reshape(theta.shape)
+        theta.grad = (found.gradient / found.weight).reshape(theta.shape)
         return found.loss
 
     for number in range(1, MOST_STEPS + 1):
@@ -234,13 +237,17 @@ def _descend(
     return theta, before
 
 
-def _add(sums: _Pass, z: Tensor, observed: Tensor, theta: Tensor, curvature: bool) -> _Pass:
-    """Add rows z, (k, p) with the constant first, and the indicators of their classes, (k, K)."""
+def _add(
+    sums: _Pass, z: Tensor, observed: Tensor, weights: Tensor, theta: Tensor, curvature: bool
+) -> _Pass:
+    """Add rows z, (k, p) with the constant first, the indicators of their classes, (k, K), and
+    their weights, (k, 1)."""
     log_p = functional.pad(z @ theta.mT, (1, 0)).log_softmax(dim=1)
     p = log_p.exp()
-    gradient = ((p - observed)[:, 1:].mT @ z).flatten()
-    hessian = _hessian_rows(p, z) if curvature else ()
-    return sums.plus(len(z), -float((observed * log_p).sum()), gradient, hessian)
+    gradient = ((weights * (p - observed))[:, 1:].mT @ z).flatten()
+    hessian = _hessian_rows(p, weights.sqrt() * z) if curvature else ()
+    total = -float((weights * observed * log_p).sum())
+    return sums.plus(float(weights.sum()), total, gradient, hessian)
 
 
 def _hessian_rows(p: Tensor, z: Tensor) -> Iterator[Tensor]:

@@ -1,7 +1,7 @@
 """A bounded uniform sample of rows that merges: for what R cannot tell (mae, plots)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,20 +19,19 @@ class Sample:
         columns: names of the features, then of the target; d + 1.
         keys: (m,) float64 in [0, 1), ascending; m <= SAMPLE_ROWS.
         rows: (m, d + 1) float64, features then target, in raw units.
+        weights: (m,) float64, the rows' own; 1 without data.weight.
     """
 
     columns: tuple[str, ...]
     keys: Tensor
     rows: Tensor
+    weights: Tensor
 
     @classmethod
     def empty(cls, columns: Sequence[str]) -> "Sample":
         """The sample of no rows."""
-        return cls(
-            tuple(columns),
-            torch.zeros(0, dtype=torch.float64),
-            torch.zeros(0, len(columns), dtype=torch.float64),
-        )
+        none = torch.zeros(0, dtype=torch.float64)
+        return cls(tuple(columns), none, none.reshape(0, len(columns)), none)
 
     @property
     def bound(self) -> float:
@@ -43,12 +42,15 @@ class Sample:
         """The same rows with these columns; one not met is zeros (a level that no row had)."""
         if tuple(columns) == self.columns:
             return self
-        return Sample(tuple(columns), self.keys, take_columns(self.rows, self.columns, columns))
+        rows = take_columns(self.rows, self.columns, columns)
+        return replace(self, columns=tuple(columns), rows=rows)
 
 
 def merge_samples(samples: Sequence[Sample], columns: Sequence[str]) -> Sample:
     """The sample of all the rows that several samples were drawn from."""
     alike = [sample.select(columns) for sample in samples]
-    keys, rows = torch.cat([s.keys for s in alike]), torch.cat([s.rows for s in alike])
+    keys, rows, weights = (
+        torch.cat([getattr(s, name) for s in alike]) for name in ("keys", "rows", "weights")
+    )
     order = keys.argsort(stable=True)[:SAMPLE_ROWS]
-    return Sample(tuple(columns), keys[order], rows[order])
+    return Sample(tuple(columns), keys[order], rows[order], weights[order])

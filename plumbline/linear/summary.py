@@ -26,7 +26,7 @@ class Summary:
             00", "fold 01", ...), "validation" and "test". All have the sample's columns.
         sample: a uniform sample of the held-out rows, of all rows where none are held out.
         digests: SHA-256 over all the data read of each part, in hexadecimal, in the parts' order.
-        dropped: rows left out because a value was missing.
+        dropped: rows left out because a value was missing, or because their weight is 0.
     """
 
     factors: dict[str, Factor]
@@ -111,13 +111,15 @@ class Summary:
         """An npz archive without pickles: the numbers to the bit, the rest as JSON."""
         about = {
             "columns": self.columns,
-            "factors": {name: [f.rows, f.mean_weight] for name, f in self.factors.items()},
+            "factors": {
+                name: [f.rows, f.mean_weight, f.row_weight] for name, f in self.factors.items()
+            },
             "sampled": len(self.sample.keys),
             "digests": self.digests,
             "dropped": self.dropped,
         }
         tensors = [each for f in self.factors.values() for each in (f.r, f.shift)]
-        tensors += [self.sample.keys, self.sample.rows]
+        tensors += [self.sample.keys, self.sample.rows, self.sample.weights]
         content = BytesIO()
         np.savez(  # two entries: each takes 0.2 ms to read
             content,
@@ -140,13 +142,14 @@ class Summary:
         except (BadZipFile, EOFError, KeyError, ValueError) as error:
             raise ValueError(f"no summary: {error}") from error
         columns, sampled, p = tuple(about["columns"]), about["sampled"], len(about["columns"]) + 1
-        sizes = [p * p, p - 1] * len(about["factors"]) + [sampled, sampled * (p - 1)]
+        sizes = [p * p, p - 1] * len(about["factors"]) + [sampled, sampled * (p - 1), sampled]
         tensors = (each.clone() for each in numbers.split(sizes))
         factors = {
-            name: Factor(columns, next(tensors).reshape(p, p), rows, next(tensors), mean_weight)
-            for name, (rows, mean_weight) in about["factors"].items()
+            name: Factor(columns, next(tensors).reshape(p, p), rows, next(tensors), *weights)
+            for name, (rows, *weights) in about["factors"].items()
         }
-        sample = Sample(columns, next(tensors), next(tensors).reshape(sampled, p - 1))
+        keys, rows, weights = next(tensors), next(tensors).reshape(sampled, p - 1), next(tensors)
+        sample = Sample(columns, keys, rows, weights)
         return cls(factors, sample, tuple(about["digests"]), about["dropped"])
 
 

@@ -120,7 +120,7 @@ class MatchedClasses(nn.Module):
 
 
 def _check_met(column: str, known: Sequence[str], counts: Mapping[str, float]) -> None:
-    new = [name for name, rows in counts.items() if name not in known and round(rows) > 0]
+    new = [name for name, rows in counts.items() if name not in known and rows]
     if new:
         raise NotComparableError(
             f"held-out rows have '{new[0]}' in column '{column}', which it has not met"

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from plumbline.config.schema import Split
+from plumbline.data.blocks import WEIGHT
 from plumbline.data.split import share_rows
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.least_squares import least_squares
@@ -37,31 +38,35 @@ def class_scores(
 
     if not getattr(data.summary, share).rows or data.source is None:
         return {}
-    p, observed = probabilities(share, module, data, split, features)
-    places = np.arange(p.shape[1])
+    p, observed, weights = probabilities(share, module, data, split, features)
+    places, predicted = np.arange(p.shape[1]), p.argmax(axis=1)
     scores = {
-        "accuracy": metrics.accuracy_score(observed, p.argmax(axis=1)),
-        "log_loss": metrics.log_loss(observed, p, labels=places),
-        "f1": metrics.f1_score(observed, p.argmax(axis=1), average="macro", zero_division=0),
+        "accuracy": metrics.accuracy_score(observed, predicted, sample_weight=weights),
+        "log_loss": metrics.log_loss(observed, p, labels=places, sample_weight=weights),
+        "f1": metrics.f1_score(
+            observed, predicted, average="macro", zero_division=0, sample_weight=weights
+        ),
     }
     if share == "test" and len(np.unique(observed)) == len(places):
         ranked = p[:, 1] if len(places) == 2 else p
-        scores["roc_auc"] = metrics.roc_auc_score(observed, ranked, multi_class="ovr")
+        scores["roc_auc"] = metrics.roc_auc_score(
+            observed, ranked, multi_class="ovr", sample_weight=weights
+        )
     return {f"{share}_{name}": float(value) for name, value in scores.items()}
 
 
 def probabilities(
     share: str, module: nn.Module, data: Dataset, split: Split, features: tuple[str, ...] = ()
-) -> tuple[np.ndarray, np.ndarray]:
-    """What a model gives each class, (n, K), and which class each row is of, (n,)."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a model gives each class, (n, K), each row's class, (n,), and its weight, (n,)."""
     features = features or data.encoding.features
-    predicted, observed = [], []
-    for rows in share_rows(data.source, split, (share,), (*features, *data.outputs)):
-        given, indicators = rows.tensor_split([len(features)], dim=1)
+    found = []
+    for rows in share_rows(data.source, split, (share,), (*features, *data.outputs, WEIGHT)):
+        given, indicators, weights = rows.tensor_split([len(features), -1], dim=1)
         with torch.no_grad():
-            predicted.append(module(given).double().softmax(dim=1))
-        observed.append(indicators.argmax(dim=1))
-    return torch.cat(predicted).numpy(), torch.cat(observed).numpy()
+            p = module(given).double().softmax(dim=1)
+        found.append((p, indicators.argmax(dim=1), weights[:, 0]))
+    return tuple(torch.cat(each).numpy() for each in zip(*found, strict=True))
 
 
 @lru_cache(2)
@@ -123,7 +128,7 @@ def fit_logistic(
     """The logistic optimum on the training rows, and on those held out for validation, too."""
     factor = data.summary.train_and_validation if validation else data.summary.train
     shares = ("train", "validation") if validation else ("train",)
-    columns = (*data.encoding.features, *data.outputs)
+    columns = (*data.encoding.features, *data.outputs, WEIGHT)
     problem = LogisticProblem(
         data.encoding.features,
         data.encoding.classes,

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from plumbline.config.schema import Split
+from plumbline.data.blocks import WEIGHT
 from plumbline.data.split import share_rows
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.factor import Factor
@@ -64,19 +65,20 @@ def row_scores(
     if not factor.rows or data.source is None:
         return {}
     features = features or data.encoding.features
-    squares = absolute = rows_read = 0.0
-    for rows in share_rows(data.source, split, (share,), (*features, data.target)):
+    squares = absolute = weight = 0.0
+    for rows in share_rows(data.source, split, (share,), (*features, data.target, WEIGHT)):
+        given, observed, weights = rows[:, :-2], rows[:, -2], rows[:, -1]
         with torch.no_grad():
-            error = rows[:, -1] - module(rows[:, :-1])[:, 0]
-        squares += float(error.square().sum())
-        absolute += float(error.abs().sum())
-        rows_read += len(rows)
-    mse, total = squares / rows_read, total_squares(factor) / factor.weight
+            error = observed - module(given)[:, 0]
+        squares += float((weights * error.square()).sum())
+        absolute += float((weights * error.abs()).sum())
+        weight += float(weights.sum())
+    mse, total = squares / weight, total_squares(factor) / factor.weight
     scores = {
         "mse": mse,
         "rmse": math.sqrt(mse),
         "r2": 1 - mse / total if total > 0 else math.nan,
-        "mae": absolute / rows_read,
+        "mae": absolute / weight,
     }
     return {f"{share}_{name}": value for name, value in scores.items() if math.isfinite(value)}
 
@@ -119,10 +121,11 @@ def held_out_scores(model: LinearModel, data: Summary) -> dict[str, float]:
 
 def mean_absolute_error(model: nn.Module, data: Summary) -> float:
     """Mean |y - ŷ| over the sample; R does not know it."""
-    rows = data.sample.rows
+    rows, weights = data.sample.rows, data.sample.weights
     if not len(rows):
         return math.nan
-    return float((rows[:, -1] - model(rows[:, :-1])[:, 0]).abs().mean())
+    error = (rows[:, -1] - model(rows[:, :-1])[:, 0]).abs()
+    return float((weights * error).sum() / weights.sum())
 
 
 def cross_validation(data: Summary, bias: bool) -> dict[str, float]:

@@ -181,7 +181,17 @@ def _row_objective(
     summary = data.summary
     rows = {"train": summary.train.rows, "validation": summary.validation.rows}
     columns = (*data.encoding.features, *data.outputs)
-    return RowObjective(data.source, config.data, columns, standardizer, training, rows, device)
+    means = {share: data.mean_weight(getattr(data.profiled, share)) for share in rows}
+    return RowObjective(
+        data.source,
+        config.data,
+        columns,
+        standardizer,
+        training,
+        rows,
+        device,
+        means if config.data.weight else {},
+    )
 
 
 def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plumbline.config.schema import Split, Training
-from plumbline.data.blocks import Source
+from plumbline.data.blocks import WEIGHT, Source
 from plumbline.data.split import share_rows
 from plumbline.linear.problem import Problem, Standardizer
 from plumbline.training.model import parameters
@@ -24,9 +24,10 @@ from plumbline.training.model import parameters
 # loss on those rows, replaces the model's gradients by the loss's, and returns the loss.
 Step = tuple[float, Callable[[], Tensor]]
 
-# Features (n, d) and target (n, 1) or (n, classes) in training's dtype, each a tensor of its own: a
-# view of one matrix has other strides, and so a product other last bits than in a plain loop.
-Rows = tuple[Tensor, Tensor]
+# Features (n, d) and target (n, 1) or (n, classes) in training's dtype, and, if rows have weights,
+# these over their mean, (n,). Each is a tensor of its own: a view of one matrix has other strides,
+# and so a product other last bits than in a plain loop.
+Rows = tuple[Tensor, ...]
 
 # Rows that are kept or shuffled together take at most this much memory.
 BUFFER_BYTES = 256 * 2**20
@@ -45,15 +46,18 @@ class Objective(Protocol):
         """The loss on the rows that are held out for it; None if none are."""
 
 
-def quantile_loss(predicted: Tensor, target: Tensor, quantile: float) -> Tensor:
-    """The mean of max(q·e, (q - 1)·e), e = target - predicted (Koenker and Bassett 1978)."""
+def quantile_loss(
+    predicted: Tensor, target: Tensor, quantile: float, reduction: str = "mean"
+) -> Tensor:
+    """max(q·e, (q - 1)·e), e = target - predicted (Koenker and Bassett 1978)."""
     error = target - predicted
-    return torch.maximum(quantile * error, (quantile - 1) * error).mean()
+    losses = torch.maximum(quantile * error, (quantile - 1) * error)
+    return losses.mean() if reduction == "mean" else losses
 
 
-def loss_of(training: Training) -> Callable[[Tensor, Tensor], Tensor]:
-    """The configured mean loss of predictions and targets of one shape."""
-    return {
+def loss_of(training: Training, reduction: str = "mean") -> Callable[[Tensor, Tensor], Tensor]:
+    """The configured loss of predictions and targets of one shape: the mean, or "none": a row's."""
+    loss = {
         "cross_entropy": functional.cross_entropy,  # of logits and indicators of classes
         "auto": functional.mse_loss,  # of a number
         "mse": functional.mse_loss,
@@ -61,6 +65,7 @@ def loss_of(training: Training) -> Callable[[Tensor, Tensor], Tensor]:
         "l1": functional.l1_loss,
         "quantile": partial(quantile_loss, quantile=training.quantile),
     }[training.loss]
+    return partial(loss, reduction=reduction)
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,7 @@ class RowObjective:
         training: the configuration's section.
         rows: the number of rows of each share: train, and validation if there is any.
         device: where training runs.
+        mean_weights: of the rows of each share; empty: rows have no weights.
         drawing: entered whenever the model computes: what dropout draws from.
         lowest, highest: the target's range over the training rows read so far, in raw units.
     """
@@ -139,13 +145,14 @@ class RowObjective:
     training: Training
     rows: dict[str, int]
     device: str
+    mean_weights: dict[str, float] = field(default_factory=dict)
     drawing: Callable[[], AbstractContextManager] = nullcontext
     lowest: float = field(default=float("inf"), init=False)
     highest: float = field(default=float("-inf"), init=False)
     kept: dict[str, Rows] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self._loss = loss_of(self.training)
+        self._loss = loss_of(self.training, "none" if self.mean_weights else "mean")
 
     @property
     def capacity(self) -> int:
@@ -166,10 +173,9 @@ class RowObjective:
         random = torch.Generator().manual_seed((self.training.seed * 1_000_003 + epoch) % 2**63)
         unit = self.unit / self.rows["train"]
         size = self.training.batch_size
-        for features, target in self._pools(random):
-            order = torch.randperm(len(target), generator=random)
-            pairs = zip(features[order].split(size), target[order].split(size), strict=True)
-            for batch in pairs:
+        for pool in self._pools(random):
+            order = torch.randperm(len(pool[0]), generator=random)
+            for batch in zip(*(each[order].split(size) for each in pool), strict=True):
                 yield len(batch[1]) * unit, partial(self._on_batch, model, batch)
 
     def steps_of_an_epoch(self) -> int:
@@ -204,14 +210,15 @@ class RowObjective:
         return total
 
     def _forward(self, model: nn.Module, rows: Rows) -> Tensor:
-        """The mean loss of the model's predictions."""
-        features, target = (each.to(self.device) for each in rows)
+        """The mean loss of the model's predictions, weighted where rows are."""
+        features, target, *weights = (each.to(self.device) for each in rows)
         with precision_of(self.training, self.device), self.drawing():
             predicted = model.members(features) if _is_ensemble(model) else model(features)
         if predicted.ndim == 3:  # each net learns by itself
             target = target.expand(len(predicted), -1, -1).flatten(0, 1)
             predicted = predicted.flatten(0, 1)
-        return self._loss(predicted.to(target.dtype), target)
+        loss = self._loss(predicted.to(target.dtype), target)
+        return (weights[0] * loss.reshape(-1, len(weights[0]))).mean() if weights else loss
 
     def _pools(self, random: torch.Generator) -> Iterator[Rows]:
         """The training rows in pools of bounded size, made of files in random order."""
@@ -219,7 +226,7 @@ class RowObjective:
         held: list[Rows] = []
         for block in self._blocks("train", [self.source.parts[i] for i in order]):
             held.append(block)
-            if sum(len(target) for _, target in held) >= self.capacity:
+            if sum(len(each[0]) for each in held) >= self.capacity:
                 yield _joined(held)
                 held = []
         if held:
@@ -235,18 +242,22 @@ class RowObjective:
         yield self.kept[share]
 
     def _read(self, share: str, parts: Iterable[str]) -> Iterator[Rows]:
-        for rows in share_rows(self.source, self.split, (share,), self.columns, tuple(parts)):
+        mean = self.mean_weights.get(share)
+        columns = (*self.columns, WEIGHT) if mean else self.columns
+        for read in share_rows(self.source, self.split, (share,), columns, tuple(parts)):
+            rows, weights = read.tensor_split([len(self.columns)], dim=1)
             if share == "train":
                 self.lowest = min(self.lowest, float(rows[:, -1].min()))
                 self.highest = max(self.highest, float(rows[:, -1].max()))
             scaled = self.standardizer.apply(rows).to(tensor_type(self.training))
             features, target = scaled.tensor_split([len(self.standardizer.mean)], dim=1)
-            yield features.contiguous(), target.contiguous()
+            of_mean_1 = [weights[:, 0].to(target) / mean] if mean else []
+            yield features.contiguous(), target.contiguous(), *of_mean_1
 
 
 def _joined(blocks: Sequence[Rows]) -> Rows:
     """Blocks as one."""
-    return torch.cat([x for x, _ in blocks]), torch.cat([y for _, y in blocks])
+    return tuple(map(torch.cat, zip(*blocks, strict=True)))
 
 
 def _is_ensemble(model: nn.Module) -> bool:

@@ -35,7 +35,8 @@ def fitted(
 ) -> LogisticFit:
     """The fit of rows in so many parts; class names are their numbers."""
     count = int(y.max()) + 1
-    rows = torch.cat([x, functional.one_hot(y, count).double()], dim=1)
+    ones = torch.ones(len(x), 1, dtype=torch.float64)
+    rows = torch.cat([x, functional.one_hot(y, count).double(), ones], dim=1)
     shares = dict(enumerate(rows.tensor_split(parts)))
     names = tuple(f"x{i}" for i in range(x.shape[1]))
     factor = compressed(torch.cat([x, y[:, None].double()], dim=1)).train

@@ -15,7 +15,7 @@ def drawn(n: int, seed: int, columns: tuple[str, ...] = ("x", "y")) -> Sample:
     random = torch.Generator().manual_seed(seed)
     keys = torch.rand(n, generator=random, dtype=torch.float64).sort().values[:SAMPLE_ROWS]
     rows = torch.randn(len(keys), len(columns), generator=random, dtype=torch.float64)
-    return Sample(columns, keys, rows)
+    return Sample(columns, keys, rows, torch.ones_like(keys))
 
 
 def numbered(n: int, step: int = 1000) -> Rows:
