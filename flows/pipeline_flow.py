@@ -42,7 +42,7 @@ def pipeline(config: Config, name: str = "retraining") -> str:
         log_model_file(run, config)
         trained = train(data, config, device, run.losses.add)
         metrics = evaluate(trained, data, config)
-        predictions = predict(trained, data, config.prediction.inputs)
+        predictions = predict(trained, data, config, metrics)
         result = Result(config, data, trained, metrics, predictions)
         with kept_unless_recorded(run, result):
             model = record(run, result)

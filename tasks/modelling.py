@@ -1,11 +1,10 @@
 """Prefect tasks: train, evaluate, predict, and what they print."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from prefect import task
 
 from plumbline.config.schema import Config, Training
-from plumbline.data.inputs import Row
 from plumbline.linear.collinear import written
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.least_squares import LeastSquares, leaks
@@ -91,15 +90,21 @@ def evaluate(trained: Trained, data: Dataset, config: Config) -> dict[str, float
 
 
 @task
-def predict(trained: Trained, data: Dataset, inputs: Sequence[Row]) -> list[Prediction]:
+def predict(
+    trained: Trained, data: Dataset, config: Config, metrics: Mapping[str, float]
+) -> list[Prediction]:
     """The predictions that the configuration asks for."""
-    predictions = experiment.predict(trained, data.encoding, inputs)
+    predictions = experiment.predict_inputs(trained, data, config, metrics)
     for each in predictions:
         if each.probabilities:
             likeliest = f"{each.value} (probability {each.probabilities[each.value]:.4f})"
             print(f"Predicted class for input {each.input}: {likeliest}", flush=True)
         else:
-            print(f"Predicted value for input {each.input}: {each.value:.4f}", flush=True)
+            print(f"Predicted value for input {each.input}: {each.value:.4f}", end="")
+            if each.interval:
+                low, high = each.interval
+                print(f" ({100 * config.prediction.interval:g} %: {low:.4f} to {high:.4f})", end="")
+            print(flush=True)
     return predictions
 
 

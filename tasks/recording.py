@@ -5,6 +5,7 @@ import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -195,8 +196,9 @@ def store_model(run: Run, result: Result) -> str:
     module = trained.module.layer(config.training) if trained.exact else trained.module
     named = config.data.kind == "table"
     example = _example(data)
-    uri = log_model(run, module, data.encoding, named, example)
-    stored = load_back(uri, example, data.encoding, named)
+    encoding = replace(data.encoding, half_width=result.metrics.get("interval_half_width"))
+    uri = log_model(run, module, encoding, named, example)
+    stored = load_back(uri, example, encoding, named)
     expected = _direct(module, example, data)
     scale = max(1e-300, float(np.abs(expected).max()))
     if np.abs(stored - expected).max() > AGREEMENT[config.training.dtype] * scale:
@@ -240,6 +242,8 @@ def write_files(folder: Path, result: Result) -> None:
     told = [
         {"input": p.input, "prediction": p.value}
         | ({"probabilities": p.probabilities} if p.probabilities else {})
+        | ({"interval": p.interval} if p.interval else {})
+        | ({"gaussian": p.gaussian} if p.gaussian else {})
         for p in result.predictions
     ]
     (folder / "predictions.json").write_text(json.dumps(told, indent=2))

@@ -72,6 +72,7 @@ METRICS = {
         Metric("linear_cv_rmse_std", None, "target", needs="folds", target="number"),
         Metric("largest_stable_learning_rate", None, target="number"),
         Metric("penalty_strength", None, target="number"),
+        Metric("interval_half_width", None, "target", needs="test_fraction", target="number"),
         Metric("loss", "lower", every_epoch=True),
         Metric("validation_loss", "lower", every_epoch=True),
         Metric("learning_rate", None, every_epoch=True),

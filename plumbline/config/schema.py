@@ -27,6 +27,11 @@ class Prediction(Section):
     inputs: list[float | list[float | str] | dict[str, float | str]] = Field(
         [], description="one entry a row: a number, a list, or a mapping of column to value"
     )
+    interval: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="share of new rows whose target lies between lower and upper, which stand "
+        "beside every prediction; from the residuals of held-out rows (split conformal)",
+    )
 
 
 class Config(Section):
@@ -66,6 +71,9 @@ class Config(Section):
         elif (loss == "cross_entropy") != classes:
             allowed, what = ("cross_entropy", "has classes") if classes else ("mse", "is a number")
             raise disagreement("training.loss", f"auto or {allowed}, since the target {what}", loss)
+        if classes and found.prediction.interval:
+            allowed = "null, since the target has classes"
+            raise disagreement("prediction.interval", allowed, found.prediction.interval)
         training = found.training.model_copy(update={"loss": loss})
         registry = found.registry and found.registry.of_target(classes)
         found = found.model_copy(update={"training": training, "registry": registry})

@@ -36,11 +36,13 @@ class Encoding:
         numeric: numeric columns, features as they stand.
         levels: each categorical column's levels; the first is the reference and has no feature.
         classes: the names of the target's classes, sorted; empty if it is a number.
+        half_width: half the width of the interval about each prediction; None if there is none.
     """
 
     numeric: tuple[str, ...]
     levels: dict[str, tuple[str, ...]]
     classes: tuple[str, ...] = ()
+    half_width: float | None = None
 
     @classmethod
     def of(
@@ -68,7 +70,8 @@ class Encoding:
     def from_dict(cls, values: Mapping[str, Any]) -> "Encoding":
         """The inverse of dataclasses.asdict, also after JSON."""
         levels = {column: tuple(found) for column, found in values["levels"].items()}
-        return cls(tuple(values["numeric"]), levels, tuple(values.get("classes", ())))
+        classes, half_width = tuple(values.get("classes", ())), values.get("half_width")
+        return cls(tuple(values["numeric"]), levels, classes, half_width)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -82,8 +85,10 @@ class Encoding:
 
     @property
     def predicted(self) -> tuple[str, ...]:
-        """The columns of a prediction: `prediction`, and of classes the probability of each."""
-        return ("prediction", *(f"probability_{name}" for name in self.classes))
+        """The columns of a prediction: `prediction`, of classes the probability of each, and
+        `lower` and `upper` if there is an interval."""
+        ends = () if self.half_width is None else ("lower", "upper")
+        return ("prediction", *(f"probability_{name}" for name in self.classes), *ends)
 
     def encode(self, frame: pd.DataFrame) -> np.ndarray:
         """The features of rows: (n, d) float64.

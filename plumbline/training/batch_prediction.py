@@ -53,8 +53,9 @@ def score(
         encoding: the model's columns. Their order in a file does not matter.
         predict: the features of k rows, (k, d) float64, to (k,) predictions or the probabilities
             of K classes, (k, K).
-        output: .csv or .parquet; columns: those kept, then `prediction`, and of classes
-            `probability_` with the name of each. See check_output.
+        output: .csv or .parquet; columns: those kept, then `prediction`, of classes
+            `probability_` with the name of each, with an interval `lower` and `upper`. See
+            check_output.
         keep: further columns to pass through; "all" alone: every column of the first file.
         on_missing: what becomes of a row with a missing or infinite number or an unknown or
             missing level: "error" refuses the files, "null" leaves its prediction empty.
@@ -152,6 +153,9 @@ def _predictions(predict: Predict, encoding: Encoding, values: np.ndarray) -> li
         found = predict(encoding.features_of(values[:, right]))
         predicted[right] = found.reshape(-1, predicted.shape[1])
     columns = [pa.array(column, mask=~right) for column in predicted.T]
+    if encoding.half_width is not None:
+        ends = predicted[:, 0] + encoding.half_width * np.array([[-1], [1]])
+        return [*columns, *(pa.array(end, mask=~right) for end in ends)]
     if not classes:
         return columns
     likeliest = np.array(classes, dtype=object)[predicted.argmax(axis=1)]

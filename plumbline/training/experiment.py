@@ -1,6 +1,6 @@
 """An experiment from its dataset to its result: train, evaluate, predict."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -19,6 +19,7 @@ from plumbline.training.classes import class_baselines, class_scores, train_by_n
 from plumbline.training.draws import Draws
 from plumbline.training.evaluation import baselines, evaluate, row_scores
 from plumbline.training.exported import Exported, export
+from plumbline.training.intervals import check_interval, conformal_half_width, gaussian_interval
 from plumbline.training.loop import OnEpoch, Status, Trained
 from plumbline.training.nets import AVERAGED_EPOCHS, MLP, with_budget, with_plain_indicators
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective
@@ -36,12 +37,16 @@ class Prediction:
         label: the input's values as one word for a metric's name, such as `5.0`.
         value: the prediction in units of the target; of classes the name of the likeliest.
         probabilities: of each class, by name; empty if the target is a number.
+        interval: where prediction.interval of new targets lie; None if it is not asked for.
+        gaussian: the same about the exact line, if errors are normal; None of other models.
     """
 
     input: Row
     label: str
     value: float | str
     probabilities: dict[str, float] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None
+    gaussian: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,7 @@ def train(
         InputError: the learning rate must diverge, or the user's module is wrong.
         TrainingDivergedError: the loss became infinite or NaN.
     """
+    check_interval(config.prediction.interval, data.summary.sample)
     training = with_budget(config.training, data.summary.train.rows)
     if training.optimizer == "newton":
         return train_by_newton(data, config.data.split, on_epoch)
@@ -217,13 +223,21 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
     metrics |= beside
     if linear := beside.get(f"linear_{judged}"):
         metrics["gain_over_linear"] = 1 - metrics[judged] / linear
+    if level := config.prediction.interval:
+        width = conformal_half_width(trained.module, data.summary.sample, level)
+        metrics["interval_half_width"] = width
     if trained.best_epoch is not None:
         metrics["best_epoch"] = float(trained.best_epoch)
     return metrics | (data.counts if config.data.kind == "table" else {})
 
 
 def predict(
-    trained: Trained, encoding: Encoding, rows: Sequence[Row], key: str = "prediction.inputs"
+    trained: Trained,
+    encoding: Encoding,
+    rows: Sequence[Row],
+    key: str = "prediction.inputs",
+    level: float | None = None,
+    half_width: float | None = None,
 ) -> list[Prediction]:
     """Predict for each row, given as a number, a list in the order of the columns, or a mapping.
 
@@ -232,6 +246,7 @@ def predict(
         encoding: from raw columns to its features.
         rows: what to predict.
         key: what an error calls the rows.
+        level, half_width: of the interval about each prediction, as `measure` gives it.
 
     Raises:
         InputError: a row has the wrong width, an unknown or missing column or level.
@@ -251,9 +266,22 @@ def predict(
             probabilities = dict(zip(encoding.classes, output.softmax(dim=0).tolist(), strict=True))
             likeliest = encoding.classes[int(output.argmax())]
             predictions.append(Prediction(row, label, likeliest, probabilities))
-        else:
-            predictions.append(Prediction(row, label, float(output)))
+            continue
+        value, interval, gaussian = float(output), None, None
+        if half_width is not None:
+            interval = value - half_width, value + half_width
+            gaussian = trained.exact and gaussian_interval(trained.exact, features, level)
+        predictions.append(Prediction(row, label, value, interval=interval, gaussian=gaussian))
     return predictions
+
+
+def predict_inputs(
+    trained: Trained, data: Dataset, config: Config, metrics: Mapping[str, float]
+) -> list[Prediction]:
+    """The predictions that the configuration asks for, with the intervals that `measure` found."""
+    level, half_width = config.prediction.interval, metrics.get("interval_half_width")
+    rows = config.prediction.inputs
+    return predict(trained, data.encoding, rows, level=level, half_width=half_width)
 
 
 def attempt(
@@ -271,8 +299,8 @@ def attempt(
 
     try:
         trained = train(config, data, device, record)
-        predictions = predict(trained, data.encoding, config.prediction.inputs)
         metrics = measure(trained, data, config)
+        predictions = predict_inputs(trained, data, config, metrics)
         if config.model.kind == "python":  # no other process can import its class
             content = export(trained.module, len(data.encoding.features))
             trained = replace(trained, module=Exported(content))

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from mlflow.models import Model, ModelSignature
-from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from torch import nn
 
 from plumbline.data.encoding import Encoding
@@ -80,6 +80,7 @@ def save_model(
                     "numeric": encoding.numeric,
                     "levels": encoding.levels,
                     "classes": encoding.classes,
+                    "half_width": encoding.half_width,
                     "dtype": str(input_type(module)).removeprefix("torch."),
                 }
             )
@@ -128,11 +129,13 @@ def _signature(encoding: Encoding, named: bool) -> ModelSignature:
     text = [ColSpec(DataType.string, name) for name in encoding.levels]
     numbers = [ColSpec(DataType.double, name if named else None) for name in encoding.numeric]
     outputs = [TensorSpec(np.dtype(np.float64), (-1, 1))]
+    asked = [] if encoding.half_width is None else [ParamSpec("interval", DataType.boolean, False)]
     if encoding.classes:
         name, *probabilities = encoding.predicted
         numbers_out = [ColSpec(DataType.double, each) for each in probabilities]
         outputs = [ColSpec(DataType.string, name), *numbers_out]
-    return ModelSignature(inputs=Schema([*numbers, *text]), outputs=Schema(outputs))
+    inputs, params = Schema([*numbers, *text]), ParamSchema(asked)
+    return ModelSignature(inputs, Schema(outputs), params if asked else None)
 
 
 def _requirements() -> list[str]:

@@ -143,7 +143,8 @@ def _raw_module(model: Any, encoding: Encoding) -> nn.Module:
 def _encoding(model: Any) -> Encoding:
     levels = {column: tuple(found) for column, found in model.levels.items()}
     classes = getattr(model, "classes", ())  # models of before there were any have none
-    return Encoding(tuple(model.numeric), levels, tuple(classes))
+    half_width = getattr(model, "half_width", None)  # nor an interval
+    return Encoding(tuple(model.numeric), levels, tuple(classes), half_width)
 
 
 def load_served(uri: str) -> tuple[PyFuncModel, dict[str, Any]]:

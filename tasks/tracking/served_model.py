@@ -28,6 +28,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):
         module: the torch module, (n, d) to (n, 1) in `dtype`, or to the logits of K classes.
         numeric: numeric columns; levels: each categorical column's levels, the first the reference.
         classes: the names of the target's classes; empty if it is a number.
+        half_width: half the width of the interval about a prediction; None if there is none.
         encoding: from these to the module's features.
         error: what it raises for a value that no prediction can be made from.
         named: whether rows are columns by name (a table) or arrays (n, d).
@@ -37,10 +38,10 @@ class ServedModel(mlflow.pyfunc.PythonModel):
         folder = Path(context.artifacts["module"])
         stored = json.loads((folder / "encoding.json").read_text())
         self.named, self.numeric, self.levels = stored["named"], stored["numeric"], stored["levels"]
-        self.classes = stored["classes"]
+        self.classes, self.half_width = stored["classes"], stored["half_width"]
         self.dtype = getattr(torch, stored["dtype"])
         rules = _module_of(folder / "encoding.py")
-        self.encoding = rules.Encoding(self.numeric, self.levels, self.classes)
+        self.encoding = rules.Encoding(self.numeric, self.levels, self.classes, self.half_width)
         self.error = rules.EncodingError
         self.module = torch.export.load(folder / "model.pt2").module()
 
@@ -52,9 +53,13 @@ class ServedModel(mlflow.pyfunc.PythonModel):
     ) -> np.ndarray | pd.DataFrame:
         """Predict for an array (n, d) or a data frame.
 
+        Args:
+            params: {"interval": True} asks for the interval.
+
         Returns:
             (n, 1) in the model's precision; of classes a frame with the columns `prediction`, the
-            name of the likeliest, and `probability_` with the name of each.
+            name of the likeliest, and `probability_` with the name of each; with the interval one
+            with `prediction`, `lower` and `upper`.
 
         Raises:
             MlflowException: a column is missing, a value is no number or a level is unknown.
@@ -67,6 +72,9 @@ class ServedModel(mlflow.pyfunc.PythonModel):
             output = np.concatenate([self._chunk(frame[i : i + CHUNK]) for i in starts])
         except self.error as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
+        if params and params.get("interval"):
+            width = self.half_width * np.array([0, -1, 1])
+            return pd.DataFrame(output + width, columns=list(self.encoding.predicted))
         return self._of_classes(output) if self.classes else output
 
     def _of_classes(self, logits: np.ndarray) -> pd.DataFrame:

@@ -74,8 +74,8 @@ def serving(folder: Path) -> Iterator[Ask]:
 
 @pytest.fixture(scope="module", params=["line", "net"])
 def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of a, b and the levels u, v, true, 2 of g."""
-    encoding = Encoding(("a", "b"), {"g": ("u", "v", "true", "2")})
+    """A model of a, b and the levels u, v, true, 2 of g, with an interval."""
+    encoding = Encoding(("a", "b"), {"g": ("u", "v", "true", "2")}, half_width=2.5)
     folder = tmp_path_factory.mktemp("table") / "model"
     return saved(folder, encoding, named=True, net=request.param == "net")
 
@@ -120,6 +120,12 @@ PREDICTED = [[211.0], [1481.0]]
 )  # fmt: skip
 def test_every_form_of_a_request_is_answered_integers_too(ask: Ask, body: object, kind: str):
     assert ask(body, kind) == (200, {"predictions": PREDICTED})
+
+
+def test_an_interval_is_answered_on_request(ask: Ask) -> None:
+    answer = ask({"inputs": ROWS, "params": {"interval": True}}, JSON)
+    expected = [{"prediction": p, "lower": p - 2.5, "upper": p + 2.5} for (p,) in PREDICTED]
+    assert answer == (200, {"predictions": expected})
 
 
 @pytest.mark.parametrize(

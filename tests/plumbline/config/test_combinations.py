@@ -24,6 +24,8 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "model.kind": ("linear", "python"),  # alike in their defaults
     "training.batch_size": (None, 8),
     "training.weight_decay": (0, 0.1),
+    "prediction.interval": (None, 0.9),
+    "data.test_fraction": (0.2, 0.0),
     "training.penalty.kind": (None, "lasso"),
     "training.momentum": (0, 0.5),
     "training.learning_rate": (0.1, "auto"),
@@ -46,6 +48,7 @@ def config(**values: Any) -> Config:
         "experiment": "e",
         "data": {"kind": "table", "path": "a.csv", "target": "y"},
         "training": {},
+        "prediction": {},
     }
     if values.pop("model.kind", "linear") == "python":
         raw["model"] = {"kind": "python", "file": "net.py"}

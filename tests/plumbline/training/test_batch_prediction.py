@@ -1,6 +1,7 @@
 """Predictions for files: what becomes of rows that cannot be predicted, and of columns kept."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -24,9 +25,9 @@ def predict(features: np.ndarray) -> np.ndarray:
     return features @ [10, 1]
 
 
-def scored(path, output, **options) -> tuple[Scored, dict[str, list]]:
+def scored(path, output, encoding=ENCODING, **options) -> tuple[Scored, dict[str, list]]:
     """What score says, and the output's columns."""
-    done = score(find_files(str(path)), ENCODING, predict, str(output), **options)
+    done = score(find_files(str(path)), encoding, predict, str(output), **options)
     read = pq.read_table if output.suffix == ".parquet" else pacsv.read_csv
     return done, read(output).to_pydict()
 
@@ -58,6 +59,14 @@ def test_a_row_that_cannot_be_predicted_is_an_error_or_an_empty_prediction(
     assert (done.rows, done.empty) == (4, 1)
     assert told in done.first
     assert found["prediction"] == [10.0, 21.0, None, 41.0]
+
+
+@each_format
+def test_an_interval_stands_beside_each_prediction(kind, tmp_path):
+    encoding = replace(ENCODING, half_width=0.5)
+    path = write(tmp_path / f"rows.{kind}", {"x": [1.0, None], "g": ["u", "v"]})
+    _, found = scored(path, tmp_path / f"out.{kind}", encoding, on_missing="null")
+    assert found == {"prediction": [10.0, None], "lower": [9.5, None], "upper": [10.5, None]}
 
 
 def test_the_first_row_is_told_of_many_files_and_blocks(tmp_path):
