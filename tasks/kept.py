@@ -140,7 +140,9 @@ def take_up(path: str) -> Kept:
     encoding = Encoding.from_dict(payload["encoding"])
     result = Result(
         config=config,
-        data=Dataset.kept(summary, encoding, payload["counts"]),
+        data=Dataset.kept(
+            summary, encoding, payload["counts"], config.data.class_weight == "balanced"
+        ),
         trained=_trained(folder, payload["trained"], summary, config),
         metrics=payload["metrics"],
         predictions=[Prediction(**each) for each in payload["predictions"]],

@@ -99,6 +99,8 @@ RULES = (
     Rule("training.tolerance", (None,), "training.loss", MSE, OPTIMUM),
     Rule("training.tolerance", (None,), "training.weight_decay", (0,), OPTIMUM),
     Rule("training.tolerance", (None,), "model.kind", ("linear",), OPTIMUM),
+    Rule("data.class_weight", ("none",), "training.loss", ("auto", "cross_entropy"),
+         "only a target of classes has them"),
     Rule("data.window.half_life", (None,), "training.loss", MSE, R_FACTOR),
     Rule("data.window.half_life", (None,), "training.batch_size", (None,), R_FACTOR),
     Rule("data.window.half_life", (None,), "model.kind", ("linear",), R_FACTOR),

@@ -101,6 +101,11 @@ class SyntheticData(Split):
         """Generated rows count alike."""
 
     @property
+    def class_weight(self) -> Literal["none"]:
+        """Generated targets are numbers."""
+        return "none"
+
+    @property
     def width(self) -> int:
         """Number of features."""
         if self.x is not None:
@@ -186,6 +191,11 @@ class TableData(Split):
         None,
         description="a column of row weights >= 0, which count in every loss, metric and baseline; "
         "it is no feature, and a row of weight 0 counts for nothing",
+    )
+    class_weight: Literal["none", "balanced"] = Field(
+        "none",
+        description="balanced: the classes of the target count alike, in every loss, metric and "
+        "baseline: a row's weight is multiplied by n / (classes * rows of its class)",
     )
     missing: Literal["error", "drop"] = Field(
         "error", description="rows with a missing value: stop there, or drop, count and say so"

@@ -1,7 +1,7 @@
 """Which columns of a file a table uses, and as what."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from plumbline.config.schema import TableData
 from plumbline.data.doubts import long_integers, numbers_as_text
@@ -21,6 +21,7 @@ class Columns:
             found in the pass.
         target: the column to predict.
         weight: the column of the rows' weights; None: they have none.
+        class_weights: what a row's weight is multiplied by, by its class; empty: by nothing.
         left_out: columns that are no feature because they hold no numbers.
         index: columns that are no feature because they only number or name the rows.
         texts: those of left_out that hold text; numbers there in another file are an error.
@@ -35,6 +36,7 @@ class Columns:
     categorical: dict[str, tuple[str, ...]]
     target: str
     weight: str | None = None
+    class_weights: dict[str, float] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     index: tuple[str, ...] = ()
     texts: frozenset[str] = frozenset()

@@ -162,6 +162,8 @@ class _Buffer:
             codes = codes.fill_null(-1).to_numpy(zero_copy_only=False)
             self.array[row : row + len(levels), place] = codes == np.arange(len(levels))[:, None]
             self.absent[i, place] = codes < 0
+            if name == self.columns.target and (of := self.columns.class_weights):
+                self.array[0, place] *= np.array([of[level] for level in levels])[codes]
             row += len(levels)
         if not self.columns.has_classes:
             self.array[-1, place] = _floats(batch.column(self.columns.target))

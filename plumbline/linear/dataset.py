@@ -1,6 +1,7 @@
 """The data as training sees it: merged factors in the model's features."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from plumbline.config.schema import SyntheticData, TableData
 from plumbline.data.blocks import Source
@@ -26,6 +27,7 @@ class Dataset:
         counts: files_new, files_reused, files_left_out, rows_new, rows_reused, rows_dropped, and
             rows_left_out where it is known.
         map_parts: goes over the parts of the source, if training does so part by part.
+        balanced: whether the target's classes count alike.
     """
 
     summary: Summary
@@ -34,6 +36,7 @@ class Dataset:
     source: Source | None
     counts: dict[str, int]
     map_parts: MapParts = in_threads
+    balanced: bool = False
 
     @classmethod
     def of(
@@ -64,13 +67,20 @@ class Dataset:
         for factor in summary.factors.values():
             _check_size(factor)
         profiled = whole.select(_profiled(encoding, target)) if encoding.classes else summary
-        return cls(summary, profiled, encoding, source, counts, map_parts)
+        balanced = data.class_weight == "balanced"
+        found = cls(summary, profiled, encoding, source, counts, map_parts, balanced)
+        if not balanced:
+            return found
+        columns = replace(source.columns, class_weights=found.class_weights)
+        return replace(found, source=replace(source, columns=columns))
 
     @classmethod
-    def kept(cls, profiled: Summary, encoding: Encoding, counts: dict[str, int]) -> "Dataset":
+    def kept(
+        cls, profiled: Summary, encoding: Encoding, counts: dict[str, int], balanced: bool
+    ) -> "Dataset":
         """The data of an earlier run, whose rows cannot be read again."""
         summary = profiled.select((*encoding.features, profiled.columns[-1]))
-        return cls(summary, profiled, encoding, None, counts)
+        return cls(summary, profiled, encoding, None, counts, balanced=balanced)
 
     @property
     def target(self) -> str:
@@ -83,12 +93,26 @@ class Dataset:
         return tuple(names_of({self.target: self.encoding.classes})) or (self.target,)
 
     def class_counts(self, factor: Factor) -> dict[str, float]:
-        """How many rows of one of `profiled`'s factors are of each class."""
-        return level_counts(self.target, self.encoding.classes, factor)
+        """The weight of the rows of each class in one of `profiled`'s factors; if rows have no
+        weights, their number."""
+        counts = level_counts(self.target, self.encoding.classes, factor)
+        return {name: n * self.class_weights.get(name, 1.0) for name, n in counts.items()}
+
+    @cached_property
+    def class_weights(self) -> dict[str, float]:
+        """What makes classes count alike in the rows not held out for testing: n / (K n_c), as
+        scikit-learn's class_weight="balanced"; empty unless they shall."""
+        if not self.balanced:
+            return {}
+        classes = self.encoding.classes
+        counts = level_counts(self.target, classes, self.profiled.train_and_validation)
+        n = sum(counts.values()) / len(classes)
+        return {name: n / of_class for name, of_class in counts.items()}
 
     def mean_weight(self, factor: Factor) -> float:
         """Of the rows of one of `profiled`'s factors; 1 of none."""
-        return factor.weight / factor.rows if factor.rows else 1.0
+        total = sum(self.class_counts(factor).values()) if self.balanced else factor.weight
+        return total / factor.rows if factor.rows else 1.0
 
     def narrowed(self, data: SyntheticData | TableData) -> "Dataset":
         """The same rows with no other features than a configuration asks for.

@@ -196,7 +196,7 @@ def _row_objective(
         training,
         rows,
         device,
-        means if config.data.weight else {},
+        means if config.data.weight or data.balanced else {},
     )
 
 

@@ -150,6 +150,33 @@ def test_a_net_and_the_gate_score_with_the_weights_of_held_out_rows(tmp_path: Pa
         assert value == pytest.approx(scores[name], rel=1e-12)
 
 
+@pytest.mark.parametrize("weight", [None, "w"])
+@pytest.mark.parametrize("training", [{}, {"optimizer": "lbfgs", "epochs": 20}])
+def test_balanced_classes_count_alike(tmp_path: Path, weight: str | None, training: dict) -> None:
+    """In the fit and in every score, with the weights that training rows give."""
+    rows = table(classes=True) | {"a": table()["a"] + 1}
+    data = {"weight": weight, "class_weight": "balanced", "test_fraction": 0.3}
+    found = trained(tmp_path / "a.csv", rows, training, exclude=[] if weight else ["w"], **data)
+    held = np.isin(rows["a"], found.data.summary.sample.rows[:, 0].numpy())
+    x, label = np.stack([rows["a"], rows["b"]], axis=1), rows["y"] == "yes"
+    w = rows["w"] if weight else np.ones(N)
+    of_class = np.array([w[~held & (label == each)].sum() for each in (False, True)])
+    w = w / of_class[label.astype(int)]
+    reference = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
+    p = reference.fit(x[~held], label[~held], sample_weight=w[~held] * N).predict_proba(x[held])
+    scores, given = plumbline.evaluate(found), {"sample_weight": w[held]}
+    expected = {
+        "log_loss": metrics.log_loss(label[held], p, **given),
+        "accuracy": metrics.accuracy_score(label[held], p[:, 1] > 0.5, **given),
+        "f1": metrics.f1_score(label[held], p[:, 1] > 0.5, average="macro", **given),
+    }
+    for name, value in expected.items():
+        assert scores[f"test_{name}"] == pytest.approx(value, rel=1e-4)
+    assert scores["majority_test_log_loss"] == pytest.approx(np.log(2))
+    assert scores["linear_test_log_loss"] == pytest.approx(expected["log_loss"], rel=1e-5)
+    assert found.trained.losses[-1] == pytest.approx(scores["train_log_loss"], rel=1e-4)
+
+
 WRONG = [
     (-1.0, "column 'w', row 3 must be a finite weight >= 0. Got -1.0 instead"),
     (None, "row 3 must be a finite weight >= 0. Got a missing value (empty or NaN) instead"),

@@ -32,6 +32,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "training.tolerance": (None, 0.1),
     "training.optimizer": OPTIMIZERS,
     "training.device": ("auto", "cpu", "cuda"),
+    "data.class_weight": ("none", "balanced"),
     "data.window.half_life": (None, 3),
     "runner": ("threads", "ray"),
 }
