@@ -68,6 +68,11 @@ def test_older_files_weigh_less(tmp_path) -> None:
     assert predict(model, [1.0])[0] == pytest.approx(2.0, rel=1e-12)
 
 
+def test_a_net_is_worth_its_name_on_the_bikes_that_ship() -> None:
+    metrics = evaluate(train(load_config("configs/bikes.yaml", ["training.epochs=10"])))
+    assert metrics["test_rmse"] < 40 < 75 < metrics["linear_test_rmse"] < 80
+
+
 def test_a_net_trains_evaluates_and_predicts_like_a_line(tmp_path) -> None:
     x = [n / 50 for n in range(300)]
     write(tmp_path / "rows.csv", {"x": x, "y": [(v - 3) ** 2 for v in x]})
