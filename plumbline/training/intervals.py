@@ -17,7 +17,7 @@ def check_interval(level: float | None, held_out: Sample) -> None:
     Raises:
         InputError: there are fewer than level / (1 - level) of them.
     """
-    if level and _place(level, len(held_out.rows)) > len(held_out.rows):
+    if level and math.ceil(_place(level, len(held_out.rows))) > len(held_out.rows):
         needed = math.ceil(level / (1 - level) - 1e-9)
         raise InputError(
             f"prediction.interval: {level:g} needs at least {needed} held-out rows. Got "
@@ -32,16 +32,18 @@ def conformal_half_width(module: nn.Module, held_out: Sample, level: float) -> f
 
     It is the ⌈(n + 1) · level⌉-th smallest of n absolute residuals on rows that the model was not
     trained on, exchangeable with the new one (Lei et al. 2018, Distribution-Free Predictive
-    Inference for Regression, section 2.2).
+    Inference for Regression, section 2.2). Rows count by their weights.
 
     Args:
         module: raw features, (n, d), to (n, 1).
         held_out: a sample of the held-out rows, as many as check_interval asks for.
         level: in (0, 1).
     """
-    rows = held_out.rows
+    rows, weights = held_out.rows, held_out.weights
     residuals = (rows[:, -1] - module(rows[:, :-1])[:, 0].double()).abs()
-    return float(residuals.kthvalue(_place(level, len(rows))).values)
+    ascending = residuals.argsort()
+    counted = weights[ascending].cumsum(0) / weights.mean()
+    return float(residuals[ascending][int((counted >= _place(level, len(rows))).int().argmax())])
 
 
 def gaussian_interval(plan: Plan, features: Tensor, level: float) -> tuple[float, float] | None:
@@ -74,6 +76,6 @@ def gaussian_interval(plan: Plan, features: Tensor, level: float) -> tuple[float
     return value - width, value + width
 
 
-def _place(level: float, rows: int) -> int:
-    """Which of so many residuals in order; past the last one if they are too few."""
-    return math.ceil((rows + 1) * level - 1e-9)  # 0.9 · 10 is 9, not a rounding error more
+def _place(level: float, rows: int) -> float:
+    """How many of the residuals, in order, must be within; more than all if they are too few."""
+    return (rows + 1) * level - 1e-9  # 0.9 · 10 is 9, not a rounding error more

@@ -1,6 +1,7 @@
 """Intervals: their coverage of fresh rows over many seeds, and statsmodels' formula by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,7 +23,19 @@ EXACT = Training(optimizer="exact")
 
 def sample(rows: Tensor) -> Sample:
     names = (*(f"x{i}" for i in range(rows.shape[1] - 1)), "y")
-    return Sample(names, torch.linspace(0, 1, len(rows), dtype=torch.float64), rows)
+    ones = torch.ones(len(rows), dtype=torch.float64)
+    return Sample(names, torch.linspace(0, 1, len(rows), dtype=torch.float64), rows, ones)
+
+
+def test_a_row_of_weight_two_counts_twice() -> None:
+    rows = random_rows(50, 2)
+    model = torch.nn.Linear(2, 1, dtype=torch.float64)
+    weights = torch.arange(50) % 3 + 1
+    repeated = sample(rows.repeat_interleave(weights, dim=0))
+    weighted = replace(sample(rows), weights=weights.double())
+    for level in (0.3, 0.5, 0.8):
+        one, other = (conformal_half_width(model, s, level) for s in (weighted, repeated))
+        assert one == pytest.approx(other, rel=0.1)
 
 
 @pytest.mark.parametrize(("level", "held_out"), [(0.5, 9), (0.8, 30), (0.9, 9), (0.9, 100)])
