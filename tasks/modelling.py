@@ -5,20 +5,17 @@ from collections.abc import Mapping
 from prefect import task
 
 from plumbline.config.schema import Config, Training
-from plumbline.linear.collinear import written
 from plumbline.linear.dataset import Dataset
-from plumbline.linear.least_squares import LeastSquares, leaks
 from plumbline.linear.newton import MOST_STEPS
 from plumbline.training import experiment
-from plumbline.training.advice import is_far, what_helps
-from plumbline.training.classes import few_values, largest_class
+from plumbline.training.advice import doubts, is_far, what_helps
+from plumbline.training.classes import largest_class
 from plumbline.training.evaluation import r_scores
 from plumbline.training.experiment import Prediction
 from plumbline.training.loop import OnEpoch, Status, Trained
 from plumbline.training.nets import with_budget
 from plumbline.training.plan import Plan
 from tasks.screen import (
-    MOST_LINES,
     bar,
     note,
     print_epoch,
@@ -40,8 +37,8 @@ def train(data: Dataset, config: Config, device: str, record: OnEpoch) -> Traine
         InputError: the learning rate must diverge. TrainingDivergedError: the loss did.
     """
     training = with_budget(config.training, data.summary.train.rows)
-    if config.data.kind == "table" and config.data.target_type == "auto":
-        _print_few_values(data)
+    for doubt in doubts(data, config):
+        note(doubt)
     epochs = SOLVED_AFTER.get(training.optimizer, training.epochs)
     if "auto" in (config.training.batch_size, config.training.epochs):
         size = training.batch_size
@@ -64,7 +61,7 @@ def train(data: Dataset, config: Config, device: str, record: OnEpoch) -> Traine
             shown.show(epoch, _losses(loss, validation_loss))
 
         trained = experiment.train(
-            config, data, device, on_epoch, lambda plan: _print_plan(plan, data, config)
+            config, data, device, on_epoch, lambda plan: _print_plan(plan, config.training)
         )
     last = len(trained.losses)
     if printed != last:
@@ -130,12 +127,8 @@ def _print_ending(trained: Trained, data: Dataset) -> None:
         note(f"the weights of epoch {best} are kept: the least validation loss, {least:.6g}")
 
 
-def _print_plan(plan: Plan, data: Dataset, config: Config) -> None:
-    """What is unusual about the data, and what is known before training."""
-    if config.data.kind == "table":
-        _print_uninformative(data, plan.optimum)
-    _print_optimum(plan.optimum)
-    training = config.training
+def _print_plan(plan: Plan, training: Training) -> None:
+    """What is known before training."""
     if training.optimizer == "exact":
         _print_ignored(training)
         return
@@ -152,36 +145,3 @@ def _print_ignored(training: Training) -> None:
     if ignored := training.ignored:
         name = training.optimizer
         note(f"training.optimizer is {name}, so these have no effect: {', '.join(ignored)}")
-
-
-def _print_few_values(data: Dataset) -> None:
-    if (values := few_values(data)) > 1:
-        note(
-            f"the target '{data.target}' is trained as a number and has only {values} values, all "
-            "whole: data.target_type: class trains them as classes, number silences this"
-        )
-
-
-def _print_uninformative(data: Dataset, best: LeastSquares) -> None:
-    """Columns that say nothing about the target, and those that say everything."""
-    for column, levels in data.encoding.levels.items():
-        if len(levels) == 1:
-            note(f"column '{column}' is left out: its one level '{levels[0]}' tells nothing")
-    if found := leaks(data.summary.train, best):
-        note(
-            f"the target is determined exactly (R² = 1 to 12 digits) by {' and '.join(found)}: "
-            "a leak? data.exclude leaves columns out"
-        )
-
-
-def _print_optimum(best: LeastSquares) -> None:
-    """Too few rows, and columns that others determine."""
-    if best.rows <= len(best.names):
-        note(
-            f"{best.rows:g} training rows for {len(best.names)} features: "
-            "many models fit them alike"
-        )
-    for name, equals in list(best.equals.items())[:MOST_LINES]:
-        note(f"left out of the exact fit: {written(name, equals)}")
-    if len(best.equals) > MOST_LINES:
-        note(f"{len(best.equals) - MOST_LINES} more columns are left out: see coefficients.json")

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from plumbline.config.schema import Config
 from plumbline.data.table import Table
 from plumbline.linear.dataset import Dataset
-from plumbline.linear.newton import LogisticFit
 from plumbline.linear.penalty import PenaltyPath
 from plumbline.registry.drift import DataProfile
 from plumbline.training.advice import is_far
 from plumbline.training.experiment import Result
 from plumbline.training.exported import input_type
 from plumbline.training.loop import Trained
+from plumbline.training.plan import optimum_of
 from tasks.artifacts import publish
 from tasks.pictures import drawing
 from tasks.tracking.artifact import load_back, log_model
@@ -87,7 +87,7 @@ def log_results(
     for each in result.predictions[:MOST_TAGS]:
         if each.probabilities:  # a class is no metric
             tags[f"prediction_{each.label}"] = each.value
-    if trained.exact and (left_out := trained.exact.optimum.equals):
+    if left_out := optimum_of(data.summary, config.training.bias).equals:
         tags["collinear"] = ", ".join(left_out)
     path = config.data.path if config.data.kind == "table" else None
     links = run.log_dataset(
@@ -234,7 +234,7 @@ def write_files(folder: Path, result: Result) -> None:
     trained = result.trained
     if trained.exact or trained.logistic:
         exact = trained.exact is not None
-        coefficients = coefficient_table(trained) if exact else logistic_table(trained.logistic)
+        coefficients = coefficient_table(trained) if exact else logistic_table(result)
         (folder / "coefficients.json").write_text(json.dumps(coefficients, indent=2))
     if trained.exact and trained.exact.penalized:
         table = penalty_table(trained.exact.penalized.path)
@@ -272,12 +272,17 @@ def coefficient_table(trained: Trained) -> dict[str, dict]:
     }
 
 
-def logistic_table(fit: LogisticFit) -> dict[str, dict]:
+def logistic_table(result: Result) -> dict[str, dict]:
     """Of each class but the first, the reference, a line for the intercept and each feature."""
+    fit, equals = result.trained.logistic, optimum_of(result.data.summary, True).equals
     names = ("intercept", *fit.names)
     return {
         name: {
-            feature: {"value": value, "standard_error": None if math.isnan(error) else error}
+            feature: {
+                "value": value,
+                "standard_error": None if math.isnan(error) else error,
+                **({"equals": _plain(equals[feature])} if feature in equals else {}),
+            }
             for feature, value, error in zip(names, values, errors, strict=True)
         }
         for name, values, errors in zip(

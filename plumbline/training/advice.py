@@ -1,18 +1,65 @@
-"""What to say of a model that is far from the optimum it could have: how far, and what helps."""
+"""What to say of unusual data, and of a model that is far from the optimum it could have."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
+from plumbline.config.schema import Config
 from plumbline.config.training import Training
+from plumbline.linear.collinear import written
+from plumbline.linear.dataset import Dataset
+from plumbline.linear.least_squares import leaks, least_squares
 from plumbline.linear.rates import best_momentum, best_rate
+from plumbline.training.classes import few_values
 from plumbline.training.loop import Status, Trained
-from plumbline.training.plan import Plan, epochs_needed
+from plumbline.training.plan import Plan, epochs_needed, optimum_of
 
 # A gap up to this share of the optimum's mean squared error makes its root 1 % larger: next to that
 # noise it does not show. If the features determine the target (all but this share of its variance,
 # which rounding may leave), the gap is held against the variance instead: R² 0.999 or more.
 OF_OPTIMUM, ROUNDING, OF_VARIANCE = 0.02, 1e-10, 1e-3
 MOST_MOMENTUM = 0.999  # more takes tens of thousands of epochs, and seconds to count them
+MOST_COLUMNS = 25  # that are said to be collinear, a line each
+
+
+def doubts(data: Dataset, config: Config) -> Iterator[str]:
+    """What is unusual about the data, a line each: columns that say nothing about the target or
+    everything, too few rows; of linear models, which columns others determine."""
+    best = optimum_of(data.summary, config.training.bias)
+    if config.data.kind == "table":
+        if config.data.target_type == "auto" and (values := few_values(data)) > 1:
+            yield (
+                f"the target '{data.target}' is trained as a number and has only {values} values, "
+                "all whole: data.target_type: class trains them as classes, number silences this"
+            )
+        for column, levels in data.encoding.levels.items():
+            if len(levels) == 1:
+                yield f"column '{column}' is left out: its one level '{levels[0]}' tells nothing"
+        yield from _leaks(data, config.training.bias)
+    if best.rows <= len(best.names):
+        yield (
+            f"{best.rows:g} training rows for {len(best.names)} features: "
+            "many models fit them alike"
+        )
+    if config.model.kind != "linear":  # collinear columns are no harm to a net
+        return
+    for name, equals in list(best.equals.items())[:MOST_COLUMNS]:
+        yield f"left out of the exact fit: {written(name, equals)}"
+    if len(best.equals) > MOST_COLUMNS:
+        yield f"{len(best.equals) - MOST_COLUMNS} more columns are left out: see coefficients.json"
+
+
+def _leaks(data: Dataset, bias: bool) -> Iterator[str]:
+    """Whether features determine the target, or of classes the first after the reference."""
+    what, factor, best = "the target", data.summary.train, optimum_of(data.summary, bias)
+    if data.encoding.classes:
+        what = f"class '{data.encoding.classes[1]}' of the target"
+        factor = data.profiled.train.select((*data.encoding.features, data.outputs[1]))
+        best = least_squares(factor, bias)
+    if found := leaks(factor, best):
+        yield (
+            f"{what} is determined exactly (R² = 1 to 12 digits) by {' and '.join(found)}: "
+            "a leak? data.exclude leaves columns out"
+        )
 
 
 def largest_gap(plan: Plan) -> float:

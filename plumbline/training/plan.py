@@ -52,7 +52,7 @@ def make_plan(data: Summary, training: Training) -> Plan:
     factor = data.train
     standardizer = Standardizer.of(factor, training.bias, training.standardize)
     problem = Problem.of(factor, standardizer, training.bias)
-    optimum = _optimum(data, training.bias)
+    optimum = optimum_of(data, training.bias)
     curvature = problem.curvature(optimum.rank, training.weight_decay)
     rate = choose_rate(training, curvature)
     stable = largest_stable_rate(curvature, training.momentum) if descends(training) else None
@@ -66,8 +66,8 @@ def make_plan(data: Summary, training: Training) -> Plan:
 
 
 @lru_cache(2)
-def _optimum(data: Summary, bias: bool) -> LeastSquares:
-    """The exact fit, once for all trials on the same rows."""
+def optimum_of(data: Summary, bias: bool) -> LeastSquares:
+    """The exact fit on the training rows, once for all that ask for it."""
     return least_squares(data.train, bias)
 
 

@@ -1,18 +1,22 @@
-"""A model is called far from its optimum if it materially is, and what is advised then helps."""
+"""Unusual data is said; a model is called far from its optimum if it materially is, and what is
+advised then helps."""
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+import plumbline
+from plumbline.config.loading import validated
 from plumbline.config.schema import Training
 from plumbline.linear.least_squares import excess
-from plumbline.training.advice import is_far, largest_gap, what_helps
+from plumbline.training.advice import doubts, is_far, largest_gap, what_helps
 from plumbline.training.loop import Status, Trained, train
 from plumbline.training.plan import Plan, make_plan
-from tests.plumbline.tools import DTYPES, compressed, random_rows
+from tests.plumbline.tools import DTYPES, compressed, random_rows, write
 
 X = random_rows(60, 4, seed=1)
 # Columns of very different spread that depend on each other: slow without momentum.
@@ -114,3 +118,26 @@ def test_a_target_of_zeros_has_no_scale_to_be_far_on():
     rows = torch.cat([X[:, :2], torch.zeros(60, 1).double()], dim=1)
     model, gap = trained_with(Training(epochs=1), rows)
     assert not is_far(model, Training(epochs=1), gap)
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+@pytest.mark.parametrize("target", ["number", "class"])
+def test_unusual_columns_are_said_of_every_kind(tmp_path: Path, kind: str, target: str) -> None:
+    """x tells all of y, twice is 2·x; a net does not mind that, so it is not said."""
+    x = [float(i % 2) for i in range(60)]
+    rows = {"x": x, "twice": [2 * each for each in x], "z": [i * 7 % 13 for i in range(60)]}
+    rows |= {"one": ["only"] * 60, "y": [{0: "no", 1: "yes"}[each] for each in x]}
+    rows |= {"y": x} if target == "number" else {}
+    data = {"kind": "table", "path": str(write(tmp_path / "a.csv", rows)), "target": "y"}
+    data |= {"categorical": ["one"], "target_type": target}
+    model = {"kind": kind, **({"hidden": [4]} if kind == "mlp" else {})}
+    training = {"epochs": 1} if kind == "mlp" else {}
+    raw = {"experiment": "t", "data": data, "model": model, "training": training}
+    found = plumbline.train(validated(raw, "t.yaml"))
+    what = "class 'yes' of the target" if target == "class" else "the target"
+    assert [*doubts(found.data, found.config)] == [
+        "column 'one' is left out: its one level 'only' tells nothing",
+        f"{what} is determined exactly (R² = 1 to 12 digits) by x: a leak? data.exclude leaves "
+        "columns out",
+        *(["left out of the exact fit: twice = 2·x"] if kind == "linear" else []),
+    ]
