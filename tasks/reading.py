@@ -61,6 +61,8 @@ def read(data: TableData) -> Table:
         note(f"columns that are an index of the rows are left out: {named}")
     if columns.left_out:
         note(f"columns that hold no numbers are left out: {', '.join(columns.left_out)}")
+    if data.limit:
+        note(f"at most the first {data.limit:,} rows are read (data.limit)")
     for each in columns.warnings:
         warn(each)
     return table

@@ -216,6 +216,9 @@ class TableData(Split):
         "of UTF-16 is understood without it",
     )
     window: Window | None = None
+    limit: Count | None = Field(
+        None, description="only the first so many rows, in the order of the files: for a quick try"
+    )
 
     @property
     def half_life(self) -> float | None:

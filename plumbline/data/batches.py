@@ -2,7 +2,8 @@
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,8 +42,11 @@ def read_batches(
     rows = 0
     try:
         for batch in (_csv_batches if file.is_csv else _parquet_batches)(file, kinds, header):
-            yield batch
-            rows += batch.num_rows
+            wanted = batch.slice(0, None if file.rows is None else file.rows - rows)
+            yield wanted
+            rows += wanted.num_rows
+            if rows == file.rows:
+                return
     except UnicodeDecodeError as error:
         raise header.dialect.undecodable(error.object, file.uri) from None
     except pa.ArrowInvalid as error:
@@ -64,9 +68,23 @@ def count_rows(file: DataFile, asked: Dialect) -> int | None:
             return pq.read_metadata(file.open()).num_rows
         header = read_header(file, asked)
         first = dict.fromkeys(list(header.kinds)[:1], "text")
-        return sum(batch.num_rows for batch in _csv_batches(file, first, header))
+        return sum(batch.num_rows for batch in read_batches(file, first, header))
     except (OSError, ValueError):
         return None
+
+
+def first_rows(files: Sequence[DataFile], limit: int, asked: Dialect) -> tuple[DataFile, ...]:
+    """The files that hold the first so many rows, the last one cut off; no other is opened."""
+    found = []
+    for file in files:
+        rows = count_rows(replace(file, rows=limit + 1), asked)
+        if rows is None or rows > limit:  # reading it will say why it cannot be counted
+            return (*found, replace(file, rows=limit))
+        found.append(file)
+        limit -= rows
+        if not limit:
+            break
+    return tuple(found)
 
 
 def _parquet_batches(

@@ -4,7 +4,7 @@ import glob
 import hashlib
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -35,6 +35,7 @@ class DataFile:
             ETag says more.
         etag: what an object store calls this content; empty elsewhere.
         query: what a URI says of its store, such as ?endpoint_override=HOST:PORT&scheme=http.
+        rows: how many of its rows are read, the first; None: all of them.
     """
 
     uri: str
@@ -42,6 +43,7 @@ class DataFile:
     modified: int
     etag: str = ""
     query: str = ""
+    rows: int | None = None
 
     @property
     def name(self) -> str:
@@ -86,7 +88,7 @@ class DataFile:
 
     def check_unchanged(self) -> None:
         """Raise OSError (which is retried) where the file is no longer what was listed."""
-        if _listed(self.uri + self.query) != [self]:
+        if _listed(self.uri + self.query) != [replace(self, rows=None)]:
             raise OSError(
                 f"{self.uri} changed while it was read. Write new files elsewhere and "
                 "move them into place when they are whole."

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 import torch
 
 from plumbline.config.schema import TableData
-from plumbline.data.batches import read_batches
+from plumbline.data.batches import first_rows, read_batches
 from plumbline.data.blocks import Block, block_rows
 from plumbline.data.columns import Columns, check_columns, choose_columns
 from plumbline.data.encoding import names_of
@@ -83,8 +84,13 @@ class Table:
             yield _finite(buffer, buffer.first_row, buffer.filled, self.missing)
 
     def digest(self, part: str) -> str:
-        """SHA-256 of every byte of a file."""
-        return self.file(part).digest()
+        """SHA-256 of every byte of a file; of one that is cut off, of what is read of it."""
+        if self.file(part).rows is None:
+            return self.file(part).digest()
+        hashed = sha256()
+        for block in self.blocks(part):
+            hashed.update(repr(block.columns).encode() + block.rows.contiguous().numpy().tobytes())
+        return hashed.hexdigest()
 
 
 def open_table(data: TableData) -> Table:
@@ -95,7 +101,8 @@ def open_table(data: TableData) -> Table:
     """
     chosen = choose_files(data)
     columns = choose_columns(data, chosen.files[0])
-    return Table(chosen.files, columns, data.missing, chosen.left_out)
+    files = first_rows(chosen.files, data.limit, columns.dialect) if data.limit else chosen.files
+    return Table(files, columns, data.missing, chosen.left_out)
 
 
 @dataclass

@@ -15,9 +15,7 @@ from torch import Tensor, nn, optim
 
 from plumbline.config.schema import Split, TableData, Training
 from plumbline.data.blocks import Block
-from plumbline.data.columns import choose_columns
-from plumbline.data.files import find_files
-from plumbline.data.table import Table
+from plumbline.data.table import Table, open_table
 from plumbline.errors import InputError
 from plumbline.linear.compress import compress
 from plumbline.linear.factor import Factor, triangle
@@ -158,9 +156,7 @@ def write(path: Path, columns: dict[str, Sequence | pa.Array], **options: int) -
 
 def opened(path: Path | str, **data: object) -> Table:
     """The table at a path, with the keys of the data section that are given."""
-    given = TableData(kind="table", path=str(path), **{"target": "y", **data})
-    files = find_files(given.path)
-    return Table(files, choose_columns(given, files[0]), given.missing)
+    return open_table(TableData(kind="table", path=str(path), **{"target": "y", **data}))
 
 
 def read(path: Path | str, split: Split | None = None, **data: object) -> Summary:

@@ -15,7 +15,7 @@ AS_IT_IS = {"exclude": ["z"], "decimal": "auto"}
 @pytest.mark.parametrize(
     "changed",
     [{"encoding": "cp1252"}, {"decimal": "."}, {"delimiter": ";"}, {"exclude": []},
-     {"categorical": ["g"]}],
+     {"categorical": ["g"]}, {"weight": "z"}, {"limit": 1}],
 )  # fmt: skip
 def test_a_key_that_changes_what_is_read_has_files_read_again(
     changed: dict[str, object], tmp_path: Path
@@ -27,7 +27,7 @@ def test_a_key_that_changes_what_is_read_has_files_read_again(
         table = opened(path, **AS_IT_IS | data)
         return part_key(table, table.files[0], Split())
 
-    assert key() == key(encoding="UTF8")
+    assert key() == key(encoding="UTF8") == key(limit=2)
     assert key() != key(**changed)
 
 
