@@ -149,7 +149,9 @@ def _check_classes(whole: Summary, classes: tuple[str, ...]) -> None:
     """Refuse a target of one class, and a class that no row to train on has."""
     target = whole.columns[-1]
     if len(classes) < 2:
-        raise InputError(f"data.target: '{target}' must have two classes. Got only '{classes[0]}'.")
+        raise InputError(
+            f"data.target: '{target}' must have at least two classes. Got only '{classes[0]}'."
+        )
     names = (*names_of({target: classes[1:]}), target)
     for name, rows in level_counts(target, classes, whole.train.select(names)).items():
         if not rows:

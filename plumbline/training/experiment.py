@@ -1,5 +1,6 @@
 """An experiment from its dataset to its result: train, evaluate, predict."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -155,6 +156,8 @@ def _train_net(
         standardizer = with_plain_indicators(standardizer, data.encoding)
     standardizer = standardizer.with_target(data.summary.train) if scaled else standardizer
     objective = _row_objective(data, config, training, standardizer, device)
+    if scaled:  # predictions stay within the target's range
+        objective.limits = (math.inf, -math.inf)
     draws = Draws(training.seed, device)
     own = config.model.kind == "python"
     if own:
@@ -165,9 +168,7 @@ def _train_net(
     with draws():
         net = build_net(config, data.encoding)
     averaged = AVERAGED_EPOCHS if config.model.kind == "mlp" else 0
-    return loop.train_net(
-        net, training, device, on_epoch, objective, scaled, averaged, fast=not own
-    )
+    return loop.train_net(net, training, device, on_epoch, objective, averaged, fast=not own)
 
 
 def build_net(config: Config, encoding: Encoding) -> nn.Module:

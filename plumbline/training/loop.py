@@ -143,7 +143,6 @@ def train_net(
     device: str,
     on_epoch: OnEpoch,
     objective: RowObjective,
-    within_range: bool = False,
     averaged_epochs: int = 0,
     fast: bool = True,
 ) -> Trained:
@@ -155,8 +154,7 @@ def train_net(
         device: a device of this machine.
         on_epoch: called with (epoch from 1, its mean loss) after every epoch, and with
             validation_loss and learning_rate where there are such.
-        objective: the loss on the rows.
-        within_range: whether predictions are kept within the training targets' range.
+        objective: the loss on the rows, and the limits of predictions if there are any.
         averaged_epochs: keep the mean of the weights over about so many last epochs; 0: the last.
         fast: whether the optimizer may round otherwise than in a plain loop.
 
@@ -166,8 +164,7 @@ def train_net(
     net = net.to(device, tensor_type(training))
     rate, stable = training.learning_rate, None
     curve = fit(net, training, rate, objective, on_epoch, [], stable, averaged_epochs, fast)
-    limits = (objective.lowest, objective.highest) if within_range else None
-    module = RawModel(net.cpu().eval(), objective.standardizer, limits)
+    module = RawModel(net.cpu().eval(), objective.standardizer, objective.limits)
     return Trained(module, **vars(curve))
 
 

@@ -135,7 +135,8 @@ class RowObjective:
         device: where training runs.
         mean_weights: of the rows of each share; empty: rows have no weights.
         drawing: entered whenever the model computes: what dropout draws from.
-        lowest, highest: the target's range over the training rows read so far, in raw units.
+        limits: the target's range over the training rows read so far, in raw units; None if
+            nobody asks for it.
     """
 
     source: Source
@@ -147,8 +148,7 @@ class RowObjective:
     device: str
     mean_weights: dict[str, float] = field(default_factory=dict)
     drawing: Callable[[], AbstractContextManager] = nullcontext
-    lowest: float = field(default=float("inf"), init=False)
-    highest: float = field(default=float("-inf"), init=False)
+    limits: tuple[float, float] | None = None
     kept: dict[str, Rows] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -172,10 +172,10 @@ class RowObjective:
             return
         random = torch.Generator().manual_seed((self.training.seed * 1_000_003 + epoch) % 2**63)
         unit = self.unit / self.rows["train"]
-        size = self.training.batch_size
         for pool in self._pools(random):
             order = torch.randperm(len(pool[0]), generator=random)
-            for batch in zip(*(each[order].split(size) for each in pool), strict=True):
+            sizes = _batch_sizes(len(order), self.training.batch_size, model)
+            for batch in zip(*(each[order].split(sizes) for each in pool), strict=True):
                 yield len(batch[1]) * unit, partial(self._on_batch, model, batch)
 
     def steps_of_an_epoch(self) -> int:
@@ -246,9 +246,9 @@ class RowObjective:
         columns = (*self.columns, WEIGHT) if mean else self.columns
         for read in share_rows(self.source, self.split, (share,), columns, tuple(parts)):
             rows, weights = read.tensor_split([len(self.columns)], dim=1)
-            if share == "train":
-                self.lowest = min(self.lowest, float(rows[:, -1].min()))
-                self.highest = max(self.highest, float(rows[:, -1].max()))
+            if self.limits and share == "train":
+                least, most = map(float, rows[:, -1].aminmax())
+                self.limits = min(self.limits[0], least), max(self.limits[1], most)
             scaled = self.standardizer.apply(rows).to(tensor_type(self.training))
             features, target = scaled.tensor_split([len(self.standardizer.mean)], dim=1)
             of_mean_1 = [weights[:, 0].to(target) / mean] if mean else []
@@ -258,6 +258,15 @@ class RowObjective:
 def _joined(blocks: Sequence[Rows]) -> Rows:
     """Blocks as one."""
     return tuple(map(torch.cat, zip(*blocks, strict=True)))
+
+
+def _batch_sizes(rows: int, size: int, model: nn.Module) -> list[int]:
+    """Of the batches that rows make. Batch norm fails on one row alone: a last batch of one row
+    then joins the one before."""
+    sizes = [size] * (rows // size) + [rows % size] * (rows % size > 0)
+    if sizes[-1] == 1 < len(sizes) and any(isinstance(m, nn.BatchNorm1d) for m in model.modules()):
+        sizes[-2:] = [size + 1]
+    return sizes
 
 
 def _is_ensemble(model: nn.Module) -> bool:

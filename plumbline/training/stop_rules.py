@@ -90,7 +90,7 @@ class Minutes:
         self, model: nn.Module, epoch: int, loss: float, validation_loss: float | None
     ) -> str | None:
         over = time.monotonic() - self.began >= 60 * self.most
-        return f"training.max_minutes ({self.most:g}) are over" if over else None
+        return f"the time is over (training.max_minutes: {self.most:g})" if over else None
 
 
 def stop_rules(training: Training, best: BestWeights) -> list[StopRule]:

@@ -103,7 +103,7 @@ def test_a_prediction_has_the_likeliest_class_and_every_probability(tmp_path: Pa
 
 def test_one_class_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", labelled(["a"] * 20))
-    with pytest.raises(InputError, match=r"'y' must have two classes\. Got only 'a'"):
+    with pytest.raises(InputError, match=r"'y' must have at least two classes\. Got only 'a'"):
         trained(path)
 
 

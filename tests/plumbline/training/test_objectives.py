@@ -120,6 +120,15 @@ def test_an_epoch_of_mini_batches_meets_every_row_once(batch, capacity, monkeypa
     assert mean_square == pytest.approx(float(ROWS[:, -1].square().mean()), rel=1e-5)
 
 
+@pytest.mark.parametrize(("batch", "expected"), [(89, [90]), (88, [88, 2]), (90, [90])])
+def test_a_last_row_alone_joins_the_batch_before_it_for_batch_norm(batch, expected):
+    training = Training(epochs=1, batch_size=batch, learning_rate=1e-9)
+    rows, _ = streamed(parts(ROWS, 5), training, Split())
+    plain, normed = nn.Linear(3, 1).double(), nn.BatchNorm1d(3).double()
+    sizes = [[round(90 * share) for share, _ in rows.steps(m, 1)] for m in (plain, normed)]
+    assert sizes == [[batch] * (90 // batch) + [90 % batch] * (90 % batch > 0), expected]
+
+
 def test_every_epoch_shuffles_anew_and_the_same_seed_shuffles_alike():
     training = Training(epochs=1, batch_size=10)
     one, two = (streamed(parts(ROWS, 3), training, Split())[0] for _ in range(2))
