@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from plumbline.config.section import disagreement
-from plumbline.config.training import WITH_MOMENTUM, Optimizer
+from plumbline.config.training import LOSSES, WITH_MOMENTUM, Optimizer
 
 OPTIMIZERS = get_args(Optimizer)
 NUMBER, ABOVE_0 = object(), object()  # stand for any number, and for any above 0
@@ -72,6 +72,9 @@ RULES = (
          "its steps are those of the logistic optimum"),
     Rule("training.bias", (True,), "training.optimizer", _all_but("newton"),
          "its classes have intercepts"),
+    Rule("training.bias", (True,), "training.loss",
+         tuple(loss for loss in ("auto", *LOSSES) if loss != "poisson"),
+         "the intercept is what its target's mean is held against"),
     Rule("training.batch_size", (None,), "training.optimizer", _all_but("exact", "newton"),
          "they take all rows at once"),
     Rule("training.weight_decay", (0,), "training.optimizer", _all_but(*WITHOUT_STEPS),

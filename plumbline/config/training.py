@@ -22,7 +22,7 @@ Optimizer = Literal[
 WITH_MOMENTUM = ("sgd", "rmsprop")
 # What has no effect with optimizer: exact.
 LOOP_ONLY = ("learning_rate", "momentum", "epochs", "tolerance")
-LOSSES = ("mse", "huber", "l1", "quantile", "cross_entropy")
+LOSSES = ("mse", "huber", "l1", "quantile", "poisson", "cross_entropy")
 
 
 class Penalty(Section):
@@ -75,7 +75,8 @@ class Training(Section):
     loss: Literal["auto", *LOSSES] = Field(
         "auto",
         description="auto: mse for a number, cross_entropy for classes; of a linear model mse "
-        "trains on the R factor, the others read the rows every epoch",
+        "trains on the R factor, the others read the rows every epoch; poisson: of counts, whose "
+        "logarithm the model gives",
     )
     quantile: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.5, description="which quantile of the target the loss of that name predicts"

@@ -38,10 +38,13 @@ class Standardizer:
             mean = factor.r[0, 1:-1] / factor.r[0, 0] + factor.shift[:-1] if bias else mean
         return cls(mean, scale)
 
-    def with_target(self, factor: Factor) -> "Standardizer":
-        """The same, and the target at mean 0 and deviation 1; a constant target keeps its scale."""
-        spread = float((total_squares(factor) / factor.weight) ** 0.5)
+    def with_target(self, factor: Factor, log_link: bool = False) -> "Standardizer":
+        """The same, and the target at mean 0 and deviation 1; for a log link, at mean 1 alone;
+        a constant target keeps its scale."""
         mean = float(factor.r[0, -1] / factor.r[0, 0] + factor.shift[-1])
+        if log_link:
+            return replace(self, target_scale=mean or 1.0)
+        spread = float((total_squares(factor) / factor.weight) ** 0.5)
         return replace(self, target_mean=mean, target_scale=spread or 1.0)
 
     def apply(self, rows: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ def doubts(data: Dataset, config: Config) -> Iterator[str]:
     everything, too few rows; of linear models, which columns others determine."""
     best = optimum_of(data.summary, config.training.bias)
     if config.data.kind == "table":
-        if config.data.target_type == "auto" and (values := few_values(data)) > 1:
+        may_be_names = config.data.target_type == "auto" and config.training.loss != "poisson"
+        if may_be_names and (values := few_values(data)) > 1:
             yield (
                 f"the target '{data.target}' is trained as a number and has only {values} values, "
                 "all whole: data.target_type: class trains them as classes, number silences this"

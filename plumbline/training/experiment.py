@@ -128,7 +128,7 @@ def train(
     training = with_budget(config.training, data.summary.train.rows)
     if training.optimizer == "newton":
         return train_by_newton(data, config.data.split, on_epoch)
-    if config.model.kind != "linear" or data.encoding.classes:
+    if config.model.kind != "linear" or data.encoding.classes or training.loss == "poisson":
         return _train_net(config, training, data, device, on_epoch)
     plan = make_plan(data.summary, training)
     on_plan(plan)
@@ -150,16 +150,17 @@ def objective_of(
 def _train_net(
     config: Config, training: Training, data: Dataset, device: str, on_epoch: OnEpoch
 ) -> Trained:
-    scaled = config.model.kind == "mlp" and not data.encoding.classes
+    own, mlp = config.model.kind == "python", config.model.kind == "mlp"
+    scaled = not own and not data.encoding.classes
     standardizer = Standardizer.of(data.summary.train, True, training.standardize)
-    if config.model.kind == "mlp" and training.standardize:
+    if mlp and training.standardize:
         standardizer = with_plain_indicators(standardizer, data.encoding)
-    standardizer = standardizer.with_target(data.summary.train) if scaled else standardizer
+    if scaled:
+        standardizer = standardizer.with_target(data.summary.train, training.loss == "poisson")
     objective = _row_objective(data, config, training, standardizer, device)
-    if scaled:  # predictions stay within the target's range
+    if scaled and mlp:  # predictions stay within the target's range
         objective.limits = (math.inf, -math.inf)
     draws = Draws(training.seed, device)
-    own = config.model.kind == "python"
     if own:
         rows = next(share_rows(data.source, config.data, ("train",), data.encoding.features))
         outputs = len(data.outputs)
@@ -167,7 +168,7 @@ def _train_net(
     objective.drawing = blamed(config.model, draws) if own else draws
     with draws():
         net = build_net(config, data.encoding)
-    averaged = AVERAGED_EPOCHS if config.model.kind == "mlp" else 0
+    averaged = AVERAGED_EPOCHS if mlp else 0
     return loop.train_net(net, training, device, on_epoch, objective, averaged, fast=not own)
 
 

@@ -164,7 +164,8 @@ def train_net(
     net = net.to(device, tensor_type(training))
     rate, stable = training.learning_rate, None
     curve = fit(net, training, rate, objective, on_epoch, [], stable, averaged_epochs, fast)
-    module = RawModel(net.cpu().eval(), objective.standardizer, objective.limits)
+    log_link = training.loss == "poisson"
+    module = RawModel(net.cpu().eval(), objective.standardizer, objective.limits, log_link)
     return Trained(module, **vars(curve))
 
 

@@ -66,18 +66,23 @@ class LinearModel(nn.Module):
 class RawModel(nn.Module):
     """A trained net in raw units: (n, d) float64 to (n, 1) float64.
 
-    Features are standardised before the net and the target's scale is put back after it.
+    Features are standardised before the net and the target's scale is put back after it. With a log
+    link the net gives the logarithm of the target over its scale.
 
     Attributes:
         net: standardised features, (n, d), to (n, 1), in its own precision.
     """
 
     def __init__(
-        self, net: nn.Module, standardizer: Standardizer, limits: tuple[float, float] | None
+        self,
+        net: nn.Module,
+        standardizer: Standardizer,
+        limits: tuple[float, float] | None,
+        log_link: bool = False,
     ) -> None:
         """Wrap a net; predictions stay within the limits, if there are any."""
         super().__init__()
-        self.net, self.limits = net, limits
+        self.net, self.limits, self.log_link = net, limits, log_link
         self.target_mean, self.target_scale = standardizer.target_mean, standardizer.target_scale
         self.register_buffer("mean", standardizer.mean)
         self.register_buffer("scale", standardizer.scale)
@@ -85,7 +90,9 @@ class RawModel(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         standardised = ((features - self.mean) / self.scale).to(self.precision)
-        predicted = self.net(standardised).double() * self.target_scale + self.target_mean
+        output = self.net(standardised).double()
+        output = output.exp() if self.log_link else output
+        predicted = output * self.target_scale + self.target_mean
         return predicted.clamp(*self.limits) if self.limits else predicted
 
 

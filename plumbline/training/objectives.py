@@ -17,6 +17,7 @@ from torch.nn import functional
 from plumbline.config.schema import Split, Training
 from plumbline.data.blocks import WEIGHT, Source
 from plumbline.data.split import share_rows
+from plumbline.errors import InputError
 from plumbline.linear.problem import Problem, Standardizer
 from plumbline.training.model import parameters
 
@@ -63,6 +64,7 @@ def loss_of(training: Training, reduction: str = "mean") -> Callable[[Tensor, Te
         "mse": functional.mse_loss,
         "huber": functional.huber_loss,
         "l1": functional.l1_loss,
+        "poisson": functional.poisson_nll_loss,  # of logarithms and counts
         "quantile": partial(quantile_loss, quantile=training.quantile),
     }[training.loss]
     return partial(loss, reduction=reduction)
@@ -162,7 +164,7 @@ class RowObjective:
     @property
     def unit(self) -> float:
         """What a loss of standardised targets is multiplied by to be in the target's own units."""
-        power = 1 if self.training.loss in ("l1", "quantile") else 2
+        power = 1 if self.training.loss in ("l1", "quantile", "poisson") else 2
         return self.standardizer.target_scale**power
 
     def steps(self, model: nn.Module, epoch: int) -> Iterable[Step]:
@@ -246,8 +248,13 @@ class RowObjective:
         columns = (*self.columns, WEIGHT) if mean else self.columns
         for read in share_rows(self.source, self.split, (share,), columns, tuple(parts)):
             rows, weights = read.tensor_split([len(self.columns)], dim=1)
+            least, most = map(float, rows[:, -1].aminmax())
+            if self.training.loss == "poisson" and least < 0:
+                raise InputError(
+                    f"data.target: column '{self.columns[-1]}' must hold counts >= 0 with "
+                    f"training.loss poisson. Got {least:g}."
+                )
             if self.limits and share == "train":
-                least, most = map(float, rows[:, -1].aminmax())
                 self.limits = min(self.limits[0], least), max(self.limits[1], most)
             scaled = self.standardizer.apply(rows).to(tensor_type(self.training))
             features, target = scaled.tensor_split([len(self.standardizer.mean)], dim=1)

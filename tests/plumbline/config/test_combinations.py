@@ -13,7 +13,7 @@ from tests.plumbline.tools import ROOT
 
 # Values of each key that a rule names, those that it may allow first.
 VALUES: dict[str, tuple[Any, ...]] = {
-    "training.loss": ("auto", "mse", "huber", "cross_entropy"),
+    "training.loss": ("auto", "mse", "huber", "poisson", "cross_entropy"),
     "training.rate_schedule": ("constant", "cosine"),
     "training.warmup": (0, 0.1),
     "training.clip_norm": (None, 1.0),

@@ -1,0 +1,92 @@
+"""Counts: the model gives their logarithm, and what is stored predicts counts."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import PoissonRegressor
+from torch import Tensor, nn
+
+import plumbline
+from plumbline.config.loading import validated
+from plumbline.errors import InputError
+from plumbline.library import Model
+from plumbline.training.exported import Exported, export
+from tests.plumbline.tools import ROOT
+
+FEATURES = ["temp", "hum", "windspeed"]
+MLP = {"kind": "mlp", "hidden": [16]}
+NET = "from torch import nn\n\ndef build(inputs, outputs):\n    return nn.Linear(inputs, outputs)\n"
+
+
+@pytest.fixture
+def bikes(tmp_path: Path) -> Path:
+    """Bikes hired in an hour, the weather, and a weight."""
+    frame = pd.read_csv(ROOT / "data" / "bikes.csv.gz").iloc[::9]
+    frame["w"] = frame["hr"] % 3 + 0.5
+    frame.to_csv(tmp_path / "bikes.csv", index=False)
+    return tmp_path / "bikes.csv"
+
+
+def trained(path: Path, model: dict | None = None, data: dict | None = None, **given) -> Model:
+    table = {"kind": "table", "path": str(path), "target": "bikers", "features": FEATURES}
+    training = {"device": "cpu", "loss": "poisson", **given}
+    raw = {"experiment": "p", "data": table | (data or {}), "training": training}
+    return plumbline.train(validated(raw | ({"model": model} if model else {}), "c.yaml"))
+
+
+def columns(path: Path) -> tuple[Tensor, Tensor]:
+    frame = pd.read_csv(path)
+    x = torch.from_numpy(frame[FEATURES].to_numpy("float64")).contiguous()
+    return x, torch.from_numpy(frame["bikers"].to_numpy("float64"))
+
+
+@pytest.mark.parametrize("weight", [None, "w"])
+def test_a_line_predicts_what_scikit_learns_regression_predicts(bikes: Path, weight) -> None:
+    data = {"weight": weight} if weight else {}
+    found = trained(
+        bikes, data=data, optimizer="lbfgs", learning_rate=1.0, epochs=10
+    )  # L-BFGS stops early
+    x, y = columns(bikes)
+    reference = PoissonRegressor(alpha=0, tol=1e-10, max_iter=1000, solver="newton-cholesky")
+    reference.fit(x, y, sample_weight=pd.read_csv(bikes)[weight] if weight else None)
+    predicted = found.module(x)[:, 0].detach()
+    assert predicted.tolist() == pytest.approx(reference.predict(x), rel=1e-3)
+    stored = Exported(export(found.module, 3))
+    assert stored(x)[:, 0].tolist() == pytest.approx(predicted.tolist(), rel=1e-12)
+
+
+def test_the_loss_is_in_the_targets_units(bikes: Path) -> None:
+    """The mean of μ - y·log(μ/m), m the training rows' mean of y; at first μ is near m."""
+    found = trained(bikes, MLP, epochs=3, patience=0)
+    _, y = columns(bikes)
+    assert found.trained.losses[0] < 1.2 * float(y.mean())
+    assert found.trained.losses[-1] < found.trained.losses[0]
+    predicted = found.module(columns(bikes)[0]).detach()
+    assert float(predicted.min()) >= float(y.min())
+    assert float(predicted.max()) <= float(y.max())
+
+
+def test_a_module_of_ones_own_trains_as_in_a_plain_loop(bikes: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    model = {"kind": "python", "file": str(tmp_path / "net.py")}
+    found = trained(bikes, model, standardize=False, learning_rate=1e-3, epochs=5)
+    x, y = columns(bikes)
+    torch.manual_seed(42)
+    net, losses = nn.Linear(3, 1).double(), []
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
+    for _ in range(5):
+        loss = nn.functional.poisson_nll_loss(net(x), y[:, None])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert found.trained.losses == losses
+    torch.testing.assert_close(found.module(x), net(x).exp())
+
+
+def test_counts_below_0_are_refused_by_name(bikes: Path) -> None:
+    bikes.write_text(bikes.read_text() + "1,Jan,1,0,0,6,0,clear,0.24,0.28,0.81,0.0,3,13,-4,1\n")
+    with pytest.raises(InputError, match=r"column 'bikers' must hold counts >= 0 .* Got -4"):
+        trained(bikes)
