@@ -67,7 +67,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "epochs": "auto",
         "batch_size": "auto",
         "dtype": "float32",
-        "patience": 16,
+        "patience": "auto",
     },
 }
 DEFAULTS["python"] = DEFAULTS["linear"]

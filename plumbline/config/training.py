@@ -116,10 +116,10 @@ class Training(Section):
         description="rows a step; linear and python, null: all of them, as in the tutorial; auto: "
         "by the number of rows",
     )
-    patience: Annotated[int, Field(ge=0)] | None = Field(
+    patience: Annotated[int, Field(ge=0)] | Literal["auto"] | None = Field(
         None,
         description="stop after so many epochs without a better loss on the validation rows, and "
-        "keep the best weights; 0: never",
+        "keep the best weights; 0: never; auto: 16, and more where an epoch has few steps",
     )
     max_minutes: Positive | None = Field(
         None, description="stop the loop then, and keep the best weights"

@@ -20,6 +20,7 @@ MOST_EMBEDDED = 32  # numeric columns; with more, no column is embedded
 FREQUENCIES, SPREAD, EMBEDDED = 8, 0.3, 3
 AVERAGED_EPOCHS = 4  # whose weights' running mean is judged and kept
 STEPS, LEAST_EPOCHS, MOST_EPOCHS = 3_000, 10, 200
+PATIENT_EPOCHS, PATIENT_STEPS = 16, 500  # at least so many without a better validation loss
 LEAST_BATCH, MOST_BATCH, BATCHES_AN_EPOCH = 32, 256, 20
 
 
@@ -137,12 +138,15 @@ def with_plain_indicators(standardizer: Standardizer, encoding: Encoding) -> Sta
 
 
 def with_budget(training: Training, rows: int) -> Training:
-    """The same training with a number for a batch size and epochs that are `auto`."""
-    batch, epochs = training.batch_size, training.epochs
+    """The same training with a number for batch size, epochs and patience that are `auto`."""
+    batch, epochs, patience = training.batch_size, training.epochs, training.patience
     if batch == "auto":
         power = round(math.log2(max(1, rows) / BATCHES_AN_EPOCH))
         batch = min(max(2**power, LEAST_BATCH), MOST_BATCH)
+    steps = max(1, math.ceil(rows / batch)) if batch else 1
     if epochs == "auto":
-        steps = 1 if batch is None else math.ceil(rows / batch)
         epochs = min(max(math.ceil(STEPS / steps), LEAST_EPOCHS), MOST_EPOCHS)
-    return training.model_copy(update={"batch_size": batch, "epochs": epochs})
+    if patience == "auto":
+        patience = max(PATIENT_EPOCHS, math.ceil(PATIENT_STEPS / steps))
+    update = {"batch_size": batch, "epochs": epochs, "patience": patience}
+    return training.model_copy(update=update)
