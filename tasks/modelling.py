@@ -125,6 +125,9 @@ def _print_ending(trained: Trained, data: Dataset) -> None:
     if best := trained.best_epoch:
         least = trained.validation_losses[best - 1]
         note(f"the weights of epoch {best} are kept: the least validation loss, {least:.6g}")
+    if trained.head_kept is not None:
+        lowers, then = ("lowers", "kept") if trained.head_kept else ("does not lower", "left out")
+        note(f"the exact head {lowers} the validation loss and is {then}")
 
 
 def _print_plan(plan: Plan, training: Training) -> None:

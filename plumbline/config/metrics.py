@@ -68,6 +68,7 @@ METRICS = {
         Metric("linear_test_rmse", None, "target", needs="test_fraction", target="number"),
         Metric("gain_over_linear", "higher", needs="test_fraction"),
         Metric("best_epoch", None),
+        Metric("exact_head_kept", None),
         Metric("linear_cv_rmse_mean", "lower", "target", needs="folds", target="number"),
         Metric("linear_cv_rmse_std", None, "target", needs="folds", target="number"),
         Metric("largest_stable_learning_rate", None, target="number"),

@@ -13,7 +13,17 @@ class Linear(Section):
     kind: Literal["linear"] = Field("linear", description="a straight line")
 
 
-class Mlp(Section):
+class Net(Section):
+    """What nets of any kind have."""
+
+    exact_head: bool = Field(
+        False,
+        description="solve the last layer by least squares (ridge, by folds) once the net is "
+        "trained, and keep it if the validation loss is less",
+    )
+
+
+class Mlp(Net):
     """A multilayer perceptron, with defaults that need no tuning."""
 
     kind: Literal["mlp"] = Field(description="a multilayer perceptron")
@@ -34,7 +44,7 @@ class Mlp(Section):
     )
 
 
-class Python(Section):
+class Python(Net):
     """An nn.Module of the user's own."""
 
     kind: Literal["python"] = Field(description="a module of your own")

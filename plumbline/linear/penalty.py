@@ -135,7 +135,10 @@ class _Rows:
 
     def exact_fits(self, l1_ratio: float, strengths: Tensor) -> Tensor:
         """The same to the last digits, where coordinate descent leaves half of them: (s, d)."""
-        pairs = zip(strengths.tolist(), self.fits(l1_ratio, strengths), strict=True)
+        found = self.fits(l1_ratio, strengths)
+        if l1_ratio == 0:
+            return found
+        pairs = zip(strengths.tolist(), found, strict=True)
         return torch.stack([self._polished(l1_ratio, strength, w) for strength, w in pairs])
 
     def errors(self, l1_ratio: float, strengths: Tensor, held: Factor) -> Tensor:

@@ -20,6 +20,7 @@ from plumbline.training.classes import class_baselines, class_scores, train_by_n
 from plumbline.training.draws import Draws
 from plumbline.training.evaluation import baselines, evaluate, row_scores
 from plumbline.training.exported import Exported, export
+from plumbline.training.head import head_layers
 from plumbline.training.intervals import check_interval, conformal_half_width, gaussian_interval
 from plumbline.training.loop import OnEpoch, Status, Trained
 from plumbline.training.nets import AVERAGED_EPOCHS, MLP, with_budget, with_plain_indicators
@@ -168,8 +169,14 @@ def _train_net(
     objective.drawing = blamed(config.model, draws) if own else draws
     with draws():
         net = build_net(config, data.encoding)
+    heads = []
+    if config.model.kind != "linear" and config.model.exact_head:
+        features = next(objective.blocks("train"))[0][:2]
+        heads = head_layers(net.to(features.dtype), features)
     averaged = AVERAGED_EPOCHS if mlp else 0
-    return loop.train_net(net, training, device, on_epoch, objective, averaged, fast=not own)
+    return loop.train_net(
+        net, training, device, on_epoch, objective, averaged, fast=not own, heads=heads
+    )
 
 
 def build_net(config: Config, encoding: Encoding) -> nn.Module:
@@ -180,7 +187,9 @@ def build_net(config: Config, encoding: Encoding) -> nn.Module:
     if model.kind == "python":
         return build_user_module(model, inputs, outputs)
     numbers = len(encoding.numeric)
-    return MLP(numbers, inputs - numbers, outputs, **model.model_dump(exclude={"kind"}))
+    return MLP(
+        numbers, inputs - numbers, outputs, **model.model_dump(exclude={"kind", "exact_head"})
+    )
 
 
 def _row_objective(
@@ -228,6 +237,8 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
     if level := config.prediction.interval:
         width = conformal_half_width(trained.module, data.summary.sample, level)
         metrics["interval_half_width"] = width
+    if trained.head_kept is not None:
+        metrics["exact_head_kept"] = float(trained.head_kept)
     if trained.best_epoch is not None:
         metrics["best_epoch"] = float(trained.best_epoch)
     return metrics | (data.counts if config.data.kind == "table" else {})

@@ -12,6 +12,7 @@ from plumbline.config.schema import Training
 from plumbline.errors import TrainingDivergedError
 from plumbline.linear.least_squares import Coefficient
 from plumbline.linear.newton import LogisticFit
+from plumbline.training.head import solve_head
 from plumbline.training.model import LinearModel, RawModel, initial_model, make_optimizer
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective, tensor_type
 from plumbline.training.plan import Plan
@@ -75,6 +76,7 @@ class Trained:
         losses, status, message, validation_losses, best_epoch, rates: as those of Curve.
         exact: what is known exactly of a linear model: the optimum, the rates; None of others.
         logistic: of a logistic model its optimum; None of others.
+        head_kept: whether the exact head is better and was kept; None if none was asked for.
     """
 
     module: nn.Module
@@ -86,6 +88,7 @@ class Trained:
     rates: list[float] = field(default_factory=list)
     exact: Plan | None = None
     logistic: LogisticFit | None = None
+    head_kept: bool | None = None
 
     @property
     def curves(self) -> dict[str, list[float]]:
@@ -145,6 +148,7 @@ def train_net(
     objective: RowObjective,
     averaged_epochs: int = 0,
     fast: bool = True,
+    heads: Sequence[nn.Module] = (),
 ) -> Trained:
     """Train any module on the rows; the result takes raw features.
 
@@ -157,6 +161,7 @@ def train_net(
         objective: the loss on the rows, and the limits of predictions if there are any.
         averaged_epochs: keep the mean of the weights over about so many last epochs; 0: the last.
         fast: whether the optimizer may round otherwise than in a plain loop.
+        heads: the layers to solve exactly after that, if any.
 
     Raises:
         TrainingDivergedError: the loss became infinite or NaN.
@@ -164,9 +169,10 @@ def train_net(
     net = net.to(device, tensor_type(training))
     rate, stable = training.learning_rate, None
     curve = fit(net, training, rate, objective, on_epoch, [], stable, averaged_epochs, fast)
+    head_kept = solve_head(net, heads, objective) if heads else None
     log_link = training.loss == "poisson"
     module = RawModel(net.cpu().eval(), objective.standardizer, objective.limits, log_link)
-    return Trained(module, **vars(curve))
+    return Trained(module, **vars(curve), head_kept=head_kept)
 
 
 def fit(

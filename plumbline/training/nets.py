@@ -74,6 +74,11 @@ class MLP(nn.Module):
         self.line = Linears(ensemble, numbers + indicators, outputs)
         nn.init.zeros_(self.line.weight)
 
+    @property
+    def heads(self) -> list[nn.Module]:
+        """The layers whose sum is the output."""
+        return [self.head, self.line]
+
     def members(self, rows: Tensor) -> Tensor:
         """Each net's outputs: (n, d) to (ensemble, n, outputs)."""
         numbers = 3 * torch.asinh(rows[:, : self.numbers] / 3)

@@ -191,7 +191,7 @@ class RowObjective:
             return None
         model.eval()
         total = 0.0
-        for block in self._blocks("validation", self.source.parts):
+        for block in self.blocks("validation"):
             total += float(self._forward(model, block)) * len(block[1])
         return self.unit * total / self.rows["validation"]
 
@@ -205,7 +205,7 @@ class RowObjective:
         """The mean loss over every row, its gradients added up block by block."""
         model.zero_grad()
         total = torch.zeros((), device=self.device)
-        for block in self._blocks("train", self.source.parts):
+        for block in self.blocks("train"):
             loss = self._forward(model, block) * (len(block[1]) / self.rows["train"])
             loss.backward()
             total = total + loss.detach()
@@ -226,7 +226,7 @@ class RowObjective:
         """The training rows in pools of bounded size, made of files in random order."""
         order = torch.randperm(len(self.source.parts), generator=random).tolist()
         held: list[Rows] = []
-        for block in self._blocks("train", [self.source.parts[i] for i in order]):
+        for block in self.blocks("train", [self.source.parts[i] for i in order]):
             held.append(block)
             if sum(len(each[0]) for each in held) >= self.capacity:
                 yield _joined(held)
@@ -234,19 +234,19 @@ class RowObjective:
         if held:
             yield _joined(held)
 
-    def _blocks(self, share: str, parts: Iterable[str]) -> Iterator[Rows]:
-        """A share's rows as they are trained on, from memory if they fit."""
+    def blocks(self, share: str, parts: Sequence[str] = ()) -> Iterator[Rows]:
+        """A share's rows as they are trained on, from memory if they fit; of some parts, or all."""
         if self.rows[share] > self.capacity:
             yield from self._read(share, parts)
             return
         if share not in self.kept:
-            self.kept[share] = _joined([*self._read(share, self.source.parts)])
+            self.kept[share] = _joined([*self._read(share)])
         yield self.kept[share]
 
-    def _read(self, share: str, parts: Iterable[str]) -> Iterator[Rows]:
+    def _read(self, share: str, parts: Sequence[str] = ()) -> Iterator[Rows]:
         mean = self.mean_weights.get(share)
         columns = (*self.columns, WEIGHT) if mean else self.columns
-        for read in share_rows(self.source, self.split, (share,), columns, tuple(parts)):
+        for read in share_rows(self.source, self.split, (share,), columns, parts):
             rows, weights = read.tensor_split([len(self.columns)], dim=1)
             least, most = map(float, rows[:, -1].aminmax())
             if self.training.loss == "poisson" and least < 0:

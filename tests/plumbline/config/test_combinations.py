@@ -24,6 +24,8 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "model.kind": ("linear", "python"),  # alike in their defaults
     "training.batch_size": (None, 8),
     "training.weight_decay": (0, 0.1),
+    "model.exact_head": (False, True),
+    "model.ensemble": (1, 3),
     "prediction.interval": (None, 0.9),
     "data.test_fraction": (0.2, 0.0),
     "training.penalty.kind": (None, "lasso"),
@@ -51,8 +53,11 @@ def config(**values: Any) -> Config:
         "training": {},
         "prediction": {},
     }
-    if values.pop("model.kind", "linear") == "python":
+    if values.pop("model.kind", "linear") == "python" or "model.exact_head" in values:
         raw["model"] = {"kind": "python", "file": "net.py"}
+        raw["data"]["validation_fraction"] = 0.1
+    if "model.ensemble" in values:
+        raw["model"] = {"kind": "mlp"}
     if half_life := values.pop("data.window.half_life", None):
         raw["data"]["window"] = {"half_life": half_life}
     if penalty := values.pop("training.penalty.kind", None):

@@ -1,0 +1,124 @@
+"""The exact head: a trained net's last layer, solved by least squares on what it is given.
+
+For a body φ, everything before the last layer, the squared error of the head is that of a line on
+φ(x), so that one pass gives its R factors, and ridge by folds its weights (variable projection:
+Golub and Pereyra 1973; slimTrain: Newman et al., arXiv:2109.14002). Ridge, because units that no
+row activates, or that are alike, are the rule.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from plumbline.config.training import Penalty
+from plumbline.errors import InputError
+from plumbline.linear.factor import Factor, fold
+from plumbline.linear.penalty import fit_with_penalty
+from plumbline.linear.problem import Standardizer
+from plumbline.linear.sample import Sample
+from plumbline.linear.summary import Summary
+from plumbline.training.objectives import RowObjective
+
+FOLDS, CHUNK = 10, 8_192  # rows that the body sees at once
+
+
+def head_layers(net: nn.Module, rows: Tensor) -> list[nn.Module]:
+    """The linear layers whose sum the net returns: those that it names, or its last one.
+
+    Args:
+        net: standardised features, (n, d), to (n, 1).
+        rows: (n, d) as it is trained on.
+
+    Raises:
+        InputError: it does not return the output of an nn.Linear.
+    """
+    if named := getattr(net, "heads", None):
+        return named
+    layers = [each for each in net.modules() if isinstance(each, nn.Linear)]
+    with torch.no_grad(), _watching(layers) as seen:
+        output = net.eval()(rows)
+    for layer, (_, made) in seen.items():
+        if made is output:
+            return [layer]
+    raise InputError(
+        "model.exact_head needs a module that returns the output of an nn.Linear, its last layer. "
+        "Got one that returns something else: set model.exact_head: false."
+    )
+
+
+def solve_head(net: nn.Module, layers: Sequence[nn.Module], objective: RowObjective) -> bool:
+    """Give the layers the weights of least squares on the training rows.
+
+    Returns:
+        Whether they were kept: if the validation loss is less than with the trained ones.
+    """
+    before, trained = objective.validation_loss(net), deepcopy(net.state_dict())
+    bias = layers[0].bias is not None
+    data = _summary(net, layers, objective)
+    standardizer = Standardizer.of(data.train, bias, True)
+    fit = fit_with_penalty(data, Penalty(kind="ridge"), bias, standardizer)
+    widths = [layer.weight.numel() for layer in layers]
+    with torch.no_grad():
+        for layer, weights in zip(layers, fit.weights.split(widths), strict=True):
+            layer.weight.copy_(weights.reshape(layer.weight.shape))
+            if layer.bias is not None:
+                layer.bias.fill_(fit.intercept if layer is layers[0] else 0.0)
+    kept = objective.validation_loss(net) < before
+    if not kept:
+        net.load_state_dict(trained)
+    return kept
+
+
+@torch.no_grad()
+def _summary(net: nn.Module, layers: Sequence[nn.Module], objective: RowObjective) -> Summary:
+    """The R factors of [1, φ(x), y] over the training rows, a row in ten to each fold."""
+    net.eval()
+    found: list[Tensor | None] = [None] * FOLDS
+    rows, weight = [0] * FOLDS, [0.0] * FOLDS
+    for number, chunk in enumerate(_chunks(objective)):
+        features, target, *weights = chunk
+        with _watching(layers) as seen:
+            net(features)
+        given = [seen[layer][0].reshape(len(target), -1).cpu().double() for layer in layers]
+        of_each = weights[0].cpu().double() if weights else torch.ones(len(target)).double()
+        ones = torch.ones(len(target), 1, dtype=torch.float64)
+        whole = torch.cat([ones, *given, target.cpu().double()], dim=1) * of_each.sqrt()[:, None]
+        for k in range(FOLDS):
+            some = slice((k - number) % FOLDS, None, FOLDS)
+            if len(whole[some]):
+                found[k] = fold(found[k], whole[some])
+            rows[k] += len(whole[some])
+            weight[k] += float(of_each[some].sum())
+    width = next(each for each in found if each is not None).shape[0]
+    columns = (*map(str, range(width - 2)), "y")
+    shift = torch.zeros(width - 1, dtype=torch.float64)
+    factors = {
+        f"fold {k:02}": Factor(columns, found[k], rows[k], shift, weight[k] / rows[k])
+        for k in range(FOLDS)
+        if weight[k]
+    }
+    return Summary(factors, Sample.empty(columns), ())
+
+
+def _chunks(objective: RowObjective) -> Iterator[tuple[Tensor, ...]]:
+    for block in objective.blocks("train"):
+        yield from zip(*(each.to(objective.device).split(CHUNK) for each in block), strict=True)
+
+
+@contextmanager
+def _watching(layers: Sequence[nn.Module]) -> Iterator[dict[nn.Module, tuple[Tensor, Tensor]]]:
+    """What each layer is given and returns last, within the body."""
+    seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def remember(layer: nn.Module, given: tuple[Tensor], made: Tensor) -> None:
+        seen[layer] = given[0], made
+
+    hooks = [layer.register_forward_hook(remember) for layer in layers]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
