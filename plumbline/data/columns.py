@@ -200,8 +200,9 @@ def _check_numbers(
             why = f"{doubts[name][0].upper()}{doubts[name][1:]}."
         elif header.kinds[name] == "text" and key == "data.target":
             why = "Got text instead, which is classes: leave data.target_type out, or set class."
-        elif header.kinds[name] == "text" and key == "data.features":
-            why = "Got text instead; list a column of names in data.categorical as well."
+        elif header.kinds[name] == "text":
+            help_ = "; list a column of names in data.categorical as well"
+            why = f"Got text instead{help_ if key == 'data.features' else ''}."
         raise InputError(f"{key}: column '{name}' of {file.uri} must hold numbers. {why}")
 
 

@@ -180,7 +180,7 @@ def test_balanced_classes_count_alike(tmp_path: Path, weight: str | None, traini
 WRONG = [
     (-1.0, "column 'w', row 3 must be a finite weight >= 0. Got -1.0 instead"),
     (None, "row 3 must be a finite weight >= 0. Got a missing value (empty or NaN) instead"),
-    ("heavy", "data.weight: column 'w' of"),
+    ("heavy", "must hold numbers. Got text instead."),
 ]
 
 

@@ -45,14 +45,12 @@ def columns(path: Path) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("weight", [None, "w"])
 def test_a_line_predicts_what_scikit_learns_regression_predicts(bikes: Path, weight) -> None:
     data = {"weight": weight} if weight else {}
-    found = trained(
-        bikes, data=data, optimizer="lbfgs", learning_rate=1.0, epochs=10
-    )  # L-BFGS stops early
+    found = trained(bikes, data=data, optimizer="lbfgs", learning_rate=1.0, epochs=10)
     x, y = columns(bikes)
     reference = PoissonRegressor(alpha=0, tol=1e-10, max_iter=1000, solver="newton-cholesky")
     reference.fit(x, y, sample_weight=pd.read_csv(bikes)[weight] if weight else None)
     predicted = found.module(x)[:, 0].detach()
-    assert predicted.tolist() == pytest.approx(reference.predict(x), rel=1e-3)
+    assert predicted.tolist() == pytest.approx(reference.predict(x), rel=1e-3)  # L-BFGS stops early
     stored = Exported(export(found.module, 3))
     assert stored(x)[:, 0].tolist() == pytest.approx(predicted.tolist(), rel=1e-12)
 
