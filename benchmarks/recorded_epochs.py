@@ -25,7 +25,7 @@ from plumbline.training import loop as training  # noqa: E402
 from plumbline.training.plan import make_plan  # noqa: E402
 from tasks.screen import print_epoch  # noqa: E402
 from tasks.tracking.losses import LossLog  # noqa: E402
-from tasks.tracking.run import silence_libraries  # noqa: E402
+from tasks.tracking.store import silence_libraries  # noqa: E402
 
 WARM = 2
 
@@ -56,7 +56,8 @@ class Ours:
 
     def train_and_record(self) -> None:
         """The same, each loss into the database, under the run that new_run made."""
-        with LossLog(lambda batch: self.client.log_batch(self.run_id, metrics=batch)) as losses:
+        losses = LossLog(lambda batch: self.client.log_batch(self.run_id, metrics=batch))
+        with losses.sending():
             self.train(losses.add)
 
 

@@ -44,9 +44,7 @@ def pipeline(config: Config, name: str = "pipeline") -> str:
     model = config.registry.model if config.registry else None
     with only_retraining(model), servers(config):
         from flows.pipeline_flow import pipeline as flow
-        from tasks.kept import discard_half_written
 
-        discard_half_written()
         notify = config.model_dump(mode="json")["notify"]
         recorded = run_leased(flow, config, name, notify=notify)
         say_where(recorded, config.experiment)

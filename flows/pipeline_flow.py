@@ -1,6 +1,7 @@
 """The flows: what happens in a run, and in recording one later, in order."""
 
 import os
+import shutil
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -10,14 +11,13 @@ from plumbline.config.schema import Config
 from plumbline.training.device import device_of
 from plumbline.training.experiment import Result
 from tasks.gates import check_drift, promote
-from tasks.kept import kept_unless_recorded, take_up
+from tasks.kept import kept_unless_recorded, read_kept
 from tasks.lease import held_lease
 from tasks.modelling import evaluate, predict, train
 from tasks.notifying import tell_how_it_ended
 from tasks.reading import compress_all, resolved, source_of
 from tasks.recording import log_model_file, record
-from tasks.tracking.run import tracked_run
-from tasks.tracking.taken_up import resumed_run
+from tasks.tracking.run import resumed_run, tracked_run
 
 WORKERS = os.cpu_count() or 1
 
@@ -54,10 +54,10 @@ def pipeline(config: Config, name: str = "retraining") -> str:
 @flow(name="record", flow_run_name="{folder}")
 def record_kept(folder: str) -> str:
     """Record what a folder keeps and remove the folder. Returns the MLflow run's name."""
-    kept = take_up(folder)
-    with resumed_run(kept.run_id, kept.result.trained.curves, held_lease()) as run:
-        model = record(run, kept.result)
-        kept.discard()
-        if kept.result.config.registry:
-            promote(run, kept.result, model)
+    run_id, result = read_kept(folder)
+    with resumed_run(run_id, result.trained.curves, held_lease()) as run:
+        model = record(run, result)
+        shutil.rmtree(folder)
+        if result.config.registry:
+            promote(run, result, model)
     return run.name

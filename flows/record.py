@@ -3,25 +3,21 @@
 This file is the command; the flow is in flows/pipeline_flow.py.
 """
 
-from pathlib import Path
-
 from flows.support.command import argument, main, prepare_environment
 from flows.support.running import run_leased, servers
 from plumbline.config.running import RunsOn
-from plumbline.errors import refuse
 
 
 def record(folder: str) -> None:
     """Record what was trained while MLflow's store was away."""
     prepare_environment()
-    if not folder or not Path(folder).is_dir():
-        raise refuse("FOLDER", "a folder, as the run that could not be recorded named it", folder)
     with servers(RunsOn()):
         from flows.pipeline_flow import record_kept
-        from tasks.kept import take_up
+        from tasks.kept import read_kept
         from tasks.lease import only_retraining
 
-        registry = take_up(folder).result.config.registry
+        _, result = read_kept(folder)
+        registry = result.config.registry
         with only_retraining(registry and registry.model):
             recorded = run_leased(record_kept, folder)
         print(f"Recorded as run '{recorded}'. To look at it: make ui")

@@ -22,7 +22,7 @@ from plumbline.training.experiment import Result
 from tasks.factor_cache import FactorCache
 from tasks.recording import MODEL_FILE_DIGEST
 from tasks.screen import note, print_decision, print_drift
-from tasks.tracking.housekeeping import prune, spans_in_use
+from tasks.tracking.housekeeping import prune, use_of_factors
 from tasks.tracking.models import DamagedModelError, load_fitted, load_profile
 from tasks.tracking.registry import (
     ModelVersion,
@@ -77,7 +77,7 @@ def promote(run: Run, result: Result, model_uri: str) -> None:
         now = apply_promotions(model.client, rules.model)
         _print_decision(decision, model, version, champion)
         if prune(now, rules.keep):
-            FactorCache.current().delete_unused(spans_in_use(now, rules.keep).hold)
+            FactorCache.current().delete_unused(use_of_factors(now, rules.keep))
 
 
 def _apply_limits(found: list[str], config: Config, run: Run, champion: ModelVersion) -> None:

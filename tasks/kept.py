@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,25 +32,6 @@ FILE, SUMMARY, NET = "result.json", "summary.npz", "net.pt2"
 LONGEST_NAME = 60  # of a folder, in characters: file systems take 255 bytes
 
 
-@dataclass(frozen=True)
-class Kept:
-    """A run's results, as they wait in a folder.
-
-    Attributes:
-        folder: where they are.
-        run_id: MLflow's id of the run they belong to.
-        result: what `record` takes; the rows of its data cannot be read again (source is None).
-    """
-
-    folder: Path
-    run_id: str
-    result: Result
-
-    def discard(self) -> None:
-        """Remove the folder, once everything is recorded."""
-        shutil.rmtree(self.folder)
-
-
 @contextmanager
 def kept_unless_recorded(run: Run, result: Result) -> Iterator[None]:
     """Keep the result on disk where the body, which records it, cannot.
@@ -63,16 +44,28 @@ def kept_unless_recorded(run: Run, result: Result) -> Iterator[None]:
             yield
     except OSError as error:
         disable_retries()
-        name = f"{result.config.experiment}-{run.name}-{run.id[:8]}"
-        name = re.sub(r"[^\w.-]+", "-", name)[-LONGEST_NAME:].lstrip(".-")  # none that is hidden
-        folder = _write(name, _files(run.id, result))
         raise StoreError(
-            f"{error} What was trained is kept. To record it later: make record FOLDER={folder}"
+            f"{error} What was trained is kept. To record it later: "
+            f"make record FOLDER={keep(run, result)}"
         ) from error
 
 
+def keep(run: Run, result: Result) -> Path:
+    """Write a folder that appears when it is whole; returns its path, relative where it can be."""
+    name = re.sub(r"[^\w.-]+", "-", f"{result.config.experiment}-{run.name}-{run.id[:8]}")
+    unrecorded = Path(os.environ["PLUMBLINE_HOME"]) / "unrecorded"
+    half = unrecorded / ".half"
+    with exclusive("unrecorded"):
+        shutil.rmtree(half, ignore_errors=True)  # of a process that was killed
+        half.mkdir(parents=True)
+        for file, content in _files(run.id, result).items():
+            (half / file).write_bytes(content)
+        folder = half.rename(unrecorded / name[-LONGEST_NAME:].lstrip(".-"))  # none that is hidden
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
 def _files(run_id: str, result: Result) -> dict[str, bytes]:
-    """What `take_up` reads again, by name."""
+    """What `read_kept` reads again, by name."""
     payload = {
         "run_id": run_id,
         "config": result.config.model_dump(mode="json"),
@@ -101,30 +94,8 @@ def _plain(trained: Trained) -> dict[str, Any]:
     return plain
 
 
-def _write(name: str, files: dict[str, bytes]) -> Path:
-    """Write a folder that appears when it is whole; returns its path, relative where it can be."""
-    half = _unrecorded() / f".{name}"
-    with exclusive("unrecorded"):
-        half.mkdir(parents=True, exist_ok=True)
-        for file, content in files.items():
-            (half / file).write_bytes(content)
-        folder = half.rename(_unrecorded() / name)
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-
-
-def discard_half_written() -> None:
-    """Remove folders that a process began to write and did not finish: killed, or the disk full."""
-    with exclusive("unrecorded"):
-        for half in _unrecorded().glob(".*"):
-            shutil.rmtree(half)
-
-
-def _unrecorded() -> Path:
-    return Path(os.environ["PLUMBLINE_HOME"]) / "unrecorded"
-
-
-def take_up(path: str) -> Kept:
-    """Read what a folder keeps.
+def read_kept(path: str) -> tuple[str, Result]:
+    """(MLflow's id of the run, its result) from a folder; the rows cannot be read again.
 
     Raises:
         InputError: it is no such folder.
@@ -147,7 +118,7 @@ def take_up(path: str) -> Kept:
         metrics=payload["metrics"],
         predictions=[Prediction(**each) for each in payload["predictions"]],
     )
-    return Kept(folder, payload["run_id"], result)
+    return payload["run_id"], result
 
 
 def _trained(folder: Path, plain: dict[str, Any], summary: Summary, config: Config) -> Trained:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from tasks.databases import sqlite_path
 
-_held: list[tuple[str, dict[str, Any]]] = []  # name, and what is written in it
+_held: list[tuple[str, dict[str, Any] | None]] = []  # name, and whom to notify
 
 
 def _folder() -> Path:
@@ -65,27 +65,25 @@ def _check_there(file: IO[str], path: Path) -> None:
         )
 
 
-@contextlib.contextmanager
-def only_retraining(model: str | None) -> Iterator[None]:
+def only_retraining(model: str | None) -> contextlib.AbstractContextManager[object]:
     """Be the only run for a registered model; None is no model and excludes nobody.
 
     Raises:
         BlockingIOError: another process on this machine trains it in the same store just now.
     """
     if not model:
-        yield
-        return
+        return contextlib.nullcontext()
     refusal = f"a retraining of model '{model}' is under way. Wait until it has ended."
-    with exclusive(f"model-{model}", refusal, of_store=True):
-        yield
+    return exclusive(f"model-{model}", refusal, of_store=True)
 
 
 @contextlib.contextmanager
 def lease(notify: dict[str, Any] | None = None) -> Iterator[str]:
     """Hold a lease; yields its name. It is removed if the body ends well.
 
-    Otherwise it stays behind, unlocked, so that its runs are reconciled once more: whatever gave
-    them a status may have been interrupted, or have met a server that does not answer.
+    Otherwise it stays behind, unlocked, and says how the body ended, so that its runs are
+    reconciled once more: whatever gave them a status may have been interrupted, or have met a
+    server that does not answer.
 
     Raises OSError if the folder that it is in was deleted meanwhile.
 
@@ -93,22 +91,38 @@ def lease(notify: dict[str, Any] | None = None) -> Iterator[str]:
         notify: the section of the configuration that this process read, for whoever has to send
             notifications of how the run ended.
     """
-    contents = {"notify": notify}
     name = uuid.uuid4().hex[:12]
     path = _folder() / name
     new = path.parent.parent / name
     with new.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        json.dump(contents, lock)
-        lock.flush()
+        _write(lock, {"notify": notify})
         new.rename(path)  # nobody ever meets a living lease that is not locked yet
-        _held.append((name, contents))
+        _held.append((name, notify))
         try:
             yield name
+        except BaseException as error:
+            with contextlib.suppress(OSError):  # the disk is full: its runs are KILLED then
+                _write(lock, {"notify": notify, "ended": exit_of(error)})
+            raise
         finally:
-            _held.remove((name, contents))
+            _held.remove((name, notify))
         _check_there(lock, path)
         path.unlink()
+
+
+def _write(lock: IO[str], contents: dict[str, Any]) -> None:
+    lock.seek(0)
+    lock.truncate()
+    json.dump(contents, lock)
+    lock.flush()
+
+
+def exit_of(error: BaseException) -> dict[str, str]:
+    """The status and the reason of a run that an exception ended."""
+    if isinstance(error, Exception):
+        return {"status": "FAILED", "reason": f"{type(error).__name__}: {error}"}
+    return {"status": "KILLED", "reason": "interrupted"}
 
 
 def held_lease() -> str:
@@ -118,16 +132,7 @@ def held_lease() -> str:
 
 def held_notify() -> dict[str, Any] | None:
     """Whom to tell of the run under the lease that this process holds."""
-    return _held[-1][1]["notify"]
-
-
-def record_exit(status: str, reason: str) -> None:
-    """Write into the lease how its runs ended: the store that should know is away just now."""
-    if _held:
-        name, contents = _held[-1]
-        contents["ended"] = {"status": status, "reason": reason}
-        with contextlib.suppress(OSError):  # the disk is full: it is KILLED then
-            (_folder() / name).write_text(json.dumps(contents))
+    return _held[-1][1]
 
 
 def clear_abandoned(reconcile: Callable[[str, dict[str, Any]], None]) -> None:
@@ -135,21 +140,13 @@ def clear_abandoned(reconcile: Callable[[str, dict[str, Any]], None]) -> None:
 
     Args:
         reconcile: called with a lease's name and contents, while nobody else can take the lease.
+            There are no contents if its process was killed while it wrote them.
     """
     for path in sorted(_folder().iterdir()):
-        with contextlib.suppress(FileNotFoundError), path.open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue  # its process lives
-            if path.exists():
-                reconcile(path.name, _contents(path))
-                path.unlink()
-
-
-def _contents(path: Path) -> dict[str, Any]:
-    """What a lease says; nothing if its process was killed while it wrote."""
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        return {}
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # else its process lives
+            contents: dict[str, Any] = {}
+            with contextlib.suppress(ValueError):
+                contents = json.loads(path.read_text())
+            reconcile(path.name, contents)
+            path.unlink()

@@ -39,8 +39,7 @@ from tasks.lease import only_retraining
 from tasks.notifying import tell
 from tasks.reconciliation import REASON, reconcile
 from tasks.screen import note
-from tasks.tracking.run import open_store, silence_libraries
-from tasks.tracking.store import check_store
+from tasks.tracking.store import check_store, open_store
 
 ANCHOR = "2020-01-01T00:00:00Z"  # of `every`: the same moments after a restart
 MISSED = "missed: it came due while nothing could start it; at most one such run catches up"
@@ -141,7 +140,6 @@ def serve(config: Config, name: str, server: Server, check: Callable[[], None]) 
         check: raises OSError once nothing keeps a second scheduler away.
     """
     check_store()
-    silence_libraries()
     open_store()  # reconcile needs it ready when there is little time
     with get_client(sync_client=True) as client:
         deployment = deploy(client, config, name)

@@ -1,4 +1,4 @@
-"""Experiments in MLflow's UI: their names, the names and descriptions of their runs, and a view.
+"""What MLflow's UI shows of experiments and runs: names, descriptions, params, and a saved view.
 
 MLflow's UI opens the run table with the columns Dataset and Source, and none of a metric or a
 parameter. What it does offer is saved views, kept as tags of the experiment: this writes one.
@@ -7,9 +7,11 @@ parameter. What it does offer is saved views, kept as tags of the experiment: th
 import json
 import os
 import re
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 
+import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
@@ -19,13 +21,13 @@ from plumbline.config.metrics import SUMMARY
 from plumbline.config.schema import Config, SyntheticData
 from plumbline.config.sweep import Sweep
 from plumbline.errors import refuse
+from tasks.tracking.store import ROOT
 
 NOTE_TAG = MLFLOW_RUN_NOTE  # markdown, on runs and on experiments
 LONGEST_REASON = 500
 VIEW, VIEW_NAME = "plumbline", "What matters"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 LONGEST_NAME = 120  # of a run
-LONGEST_VALUE = 5_000  # of a param or tag; MLflow takes 6,000 and 8,000
 SWEEP_TAG = "plumbline.sweep"  # of a sweep's parent, which repeats its best trial
 # The columns by the UI's own names, and their widths in pixels. The first two are always there. A
 # metric needs its width: the UI writes all digits and cuts off the exponent.
@@ -83,8 +85,7 @@ def unused_name(client: MlflowClient, experiment: str, name: str) -> str:
 
 def newest_experiment(client: MlflowClient) -> Experiment | None:
     """The experiment whose run began last; None if nothing has run."""
-    ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    found = client.search_runs(ids, max_results=1) if ids else []
+    found = mlflow.search_runs(search_all_experiments=True, max_results=1, output_format="list")
     return client.get_experiment(found[0].info.experiment_id) if found else None
 
 
@@ -183,13 +184,10 @@ def _data(config: Config) -> str:
 
 
 def _link(flow_run_id: str) -> str:
-    return f"[Prefect run]({_prefect_ui()}/runs/flow-run/{flow_run_id})"
-
-
-def _prefect_ui() -> str:
-    """Where a person can open Prefect's UI: PREFECT_UI_URL, as for Prefect itself."""
+    """To where a person can open Prefect's UI: PREFECT_UI_URL, as for Prefect itself."""
     api = os.environ.get("PREFECT_API_URL", "")
-    return os.environ.get("PREFECT_UI_URL") or api.removesuffix("/api")
+    address = os.environ.get("PREFECT_UI_URL") or api.removesuffix("/api")
+    return f"[Prefect run]({address}/runs/flow-run/{flow_run_id})"
 
 
 def params_of(config: Config, device: str) -> dict[str, str]:
@@ -206,8 +204,17 @@ def _leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict) and value:
         for name, inner in value.items():
             yield from _leaves(inner, f"{key}.{name}" if key else name)
-        return
-    text = value if isinstance(value, str) else json.dumps(value)
-    if len(text) > LONGEST_VALUE:
-        text = text[:LONGEST_VALUE] + " ... (whole in config.yaml)"
-    yield key, text
+    else:
+        yield key, value if isinstance(value, str) else json.dumps(value)
+
+
+def git_state() -> dict[str, str]:
+    """The project's commit, and whether its files differ from it; unknown outside a checkout."""
+    command = ["git", "status", "--porcelain=v2", "--branch"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return {"git_commit": "unknown", "git_dirty": "unknown"}
+    first, *lines = done.stdout.splitlines()  # headers begin with #, the first names the commit
+    changed = not all(line.startswith("#") for line in lines)
+    return {"git_commit": first.split()[-1], "git_dirty": str(changed).lower()}

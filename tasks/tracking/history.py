@@ -11,7 +11,7 @@ from plumbline.errors import InputError, nearest, refuse
 from tasks.compare.comparison import RecordedRun
 from tasks.pictures import thinned
 from tasks.tracking.experiment import SWEEP_TAG, newest_experiment
-from tasks.tracking.run import open_store, silence_libraries
+from tasks.tracking.store import open_store
 
 LATEST = 10
 MOST_NAMES = 1_000  # looked through for the nearest
@@ -29,7 +29,6 @@ def read_runs(experiment: str | None, wanted: Sequence[str] = ()) -> list[Record
     Raises:
         InputError: no such experiment or run, or several runs fit.
     """
-    silence_libraries()
     client = open_store()
     names = {e.experiment_id: e.name for e in client.search_experiments()}
     chosen = _experiment(client, names, experiment)

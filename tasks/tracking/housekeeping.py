@@ -2,32 +2,19 @@
 
 import json
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 
+import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, Run
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from plumbline.registry.history import PREFIX, promotion_of
 from tasks.tracking.models import PROFILE
-from tasks.tracking.registry import RegisteredModel, read_model, registered_names
-from tasks.tracking.store import is_absent
+from tasks.tracking.registry import RegisteredModel, read_model
+from tasks.tracking.store import if_there
 
 PRUNING = "pruning."  # tag of the registered model: a version whose files are being deleted
-
-
-@dataclass(frozen=True)
-class Spans:
-    """When runs that are kept were under way, in seconds since 1970: a list of (from, to)."""
-
-    of: list[tuple[float, float]]
-
-    def hold(self, moment: float) -> bool:
-        """Whether a moment is within one of them, a second given or taken."""
-        return any(begin - 1 <= moment <= end + 1 for begin, end in self.of)
 
 
 def prune(model: RegisteredModel, keep: int) -> list[int]:
@@ -50,45 +37,8 @@ def prune(model: RegisteredModel, keep: int) -> list[int]:
     return [int(version.version) for version in old]
 
 
-def spans_in_use(model: RegisteredModel, keep: int) -> Spans:
-    """When the cached R factors that must stay were last used.
-
-    From the run of the oldest of the newest `keep` versions until now, while any registered
-    version's run lasted, and since the start of every run under way.
-    """
-    client, now = model.client, time.time()
-    newest = list(model.versions.values())[-keep:]
-    found = [(min((begin for begin, _ in _spans(client, newest, now)), default=0.0), now)]
-    for name in registered_names():
-        found += _spans(client, read_model(client, name).versions.values(), now)
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    running = client.search_runs(experiments, "attributes.status = 'RUNNING'")
-    return Spans([*found, *(_span(run, now) for run in running)])
-
-
-def _spans(
-    client: MlflowClient, versions: Iterable[ModelVersion], now: float
-) -> list[tuple[float, float]]:
-    runs = (_run(client, version.run_id) for version in versions)
-    return [_span(run, now) for run in runs if run]
-
-
-def _span(run: Run, now: float) -> tuple[float, float]:
-    end = run.info.end_time / 1000 if run.info.end_time else now
-    return run.info.start_time / 1000, end
-
-
-def _run(client: MlflowClient, run_id: str) -> Run | None:
-    try:
-        return client.get_run(run_id)
-    except MlflowException as error:
-        if is_absent(error):  # somebody deleted it for good
-            return None
-        raise
-
-
 def _under_way(client: MlflowClient, run_id: str) -> bool:
-    run = _run(client, run_id)
+    run = if_there(client.get_run, run_id)
     return run is not None and run.info.status == "RUNNING"
 
 
@@ -107,19 +57,37 @@ def _delete_files(client: MlflowClient, payload: str) -> None:
     source, run_id = json.loads(payload)["source"], json.loads(payload)["run_id"]
     if client.search_model_versions(f"run_id='{run_id}'"):
         return
-    model = _logged_model(client, source)
-    if model:
+    if model := if_there(client.get_logged_model, source.removeprefix("models:/")):
         get_artifact_repository(model.artifact_location).delete_artifacts()
         client.delete_logged_model(model.model_id)
-    run = _run(client, run_id)
+    run = if_there(client.get_run, run_id)
     if run and any(file.path == PROFILE for file in client.list_artifacts(run_id)):
         get_artifact_repository(run.info.artifact_uri).delete_artifacts(PROFILE)
 
 
-def _logged_model(client: MlflowClient, source: str) -> LoggedModel | None:
-    try:
-        return client.get_logged_model(source.removeprefix("models:/"))
-    except MlflowException as error:
-        if is_absent(error):  # deleted already
-            return None
-        raise
+def use_of_factors(model: RegisteredModel, keep: int) -> Callable[[float], bool]:
+    """Whether R factors that were last used at a moment, in seconds since 1970, must stay.
+
+    They must if that was after the run of the oldest of the newest `keep` versions began, during
+    the run of a registered version of any model, or since the start of a run under way.
+    """
+    ids = {version.run_id for version in mlflow.search_model_versions()}
+    runs = {run_id: if_there(model.client.get_run, run_id) for run_id in ids}
+    running = mlflow.search_runs(
+        search_all_experiments=True,
+        filter_string="attributes.status = 'RUNNING'",
+        output_format="list",
+    )
+    now = time.time() * 1000
+    spans = [
+        (run.info.start_time, run.info.end_time or now)
+        for run in (*runs.values(), *running)
+        if run  # somebody deleted the others for good
+    ]
+    newest = [runs.get(version.run_id) for version in list(model.versions.values())[-keep:]]
+    spans.append((min((run.info.start_time for run in newest if run), default=0), now))
+
+    def counts(moment: float) -> bool:
+        return any(begin - 1000 <= 1000 * moment <= end + 1000 for begin, end in spans)
+
+    return counts

@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from mlflow.entities import Metric
 
@@ -20,7 +20,6 @@ class LossLog:
     One call an epoch would cost 3 ms each; one call at the end would show nothing meanwhile and
     lose everything to kill -9. Where the store is away, training goes on and losses wait here. A
     batch whose answer was lost is sent again as it was, with its times, and so is stored once.
-    Used as a context manager: leaving it sends what is left.
     """
 
     def __init__(self, send: Callable[[list[Metric]], None]) -> None:
@@ -36,45 +35,41 @@ class LossLog:
         told = {"loss": loss, **others}
         self._waiting.extend(Metric(name, value, now, epoch) for name, value in told.items())
 
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Send while the body runs, and then what is left."""
+        self._thread.start()
+        try:
+            yield
+        except BaseException as error:
+            interrupted = not isinstance(error, Exception)
+            if interrupted:
+                disable_retries()
+            self._finish(PATIENCE_SECONDS if interrupted else None)
+            raise
+        self.close()
+
     def close(self) -> None:
         """Send what is left; raises what that met."""
         self._finish()
         if self._failed:
             raise self._failed
 
-    def _finish(self) -> None:
-        """Send what is left. It raises nothing: raised again while another error that followed
-        from it is handled, an error would be its own cause."""
+    def _finish(self, patience: float | None = None) -> None:
+        """Send what is left and raise nothing: an error must not be its own cause's context.
+
+        Args:
+            patience: seconds after which a store that is away is not waited for any longer.
+        """
         self._ended.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(patience)
+        if self._thread.is_alive():
+            return
         if not self._failed:
             self._flush()
-
-    def __enter__(self) -> "LossLog":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        if kind and not issubclass(kind, Exception) and not self._ends_soon():
-            return
-        self._finish()
         if self._failed:
             disable_retries()
-            if not kind:
-                raise self._failed
-
-    def _ends_soon(self) -> bool:
-        """Whether the thread, asked to end, is not held up by a store that is away."""
-        disable_retries()
-        self._ended.set()
-        self._thread.join(PATIENCE_SECONDS)
-        return not self._thread.is_alive()
 
     def _flush_now_and_then(self) -> None:
         while not self._ended.wait(FLUSH_SECONDS):

@@ -27,8 +27,7 @@ from plumbline.registry.fitted import Fitted
 from plumbline.training.batch_prediction import Predict
 from plumbline.training.model import LinearModel
 from tasks.tracking.registry import CHAMPION, registered_names
-from tasks.tracking.run import silence_libraries
-from tasks.tracking.store import StoreError, as_store_error, is_absent
+from tasks.tracking.store import StoreError, as_store_error, is_absent, silence_libraries
 
 Loaded = TypeVar("Loaded")
 PROFILE = "data.json"  # an artifact of a registered run: its data's profile

@@ -23,8 +23,7 @@ from plumbline.registry.history import (
     scores_of,
 )
 from tasks.lease import exclusive
-from tasks.tracking.run import open_store, silence_libraries
-from tasks.tracking.store import is_absent
+from tasks.tracking.store import if_there, open_store
 
 CHAMPION, PREVIOUS = "champion", "previous"
 APPLIED = "applied"  # tag of the registered model: the key of the last promotion that was applied
@@ -126,18 +125,19 @@ def registered_model(name: str) -> Iterator[RegisteredModel]:
     It is made if there is none, and what a killed process left undone is done first. Another
     machine, or a checkout that shares a tracking server, is not kept out.
     """
-    silence_libraries()
     with exclusive(f"champion of {name}", of_store=True):
         client = open_store()
-        if not _exists(client, name):
-            _make(client, name)
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
         yield apply_promotions(client, name)
 
 
 def incumbent_of(name: str) -> ModelVersion | None:
     """The version that a new model must beat; None if there is none, or no such model."""
-    silence_libraries()
-    if not _exists(open_store(), name):
+    if not if_there(open_store().get_registered_model, name):
         return None
     with registered_model(name) as model:
         return model.incumbent
@@ -149,7 +149,6 @@ def known_model(name: str) -> str:
     Raises:
         InputError: there is none; the message lists those there are.
     """
-    silence_libraries()
     names = registered_names()
     if name in names:
         return name
@@ -163,7 +162,6 @@ def known_model(name: str) -> str:
 
 def registered_names() -> list[str]:
     """The names of all registered models, sorted."""
-    silence_libraries()
     open_store()
     return sorted(model.name for model in mlflow.search_registered_models())
 
@@ -205,26 +203,6 @@ def read_model(client: MlflowClient, name: str) -> RegisteredModel:
 
 def reconcile_models(names: set[str]) -> None:
     """Carry out what killed processes had decided about these models."""
-    client = open_store()
-    for name in sorted(names):
-        with exclusive(f"champion of {name}", of_store=True):
-            if _exists(client, name):
-                apply_promotions(client, name)
-
-
-def _exists(client: MlflowClient, name: str) -> bool:
-    try:
-        client.get_registered_model(name)
-    except MlflowException as error:
-        if is_absent(error):
-            return False
-        raise
-    return True
-
-
-def _make(client: MlflowClient, name: str) -> None:
-    try:
-        client.create_registered_model(name)
-    except MlflowException:  # another machine was faster
-        if not _exists(client, name):
-            raise
+    for name in sorted(names & {*registered_names()}):
+        with registered_model(name):  # entering it does so
+            pass

@@ -1,47 +1,47 @@
 """One MLflow run from its beginning to a status that is true."""
 
 import json
-import logging
 import math
 import re
-import sqlite3
-import subprocess
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 
+import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Run as MlflowRun
 
 from plumbline.config.schema import Config
-from tasks.lease import exclusive, record_exit
+from plumbline.errors import refuse
+from tasks.lease import exit_of
 from tasks.tracking.experiment import (
-    LONGEST_VALUE,
     NOTE_TAG,
     description,
     experiment_id,
+    git_state,
     how_it_ended,
     params_of,
     unused_name,
     what_it_is,
 )
-from tasks.tracking.losses import BATCH, LossLog
-from tasks.tracking.relocation import relocate
+from tasks.tracking.losses import LossLog
 from tasks.tracking.store import (
     FAILURES,
-    LOCK_SECONDS,
     as_store_error,
-    database,
     disable_retries,
+    if_there,
+    open_store,
     server,
     still_there,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
 LOCAL_UI = "http://127.0.0.1:5000"
 LEASE_TAG = "plumbline.lease"
+NUMBER_TAG = "plumbline.trial"  # of a sweep's trial
+OWN_TAGS = (LEASE_TAG, NUMBER_TAG)  # they tell a run from all others
 MODEL_PARAM = "registry.model"
 LONGEST_NAME = 250  # of a metric
 GENERATED = {"mlflow.source.name": "generated rows"}  # a data set's source that is no file
@@ -55,15 +55,48 @@ class Run:
         id: MLflow's id of the run.
         name: its name in the UI.
         experiment_id: MLflow's id of its experiment.
+        known: metrics that the store has already, of a run that is resumed.
         losses: where the loss of every epoch goes.
-        known: metrics that the store has already, of a run that is taken up.
     """
 
     def __init__(self, client: MlflowClient, run_id: str, name: str, experiment_id: str) -> None:
         self.client, self.id, self.name = client, run_id, name
         self.experiment_id = experiment_id
-        self.losses = LossLog(lambda batch: client.log_batch(run_id, metrics=batch))
         self.known: frozenset[str] = frozenset()
+        self.losses = LossLog(lambda batch: client.log_batch(run_id, metrics=batch))
+
+    @classmethod
+    def of(cls, client: MlflowClient, found: MlflowRun) -> "Run":
+        """The run that MLflow's client returned."""
+        info = found.info
+        return cls(client, info.run_id, info.run_name, info.experiment_id)
+
+    @classmethod
+    def begin(
+        cls, client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str]
+    ) -> "Run":
+        """Begin a run.
+
+        If a server's answer is lost the client asks again, and the server begins a second run: that
+        one is deleted.
+        """
+        run = cls.of(client, client.create_run(experiment, tags=dict(tags), run_name=name))
+        if server():
+            own = " and ".join(f"tags.`{tag}` = '{tags[tag]}'" for tag in OWN_TAGS if tag in tags)
+            for other in client.search_runs([experiment], own):
+                if other.info.run_id != run.id:
+                    client.delete_run(other.info.run_id)
+        return run
+
+    @classmethod
+    def reopen(cls, client: MlflowClient, found: MlflowRun, tags: Mapping[str, str]) -> "Run":
+        """Let a run that ended badly be RUNNING again, with other tags and without its reason."""
+        run = cls.of(client, found)
+        run.log(tags=tags)
+        client.update_run(run.id, status="RUNNING")
+        if "reason" in found.data.tags:
+            client.delete_tag(run.id, "reason")
+        return run
 
     @property
     def page(self) -> str:
@@ -86,29 +119,20 @@ class Run:
         the same value.
         """
         now = int(time.time() * 1000)
-        named = {_metric_name(key): value for key, value in metrics.items()}
+        named = {_metric_name(key): value for key, value in metrics.items() if math.isfinite(value)}
         named = {key: value for key, value in named.items() if key not in self.known}
-        values = [Metric(k, v, now, 0, **links) for k, v in named.items() if math.isfinite(v)]
-        most = BATCH - len(tags) - len(params)
         self.client.log_batch(
             self.id,
-            metrics=values[:most],
+            metrics=[Metric(key, value, now, 0, **links) for key, value in named.items()],
             params=[Param(key, value) for key, value in params.items()],
-            tags=[
-                RunTag(_metric_name(key), str(value)[:LONGEST_VALUE]) for key, value in tags.items()
-            ],
+            tags=[RunTag(_metric_name(key), str(value)) for key, value in tags.items()],
         )
-        self._log(values[most:])
 
     def log_curve(self, name: str, values: Sequence[float], known: Container[int] = ()) -> None:
         """Log a metric of every epoch at once when training is over, less epochs that are known."""
         now = int(time.time() * 1000)
-        missing = ((epoch, value) for epoch, value in enumerate(values, 1) if epoch not in known)
-        self._log([Metric(name, value, now, epoch) for epoch, value in missing])
-
-    def _log(self, metrics: Sequence[Metric]) -> None:
-        for first in range(0, len(metrics), BATCH):
-            self.client.log_batch(self.id, metrics=metrics[first : first + BATCH])
+        curve = [Metric(name, value, now, epoch) for epoch, value in enumerate(values, 1)]
+        self.client.log_batch(self.id, [metric for metric in curve if metric.step not in known])
 
     def log_dataset(
         self, name: str, digest: str, path: str | None, types: Mapping[str, str], rows: int
@@ -145,9 +169,45 @@ class Run:
         """Log every file of a folder as an artifact of the same name."""
         self.client.log_artifacts(self.id, str(folder))
 
+    @contextmanager
+    def ending_accurately(self) -> Iterator[None]:
+        """Give the run the status that says how the body ended.
+
+        Raises:
+            StoreError: the store was deleted meanwhile.
+        """
+        with self.ending_on_error(), still_there():
+            yield
+            self.end("FINISHED")
+
+    @contextmanager
+    def ending_on_error(self, ending: Mapping[str, str] | None = None) -> Iterator[None]:
+        """End the run if the body does not end well; if the store is away, the lease will.
+
+        Args:
+            ending: its status and reason; default: what the error says.
+        """
+        try:
+            yield
+        except BaseException as error:
+            if isinstance(error, FAILURES):
+                disable_retries()
+            with suppress(*FAILURES):
+                self.end(**(ending or exit_of(error)))
+            raise
+
     def end(self, status: str, reason: str = "") -> None:
-        """Set the final status, the description and, where there is one, the tag `reason`."""
-        end_run(self.client, self.id, status, reason)
+        """Set the status, last of all, after the description and, if there is one, the reason."""
+        data = self.client.get_run(self.id).data
+        ending = how_it_ended(status, reason, data.metrics, data.tags.get("epochs_run", ""))
+        _, _, what = data.tags.get(NOTE_TAG, "").partition("\n\n")
+        tags = {"reason": reason} if reason else {}
+        self.log(tags={NOTE_TAG: description(ending, what), **tags})
+        self.client.set_terminated(self.id, status)
+
+
+def _metric_name(key: str) -> str:
+    return re.sub(r"[^\w\-. :/]", "_", key)[:LONGEST_NAME]
 
 
 @contextmanager
@@ -162,81 +222,43 @@ def tracked_run(
     Args:
         name: what the run is called; a number is added where the experiment has that name already.
     """
-    silence_libraries()
     with as_store_error():
         client = open_store()
         experiment = experiment_id(client, config.experiment)
         note = description("Running.", what_it_is(config, device, flow_run_id))
         tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, NOTE_TAG: note, **git_state()}
-        run = begin_run(client, experiment, unused_name(client, experiment, name), tags)
-        with ending_accurately(run):
+        run = Run.begin(client, experiment, unused_name(client, experiment, name), tags)
+        with run.ending_accurately():
             run.log(params=params_of(config, device))
-            with run.losses:
+            with run.losses.sending():
                 yield run
 
 
-def begin_run(
-    client: MlflowClient,
-    experiment: str,
-    name: str,
-    tags: Mapping[str, str],
-    only: Sequence[str] = (LEASE_TAG,),
-) -> Run:
-    """Begin a run; only: the tags that tell it from all others.
-
-    Where a server's answer is lost the client asks again, and the server begins a second run: that
-    one is deleted.
-    """
-    info = client.create_run(experiment, tags=dict(tags), run_name=name).info
-    if server():
-        wanted = " and ".join(f"tags.`{tag}` = '{tags[tag]}'" for tag in only)
-        for other in client.search_runs([experiment], wanted):
-            if other.info.run_id != info.run_id:
-                client.delete_run(other.info.run_id)
-    return Run(client, info.run_id, info.run_name, experiment)
-
-
 @contextmanager
-def ending_accurately(run: Run) -> Iterator[None]:
-    """Give a run the status that says how the body ended.
+def resumed_run(run_id: str, curves: Mapping[str, Sequence[float]], lease: str) -> Iterator[Run]:
+    """A run that could not be recorded, with the epochs that it lacks; the body records the rest.
+
+    What the store has already (curves by epoch, metrics by name) is left as it is. Models that were
+    begun are deleted: the run is to have one, whole.
 
     Raises:
-        StoreError: the store was deleted meanwhile.
+        InputError: the store has no such run. StoreError: the store is away.
     """
-    try:
-        with still_there():
-            yield
-            run.end("FINISHED")
-    except Exception as error:
-        if isinstance(error, FAILURES):
-            disable_retries()
-        end_or_record_exit(run, "FAILED", f"{type(error).__name__}: {error}")
-        raise
-    except BaseException:
-        end_or_record_exit(run, "KILLED", "interrupted")
-        raise
-
-
-def end_or_record_exit(run: Run, status: str, reason: str) -> None:
-    """End a run that did not end well; if its store is away, reconciling its lease will."""
-    try:
-        run.end(status, reason)
-    except FAILURES:
-        record_exit(status, reason)
-
-
-def open_store() -> MlflowClient:
-    """A client of the store, whose tables exist from here on."""
-    with exclusive(
-        "mlflow", of_store=True
-    ):  # two processes that make the tables at once would collide
-        client = MlflowClient()
-        client.search_experiments(max_results=1)
-        relocate()
-        if path := database():  # the UI may read while a run writes
-            with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as opened:
-                opened.execute("PRAGMA journal_mode=WAL")
-    return client
+    with as_store_error("What was trained is still kept: try again later."):
+        client = open_store()
+        found = if_there(client.get_run, run_id)
+        if found is None:
+            kept = "what a run of this MLflow store left (is MLFLOW_TRACKING_URI the same as then?)"
+            raise refuse("FOLDER", kept, f"run {run_id}")
+        run = Run.reopen(client, found, {LEASE_TAG: lease})
+        with run.ending_accurately():
+            run.known = frozenset(found.data.metrics)
+            for model in found.outputs.model_outputs if found.outputs else ():
+                client.delete_logged_model(model.model_id)
+            for name, values in curves.items():
+                known = {metric.step for metric in client.get_metric_history(run_id, name)}
+                run.log_curve(name, values, known)
+            yield run
 
 
 def end_runs(lease: str, status: str, reason: str) -> set[str]:
@@ -245,48 +267,13 @@ def end_runs(lease: str, status: str, reason: str) -> set[str]:
     Returns:
         The registered models that its runs were to add a version to.
     """
-    silence_libraries()
-    client = MlflowClient()
-    experiments = [e.experiment_id for e in client.search_experiments(ViewType.ALL)]
-    found = client.search_runs(experiments, f"tags.`{LEASE_TAG}` = '{lease}'")
+    client = open_store()
+    found = mlflow.search_runs(
+        search_all_experiments=True,
+        filter_string=f"tags.`{LEASE_TAG}` = '{lease}'",
+        output_format="list",
+    )
     for run in found:
         if run.info.status == "RUNNING":
-            end_run(client, run.info.run_id, status, reason)
+            Run.of(client, run).end(status, reason)
     return {run.data.params[MODEL_PARAM] for run in found if MODEL_PARAM in run.data.params}
-
-
-def silence_libraries() -> None:
-    """Keep the libraries' progress, migration notes and their tracebacks off the screen."""
-    for name in ("alembic", "mlflow", "sqlalchemy", "torch.export"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are raised, too
-
-
-def git_state() -> dict[str, str]:
-    """The project's commit, and whether its files differ from it; unknown outside a checkout."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-            )
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return done.stdout.strip()
-
-    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain")
-    dirty = "unknown" if changes is None else str(bool(changes)).lower()
-    return {"git_commit": commit or "unknown", "git_dirty": dirty}
-
-
-def _metric_name(key: str) -> str:
-    return re.sub(r"[^\w\-. :/]", "_", key)[:LONGEST_NAME]
-
-
-def end_run(client: MlflowClient, run_id: str, status: str, reason: str = "") -> None:
-    """Give a run its status, last of all, after the reason and the description."""
-    data = client.get_run(run_id).data
-    ending = how_it_ended(status, reason, data.metrics, data.tags.get("epochs_run", ""))
-    _, _, what = data.tags.get(NOTE_TAG, "").partition("\n\n")
-    tags = {NOTE_TAG: description(ending, what)} | ({"reason": reason} if reason else {})
-    client.log_batch(run_id, tags=[RunTag(k, v[:LONGEST_VALUE]) for k, v in tags.items()])
-    client.set_terminated(run_id, status)

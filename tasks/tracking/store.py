@@ -1,18 +1,23 @@
-"""MLflow's store as something that may be away or broken: what is said, how long is waited.
+"""MLflow's store: opening it, and what is said if it is away, broken or was moved.
 
 MLflow's client tries a request to a server again and again for about four minutes
 (MLFLOW_HTTP_REQUEST_MAX_RETRIES and its neighbours say how long), so a shorter absence costs time
 and nothing else. Trying again is safe: a metric that is sent twice is stored once.
 """
 
+import logging
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 import mlflow
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
@@ -20,12 +25,22 @@ from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from tasks.databases import meaning, sqlite_path
-from tasks.tracking.relocation import relocate
+from tasks.lease import exclusive
 
+Found = TypeVar("Found")
+ROOT = Path(__file__).resolve().parents[2]
 ERRORS = (MlflowException, RequestException, SQLAlchemyError, sqlite3.Error)
 FAILURES = (*ERRORS, OSError)  # what a call may raise if the store fails
 LOCK_SECONDS = 20  # how long MLflow waits for another process's transaction
 SEARCH = "/api/2.0/mlflow/experiments/search"
+DATABASE, ARTIFACTS = "mlflow.db", "mlruns"  # this checkout's own store
+LOCATIONS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
+UI_ARTIFACTS = "mlflow-artifacts:/"  # of experiments that are made in the user interface
 
 
 class StoreError(OSError):
@@ -41,8 +56,6 @@ def check_store() -> None:
     store = server()
     if not store:
         _check_database()
-        with as_store_error():
-            relocate()
         return
     try:
         answer = http_request(
@@ -61,6 +74,35 @@ def check_store() -> None:
         )
 
 
+def open_store() -> MlflowClient:
+    """A client of the store, whose tables exist from here on."""
+    silence_libraries()
+    with exclusive("mlflow", of_store=True):  # two processes that make the tables would collide
+        client = MlflowClient()
+        client.search_experiments(max_results=1)
+        relocate()
+        if path := database():  # the UI may read while a run writes
+            with _opened(path) as opened:
+                opened.execute("PRAGMA journal_mode=WAL")
+    return client
+
+
+def silence_libraries() -> None:
+    """Keep the libraries' progress, migration notes and their tracebacks off the screen."""
+    for name in ("alembic", "mlflow", "sqlalchemy", "torch.export"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are raised, too
+
+
+def if_there(read: Callable[..., Found], *arguments: str) -> Found | None:
+    """What a call of MLflow's client finds; None if the store answers that it does not exist."""
+    try:
+        return read(*arguments)
+    except MlflowException as error:
+        if is_absent(error):
+            return None
+        raise
+
+
 def is_absent(error: MlflowException) -> bool:
     """Whether the store answered that what was asked for does not exist, and did not just fail."""
     return error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -70,8 +112,14 @@ def _check_database() -> None:
     """Read a page: MLflow itself waits five seconds only for whoever holds a database it opens."""
     path = database()
     if path and path.exists():
-        with as_store_error(), closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as opened:
-            opened.execute("SELECT name FROM sqlite_master").fetchall()
+        with as_store_error():
+            with _opened(path) as opened:
+                opened.execute("SELECT name FROM sqlite_master").fetchall()
+            relocate()
+
+
+def _opened(path: Path) -> closing[sqlite3.Connection]:
+    return closing(sqlite3.connect(path, timeout=LOCK_SECONDS))
 
 
 @contextmanager
@@ -133,3 +181,61 @@ def server() -> str:
     """The tracking server's address; empty where the store is a database or a folder."""
     store = os.environ.get("MLFLOW_TRACKING_URI", "")
     return store.rstrip("/") if store.startswith("http") else ""
+
+
+def relocate(root: Path = ROOT) -> None:
+    """Let the locations of `root`/mlflow.db lead to `root`/mlruns again, in one transaction.
+
+    MLflow writes absolute paths into its database. After a move they lead nowhere; after a copy
+    they lead into the original, which the copy would read and write. Only what MLflow chose itself
+    is rewritten, PATH/mlruns/EXPERIMENT and what is below it, and only if it is not the only place
+    where such artifacts are (they may have been logged from another working folder). Safe to
+    repeat, and to run in several processes at once.
+    """
+    path = root / DATABASE
+    if database() != path or not path.exists():
+        return
+    with _opened(path) as opened, opened:
+        for old, new in list(_moved(opened, root)):
+            for table, column in LOCATIONS:
+                opened.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                    f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                    (new, len(old) + 1, old, len(old) + 1, f"{old}/"),
+                )
+
+
+def _moved(opened: sqlite3.Connection, root: Path) -> Iterator[tuple[str, str]]:
+    """(old, new) location of every experiment that is elsewhere."""
+    if not opened.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchall():
+        return
+    found = opened.execute("SELECT experiment_id, artifact_location FROM experiments")
+    for number, location in found.fetchall():
+        old, new = Path(location or ""), root / ARTIFACTS / str(number)
+        if old.is_absolute() and old.parts[-2:] == new.parts[-2:] and old != new:
+            original = (old.parents[1] / DATABASE).exists()
+            if original or new.exists() or not old.exists():
+                yield location, str(new)
+
+
+@cache
+def mlflow_app() -> Any:
+    """MLflow's ASGI application on the store that MLFLOW_TRACKING_URI names, as `mlflow ui` has it.
+
+    `mlflow ui` starts it in a process of its own, where nothing can be put around it. What it hands
+    to that process in the environment is set here.
+    """
+    store = os.environ["MLFLOW_TRACKING_URI"]
+    os.environ |= {
+        "_MLFLOW_SERVER_FILE_STORE": store,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": UI_ARTIFACTS,
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": "./mlartifacts",
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    with warnings.catch_warnings(action="ignore"):  # what MLflow itself imports is deprecated
+        from mlflow.server.fastapi_app import app
+    from mlflow.server.handlers import initialize_backend_stores
+
+    initialize_backend_stores(store, store, UI_ARTIFACTS)
+    return app

@@ -20,27 +20,19 @@ from tasks.tracking.experiment import (
     SWEEP_TAG,
     description,
     experiment_id,
+    git_state,
     leaves,
     unused_name,
     what_a_sweep_is,
 )
-from tasks.tracking.run import (
-    LEASE_TAG,
-    Run,
-    begin_run,
-    end_or_record_exit,
-    ending_accurately,
-    git_state,
-    open_store,
-    silence_libraries,
-)
-from tasks.tracking.store import FAILURES, as_store_error, disable_retries
+from tasks.tracking.run import LEASE_TAG, NUMBER_TAG, Run
+from tasks.tracking.store import as_store_error, open_store
 
 PARENT_TAG = "mlflow.parentRunId"
 FLOW_RUN_TAG = "prefect_flow_run_id"
-NUMBER_TAG = "plumbline.trial"
 VALUES_TAG = "plumbline.values"
 RESUMED = ("KILLED", "FAILED")
+HALF = {"status": "KILLED", "reason": "interrupted while it was recorded"}  # of a trial
 
 
 @dataclass(frozen=True)
@@ -70,6 +62,8 @@ class SweepRun:
         run: the parent.
         tags: of every run of this process.
         trials: what is recorded, by number.
+        tags: of the parent and of every trial.
+        flow_run_id: Prefect's id of the flow run.
     """
 
     run: Run
@@ -99,14 +93,9 @@ class SweepRun:
             NUMBER_TAG: str(number),
             VALUES_TAG: json.dumps(values),
         }
-        run = begin_run(client, experiment, label(values), tags, (LEASE_TAG, NUMBER_TAG))
-        try:
+        run = Run.begin(client, experiment, label(values), tags)
+        with run.ending_on_error(HALF):
             yield run
-        except BaseException as error:
-            if isinstance(error, FAILURES):
-                disable_retries()
-            end_or_record_exit(run, "KILLED", "interrupted while it was recorded")
-            raise
         client.set_terminated(run.id, status)
 
 
@@ -116,7 +105,6 @@ def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepR
 
     It is resumed if nothing differs: what varies, the base, and the data's files.
     """
-    silence_libraries()
     with as_store_error("Run the same command again: it goes on where it stopped."):
         client = open_store()
         experiment = experiment_id(client, str(sweep.base["experiment"]))
@@ -125,14 +113,12 @@ def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepR
         note = description("Running.", what_a_sweep_is(sweep, flow_run_id))
         own, trials = tags | {SWEEP_TAG: identity, NOTE_TAG: note}, {}
         if found := _interrupted(client, experiment, identity):
-            run = _run_of(client, found)
             trials = _trials_to_keep(client, found)
-            client.update_run(run.id, status="RUNNING")
-            run.log(tags=own)
+            run = Run.reopen(client, found, own)
         else:
             name = unused_name(client, experiment, sweep.title)
-            run = begin_run(client, experiment, name, own)
-        with ending_accurately(run):
+            run = Run.begin(client, experiment, name, own)
+        with run.ending_accurately():
             run.log(params=leaves(sweep.search.model_dump(), "sweep"))
             yield SweepRun(run, tags, trials)
 

@@ -14,7 +14,7 @@ from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine
 from plumbline.training.experiment import Result, measure, predict, train
-from tasks.kept import discard_half_written, kept_unless_recorded, take_up
+from tasks.kept import keep, kept_unless_recorded, read_kept
 from tasks.tracking.run import Run
 from tasks.tracking.store import StoreError
 from tests.plumbline.tools import same_bits
@@ -22,15 +22,16 @@ from tests.plumbline.tools import same_bits
 ROWS = "x,town,y\n" + "".join(f"{n / 7},{'abc'[n % 3]},{n * 1.1 + n % 3}\n" for n in range(40))
 
 
-@pytest.mark.parametrize("target", ["y", "town"])
-@pytest.mark.parametrize("model", [{"kind": "linear"}, {"kind": "mlp", "hidden": [4]}])
-def test_results_are_taken_up_as_they_were(
-    model: dict, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / ".prefect"))
     monkeypatch.setenv("PLUMBLINE_HOME", str(tmp_path / ".plumbline"))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "7")  # given up in this process
+
+
+def result_of(model: dict, target: str) -> Result:
+    """What a run on a table comes to."""
     Path("rows.csv").write_text(ROWS)
     classes = target == "town"
     given = {"kind": "table", "path": "rows.csv", "target": target}
@@ -49,17 +50,24 @@ def test_results_are_taken_up_as_they_were(
     trained = train(config, data, "cpu")
     metrics = measure(trained, data, config)
     predictions = predict(trained, data.encoding, config.prediction.inputs)
+    return Result(config, data, trained, metrics, predictions)
+
+
+@pytest.mark.parametrize("target", ["y", "town"])
+@pytest.mark.parametrize("model", [{"kind": "linear"}, {"kind": "mlp", "hidden": [4]}])
+def test_what_could_not_be_recorded_is_read_again_as_it_was(model: dict, target: str) -> None:
+    result = result_of(model, target)
     run = Run(None, "0123456789", "a rate of 0." + 50 * "1", "1")
     with (
         pytest.raises(StoreError, match=r"away\. What .* FOLDER=\.plumbline/unrecorded/1") as kept,
-        kept_unless_recorded(run, Result(config, data, trained, metrics, predictions)),
+        kept_unless_recorded(run, result),
     ):
         raise OSError("away.")
     Path("rows.csv").unlink()
-    found = take_up(str(kept.value).partition("FOLDER=")[2])
-    again = found.result
-    assert (found.run_id, again.config) == ("0123456789", config)
-    assert (again.metrics, again.predictions) == (metrics, predictions)
+    run_id, again = read_kept(str(kept.value).partition("FOLDER=")[2])
+    assert (run_id, again.config) == ("0123456789", result.config)
+    assert (again.metrics, again.predictions) == (result.metrics, result.predictions)
+    data, trained = result.data, result.trained
     assert again.data.encoding == data.encoding
     assert again.data.counts == data.counts
     assert same_bits(again.data.summary, data.summary)
@@ -75,18 +83,15 @@ def test_results_are_taken_up_as_they_were(
         assert [value for value, _ in again.trained.coefficients] == [
             value for value, _ in trained.coefficients
         ]
-    found.discard()
     with pytest.raises(InputError, match="FOLDER must be a folder"):
-        take_up(str(found.folder))
+        read_kept("another")
 
 
-def test_what_was_written_by_half_is_removed_and_the_rest_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
-    monkeypatch.setenv("PLUMBLINE_HOME", str(tmp_path))
-    discard_half_written()
-    (tmp_path / "unrecorded/.half").mkdir(parents=True)
-    (tmp_path / "unrecorded/whole").mkdir()
-    discard_half_written()
-    assert [path.name for path in (tmp_path / "unrecorded").iterdir()] == ["whole"]
+def test_what_was_written_by_half_is_replaced_and_the_rest_stays() -> None:
+    unrecorded = Path(".plumbline/unrecorded")
+    (unrecorded / ".half" / "remains").mkdir(parents=True)
+    (unrecorded / "whole").mkdir()
+    folder = keep(Run(None, "0123456789", "a run", "1"), result_of({"kind": "linear"}, "y"))
+    assert folder == unrecorded / "kept-1-a-run-01234567"
+    assert sorted(unrecorded.iterdir()) == [folder, unrecorded / "whole"]
+    assert {file.name for file in folder.iterdir()} == {"result.json", "summary.npz"}

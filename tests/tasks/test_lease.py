@@ -108,6 +108,23 @@ def test_a_lease_of_another_store_is_left_for_a_command_that_talks_to_it(
     assert left(tmp_path, name)
 
 
+ENDINGS = {
+    "failed": (ValueError("why"), {"status": "FAILED", "reason": "ValueError: why"}),
+    "interrupted": (KeyboardInterrupt(), {"status": "KILLED", "reason": "interrupted"}),
+}
+
+
+@pytest.mark.parametrize(("error", "ended"), ENDINGS.values(), ids=ENDINGS)
+def test_a_lease_that_stays_behind_says_how_its_runs_ended_and_whom_to_notify(
+    error: BaseException, ended: dict[str, str]
+) -> None:
+    with pytest.raises(type(error)), lease({"to": ["ada"]}) as name:
+        raise error
+    found: list[tuple[str, dict[str, Any]]] = []
+    clear_abandoned(lambda *each: found.append(each))
+    assert found == [(name, {"notify": {"to": ["ada"]}, "ended": ended})]
+
+
 @pytest.mark.parametrize("said", ["", '{"noti'])
 def test_a_lease_that_was_cut_off_while_it_was_written_says_nothing(
     tmp_path: Path, said: str

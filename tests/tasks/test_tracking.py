@@ -16,9 +16,9 @@ from mlflow.types.schema import ColSpec, Schema
 
 from plumbline.config.schema import Config
 from plumbline.errors import InputError
-from tasks.tracking.experiment import experiment_id, page
+from tasks.tracking.experiment import experiment_id, git_state, page
 from tasks.tracking.losses import LossLog
-from tasks.tracking.run import Run, end_runs, git_state, tracked_run
+from tasks.tracking.run import Run, end_runs, tracked_run
 
 CONFIG = Config.model_validate({"experiment": "tracking", "data": {"kind": "synthetic", "rows": 4}})
 
@@ -58,7 +58,8 @@ def test_any_metric_name_and_number_of_metrics_is_taken(client: MlflowClient) ->
 
 def test_losses_are_sent_in_order_in_batches_and_a_failure_is_not_lost() -> None:
     sent: list[list[Metric]] = []
-    with LossLog(sent.append) as log:
+    log = LossLog(sent.append)
+    with log.sending():
         for epoch in range(1, 2_501):
             log.add(epoch, 1 / epoch)
     assert [metric.step for batch in sent for metric in batch] == list(range(1, 2_501))
@@ -67,7 +68,8 @@ def test_losses_are_sent_in_order_in_batches_and_a_failure_is_not_lost() -> None
     def refuse(batch: list[Metric]) -> None:
         raise OSError("the store is gone")
 
-    with pytest.raises(OSError, match="the store is gone"), LossLog(refuse) as log:
+    log = LossLog(refuse)
+    with pytest.raises(OSError, match="the store is gone"), log.sending():
         log.add(1, 1.0)
 
 
@@ -78,7 +80,7 @@ def test_what_went_wrong_can_be_followed_to_its_cause() -> None:
         raise OSError("the store is gone")
 
     def record(log: LossLog) -> None:
-        with log:
+        with log.sending():
             log.add(1, 1.0)
             try:
                 log.close()
@@ -172,7 +174,8 @@ def test_losses_wait_while_the_store_is_away_and_are_sent_once() -> None:
             raise OSError("the store is away")
         sent.extend(batch)
 
-    with LossLog(send) as log:
+    log = LossLog(send)
+    with log.sending():
         log.add(1, 1.0)
         assert tried.wait(60)
         for epoch in range(2, 1_500):

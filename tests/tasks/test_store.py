@@ -1,14 +1,24 @@
-"""A store that was moved or copied with its folder: its artifacts are found, the original kept."""
+"""A store that is damaged, locked, deleted, moved or copied: what is said, and what is found."""
 
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from tasks.tracking.models import load_fitted
-from tasks.tracking.relocation import relocate
+from tasks.tracking.store import (
+    StoreError,
+    as_store_error,
+    check_store,
+    database,
+    open_store,
+    relocate,
+    still_there,
+)
 from tests.tasks.test_registry import add
 
 Open = Callable[[Path], MlflowClient]
@@ -100,3 +110,65 @@ def test_another_store_or_none_is_left_alone(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     relocate(tmp_path)  # no table yet
     assert (tmp_path / "mlflow.db").read_bytes() == b""
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"no database" * 1000)
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:300_000])
+
+
+def of_tomorrow(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as opened, opened:
+        opened.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+
+
+FOUND = {
+    garbage: "is damaged.*move the file away",
+    cut_off: "is damaged.*Put a copy of yours back",
+    of_tomorrow: "newer MLflow",
+}
+
+
+@pytest.mark.parametrize("damage", FOUND)
+def test_a_store_that_cannot_be_used_is_told_by_what_is_wrong(
+    empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable
+) -> None:
+    def use() -> None:
+        with as_store_error():
+            check_store()
+            open_store()
+
+    path = Path(shutil.copy(empty_store, tmp_path))
+    damage(path)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+    with pytest.raises(StoreError, match=FOUND[damage]) as caught:
+        use()
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_locked_store_is_waited_for_and_then_said_to_be_locked(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.tracking.store.LOCK_SECONDS", 0.2)
+    with closing(sqlite3.connect(database())) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match="is locked: another process"):
+            check_store()
+    check_store()
+
+
+def test_a_store_that_was_deleted_under_a_run_is_noticed(client: MlflowClient) -> None:
+    def delete() -> None:
+        with still_there():
+            database().unlink()
+
+    with still_there():
+        client.create_experiment("another")
+    with pytest.raises(StoreError, match="deleted or replaced while the run"):
+        delete()
