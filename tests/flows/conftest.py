@@ -18,6 +18,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from flows.support.command import DEFAULTS
+from flows.support.server import prefect_server
+
 if TYPE_CHECKING:
     from tests.flows.team import Team
 
@@ -170,17 +173,40 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Team"]:
 
 
 @pytest.fixture(scope="session")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """One clone for all tests of a session: a new Prefect database takes ten seconds to make."""
     with cloned(tmp_path_factory.mktemp("clone").resolve()) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
-def tutorial(workspace: Workspace) -> tuple[Done, Run]:
+def workspace(checkout: Workspace) -> Workspace:
+    """Where a module's commands run, each with a Prefect server of its own."""
+    return checkout
+
+
+@pytest.fixture(scope="session")
+def served(checkout: Workspace) -> Iterator[Workspace]:
+    """The same clone with a Prefect server that commands share: starting one each takes a third of
+    their time. A module whose tests need no server of their own returns it as its workspace."""
+    home, names = checkout.root / ".prefect", ("PREFECT_API_URL", "PREFECT_UI_URL")
+    home.mkdir(exist_ok=True)
+    with contextlib.ExitStack() as ending:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {**DEFAULTS, "PREFECT_HOME": str(home)}.items():
+                patch.setenv(name, value)
+            for name in names:
+                patch.delenv(name, raising=False)
+            ending.enter_context(prefect_server())
+            shared = {name: os.environ.pop(name) for name in names}
+        yield Workspace(checkout.root, checkout.environment | shared)
+
+
+@pytest.fixture(scope="session")
+def tutorial(checkout: Workspace) -> tuple[Done, Run]:
     """The tutorial, run once."""
-    done = workspace.pipeline("configs/tutorial.yaml")
-    return done, workspace.runs("tutorial")[0]
+    done = checkout.pipeline("configs/tutorial.yaml")
+    return done, checkout.runs("tutorial")[0]
 
 
 def run_pair(workspace: Workspace) -> tuple[Run, Run]:
@@ -194,9 +220,9 @@ def run_pair(workspace: Workspace) -> tuple[Run, Run]:
 
 
 @pytest.fixture(scope="session")
-def pair(workspace: Workspace) -> tuple[Run, Run]:
+def pair(served: Workspace) -> tuple[Run, Run]:
     """Two runs to compare."""
-    return run_pair(workspace)
+    return run_pair(served)
 
 
 @pytest.fixture

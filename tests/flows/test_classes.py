@@ -33,6 +33,11 @@ print(model.predict(rows).to_json(orient="records"))
 
 
 @pytest.fixture(scope="module")
+def workspace(served: Workspace) -> Workspace:
+    return served
+
+
+@pytest.fixture(scope="module")
 def runs(workspace: Workspace) -> tuple[list[Done], list[Run]]:
     """A logistic model and a net for the same model's name, each with its run."""
     config = yaml.safe_load((workspace.root / "configs" / "penguins.yaml").read_text())

@@ -28,18 +28,6 @@ def test_predict_takes_columns_by_name_and_passes_others_through(
     assert float(found[0]["prediction"]) == pytest.approx(9.9608, abs=5e-5)
 
 
-def test_predict_refuses_a_missing_column_and_leaves_no_output(
-    workspace: Workspace, tutorial: tuple[Done, Run], tmp_path: Path
-) -> None:
-    rows, output = tmp_path / "rows.csv", tmp_path / "out.csv"
-    rows.write_text("z\n5.0\n")
-    uri = f"runs:/{tutorial[1].info.run_id}/model"
-    done = workspace.run("flows.predict", str(rows), str(output), "--model", uri)
-    assert done.status == 2
-    assert "has no column 'x'" in done.err
-    assert list(tmp_path.iterdir()) == [rows]
-
-
 def test_predict_leaves_what_cannot_be_predicted_empty_where_it_is_asked_to(
     workspace: Workspace, tutorial: tuple[Done, Run], tmp_path: Path
 ) -> None:

@@ -21,7 +21,9 @@ def running(workspace: Workspace, experiment: str) -> Run | None:
     return runs[0] if runs and "loss" in runs[0].data.metrics else None
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "sign", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_is_killed_and_keeps_its_losses(
     workspace: Workspace, started: Start, sign: signal.Signals
 ) -> None:
@@ -74,27 +76,27 @@ def test_what_a_whole_killed_group_left_is_set_right_by_the_next_start(
     assert workspace.flow_state(run) == "CRASHED"
 
 
-def test_a_loss_that_is_no_number_ends_the_run_failed_at_that_epoch(workspace: Workspace) -> None:
-    done = workspace.pipeline(
+def test_a_loss_that_is_no_number_ends_the_run_failed_at_that_epoch(served: Workspace) -> None:
+    done = served.pipeline(
         "configs/tutorial.yaml", "experiment=diverged", "training.optimizer=adam",
         "training.learning_rate=1e30",
     )  # fmt: skip
     assert done.status == 1
     assert re.match(r"Failed: the loss became (inf|nan) at epoch \d+\. .*1e\+30", done.err)
     assert len(done.err.splitlines()) == 1
-    run = workspace.runs("diverged")[0]
+    run = served.runs("diverged")[0]
     assert run.info.status == "FAILED"
     assert "learning rate" in run.data.tags["reason"]
-    assert workspace.flow_state(run) == "FAILED"
+    assert served.flow_state(run) == "FAILED"
 
 
-def test_a_rate_that_must_diverge_is_refused_before_the_first_epoch(workspace: Workspace) -> None:
-    done = workspace.pipeline(
+def test_a_rate_that_must_diverge_is_refused_before_the_first_epoch(served: Workspace) -> None:
+    done = served.pipeline(
         "configs/tutorial.yaml", "experiment=refused", "training.learning_rate=0.13"
     )
     assert done.status == 2
     assert "at most 0.119756" in done.err
     assert done.out == ""
-    run = workspace.runs("refused")[0]
+    run = served.runs("refused")[0]
     assert run.info.status == "FAILED"
     assert "loss" not in run.data.metrics

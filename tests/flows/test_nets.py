@@ -38,6 +38,11 @@ print(json.dumps(np.ravel(model.predict(rows)).tolist()))
 
 
 @pytest.fixture(scope="module")
+def workspace(served: Workspace) -> Workspace:
+    return served
+
+
+@pytest.fixture(scope="module")
 def runs(workspace: Workspace) -> tuple[tuple[Done, Done, Done], list[Run]]:
     """A line, a net, and the line again, of rows that are far from a line."""
     x = [n / 50 for n in range(ROWS)]

@@ -44,6 +44,11 @@ print(model.predict(np.array([[5.0]])).item())
 """
 
 
+@pytest.fixture(scope="module")
+def workspace(served: Workspace) -> Workspace:
+    return served
+
+
 def plain_losses(epochs: int) -> list[float]:
     """The tutorial's loop as people know it."""
     torch.manual_seed(42)

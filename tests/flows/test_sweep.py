@@ -47,6 +47,11 @@ def has_model(run: Run) -> bool:
 
 
 @pytest.fixture(scope="module")
+def workspace(served: Workspace) -> Workspace:
+    return served
+
+
+@pytest.fixture(scope="module")
 def swept(workspace: Workspace) -> tuple[Done, Run, dict[int, Run]]:
     rows = np.random.default_rng(0).normal(size=(500, 2))
     y = 3 * rows[:, 0] - 2 * rows[:, 1] + 1

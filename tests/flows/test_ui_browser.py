@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from selenium.webdriver.common.by import By
 
 from tests.flows.browser import CHROMIUM, DRIVER, MISSING, Browser, open_browser
-from tests.flows.conftest import Workspace, cloned, run_pair
+from tests.flows.conftest import Workspace, run_pair
 
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=MISSING)
 ROWS = ".ag-pinned-left-cols-container .ag-row"
@@ -25,16 +25,16 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """A clone of its own: the page of experiments shows only so many."""
-    with cloned(tmp_path_factory.mktemp("seen").resolve()) as made:
-        yield made
+def workspace(checkout: Workspace) -> Workspace:
+    """With a store of its own: the page of experiments shows only so many."""
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{checkout.root / 'seen.db'}"}
+    return Workspace(checkout.root, checkout.environment | store)
 
 
 @pytest.fixture(scope="module")
-def pair(workspace: Workspace) -> tuple[Run, Run]:
+def pair(workspace: Workspace, served: Workspace) -> tuple[Run, Run]:
     """Two runs to compare."""
-    return run_pair(workspace)
+    return run_pair(Workspace(served.root, served.environment | workspace.environment))
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,11 @@ training: {learning_rate: auto, tolerance: 1e-12}
 """
 
 
+@pytest.fixture(scope="module")
+def workspace(served: Workspace) -> Workspace:
+    return served
+
+
 def add_file(folder: Path, number: int) -> None:
     """Six rows, whose line moves from file to file."""
     random = np.random.default_rng(number)

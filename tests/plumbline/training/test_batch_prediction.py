@@ -107,6 +107,14 @@ def test_levels_are_read_as_training_reads_them(values, levels, tmp_path):
     assert pq.read_table(output)["prediction"].to_pylist() == second
 
 
+@each_format
+def test_a_file_without_a_column_is_refused_and_leaves_no_output(kind, tmp_path):
+    path = write(tmp_path / f"rows.{kind}", {"z": [5.0], "g": ["u"]})
+    with pytest.raises(InputError, match="has no column 'x'"):
+        scored(path, tmp_path / f"out.{kind}")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_integers_and_booleans_are_numbers(tmp_path):
     path = write(tmp_path / "a.parquet", {"x": pa.array([1, 2]), "g": ["u", "u"]})
     assert scored(path, tmp_path / "o.parquet")[1]["prediction"] == [10.0, 20.0]
