@@ -23,7 +23,7 @@ def predict(
     encoding, predict_rows = load_predictor(uri)
     kept = [name for name in keep.split(",") if name]
     with bar("Predicting rows", None) as shown:
-        done = score(files, encoding, predict_rows, output, kept, on_missing, shown.show)
+        done = score(files, encoding, predict_rows, output, kept, on_missing, shown)
     print(f"Predicted {done.rows} rows with {uri} into {output}.")
     if done.empty:
         print(f"{done.empty} of them have no prediction. The first: {done.first}.")

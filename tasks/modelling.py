@@ -58,7 +58,7 @@ def train(data: Dataset, config: Config, device: str, record: OnEpoch) -> Traine
             if epoch % every == 0 or epoch == epochs:
                 print_epoch(epoch, epochs, loss, validation_loss)
                 printed = epoch
-            shown.show(epoch, _losses(loss, validation_loss))
+            shown(epoch, _losses(loss, validation_loss))
 
         trained = experiment.train(
             config, data, device, on_epoch, lambda plan: _print_plan(plan, config.training)

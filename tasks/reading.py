@@ -33,7 +33,7 @@ from plumbline.linear.summary import Summary, combine
 from tasks.artifacts import ProgressArtifact
 from tasks.cluster import clear_errors, connected, cores, map_parts
 from tasks.factor_cache import FactorCache
-from tasks.screen import Bar, bar, note, warn
+from tasks.screen import bar, note, warn
 
 # Bytes of files in a task. Fewer are not worth a task run of their own, more make a long wait of
 # what a lost worker had not finished. In between there are four tasks a worker, so that all end
@@ -115,7 +115,7 @@ _on_rows: ContextVar[OnRows] = ContextVar("on_rows", default=lambda rows: None)
 
 
 @contextmanager
-def _counting(shown: Bar) -> Iterator[OnRows]:
+def _counting(shown: Callable[..., None]) -> Iterator[OnRows]:
     """Show how many rows are read in this process; tasks that outlive the body are interrupted.
 
     Yields:
@@ -129,7 +129,7 @@ def _counting(shown: Bar) -> Iterator[OnRows]:
             raise InterruptedError("reading was interrupted")
         with lock:
             total += rows
-            shown.show(total)
+            shown(total)
 
     _on_rows.set(on_rows)
     try:

@@ -3,11 +3,10 @@
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:  # commands show things before what is slow to import is there
@@ -19,7 +18,6 @@ if TYPE_CHECKING:  # commands show things before what is slow to import is there
 
 MOST_LINES = 25  # of coefficients
 MOST_PERCENT = -1_000  # worse than that is said as a multiple
-QUIET_SECONDS = 1.0  # no bar for what is over sooner
 
 
 def print_epoch(epoch: int, epochs: int, loss: float, validation_loss: float | None = None) -> None:
@@ -197,48 +195,19 @@ def warn(text: str) -> None:
     print(f"Warning: {text}", flush=True)
 
 
-class Bar:
-    """A progress bar that appears after a second, on a terminal only."""
-
-    def __init__(self, what: str, total: int) -> None:
-        self._began, self._what, self._total = time.monotonic(), what, total
-        self._progress: Progress | None = None
-        self._terminal = sys.stdout.isatty()
-        self._next = 0.0
-
-    def show(self, done: int, beside: str = "") -> None:
-        """Say how much is done, and what stands beside the bar; cheap enough for every epoch."""
-        if not self._terminal:
-            return
-        now = time.monotonic()
-        if now < self._next or now - self._began < QUIET_SECONDS:
-            return
-        self._next = now + 0.1
-        if self._progress is None:
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[beside]}"),
-                console=Console(),
-                transient=True,
-            )
-            self._progress.start()
-            self._progress.add_task(self._what, total=self._total, beside="")
-        self._progress.update(self._progress.task_ids[0], completed=done, beside=beside)
-
-    def close(self) -> None:
-        """Take the bar off the screen."""
-        if self._progress is not None:
-            self._progress.stop()
-
-
 @contextmanager
-def bar(what: str, total: int) -> Iterator[Bar]:
-    """A bar for the length of the body."""
-    shown = Bar(what, total)
-    try:
-        yield shown
-    finally:
-        shown.close()
+def bar(what: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """A progress bar for the length of the body, on a terminal only.
+
+    Yields:
+        What to call with how much is done, and with what stands beside the bar; cheap enough for
+        every epoch.
+    """
+    if not sys.stdout.isatty():
+        yield lambda done, beside="": None
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    beside = TimeRemainingColumn(), TextColumn("{task.fields[beside]}")
+    with Progress(*columns, *beside, transient=True) as progress:
+        bar = progress.add_task(what, total=total, beside="")
+        yield lambda done, beside="": progress.update(bar, completed=done, beside=beside)

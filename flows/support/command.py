@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
+from urllib.parse import unquote, urlsplit
 
-from plumbline.config.uris import without_login
 from plumbline.errors import AllTrialsFailedError, InputError, TrainingDivergedError
 from tasks.databases import FULL
 
@@ -97,6 +97,21 @@ def _take_logins_out() -> None:
     if user:
         os.environ["PREFECT_API_URL"] = address
         os.environ["PREFECT_API_AUTH_STRING"] = f"{user}:{password}"
+
+
+def without_login(uri: str) -> tuple[str, str, str]:
+    """A URI without its login, then user and password; both empty if it has none.
+
+    Example:
+        >>> without_login("https://ann:open%20up@host:5000/api")
+        ('https://host:5000/api', 'ann', 'open up')
+    """
+    parts = urlsplit(uri)
+    login, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return uri, "", ""
+    user, _, password = login.partition(":")
+    return parts._replace(netloc=host).geturl(), unquote(user), unquote(password)
 
 
 def argument(*names: str, **options: Any) -> Argument:

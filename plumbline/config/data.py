@@ -16,8 +16,11 @@ from plumbline.config.section import (
     Seed,
     disagreement,
 )
-from plumbline.config.uris import holds_secret
 
+# in a URI: a password, or a key
+SECRET = re.compile(
+    r"^\w[\w+.-]*://[^/?@]*:[^/?@]*@|[?&]\w*(secret|password|token|key)\w*=", re.IGNORECASE
+)
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -227,7 +230,7 @@ class TableData(Split):
 
     @model_validator(mode="after")
     def _agrees(self) -> "TableData":
-        if holds_secret(self.path):
+        if SECRET.search(self.path):
             raise disagreement(
                 "data.path",
                 "without a password or key, because it is recorded (the environment gives them: "

@@ -12,7 +12,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from prefect.exceptions import PrefectHTTPStatusError
 
-from flows.support.command import may_pass
+from flows.support.command import may_pass, without_login
 from tests.flows.conftest import ROOT
 
 PREPARED = """
@@ -44,6 +44,19 @@ def test_logins_are_taken_out_of_the_servers_addresses(tmp_path: Path) -> None:
     assert found["MLFLOW_TRACKING_PASSWORD"] == "open up"
     assert found["PREFECT_API_URL"] == "https://prefect/api"
     assert found["PREFECT_API_AUTH_STRING"] == "team:secret"
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("http://h:5000/api", ("http://h:5000/api", "", "")),
+        ("https://ann:a%40b@h/api?x=1", ("https://h/api?x=1", "ann", "a@b")),
+        ("sqlite:////tmp/mlflow.db", ("sqlite:////tmp/mlflow.db", "", "")),
+        ("", ("", "", "")),
+    ],
+)
+def test_a_login_is_taken_out_and_the_rest_is_as_it_was(uri, expected):
+    assert without_login(uri) == expected
 
 
 STREAMS = """
