@@ -1,6 +1,9 @@
-"""MLflow's scoring server for one model, with requests that it stumbles over refused before it."""
+"""MLflow's own servers as applications: its user interface, and the REST interface of a model."""
 
 import json
+import os
+import warnings
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -9,14 +12,38 @@ from mlflow.pyfunc import PyFuncModel, scoring_server
 
 MAX_BODY_BYTES = 4 * 1024 * 1024  # several hundred thousand short rows, which take seconds
 MESSAGE_CHARACTERS = 500
+UI_ARTIFACTS = "mlflow-artifacts:/"  # of experiments that are made in the user interface
+
+
+@cache
+def mlflow_app() -> Any:
+    """MLflow's ASGI application on the store that MLFLOW_TRACKING_URI names, as `mlflow ui` has it.
+
+    `mlflow ui` starts it in a process of its own, where nothing can be put around it. What it hands
+    to that process in the environment is set here.
+    """
+    store = os.environ["MLFLOW_TRACKING_URI"]
+    os.environ |= {
+        "_MLFLOW_SERVER_FILE_STORE": store,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": UI_ARTIFACTS,
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": "./mlartifacts",
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    with warnings.catch_warnings(action="ignore"):  # what MLflow itself imports is deprecated
+        from mlflow.server.fastapi_app import app
+    from mlflow.server.handlers import initialize_backend_stores
+
+    initialize_backend_stores(store, store, UI_ARTIFACTS)
+    return app
 
 
 def scoring_app(model: PyFuncModel) -> FastAPI:
-    """MLflow's application: /invocations, /ping, /health and /version.
+    """MLflow's application for one model: /invocations, /ping, /health and /version.
 
-    Every refusal is JSON with `error_code` and a `message` of one line: 400 for rows that the model
-    does not take, 411 and 413 for a body of unknown size or over MAX_BODY_BYTES, 415 for another
-    or no Content-Type.
+    What it stumbles over is refused before it. Every refusal is JSON with `error_code` and a
+    `message` of one line: 400 for rows that the model does not take, 411 and 413 for a body of
+    unknown size or over MAX_BODY_BYTES, 415 for another or no Content-Type.
     """
     app = scoring_server.init(model)
     app.middleware("http")(_one_line)

@@ -9,12 +9,10 @@ import logging
 import os
 import re
 import sqlite3
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import mlflow
 from mlflow import MlflowClient
@@ -40,7 +38,6 @@ LOCATIONS = (
     ("logged_models", "artifact_location"),
     ("model_versions", "storage_location"),
 )
-UI_ARTIFACTS = "mlflow-artifacts:/"  # of experiments that are made in the user interface
 
 
 class StoreError(OSError):
@@ -216,26 +213,3 @@ def _moved(opened: sqlite3.Connection, root: Path) -> Iterator[tuple[str, str]]:
             original = (old.parents[1] / DATABASE).exists()
             if original or new.exists() or not old.exists():
                 yield location, str(new)
-
-
-@cache
-def mlflow_app() -> Any:
-    """MLflow's ASGI application on the store that MLFLOW_TRACKING_URI names, as `mlflow ui` has it.
-
-    `mlflow ui` starts it in a process of its own, where nothing can be put around it. What it hands
-    to that process in the environment is set here.
-    """
-    store = os.environ["MLFLOW_TRACKING_URI"]
-    os.environ |= {
-        "_MLFLOW_SERVER_FILE_STORE": store,
-        "_MLFLOW_SERVER_ARTIFACT_ROOT": UI_ARTIFACTS,
-        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": "./mlartifacts",
-        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }
-    with warnings.catch_warnings(action="ignore"):  # what MLflow itself imports is deprecated
-        from mlflow.server.fastapi_app import app
-    from mlflow.server.handlers import initialize_backend_stores
-
-    initialize_backend_stores(store, store, UI_ARTIFACTS)
-    return app
