@@ -80,7 +80,7 @@ test: $(STAMP) ## run the test suite
 	@$(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not long"
 
 test-slow: $(STAMP) ## run the checks of the whole system: fresh clone, kills, schedules, memory
-	@$(RUN) -m pytest -q -m slow
+	@$(RUN) -m pytest -q -n auto --maxprocesses 2 --dist loadfile -m slow
 
 test-long: $(STAMP) ## run the checks that take minutes each: schedules under faults, Ray's nodes, shared servers, load
 	@$(RUN) -m pytest -q -m long

@@ -17,7 +17,6 @@ from prefect.results import get_default_result_storage, get_result_store
 
 from plumbline.linear.summary import Summary
 
-KINDS = ("factor-", "group-")  # group-: what earlier versions kept of several files
 LONGEST_UNUSED = 90 * 86_400  # seconds
 
 
@@ -65,9 +64,9 @@ class FactorCache:
 
     def delete_unused(self, used: Callable[[float], bool]) -> None:
         """Delete the summaries whose last use (seconds since 1970) does not count."""
-        for path in self.folder.glob("*-*") if self.folder else ():
+        for path in self.folder.glob("factor-*") if self.folder else ():
             with contextlib.suppress(FileNotFoundError):
-                if path.name.startswith(KINDS) and not used(path.stat().st_mtime):
+                if not used(path.stat().st_mtime):
                     path.unlink()
 
     def delete_old(self) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from datetime import datetime
 
+import pandas as pd
 from prefect import task
 
 from plumbline.config.metrics import COMPARABLE
@@ -96,20 +97,12 @@ def _apply_limits(found: list[str], config: Config, run: Run, champion: ModelVer
         note(f"{since}, {each}")
 
 
-def _drift_table(report: DriftReport) -> dict[str, list]:
-    """The report by columns; JSON has no infinity, so that is written out."""
-
-    def shown(value: float) -> float | str:
-        return value if math.isfinite(value) else str(value)
-
-    return {
-        "column": [c.name for c in report.columns],
-        "mean then": [shown(c.mean_then) for c in report.columns],
-        "mean now": [shown(c.mean_now) for c in report.columns],
-        "shift": [shown(c.shift) for c in report.columns],
-        "spread ratio": [shown(c.spread_ratio) for c in report.columns],
-        "state": [c.state for c in report.columns],
-    }
+def _drift_table(report: DriftReport) -> pd.DataFrame:
+    """A row for each column; JSON has no infinity, so that is written out."""
+    table = pd.DataFrame(report.columns).rename(columns={"name": "column"})
+    return table.rename(columns=lambda name: name.replace("_", " ")).replace(
+        {math.inf: "inf", -math.inf: "-inf", math.nan: "nan"}
+    )
 
 
 def _rescored(version: ModelVersion | None, result: Result) -> Champion | None:

@@ -30,10 +30,10 @@ def test_a_result_that_is_not_there_is_unknown_wherever_results_are_kept(remote,
 
 def test_only_factors_that_no_run_has_used_for_long_are_deleted(tmp_path: Path) -> None:
     long_ago = time.time() - LONGEST_UNUSED - 60
-    for name in ("factor-new", "factor-old", "group-new", "group-old", "another-old"):
+    for name in ("factor-new", "factor-old", "another-old"):
         (tmp_path / name).touch()
         if name.endswith("old"):
             os.utime(tmp_path / name, (long_ago, long_ago))
     FactorCache(LocalFileSystem(basepath=tmp_path)).delete_old()
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"factor-new", "group-new", "another-old"}
+    assert left == {"factor-new", "another-old"}
