@@ -53,6 +53,22 @@ def test_a_pause_survives_a_restart_and_due_runs_never_overlap(scheduled: Schedu
     assert scheduled.stop(signal.SIGINT) == 0
 
 
+def test_a_net_of_classes_is_retrained_and_held_against_its_champion(scheduled: Scheduled) -> None:
+    rows = "".join(f"{x % 13},{'ab'[x * x % 5 > 2]}\n" for x in range(300))
+    (scheduled.workspace.root / "classes.csv").write_text(f"x,y\n{rows}")
+    scheduled.start(
+        "schedule.every=2", "data.path=classes.csv", "model.kind=mlp", "model.hidden=[8]",
+        "training.epochs=3",
+    )  # fmt: skip
+    scheduled.completed(more_than=1)
+    assert scheduled.stop() == 0
+    second, first = scheduled.workspace.runs(scheduled.name)[-2:]
+    assert first.data.params["model.kind"] == "mlp"
+    assert second.data.metrics["test_log_loss"] == first.data.metrics["test_log_loss"]
+    assert second.data.metrics["drift_max_shift"] == 0.0
+    assert scheduled.said("Kept the champion (version 1)")
+
+
 def test_a_second_scheduler_and_a_manual_run_of_the_same_model_are_turned_away(
     scheduled: Scheduled,
 ) -> None:

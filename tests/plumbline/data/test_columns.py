@@ -179,3 +179,24 @@ def test_a_column_named_like_a_level_is_refused(keys, tmp_path):
     path = write(tmp_path / "a.csv", {"c": ["a", "b"], "c=b": [1, 2], "x": [1, 2], "y": [1, 2]})
     assert "column 'c=b' is named like a level" in refusal(path, **{"categorical": ["c"], **keys})
     assert read(path, categorical=["c"], exclude=["c=b"]).rows == 2
+
+
+@each_format
+@pytest.mark.parametrize(
+    ("y", "target_type", "classes"),
+    [
+        (["b", "a", "b"], "auto", ("y=b", "y=a")),
+        ([True, False, True], "auto", ("y=True", "y=False")),
+        ([2, 1, 2], "class", ("y=2", "y=1")),
+        ([2, 1, 2], "auto", ()),
+    ],
+)
+def test_a_target_of_classes_becomes_indicators_beside_a_target_of_zeros(
+    kind, y, target_type, classes, tmp_path
+):
+    table = opened(write(tmp_path / f"a.{kind}", {"x": [1, 2, 4], "y": y}), target_type=target_type)
+    assert (table.columns.has_classes, table.columns.features) == (bool(classes), ("x",))
+    (block,) = table.blocks(table.parts[0])
+    assert block.columns == ("x", *classes, "y")
+    expected = [[1, 0, 1], [0, 1, 0], [0, 0, 0]] if classes else [[2, 1, 2]]
+    assert block.rows[2:].tolist() == expected

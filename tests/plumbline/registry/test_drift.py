@@ -13,7 +13,7 @@ from plumbline.data.encoding import Encoding
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import Summary
 from plumbline.registry.drift import DataProfile, beyond, compare
-from tests.plumbline.tools import compressed, random_rows, read, write
+from tests.plumbline.tools import compressed, opened, random_rows, read, write
 
 
 def profile(rows: torch.Tensor, split: Split | None = None, dropped: int = 0) -> DataProfile:
@@ -106,6 +106,21 @@ def test_levels_are_compared_by_their_shares_whatever_the_reference(tmp_path, to
         assert before == pytest.approx("aabc".count(level) / 4, abs=1e-12)
         assert after == pytest.approx(today.count(level) / 4, abs=1e-12)
     assert report.in_state("vanished") == report.in_state("constant") == []
+
+
+def test_classes_are_compared_by_their_shares(tmp_path):
+    """y is "no" in the first row here, "yes" in the first row there."""
+    found = []
+    for name, y in (("a", ["no"] * 3 + ["yes"]), ("b", ["yes"] * 3 + ["no"])):
+        path = write(tmp_path / f"{name}.csv", {"x": [1.0, 2.0, 4.0, 3.0], "y": y})
+        given = TableData(kind="table", path=str(path), target="y")
+        found.append(DataProfile.of(Dataset.of(read(path), given, opened(path), {})))
+    report = compare(*found)
+    means = {c.name: (c.mean_then, c.mean_now) for c in report.columns if "=" in c.name}
+    assert means == {"y=no": pytest.approx((0.75, 0.25)), "y=yes": pytest.approx((0.25, 0.75))}
+    told = beyond(report, Drift(max_shift=1.0))
+    assert len(told) == 2
+    assert "'y=" in told[0]
 
 
 def test_dropped_rows_are_the_missing_share():
