@@ -5,9 +5,10 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from plumbline.threads import OfPart, in_threads
+if TYPE_CHECKING:
+    from plumbline.threads import OfPart
 
 FOLDER = "PLUMBLINE_FOLDER"  # the environment variable that tells workers the working folder
 
@@ -33,19 +34,21 @@ def cores() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
-def map_parts(function: OfPart, parts: Sequence[str]) -> Iterator[Any]:
+def map_parts(function: "OfPart", parts: Sequence[str]) -> Iterator[Any]:
     """What a function makes of each part, in their order: on workers of the cluster, or threads.
 
     Raises:
         What the function raises. OSError: the cluster lost work for good.
     """
     if not connected():
+        from plumbline.threads import in_threads  # commands start without torch
+
         yield from in_threads(function, parts)
         return
     import ray
 
     @ray.remote
-    def of_part(function: OfPart, part: str) -> Any:
+    def of_part(function: "OfPart", part: str) -> Any:
         return function(part)
 
     stored = ray.put(function)
