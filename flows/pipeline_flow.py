@@ -10,6 +10,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from plumbline.config.schema import Config
 from plumbline.training.device import device_of
 from plumbline.training.experiment import Result
+from plumbline.training.nets import with_budget
 from tasks.gates import check_drift, promote
 from tasks.kept import kept_unless_recorded, read_kept
 from tasks.lease import held_lease
@@ -17,6 +18,7 @@ from tasks.modelling import evaluate, predict, train
 from tasks.notifying import tell_how_it_ended
 from tasks.reading import compress_all, resolved, source_of
 from tasks.recording import log_model_file, record
+from tasks.tracking.experiment import params_of
 from tasks.tracking.run import resumed_run, tracked_run
 
 WORKERS = os.cpu_count() or 1
@@ -37,6 +39,8 @@ def pipeline(config: Config, name: str = "retraining") -> str:
     with tracked_run(config, name, device, flow_run.get_id(), held_lease()) as run:
         source = source_of(config.data)
         data = compress_all(source, config.data, device)
+        config = with_budget(config, data.summary.train.rows)
+        run.log(params=params_of(config, device))
         if config.registry:
             check_drift(run, config, data)
         log_model_file(run, config)

@@ -4,12 +4,14 @@ This file is the command; the flow is in flows/sweep_flow.py.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from flows.pipeline import check
 from flows.support.command import CONFIG, main, prepare_environment
 from flows.support.running import run_leased, servers
 from plumbline.config.reference import as_text
+from plumbline.errors import InputError
 
 if TYPE_CHECKING:
     from plumbline.config.sweep import Sweep
@@ -29,7 +31,7 @@ def sweep(plan: "Sweep") -> str:
         The name of the parent run in MLflow.
     """
     prepare_environment()
-    _check_shared_module(plan)
+    plan = _checked(plan)
     with servers(plan.runs_on):
         from flows.sweep_flow import sweep as flow
 
@@ -41,11 +43,18 @@ def sweep(plan: "Sweep") -> str:
     return recorded
 
 
-def _check_shared_module(plan: "Sweep") -> None:
-    """Refuse a module of the user's own that is wrong in every trial, for what it is."""
+def _checked(plan: "Sweep") -> "Sweep":
+    """Refuse what is wrong in every trial for what it is; returns the sweep with the metric that
+    the target's type decides."""
+    from plumbline.data.inputs import has_classes
+
+    first, classes = plan.first(), False
     varied = {key.partition(".")[0] for key in plan.search.parameters}
-    if (plan.base.get("model") or {}).get("kind") == "python" and not varied & {"model", "data"}:
-        check(plan.first())
+    if first.model.kind == "python" and not varied & {"model", "data"}:
+        check(first)
+    with suppress(InputError) if "data" in varied else nullcontext():  # its trials will say so
+        classes = has_classes(first.data)
+    return plan.of_target(classes)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from plumbline.threads import in_threads
 from plumbline.training import experiment
 from plumbline.training.device import device_of
 from plumbline.training.loop import OnEpoch, Trained
+from plumbline.training.nets import with_budget
 from plumbline.training.user_trial import check_model
 
 
@@ -64,6 +65,7 @@ def train(config: Config, on_epoch: OnEpoch = lambda epoch, loss, **others: None
     check_model(config)
     device = device_of(config)
     data = _read(config.data, device)
+    config = with_budget(config, data.summary.train.rows)
     return Model(config, data, experiment.train(config, data, device, on_epoch))
 
 

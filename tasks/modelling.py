@@ -13,7 +13,6 @@ from plumbline.training.classes import largest_class
 from plumbline.training.evaluation import r_scores
 from plumbline.training.experiment import Prediction
 from plumbline.training.loop import OnEpoch, Status, Trained
-from plumbline.training.nets import with_budget
 from plumbline.training.plan import Plan
 from tasks.screen import (
     bar,
@@ -36,11 +35,11 @@ def train(data: Dataset, config: Config, device: str, record: OnEpoch) -> Traine
     Raises:
         InputError: the learning rate must diverge. TrainingDivergedError: the loss did.
     """
-    training = with_budget(config.training, data.summary.train.rows)
+    training = config.training
     for doubt in doubts(data, config):
         note(doubt)
     epochs = SOLVED_AFTER.get(training.optimizer, training.epochs)
-    if "auto" in (config.training.batch_size, config.training.epochs):
+    if config.model.kind == "mlp":
         size = training.batch_size
         step = f"batches of {size:,} rows" if size else "all rows a step"
         note(f"{step}, at most {epochs:,} epochs")

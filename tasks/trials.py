@@ -15,6 +15,7 @@ from plumbline.linear.dataset import Dataset
 from plumbline.training.device import device_of
 from plumbline.training.experiment import Outcome, Result
 from plumbline.training.loop import Status
+from plumbline.training.nets import with_budget
 from tasks.cluster import cores
 from tasks.reading import compress_all, source_of
 from tasks.search import ahead_of, search
@@ -101,6 +102,7 @@ def _start(
         device = device_of(config)
         rows = data.of(config, device)
         config = of_target(config, bool(rows.encoding.classes))
+        config = with_budget(config, rows.summary.train.rows)
     except InputError as error:
         if device and rows is None and not data.varies:  # no trial can have these rows
             raise

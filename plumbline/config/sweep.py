@@ -12,7 +12,14 @@ import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
 from plumbline.config.loading import apply, hint, put, read_yaml, validated
-from plumbline.config.metrics import REFUSED, SCORES, current_name, unknown_because
+from plumbline.config.metrics import (
+    METRICS,
+    REFUSED,
+    SCORES,
+    better,
+    current_name,
+    unknown_because,
+)
 from plumbline.config.reference import known_keys, options
 from plumbline.config.running import RunsOn
 from plumbline.config.schema import Config
@@ -59,9 +66,13 @@ class Search(Section):
     )
     trials: Count = Field(20, description="how many; a grid has as many as its combinations")
     metric: Annotated[Name, BeforeValidator(current_name)] = Field(
-        "train_mse", description="what the best trial is best in"
+        "auto",
+        description="what the best trial is best in; auto: train_mse, of classes test_log_loss, or "
+        "train_log_loss if no rows are held out",
     )
-    direction: Literal["minimize", "maximize"] = Field("minimize", description="what is better")
+    direction: Literal["minimize", "maximize"] | None = Field(
+        None, description="what is better; null: what is better in the metric"
+    )
     parameters: Annotated[dict[Name, Range | NotEmpty[Any]], Field(min_length=1)] = Field(
         description="dotted key to a list of values, or to a range {low, high, log, count}"
     )
@@ -95,6 +106,23 @@ class Sweep(Section):
             with suppress(InputError):
                 return self.trial(values)
         return self.trial({})
+
+    def of_target(self, classes: bool) -> "Sweep":
+        """The same sweep with its metric and direction, once the target's type is known.
+
+        Raises:
+            InputError: the metric is not measured of such a target.
+        """
+        metric = self.search.metric
+        if metric == "auto":
+            share = "test" if self.first().data.test_fraction else "train"
+            metric = f"{share}_log_loss" if classes else "train_mse"
+        if METRICS[metric].target == ("number" if classes else "classes"):
+            what = "has classes" if classes else "is a number"
+            raise refuse("sweep.metric", f"auto, or one that suits a target that {what}", metric)
+        usual = "maximize" if better(metric) == "higher" else "minimize"
+        decided = {"metric": metric, "direction": self.search.direction or usual}
+        return self.model_copy(update={"search": self.search.model_copy(update=decided)})
 
     @property
     def runs_on(self) -> RunsOn:
@@ -249,6 +277,8 @@ def _check_values(sweep: Sweep, path: str | Path) -> list[Config]:
 
 def _check_metric(sweep: Sweep, trials: Sequence[Config], path: str | Path) -> None:
     metric, where = sweep.search.metric, f"{path}: sweep.metric"
+    if metric == "auto":
+        return
     if metric in REFUSED:
         raise refuse(where, REFUSED[metric], metric)
     if metric not in SCORES:

@@ -32,6 +32,17 @@ def check_inputs(config: Config) -> Config:
     return of_target(config, columns.has_classes)
 
 
+def has_classes(data: SyntheticData | TableData) -> bool:
+    """Whether the target has classes, by the first file's head.
+
+    Raises:
+        InputError: as check_inputs.
+    """
+    if not isinstance(data, TableData):
+        return False
+    return choose_columns(data, choose_files(data).files[0]).has_classes
+
+
 def of_target(config: Config, classes: bool) -> Config:
     """The configuration with what is auto resolved by the target's type.
 

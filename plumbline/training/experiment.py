@@ -23,7 +23,7 @@ from plumbline.training.exported import Exported, export
 from plumbline.training.head import head_layers
 from plumbline.training.intervals import check_interval, conformal_half_width, gaussian_interval
 from plumbline.training.loop import OnEpoch, Status, Trained
-from plumbline.training.nets import AVERAGED_EPOCHS, MLP, with_budget, with_plain_indicators
+from plumbline.training.nets import AVERAGED_EPOCHS, MLP, with_plain_indicators
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective
 from plumbline.training.plan import Plan, make_plan
 from plumbline.training.user_module import blamed, build_user_module
@@ -118,19 +118,19 @@ def train(
     on_epoch: OnEpoch = lambda epoch, loss, **others: None,
     on_plan: Callable[[Plan], None] = lambda plan: None,
 ) -> Trained:
-    """Train what the configuration asks for; of a linear model, `on_plan` is called before that
-    with what is known.
+    """Train what the configuration, from `with_budget`, asks for; of a linear model, `on_plan` is
+    called before that with what is known.
 
     Raises:
         InputError: the learning rate must diverge, or the user's module is wrong.
         TrainingDivergedError: the loss became infinite or NaN.
     """
     check_interval(config.prediction.interval, data.summary.sample)
-    training = with_budget(config.training, data.summary.train.rows)
+    training = config.training
     if training.optimizer == "newton":
         return train_by_newton(data, config.data.split, on_epoch)
     if config.model.kind != "linear" or data.encoding.classes or training.loss == "poisson":
-        return _train_net(config, training, data, device, on_epoch)
+        return _train_net(config, data, device, on_epoch)
     plan = make_plan(data.summary, training)
     on_plan(plan)
     objective = objective_of(data, config, training, plan, device)
@@ -148,9 +148,8 @@ def objective_of(
     return FactorObjective.of(plan.problem, training.dtype, device, validation)
 
 
-def _train_net(
-    config: Config, training: Training, data: Dataset, device: str, on_epoch: OnEpoch
-) -> Trained:
+def _train_net(config: Config, data: Dataset, device: str, on_epoch: OnEpoch) -> Trained:
+    training = config.training
     own, mlp = config.model.kind == "python", config.model.kind == "mlp"
     scaled = not own and not data.encoding.classes
     standardizer = Standardizer.of(data.summary.train, True, training.standardize)
@@ -318,5 +317,7 @@ def attempt(
             content = export(trained.module, len(data.encoding.features))
             trained = replace(trained, module=Exported(content))
         return Outcome(trained.status, losses, trained, metrics, predictions)
+    except InputError as error:
+        return Outcome(Status.FAILED, losses, error=str(error))
     except Exception as error:  # one trial's defect must not end the other trials
         return Outcome(Status.FAILED, losses, error=f"{type(error).__name__}: {error}")

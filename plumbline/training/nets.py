@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from plumbline.config.training import Training
+from plumbline.config.schema import Config
 from plumbline.data.encoding import Encoding
 from plumbline.linear.problem import Standardizer
 
@@ -142,9 +142,17 @@ def with_plain_indicators(standardizer: Standardizer, encoding: Encoding) -> Sta
     return replace(standardizer, mean=mean, scale=scale)
 
 
-def with_budget(training: Training, rows: int) -> Training:
-    """The same training with a number for batch size, epochs and patience that are `auto`."""
+def with_budget(config: Config, rows: int) -> Config:
+    """The same experiment with numbers for batch size, epochs and patience that are `auto`.
+
+    Args:
+        config: the experiment.
+        rows: how many it trains on.
+    """
+    training = config.training
     batch, epochs, patience = training.batch_size, training.epochs, training.patience
+    if "auto" not in (batch, epochs, patience):
+        return config
     if batch == "auto":
         power = round(math.log2(max(1, rows) / BATCHES_AN_EPOCH))
         batch = min(max(2**power, LEAST_BATCH), MOST_BATCH)
@@ -154,4 +162,4 @@ def with_budget(training: Training, rows: int) -> Training:
     if patience == "auto":
         patience = max(PATIENT_EPOCHS, math.ceil(PATIENT_STEPS / steps))
     update = {"batch_size": batch, "epochs": epochs, "patience": patience}
-    return training.model_copy(update=update)
+    return config.model_copy(update={"training": training.model_copy(update=update)})

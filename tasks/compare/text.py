@@ -56,7 +56,7 @@ def tables(compared: Comparison) -> Iterator[tuple[str, pd.DataFrame]]:
         yield f"Best {compared.headline} reached with a value of each parameter", cells
     if len(compared.params):
         cells = compared.params.apply(shortened, axis=1)
-        yield "Parameters that differ (-: not recorded)", cells
+        yield "Parameters that differ (-: the run has none)", cells
     if len(compared.metrics):
         changes = compared.metrics.sub(compared.metrics[1], axis=0).map(change)
         changes[1] = ""
@@ -78,7 +78,7 @@ def verdict(compared: Comparison) -> str:
     if told := change(row[first] - row[1]):
         message += f" ({told} from run 1)"
     params = compared.params.apply(shortened, axis=1)
-    other = params[first][params[first] != params[1]]
+    other = params[first][~params[first].isin([MISSING]) & (params[first] != params[1])]
     listed = ", ".join(f"{param}={value}" for param, value in other.items())
     return f"{message}; different from run 1: {listed or 'no parameter'}."
 

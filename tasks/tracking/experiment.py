@@ -28,6 +28,8 @@ LONGEST_REASON = 500
 VIEW, VIEW_NAME = "plumbline", "What matters"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 LONGEST_NAME = 120  # of a run
+# What the number of training rows decides.
+WAITING = tuple((f"training.{key}", "auto") for key in ("batch_size", "epochs", "patience"))
 SWEEP_TAG = "plumbline.sweep"  # of a sweep's parent, which repeats its best trial
 # The columns by the UI's own names, and their widths in pixels. The first two are always there. A
 # metric needs its width: the UI writes all digits and cuts off the exponent.
@@ -191,8 +193,10 @@ def _link(flow_run_id: str) -> str:
 
 
 def params_of(config: Config, device: str) -> dict[str, str]:
-    """Every leaf of a configuration by its dotted key, and the device as resolved."""
-    return {**leaves(config.model_dump()), "device": device}
+    """Every leaf of a configuration by its dotted key but those that wait for the rows, and the
+    device as resolved."""
+    found = leaves(config.model_dump()).items()
+    return {**{key: text for key, text in found if (key, text) not in WAITING}, "device": device}
 
 
 def leaves(value: object, key: str = "") -> dict[str, str]:

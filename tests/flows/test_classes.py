@@ -79,6 +79,7 @@ def test_what_is_recorded(runs, workspace) -> None:
         assert plots == {"loss", "confusion", "roc", "calibration"}
         schema = json.loads(run.inputs.dataset_inputs[0].dataset.schema)["mlflow_colspec"]
         assert (schema[-1]["name"], schema[-1]["type"]) == ("sex", "string")
+    assert net.data.params["training.batch_size"] == "32"  # which the rows decide
     assert line.data.params["training.optimizer"] == "newton"
     assert line.data.params["registry.metric"] == "test_log_loss"
     table = json.loads(
@@ -151,7 +152,7 @@ def test_a_sweep_is_ranked_by_log_loss_and_a_loss_of_numbers_fails_alone(workspa
     base = yaml.safe_load((workspace.root / "configs" / "penguins.yaml").read_text())
     base |= {"experiment": "swept classes"}
     varied = {"training.optimizer": ["newton", "adam"], "training.loss": ["auto", "mse"]}
-    path = write_sweep(workspace, "classes.yaml", base, metric="test_log_loss", parameters=varied)
+    path = write_sweep(workspace, "classes.yaml", base, parameters=varied)
     done = workspace.run("flows.sweep", path)
     assert done.status == 0, done.err
     parent, trials = split(workspace.runs("swept classes"))

@@ -155,7 +155,7 @@ def test_the_screen_has_a_line_a_trial(swept) -> None:
         (
             {"parameters": {"training.learning_rate": [90.0, 80.0]}},
             1,
-            "all 2 trials failed; the first: InputError: training.learning_rate must be at most",
+            "all 2 trials failed; the first: training.learning_rate must be at most",
         ),
     ],
 )

@@ -137,6 +137,8 @@ def test_the_verdict_names_the_best_run_and_what_it_changed() -> None:
         "Best test_rmse: run 2 with 0.5 (-1.5 from run 1); different from run 1: lr=0.2."
     )
     assert verdict(compare(runs[::-1])) == "Best test_rmse: run 1 with 0.5."
+    runs[0].params["model.hidden"] = "[64]"  # a net's; a line has none
+    assert verdict(compare(runs)).endswith("different from run 1: lr=0.2.")
     assert verdict(compare(runs[:1])) == ""
 
 

@@ -14,6 +14,7 @@ from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine
 from plumbline.training.experiment import Result, measure, predict, train
+from plumbline.training.nets import with_budget
 from tasks.kept import keep, kept_unless_recorded, read_kept
 from tasks.tracking.run import Run
 from tasks.tracking.store import StoreError
@@ -47,6 +48,7 @@ def result_of(model: dict, target: str) -> Result:
     table = Table(files, choose_columns(config.data, files[0]))
     whole = combine(compress(table, part, config.data) for part in table.parts)
     data = Dataset.of(whole, config.data, table, {"files_new": 1, "files_reused": 0})
+    config = with_budget(config, data.summary.train.rows)
     trained = train(config, data, "cpu")
     metrics = measure(trained, data, config)
     predictions = predict(trained, data.encoding, config.prediction.inputs)

@@ -187,6 +187,27 @@ def test_what_is_wrong_in_every_trial_is_refused(
         loaded(tmp_path, sweep)
 
 
+@pytest.mark.parametrize(
+    ("given", "classes", "metric", "direction"),
+    [
+        ({}, False, "train_mse", "minimize"),
+        ({}, True, "test_log_loss", "minimize"),
+        ({"metric": "test_accuracy"}, True, "test_accuracy", "maximize"),
+        ({"metric": "train_r2", "direction": "minimize"}, False, "train_r2", "minimize"),
+    ],
+)
+def test_the_target_decides_the_metric_and_the_metric_what_is_better(
+    tmp_path: Path, given: dict[str, str], classes: bool, metric: str, direction: str
+) -> None:
+    sweep = loaded(tmp_path, {"parameters": RATES, **given}, "data.test_fraction=0.2")
+    found = sweep.of_target(classes).search
+    assert (found.metric, found.direction) == (metric, direction)
+    with pytest.raises(InputError, match=r"sweep\.metric must be auto, or one that suits a target"):
+        loaded(
+            tmp_path, {"parameters": RATES, "metric": metric}, "data.test_fraction=0.2"
+        ).of_target(not classes)
+
+
 def test_what_is_wrong_in_some_combinations_only_is_left_to_the_trials(tmp_path: Path) -> None:
     given = {"training.optimizer": ["sgd", "adam"], "training.momentum": [0.0, 0.9]}
     assert loaded(tmp_path, {"parameters": given}).trials == 4
