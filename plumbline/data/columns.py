@@ -83,22 +83,16 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     numbers = {
         "target": [] if classes else [data.target],
         "weight": weights,
-        "features": data.features and wanted,
+        "features": wanted if data.features else [],
     }
-    for key, names in numbers.items():
-        _check_numbers(f"data.{key}", names or (), file, header, doubts)
-    numeric = [name for name in wanted if header.kinds[name] not in ("text", "other")]
-    if not numeric and not data.categorical:
-        raise InputError(
-            f"{file.uri}: has no numeric column besides the target '{data.target}'. "
-            f"Its columns: {header.named()}."
-        )
+    _check_numbers(numbers, file, header, doubts)
+    numeric = _numeric(wanted, data, file, header)
     levels = data.categorical if isinstance(data.categorical, dict) else {}
     used = (*numeric, *data.categorical, data.target, *weights)
     _check_indicators(data, used, file)
     return Columns(
         kinds={name: _as_number(header.kinds[name]) for name in used},
-        numeric=tuple(numeric),
+        numeric=numeric,
         categorical={
             name: tuple(levels.get(name, ()))
             for name in (*data.categorical, *([data.target] if classes else ()))
@@ -170,6 +164,19 @@ def _check_names(data: TableData, file: DataFile, header: Header) -> None:
                 )
 
 
+def _numeric(
+    wanted: Sequence[str], data: TableData, file: DataFile, header: Header
+) -> tuple[str, ...]:
+    """The features that are numbers. Raises InputError if there is none, nor any other."""
+    numeric = tuple(name for name in wanted if header.kinds[name] not in ("text", "other"))
+    if not numeric and not data.categorical:
+        raise InputError(
+            f"{file.uri}: has no numeric column besides the target '{data.target}'. "
+            f"Its columns: {header.named()}."
+        )
+    return numeric
+
+
 def _check_indicators(data: TableData, used: Sequence[str], file: DataFile) -> None:
     """Refuse a column that has the name of a level's indicator, `column=level`."""
     for column in (*data.categorical, data.target):
@@ -189,21 +196,21 @@ def _hint(name: str, file: DataFile, header: Header) -> str:
 
 
 def _check_numbers(
-    key: str, names: Sequence[str], file: DataFile, header: Header, doubts: Mapping[str, str]
+    wanted: Mapping[str, Sequence[str]], file: DataFile, header: Header, doubts: Mapping[str, str]
 ) -> None:
-    """Refuse a target or a named feature that holds no numbers."""
-    for name in names:
+    """Refuse a column that a key of `data` names and that holds no numbers."""
+    for key, name in ((key, name) for key, names in wanted.items() for name in names):
         if header.kinds[name] not in ("text", "other"):
             continue
         why = "Got neither numbers nor text instead."
         if name in doubts:
             why = f"{doubts[name][0].upper()}{doubts[name][1:]}."
-        elif header.kinds[name] == "text" and key == "data.target":
+        elif header.kinds[name] == "text" and key == "target":
             why = "Got text instead, which is classes: leave data.target_type out, or set class."
         elif header.kinds[name] == "text":
             help_ = "; list a column of names in data.categorical as well"
-            why = f"Got text instead{help_ if key == 'data.features' else ''}."
-        raise InputError(f"{key}: column '{name}' of {file.uri} must hold numbers. {why}")
+            why = f"Got text instead{help_ if key == 'features' else ''}."
+        raise InputError(f"data.{key}: column '{name}' of {file.uri} must hold numbers. {why}")
 
 
 def _warnings(
