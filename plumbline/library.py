@@ -16,7 +16,7 @@ from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine
 from plumbline.threads import in_threads
-from plumbline.training import experiment
+from plumbline.training import experiment, prediction
 from plumbline.training.device import device_of
 from plumbline.training.loop import OnEpoch, Trained
 from plumbline.training.nets import with_budget
@@ -83,7 +83,7 @@ def predict(model: Model, rows: Sequence[Row]) -> list[float | str]:
     Raises:
         InputError: a row has the wrong width, an unknown or missing column or level.
     """
-    found = experiment.predict(model.trained, model.data.encoding, rows, "rows")
+    found = prediction.predict(model.trained, model.data.encoding, rows, "rows")
     return [each.value for each in found]
 
 

@@ -19,11 +19,12 @@ from plumbline.errors import refuse
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.newton import LogisticFit
 from plumbline.linear.summary import Summary
-from plumbline.training.experiment import Prediction, Result
+from plumbline.training.experiment import Result
 from plumbline.training.exported import Exported, export
 from plumbline.training.loop import Curve, Status, Trained
 from plumbline.training.model import LinearModel
 from plumbline.training.plan import make_plan
+from plumbline.training.prediction import Prediction
 from tasks.lease import exclusive
 from tasks.tracking.run import Run
 from tasks.tracking.store import StoreError, as_store_error, disable_retries

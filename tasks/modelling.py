@@ -11,9 +11,9 @@ from plumbline.training import experiment
 from plumbline.training.advice import doubts, is_far, what_helps
 from plumbline.training.classes import largest_class
 from plumbline.training.evaluation import r_scores
-from plumbline.training.experiment import Prediction
 from plumbline.training.loop import OnEpoch, Status, Trained
 from plumbline.training.plan import Plan
+from plumbline.training.prediction import Prediction, predict_inputs
 from tasks.screen import (
     bar,
     note,
@@ -90,7 +90,7 @@ def predict(
     trained: Trained, data: Dataset, config: Config, metrics: Mapping[str, float]
 ) -> list[Prediction]:
     """The predictions that the configuration asks for."""
-    predictions = experiment.predict_inputs(trained, data, config, metrics)
+    predictions = predict_inputs(trained, data, config, metrics)
     for each in predictions:
         if each.probabilities:
             likeliest = f"{each.value} (probability {each.probabilities[each.value]:.4f})"

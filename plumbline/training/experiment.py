@@ -1,16 +1,13 @@
 """An experiment from its dataset to its result: train, evaluate, predict."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-import pandas as pd
-import torch
 from torch import nn
 
 from plumbline.config.schema import Config, Training
-from plumbline.data.encoding import Encoding, EncodingError
-from plumbline.data.inputs import Row, named_values
+from plumbline.data.encoding import Encoding
 from plumbline.data.split import share_rows
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
@@ -21,34 +18,14 @@ from plumbline.training.draws import Draws
 from plumbline.training.evaluation import baselines, evaluate, row_scores
 from plumbline.training.exported import Exported, export
 from plumbline.training.head import head_layers
-from plumbline.training.intervals import check_interval, conformal_half_width, gaussian_interval
+from plumbline.training.intervals import check_interval, conformal_half_width
 from plumbline.training.loop import OnEpoch, Status, Trained
 from plumbline.training.nets import AVERAGED_EPOCHS, MLP, with_plain_indicators
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective
 from plumbline.training.plan import Plan, make_plan
+from plumbline.training.prediction import Prediction, predict_inputs
 from plumbline.training.user_module import blamed, build_user_module
 from plumbline.training.user_trial import try_user_module
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The prediction for one row that the configuration asks about.
-
-    Attributes:
-        input: the row as the configuration gives it.
-        label: the input's values as one word for a metric's name, such as `5.0`.
-        value: the prediction in units of the target; of classes the name of the likeliest.
-        probabilities: of each class, by name; empty if the target is a number.
-        interval: where prediction.interval of new targets lie; None if it is not asked for.
-        gaussian: the same about the exact line, if errors are normal; None of other models.
-    """
-
-    input: Row
-    label: str
-    value: float | str
-    probabilities: dict[str, float] = field(default_factory=dict)
-    interval: tuple[float, float] | None = None
-    gaussian: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -241,59 +218,6 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
     if trained.best_epoch is not None:
         metrics["best_epoch"] = float(trained.best_epoch)
     return metrics | (data.counts if config.data.kind == "table" else {})
-
-
-def predict(
-    trained: Trained,
-    encoding: Encoding,
-    rows: Sequence[Row],
-    key: str = "prediction.inputs",
-    level: float | None = None,
-    half_width: float | None = None,
-) -> list[Prediction]:
-    """Predict for each row, given as a number, a list in the order of the columns, or a mapping.
-
-    Args:
-        trained: the model.
-        encoding: from raw columns to its features.
-        rows: what to predict.
-        key: what an error calls the rows.
-        level, half_width: of the interval about each prediction, as `measure` gives it.
-
-    Raises:
-        InputError: a row has the wrong width, an unknown or missing column or level.
-    """
-    predictions = []
-    for number, row in enumerate(rows):
-        place = f"{key}[{number}]"
-        values = named_values(row, encoding.columns, place)
-        try:
-            features = torch.from_numpy(encoding.encode(pd.DataFrame([values])))[0]
-        except EncodingError as error:
-            raise InputError(f"{place}: {error}") from None
-        label = "_".join(map(str, values.values()))
-        with torch.no_grad():
-            output = trained.module(features[None])[0].double()
-        if encoding.classes:
-            probabilities = dict(zip(encoding.classes, output.softmax(dim=0).tolist(), strict=True))
-            likeliest = encoding.classes[int(output.argmax())]
-            predictions.append(Prediction(row, label, likeliest, probabilities))
-            continue
-        value, interval, gaussian = float(output), None, None
-        if half_width is not None:
-            interval = value - half_width, value + half_width
-            gaussian = trained.exact and gaussian_interval(trained.exact, features, level)
-        predictions.append(Prediction(row, label, value, interval=interval, gaussian=gaussian))
-    return predictions
-
-
-def predict_inputs(
-    trained: Trained, data: Dataset, config: Config, metrics: Mapping[str, float]
-) -> list[Prediction]:
-    """The predictions that the configuration asks for, with the intervals that `measure` found."""
-    level, half_width = config.prediction.interval, metrics.get("interval_half_width")
-    rows = config.prediction.inputs
-    return predict(trained, data.encoding, rows, level=level, half_width=half_width)
 
 
 def attempt(

@@ -137,8 +137,8 @@ class RowObjective:
         device: where training runs.
         mean_weights: of the rows of each share; empty: rows have no weights.
         drawing: entered whenever the model computes: what dropout draws from.
-        limits: the target's range over the training rows read so far, in raw units; None if
-            nobody asks for it.
+        limits: the target's range over the training rows read so far, in raw units, which
+            predictions are kept within; None: they are not.
     """
 
     source: Source

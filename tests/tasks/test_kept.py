@@ -13,8 +13,9 @@ from plumbline.errors import InputError
 from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine
-from plumbline.training.experiment import Result, measure, predict, train
+from plumbline.training.experiment import Result, measure, train
 from plumbline.training.nets import with_budget
+from plumbline.training.prediction import predict
 from tasks.kept import keep, kept_unless_recorded, read_kept
 from tasks.tracking.run import Run
 from tasks.tracking.store import StoreError

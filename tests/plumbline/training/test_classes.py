@@ -93,7 +93,7 @@ def test_names_are_the_values_as_they_are_written_sorted(
 
 def test_a_prediction_has_the_likeliest_class_and_every_probability(tmp_path: Path) -> None:
     found = trained(wine(tmp_path / "a.csv"))
-    (told,) = plumbline.training.experiment.predict(
+    (told,) = plumbline.training.prediction.predict(
         found.trained, found.data.encoding, [[13.0, 2.3]]
     )
     assert told.value == max(told.probabilities, key=told.probabilities.get)
