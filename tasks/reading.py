@@ -60,7 +60,8 @@ def read(data: TableData) -> Table:
         named = ", ".join(name or "the one without a name" for name in columns.index)
         note(f"columns that are an index of the rows are left out: {named}")
     if columns.left_out:
-        note(f"columns that hold no numbers are left out: {', '.join(columns.left_out)}")
+        named = ", ".join(columns.left_out)
+        note(f"columns that hold no numbers are left out: {named} (data.categorical takes names)")
     if data.limit:
         note(f"at most the first {data.limit:,} rows are read (data.limit)")
     for each in columns.warnings:

@@ -65,7 +65,7 @@ def _all_but(*names: str) -> tuple[str, ...]:
 
 RULES = (
     Rule("model.kind", ("linear",), "training.optimizer", _all_but("exact", "newton"),
-         "they solve linear models"),
+         "exact and newton solve linear models"),
     Rule("training.loss", MSE, "training.optimizer", _all_but("exact"),
          "the closed form is of the squared error"),
     Rule("training.loss", ("auto", "cross_entropy"), "training.optimizer", _all_but("newton"),

@@ -111,7 +111,11 @@ def _reading(
     kinds = header.kinds
     for name in (*encoding.columns, *kept):
         if name not in kinds:
-            raise InputError(f"{file.uri}: has no column '{name}'. Its columns: {header.named()}.")
+            why = ", which the model takes (MODEL picks another one)"
+            raise InputError(
+                f"{file.uri}: has no column '{name}'{why if name in encoding.columns else ''}. "
+                f"Its columns: {header.named()}."
+            )
     for name in encoding.numeric:
         if kinds[name] not in ("number", "boolean", "unknown"):
             odd = numbers_as_text(file, header, [name] if kinds[name] == "text" else [])
