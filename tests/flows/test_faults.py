@@ -2,25 +2,23 @@
 
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from mlflow.entities import Run
 
-from tests.flows.conftest import Done, Workspace
+from tests.flows.conftest import Workspace, cloned
 
 TUTORIAL = "configs/tutorial.yaml"
 
 
 @pytest.fixture(scope="module")
-def clone(
-    checkout: Workspace, tutorial: tuple[Done, Run], tmp_path_factory: pytest.TempPathFactory
-) -> Workspace:
-    """A copy of a clone that has run once."""
-    root = tmp_path_factory.mktemp("copy").resolve() / "clone"
-    return Workspace(Path(shutil.copytree(checkout.root, root, symlinks=True)))
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A clone that has run once."""
+    with cloned(tmp_path_factory.mktemp("faults").resolve()) as made:
+        assert made.pipeline(TUTORIAL, "training.epochs=1").status == 0
+        yield made
 
 
 def garbage(path: Path) -> None:
