@@ -248,18 +248,23 @@ class RowObjective:
         columns = (*self.columns, WEIGHT) if mean else self.columns
         for read in share_rows(self.source, self.split, (share,), columns, parts):
             rows, weights = read.tensor_split([len(self.columns)], dim=1)
-            least, most = map(float, rows[:, -1].aminmax())
-            if self.training.loss == "poisson" and least < 0:
-                raise InputError(
-                    f"data.target: column '{self.columns[-1]}' must hold counts >= 0 with "
-                    f"training.loss poisson. Got {least:g}."
-                )
-            if self.limits and share == "train":
-                self.limits = min(self.limits[0], least), max(self.limits[1], most)
+            if self.training.loss == "poisson" or self.limits:
+                self._look_at_range(share, rows[:, -1])
             scaled = self.standardizer.apply(rows).to(tensor_type(self.training))
             features, target = scaled.tensor_split([len(self.standardizer.mean)], dim=1)
             of_mean_1 = [weights[:, 0].to(target) / mean] if mean else []
             yield features.contiguous(), target.contiguous(), *of_mean_1
+
+    def _look_at_range(self, share: str, target: Tensor) -> None:
+        """Refuse counts below 0; widen the limits by what training rows have."""
+        least, most = map(float, target.aminmax())
+        if self.training.loss == "poisson" and least < 0:
+            raise InputError(
+                f"data.target: column '{self.columns[-1]}' must hold counts >= 0 with "
+                f"training.loss poisson. Got {least:g}."
+            )
+        if self.limits and share == "train":
+            self.limits = min(self.limits[0], least), max(self.limits[1], most)
 
 
 def _joined(blocks: Sequence[Rows]) -> Rows:
