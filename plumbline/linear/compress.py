@@ -9,7 +9,7 @@ from torch import Tensor
 from plumbline.config.schema import Split
 from plumbline.data.blocks import Block, Source, on_device
 from plumbline.data.split import block_hashes, shares_of
-from plumbline.linear.factor import Factor, fold
+from plumbline.linear.factor import Factor
 from plumbline.linear.sample import SAMPLE_ROWS, Sample, merge_samples
 from plumbline.linear.summary import Summary
 from plumbline.threads import one_thread
@@ -92,14 +92,9 @@ class _Shares:
         )
 
     def _fold(self, name: str, rows: Tensor, shift: Tensor) -> None:
-        before = self.factors.get(name)
-        if not len(rows):
-            return
-        count, weight = len(rows), float(rows[:, 0].square().sum())
-        r = fold(before.r if before else None, rows)
-        if before:
-            count, weight = count + before.rows, weight + before.weight
-        self.factors[name] = Factor(self.columns, r, count, shift, row_weight=weight / count)
+        if len(rows):
+            empty = replace(Factor.empty(self.columns), shift=shift)
+            self.factors[name] = self.factors.get(name, empty).plus(rows)
 
     def _with_folds(
         self, block: Block, shares: dict[str, Tensor | None]

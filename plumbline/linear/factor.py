@@ -81,6 +81,18 @@ class Factor:
         """The same rows, the square of each counted so many times in every sum of squares."""
         return replace(self, r=self.r * weight**0.5, mean_weight=self.mean_weight * weight)
 
+    def plus(self, rows: Tensor) -> "Factor":
+        """The factor of these rows, none of them aged, and of more.
+
+        Args:
+            rows: (m, d + 2), m > 0: the roots of their weights, and by these multiplied the
+                features and the target, less the shift.
+        """
+        count = self.rows + len(rows)
+        weight = self.weight + float(rows[:, 0].square().sum())
+        r = fold(self.r if self.rows else None, rows)
+        return replace(self, r=r, rows=count, row_weight=weight / count)
+
     def shifted_to(self, shift: Tensor) -> "Factor":
         """The same rows about another shift: only R's first row changes."""
         r = self.r.clone()

@@ -13,16 +13,17 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from plumbline.config.schema import FOLDS
 from plumbline.config.training import Penalty
 from plumbline.errors import InputError
-from plumbline.linear.factor import Factor, fold
+from plumbline.linear.factor import Factor
 from plumbline.linear.penalty import fit_with_penalty
 from plumbline.linear.problem import Standardizer
 from plumbline.linear.sample import Sample
 from plumbline.linear.summary import Summary
 from plumbline.training.objectives import RowObjective
 
-FOLDS, CHUNK = 10, 8_192  # rows that the body sees at once
+CHUNK = 8_192  # rows that the body sees at once
 
 
 def head_layers(net: nn.Module, rows: Tensor) -> list[nn.Module]:
@@ -76,30 +77,20 @@ def solve_head(net: nn.Module, layers: Sequence[nn.Module], objective: RowObject
 def _summary(net: nn.Module, layers: Sequence[nn.Module], objective: RowObjective) -> Summary:
     """The R factors of [1, φ(x), y] over the training rows, a row in ten to each fold."""
     net.eval()
-    found: list[Tensor | None] = [None] * FOLDS
-    rows, weight = [0] * FOLDS, [0.0] * FOLDS
-    for number, chunk in enumerate(_chunks(objective)):
-        features, target, *weights = chunk
+    factors: dict[str, Factor] = {}
+    for number, (features, target, *weights) in enumerate(_chunks(objective)):
         with _watching(layers) as seen:
             net(features)
-        given = [seen[layer][0].reshape(len(target), -1).cpu().double() for layer in layers]
-        of_each = weights[0].cpu().double() if weights else torch.ones(len(target)).double()
-        ones = torch.ones(len(target), 1, dtype=torch.float64)
-        whole = torch.cat([ones, *given, target.cpu().double()], dim=1) * of_each.sqrt()[:, None]
+        ones = torch.ones(len(target), 1)
+        given = [seen[layer][0].reshape(len(target), -1) for layer in layers]
+        rows = torch.cat([each.cpu().double() for each in (ones, *given, target)], dim=1)
+        if weights:
+            rows *= weights[0].cpu().double().sqrt()[:, None]
+        columns = (*map(str, range(rows.shape[1] - 2)), "y")
         for k in range(FOLDS):
-            some = slice((k - number) % FOLDS, None, FOLDS)
-            if len(whole[some]):
-                found[k] = fold(found[k], whole[some])
-            rows[k] += len(whole[some])
-            weight[k] += float(of_each[some].sum())
-    width = next(each for each in found if each is not None).shape[0]
-    columns = (*map(str, range(width - 2)), "y")
-    shift = torch.zeros(width - 1, dtype=torch.float64)
-    factors = {
-        f"fold {k:02}": Factor(columns, found[k], rows[k], shift, weight[k] / rows[k])
-        for k in range(FOLDS)
-        if weight[k]
-    }
+            some, name = rows[(k - number) % FOLDS :: FOLDS], f"fold {k:02}"
+            if len(some):
+                factors[name] = factors.get(name, Factor.empty(columns)).plus(some)
     return Summary(factors, Sample.empty(columns), ())
 
 
