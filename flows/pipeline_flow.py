@@ -39,8 +39,10 @@ def pipeline(config: Config, name: str = "retraining") -> str:
     with tracked_run(config, name, device, flow_run.get_id(), held_lease()) as run:
         source = source_of(config.data)
         data = compress_all(source, config.data, device)
-        config = with_budget(config, data.summary.train.rows)
-        run.log(params=params_of(config, device))
+        decided = with_budget(config, data.summary.train.rows)
+        if decided is not config:  # of a net: what waited for the rows is recorded, too
+            config = decided
+            run.log(params=params_of(config, device))
         if config.registry:
             check_drift(run, config, data)
         log_model_file(run, config)

@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import mlflow.pyfunc
@@ -76,11 +77,8 @@ def save_model(
         (folder / "encoding.json").write_text(
             json.dumps(
                 {
+                    **asdict(encoding),
                     "named": named,
-                    "numeric": encoding.numeric,
-                    "levels": encoding.levels,
-                    "classes": encoding.classes,
-                    "half_width": encoding.half_width,
                     "dtype": str(input_type(module)).removeprefix("torch."),
                 }
             )

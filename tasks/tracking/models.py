@@ -140,10 +140,8 @@ def _raw_module(model: Any, encoding: Encoding) -> nn.Module:
 
 
 def _encoding(model: Any) -> Encoding:
-    levels = {column: tuple(found) for column, found in model.levels.items()}
-    classes = getattr(model, "classes", ())  # models of before there were any have none
-    half_width = getattr(model, "half_width", None)  # nor an interval
-    return Encoding(tuple(model.numeric), levels, tuple(classes), half_width)
+    """By this version's rules; the oldest models have the columns themselves."""
+    return Encoding.from_dict(vars(getattr(model, "encoding", model)))
 
 
 def load_served(uri: str) -> tuple[PyFuncModel, dict[str, Any]]:
@@ -186,7 +184,7 @@ def _python_model(folder: Path) -> Any:
 
 def _pyfunc(folder: Path) -> PyFuncModel:
     model = mlflow.pyfunc.load_model(str(folder))
-    if not hasattr(model.unwrap_python_model(), "levels"):
+    if not {"encoding", "levels"} & set(vars(model.unwrap_python_model())):
         raise TypeError("it was logged by something else")
     return model
 

@@ -26,10 +26,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):
 
     Attributes:
         module: the torch module, (n, d) to (n, 1) in `dtype`, or to the logits of K classes.
-        numeric: numeric columns; levels: each categorical column's levels, the first the reference.
-        classes: the names of the target's classes; empty if it is a number.
-        half_width: half the width of the interval about a prediction; None if there is none.
-        encoding: from these to the module's features.
+        encoding: from raw columns to the module's features.
         error: what it raises for a value that no prediction can be made from.
         named: whether rows are columns by name (a table) or arrays (n, d).
     """
@@ -37,12 +34,9 @@ class ServedModel(mlflow.pyfunc.PythonModel):
     def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
         folder = Path(context.artifacts["module"])
         stored = json.loads((folder / "encoding.json").read_text())
-        self.named, self.numeric, self.levels = stored["named"], stored["numeric"], stored["levels"]
-        self.classes, self.half_width = stored["classes"], stored["half_width"]
-        self.dtype = getattr(torch, stored["dtype"])
+        self.named, self.dtype = stored["named"], getattr(torch, stored["dtype"])
         rules = _module_of(folder / "encoding.py")
-        self.encoding = rules.Encoding(self.numeric, self.levels, self.classes, self.half_width)
-        self.error = rules.EncodingError
+        self.encoding, self.error = rules.Encoding.from_dict(stored), rules.EncodingError
         self.module = torch.export.load(folder / "model.pt2").module()
 
     def predict(
@@ -73,15 +67,15 @@ class ServedModel(mlflow.pyfunc.PythonModel):
         except self.error as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
         if params and params.get("interval"):
-            width = self.half_width * np.array([0, -1, 1])
+            width = self.encoding.half_width * np.array([0, -1, 1])
             return pd.DataFrame(output + width, columns=list(self.encoding.predicted))
-        return self._of_classes(output) if self.classes else output
+        return self._of_classes(output) if self.encoding.classes else output
 
     def _of_classes(self, logits: np.ndarray) -> pd.DataFrame:
         names, *probabilities = self.encoding.predicted
         values = torch.from_numpy(logits).double().softmax(dim=1).numpy()
         found = pd.DataFrame(values, columns=probabilities)
-        found.insert(0, names, np.array(self.classes, dtype=object)[logits.argmax(axis=1)])
+        found.insert(0, names, np.array(self.encoding.classes, dtype=object)[logits.argmax(axis=1)])
         return found
 
     def _chunk(self, frame: pd.DataFrame) -> np.ndarray:
@@ -90,11 +84,12 @@ class ServedModel(mlflow.pyfunc.PythonModel):
             return self.module(rows).numpy()
 
     def _check_width(self, frame: pd.DataFrame) -> None:
-        if frame.shape[1] != len(self.numeric):
+        columns = self.encoding.columns
+        if frame.shape[1] != len(columns):
             raise MlflowException.invalid_parameter_value(
-                f"rows must have {len(self.numeric)} values. Got {frame.shape[1]} instead."
+                f"rows must have {len(columns)} values. Got {frame.shape[1]} instead."
             )
-        frame.columns = self.numeric
+        frame.columns = columns
 
 
 def _module_of(path: Path) -> ModuleType:

@@ -62,8 +62,6 @@ class SweepRun:
         run: the parent.
         tags: of every run of this process.
         trials: what is recorded, by number.
-        tags: of the parent and of every trial.
-        flow_run_id: Prefect's id of the flow run.
     """
 
     run: Run
