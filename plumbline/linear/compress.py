@@ -15,7 +15,7 @@ from plumbline.linear.summary import Summary
 from plumbline.threads import one_thread
 
 # Part of every cache key. Raise it whenever the same rows would give other numbers or bytes.
-VERSION = 9
+VERSION = 10
 
 
 def compress(
@@ -73,7 +73,7 @@ class _Shares:
         if not self.shift or block.columns != self.columns:
             self._widen(block)
         shares = shares_of(self.split, self.part, block)
-        self._draw(block, shares.get("test"))
+        self._draw(block, shares.get("test", shares["train"]))
         shift = self._shift_vector(self.columns)
         block.rows[1:] -= shift[:, None].to(block.rows.device)
         if (block.rows[0] != 1).any():
@@ -110,10 +110,10 @@ class _Shares:
             chosen = fold_of == number
             yield f"fold {number:02}", chosen if trained is None else chosen & trained
 
-    def _draw(self, block: Block, excluded: Tensor | None) -> None:
-        """Let the block's rows compete for places in the sample."""
+    def _draw(self, block: Block, share: Tensor | None) -> None:
+        """Let the block's rows of a share compete for places in the sample."""
         keys = self._hashes(block, "sample")
-        chosen = (keys if excluded is None else keys.where(excluded, 1.0)) < self.sample.bound
+        chosen = (keys if share is None else keys.where(share, 1.0)) < self.sample.bound
         if chosen.any():
             places = chosen.nonzero().flatten()
             best = keys[places].topk(min(SAMPLE_ROWS, len(places)), largest=False)

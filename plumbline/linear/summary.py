@@ -24,7 +24,7 @@ class Summary:
     Attributes:
         factors: the R factor of each share of the rows: "train" (if it is cross-validated, "fold
             00", "fold 01", ...), "validation" and "test". All have the sample's columns.
-        sample: a uniform sample of the held-out rows, of all rows where none are held out.
+        sample: a uniform sample of the test rows; of the training rows where there are none.
         digests: SHA-256 over all the data read of each part, in hexadecimal, in the parts' order.
         dropped: rows left out because a value was missing, or because their weight is 0.
     """

@@ -57,6 +57,11 @@ def test_the_sample_is_of_the_held_out_rows_where_there_are_some():
     assert torch.isclose(found.sample.rows[:, 0].mean(), r[0, 1] / r[0, 0], rtol=1e-12)
 
 
+def test_the_sample_is_of_the_training_rows_where_none_are_held_out_for_testing():
+    found = combine([compress(numbered(500), "a", Split(validation_fraction=0.2))])
+    assert len(found.sample.rows) == found.train.rows < 500
+
+
 def test_merging_in_any_order_and_grouping_gives_the_same_sample():
     samples = [drawn(n, seed) for seed, n in enumerate((900, 3, 1500, 0))]
     expected = merge_samples(samples, ("x", "y"))
