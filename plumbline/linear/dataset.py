@@ -74,14 +74,6 @@ class Dataset:
         columns = replace(source.columns, class_weights=found.class_weights)
         return replace(found, source=replace(source, columns=columns))
 
-    @classmethod
-    def kept(
-        cls, profiled: Summary, encoding: Encoding, counts: dict[str, int], balanced: bool
-    ) -> "Dataset":
-        """The data of an earlier run, whose rows cannot be read again."""
-        summary = profiled.select((*encoding.features, profiled.columns[-1]))
-        return cls(summary, profiled, encoding, None, counts, balanced=balanced)
-
     @property
     def target(self) -> str:
         """The column to predict."""

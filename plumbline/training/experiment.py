@@ -237,11 +237,17 @@ def attempt(
         trained = train(config, data, device, record)
         metrics = measure(trained, data, config)
         predictions = predict_inputs(trained, data, config, metrics)
-        if config.model.kind == "python":  # no other process can import its class
-            content = export(trained.module, len(data.encoding.features))
-            trained = replace(trained, module=Exported(content))
+        trained = portable(trained, config, data)
         return Outcome(trained.status, losses, trained, metrics, predictions)
     except InputError as error:
         return Outcome(Status.FAILED, losses, error=str(error))
     except Exception as error:  # one trial's defect must not end the other trials
         return Outcome(Status.FAILED, losses, error=f"{type(error).__name__}: {error}")
+
+
+def portable(trained: Trained, config: Config, data: Dataset) -> Trained:
+    """The same model for another process: a module of the user's own, whose class none can import,
+    becomes its pt2 file."""
+    if config.model.kind != "python":
+        return trained
+    return replace(trained, module=Exported(export(trained.module, len(data.encoding.features))))

@@ -19,7 +19,7 @@ from plumbline.training.prediction import predict
 from tasks.kept import keep, kept_unless_recorded, read_kept
 from tasks.tracking.run import Run
 from tasks.tracking.store import StoreError
-from tests.plumbline.tools import same_bits
+from tests.plumbline.tools import ROOT, same_bits
 
 ROWS = "x,town,y\n" + "".join(f"{n / 7},{'abc'[n % 3]},{n * 1.1 + n % 3}\n" for n in range(40))
 
@@ -57,7 +57,14 @@ def result_of(model: dict, target: str) -> Result:
 
 
 @pytest.mark.parametrize("target", ["y", "town"])
-@pytest.mark.parametrize("model", [{"kind": "linear"}, {"kind": "mlp", "hidden": [4]}])
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"kind": "linear"},
+        {"kind": "mlp", "hidden": [4]},
+        {"kind": "python", "file": str(ROOT / "models" / "net.py")},
+    ],
+)
 def test_what_could_not_be_recorded_is_read_again_as_it_was(model: dict, target: str) -> None:
     result = result_of(model, target)
     run = Run(None, "0123456789", "a rate of 0." + 50 * "1", "1")
@@ -90,11 +97,12 @@ def test_what_could_not_be_recorded_is_read_again_as_it_was(model: dict, target:
         read_kept("another")
 
 
-def test_what_was_written_by_half_is_replaced_and_the_rest_stays() -> None:
-    unrecorded = Path(".plumbline/unrecorded")
-    (unrecorded / ".half" / "remains").mkdir(parents=True)
-    (unrecorded / "whole").mkdir()
-    folder = keep(Run(None, "0123456789", "a run", "1"), result_of({"kind": "linear"}, "y"))
-    assert folder == unrecorded / "kept-1-a-run-01234567"
-    assert sorted(unrecorded.iterdir()) == [folder, unrecorded / "whole"]
-    assert {file.name for file in folder.iterdir()} == {"result.json", "summary.npz"}
+def test_what_was_written_by_half_is_no_result_and_is_replaced() -> None:
+    folder = Path(".plumbline/unrecorded/kept-1-a-run-01234567")
+    folder.mkdir(parents=True)
+    (folder / "result.pickle.part").write_text("half")
+    with pytest.raises(InputError, match="FOLDER must be a folder"):
+        read_kept(str(folder))
+    run = Run(None, "0123456789", "a run", "1")
+    assert keep(run, result_of({"kind": "linear"}, "y")) == folder
+    assert [file.name for file in folder.iterdir()] == ["result.pickle"]
