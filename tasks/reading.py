@@ -101,7 +101,11 @@ def compress_all(source: Source, data: SyntheticData | TableData, device: str) -
             )
             counts = {"files_new": 1, "files_reused": 0, "rows_new": whole.rows, "rows_reused": 0}
     counts["rows_dropped"] = whole.dropped
-    return Dataset.of(whole, data, source, counts, map_parts)
+    found = Dataset.of(whole, data, source, counts, map_parts)
+    if found.encoding.holes:
+        named = ", ".join(found.encoding.holes)
+        note(f"missing numbers are read as the training rows' mean, with an indicator: {named}")
+    return found
 
 
 @task(name="compress", task_run_name="compress generated rows")

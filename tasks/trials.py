@@ -153,7 +153,7 @@ class SharedData:
             InputError: it is wrong; every time it is asked for.
         """
         data = config.data
-        if self._features and data.kind == "table" and data.missing == "error":
+        if self._features and data.kind == "table" and data.missing != "drop":
             data = data.model_copy(update={"features": self._every})
         key = data.model_dump_json()
         if key not in self._known:

@@ -109,6 +109,11 @@ class SyntheticData(Split):
         return "none"
 
     @property
+    def missing(self) -> Literal["error"]:
+        """Generated rows are whole."""
+        return "error"
+
+    @property
     def width(self) -> int:
         """Number of features."""
         if self.x is not None:
@@ -200,8 +205,11 @@ class TableData(Split):
         description="balanced: the classes of the target count alike, in every loss, metric and "
         "baseline: a row's weight is multiplied by n / (classes * rows of its class)",
     )
-    missing: Literal["error", "drop"] = Field(
-        "error", description="rows with a missing value: stop there, or drop, count and say so"
+    missing: Literal["error", "drop", "impute"] = Field(
+        "error",
+        description="rows with a missing value: stop there; drop, count and say so; or impute: a "
+        "number is the mean of the training rows, with an indicator beside it, and in a "
+        "categorical column it is a level of its own; a row without its target is dropped",
     )
     delimiter: Literal["auto", ",", ";", "\t", "|"] = Field(
         "auto",

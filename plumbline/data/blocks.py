@@ -27,8 +27,9 @@ class Block:
 
     Attributes:
         columns: names of the features, then of the target; d + 1.
-        rows: (d + 2) x k float64, finite: the rows' weights, above 0 (ones if rows have none), the
-            features, the target. A view into a buffer that the next block overwrites.
+        rows: (d + 2) x k float64, finite but for holes that are not filled yet (NaN): the rows'
+            weights, above 0 (ones if rows have none), the features, the target. A view into a
+            buffer that the next block overwrites.
         first_row: number of the first row in its part, from 0.
         kept: (k0,) bool, which of the rows from first_row on are here; None: all.
     """

@@ -22,6 +22,7 @@ class Columns:
         target: the column to predict.
         weight: the column of the rows' weights; None: they have none.
         class_weights: what a row's weight is multiplied by, by its class; empty: by nothing.
+        means: what a missing number is read as, by column; empty before they are known.
         left_out: columns that are no feature because they hold no numbers.
         index: columns that are no feature because they only number or name the rows.
         texts: those of left_out that hold text; numbers there in another file are an error.
@@ -37,6 +38,7 @@ class Columns:
     target: str
     weight: str | None = None
     class_weights: dict[str, float] = field(default_factory=dict)
+    means: dict[str, float] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     index: tuple[str, ...] = ()
     texts: frozenset[str] = frozenset()
@@ -179,7 +181,8 @@ def _numeric(
 
 def _check_indicators(data: TableData, used: Sequence[str], file: DataFile) -> None:
     """Refuse a column that has the name of a level's indicator, `column=level`."""
-    for column in (*data.categorical, data.target):
+    imputed = used if data.missing == "impute" else ()  # holes have indicators, too
+    for column in {*data.categorical, data.target, *imputed}:
         for name in used:
             if name.startswith(f"{column}="):
                 raise InputError(

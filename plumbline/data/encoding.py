@@ -5,13 +5,14 @@ model, and so it imports nothing of this project.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 LEVELS_SHOWN = 20
+MISSING = "(missing)"  # the level of values that are not there
 
 
 class EncodingError(ValueError):
@@ -37,12 +38,16 @@ class Encoding:
         levels: each categorical column's levels; the first is the reference and has no feature.
         classes: the names of the target's classes, sorted; empty if it is a number.
         half_width: half the width of the interval about each prediction; None if there is none.
+        means: what a missing number is read as, by column; empty: such rows are refused.
+        holes: the numeric columns with an indicator of what was missing in training.
     """
 
     numeric: tuple[str, ...]
     levels: dict[str, tuple[str, ...]]
     classes: tuple[str, ...] = ()
     half_width: float | None = None
+    means: dict[str, float] = field(default_factory=dict)
+    holes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -56,22 +61,28 @@ class Encoding:
         Args:
             columns: numeric columns and indicators, those of the target's classes included.
             categorical: the categorical columns; those without given levels have the levels
-                found in the pass, sorted.
+                found in the pass, sorted, "(missing)" last.
             target: the column to predict, if it may have classes.
         """
         given = categorical if isinstance(categorical, Mapping) else {}
-        found = {column: sorted(_levels(columns, column)) for column in categorical}
-        levels = {column: tuple(given.get(column, found[column])) for column in categorical}
+        found = {
+            column: sorted(_levels(columns, column), key=lambda level: (level == MISSING, level))
+            for column in categorical
+        }
+        levels = {c: tuple(dict.fromkeys([*given.get(c, ()), *found[c]])) for c in categorical}
         classes = tuple(sorted(_levels(columns, target), key=_place)) if target else ()
-        indicators = {*names_of(found), *names_of({target: classes})}
-        return cls(tuple(n for n in columns if n not in indicators), levels, classes)
+        holes = tuple(holes_of(columns))
+        indicators = {*names_of(found), *names_of({target: classes}), *map(hole_in, holes)}
+        numeric = tuple(name for name in columns if name not in indicators)
+        return cls(numeric, levels, classes, holes=holes)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Encoding":
         """The inverse of dataclasses.asdict, also after JSON."""
         levels = {column: tuple(found) for column, found in values["levels"].items()}
         classes, half_width = tuple(values.get("classes", ())), values.get("half_width")
-        return cls(tuple(values["numeric"]), levels, classes, half_width)
+        means, holes = values.get("means", {}), tuple(values.get("holes", ()))
+        return cls(tuple(values["numeric"]), levels, classes, half_width, means, holes)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -80,8 +91,10 @@ class Encoding:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The model's features: numeric columns, then an indicator for each level but the first."""
-        return (*self.numeric, *names_of({c: found[1:] for c, found in self.levels.items()}))
+        """The model's features: numeric columns, then an indicator for each with holes, then one
+        for each level but the first."""
+        levels = names_of({c: found[1:] for c, found in self.levels.items()})
+        return (*self.numeric, *map(hole_in, self.holes), *levels)
 
     @property
     def predicted(self) -> tuple[str, ...]:
@@ -103,19 +116,21 @@ class Encoding:
 
     def features_of(self, values: np.ndarray) -> np.ndarray:
         """The features of raw columns as `read` gives them, all finite: (n, d) float64."""
-        columns = list(values[: len(self.numeric)])
-        for places, known in zip(values[len(self.numeric) :], self.levels.values(), strict=True):
+        numbers, levels, holes = np.split(values, [len(self.numeric), len(self.columns)])
+        columns = [*numbers, *holes]
+        for places, known in zip(levels, self.levels.values(), strict=True):
             columns += [places == i for i in range(1, len(known))]
         return np.stack(columns, axis=1, dtype=np.float64)
 
     def read(self, frame: pd.DataFrame) -> np.ndarray:
-        """The raw columns of rows, (columns, n): numbers, and the places of levels among the known.
+        """The raw columns of rows, (columns + holes, n): numbers, the places of levels among the
+        known, and 1 for each hole.
 
-        What is no number, and what is no known level, is NaN.
+        What is no number, and what is no known level, is NaN; so is a hole that is not filled.
         """
-        numbers = [_numbers(frame[name]) for name in self.numeric]
+        numbers = [_numbers(frame[name], self.means.get(name)) for name in self.numeric]
         places = [_places(frame[name], known) for name, known in self.levels.items()]
-        return np.stack([*numbers, *places])
+        return np.stack([*numbers, *places, *(frame[name].isna() for name in self.holes)])
 
     def first_error(self, frame: pd.DataFrame, values: np.ndarray) -> EncodingError | None:
         """What is wrong with the first row, of those read, that cannot be predicted from."""
@@ -142,6 +157,17 @@ def names_of(levels: Mapping[str, Sequence[str]]) -> list[str]:
     return [f"{column}={level}" for column, found in levels.items() for level in found]
 
 
+def hole_in(column: str) -> str:
+    """The name of the indicator of what is missing in a column."""
+    return f"{column}={MISSING}"
+
+
+def holes_of(columns: Sequence[str]) -> list[str]:
+    """The numeric columns that have such an indicator among the columns."""
+    known = {*columns}
+    return [name for name in columns if hole_in(name) in known]
+
+
 def _levels(features: Sequence[str], column: str) -> list[str]:
     return [name[len(column) + 1 :] for name in features if name.startswith(f"{column}=")]
 
@@ -154,11 +180,13 @@ def _place(name: str) -> tuple[float, str]:
         return np.inf, name
 
 
-def _numbers(column: pd.Series) -> np.ndarray:
-    """A column as float64; text that reads as a number is none."""
+def _numbers(column: pd.Series, mean: float | None) -> np.ndarray:
+    """A column as float64, holes filled if there is a mean; text that reads as a number is none."""
     if column.dtype.kind in "biuf":
-        return column.to_numpy(np.float64, na_value=np.nan)
-    return np.array([_number(value) for value in column], dtype=np.float64)
+        numbers = column.to_numpy(np.float64, na_value=np.nan)
+    else:
+        numbers = np.array([_number(value) for value in column], dtype=np.float64)
+    return numbers if mean is None else np.where(column.isna(), mean, numbers)
 
 
 def _number(value: object) -> float:
@@ -173,6 +201,8 @@ def _places(column: pd.Series, known: Sequence[str]) -> np.ndarray:
     written = isinstance(column.dtype, pd.StringDtype)
     text = column if written else column.map(_level, na_action="ignore")
     places = pd.Index(known).get_indexer(text)
+    if MISSING in known:
+        places = np.where(column.isna(), known.index(MISSING), places)
     return np.where(places < 0, np.nan, places)
 
 

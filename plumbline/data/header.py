@@ -264,6 +264,8 @@ def _header(
 def _arrow_kind(kind: pa.DataType) -> Kind:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
+    if pa.types.is_null(kind):
+        return "unknown"
     if pa.types.is_boolean(kind):
         return "boolean"
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):

@@ -1,8 +1,8 @@
 """Rows of CSV and Parquet files, read in blocks through one buffer."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Literal
@@ -16,7 +16,7 @@ from plumbline.config.schema import TableData
 from plumbline.data.batches import first_rows, read_batches
 from plumbline.data.blocks import Block, block_rows
 from plumbline.data.columns import Columns, check_columns, choose_columns
-from plumbline.data.encoding import names_of
+from plumbline.data.encoding import MISSING, hole_in, names_of
 from plumbline.data.files import DataFile, choose_files
 from plumbline.data.header import read_header
 from plumbline.errors import InputError
@@ -31,13 +31,14 @@ class Table:
     Attributes:
         files: the files, sorted by path.
         columns: what is read of each.
-        missing: what a missing value means: "error" or "drop" the row.
+        missing: what a missing value means: "error", "drop" the row or "impute". A row without
+            its target is dropped unless it is an error.
         left_out: files beside these that are not read.
     """
 
     files: tuple[DataFile, ...]
     columns: Columns
-    missing: Literal["error", "drop"] = "error"
+    missing: Literal["error", "drop", "impute"] = "error"
     left_out: tuple[DataFile, ...] = ()
 
     @cached_property
@@ -58,7 +59,8 @@ class Table:
         return {file.uri: file for file in (*self.files, *self.left_out)}
 
     def blocks(self, part: str) -> Iterator[Block]:
-        """The rows of one file.
+        """The rows of one file. In numeric columns that are imputed, holes are NaN before their
+        means are known.
 
         Raises:
             InputError: the file's columns are not the table's, it is damaged, or a value is not
@@ -76,7 +78,7 @@ class Table:
     def _read(self, file: DataFile) -> Iterator[Block]:
         header = read_header(file, self.columns.dialect)
         check_columns(self.columns, file, header)
-        buffer = _Buffer(self.columns, file)
+        buffer = _Buffer(self.columns, file, self.missing == "impute")
         for batch in read_batches(file, self.columns.reading, header):
             for start, rows in buffer.fill(batch):
                 yield _finite(buffer, start, rows, self.missing)
@@ -91,6 +93,10 @@ class Table:
         for block in self.blocks(part):
             hashed.update(repr(block.columns).encode() + block.rows.contiguous().numpy().tobytes())
         return hashed.hexdigest()
+
+    def with_columns(self, **changes: Mapping[str, float]) -> "Table":
+        """The same rows with what only a pass over them tells: `class_weights`, `means`."""
+        return replace(self, columns=replace(self.columns, **changes))
 
 
 def open_table(data: TableData) -> Table:
@@ -109,16 +115,18 @@ def open_table(data: TableData) -> Table:
 class _Buffer:
     """The one block that a file's batches are copied through.
 
-    Rows of the array: weights (ones if there are none), numeric features, indicators in the order
-    met (those of the target's classes among them), the target last (zeros if it has classes). A
-    missing number is NaN there; a missing level is True in `absent`, which has a row a categorical
-    column.
+    Rows of the array: weights (ones if there are none), numeric features, indicators of holes in
+    them and of levels in the order met (those of the target's classes among them), the target last
+    (zeros if it has classes). A missing number is NaN there, unless its column's mean is known; a
+    missing level is True in `absent`, which has a row a categorical column.
     """
 
     columns: Columns
     file: DataFile
+    impute: bool
     filled: int = 0
     first_row: int = 0
+    holes: dict[str, int] = field(default_factory=dict)  # columns with some, and their rows here
     levels: dict[str, list[str]] = field(init=False)
     array: np.ndarray = field(init=False)
     absent: np.ndarray = field(init=False)
@@ -129,7 +137,8 @@ class _Buffer:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (*self.columns.numeric, *names_of(self.levels), self.columns.target)
+        holes, levels = map(hole_in, self.holes), names_of(self.levels)
+        return (*self.columns.numeric, *holes, *levels, self.columns.target)
 
     def _allocate(self) -> None:
         height = len(self.names) + 1
@@ -140,10 +149,12 @@ class _Buffer:
         """Copy a batch in; yield (first row, rows) whenever the buffer is full."""
         start = self.first_row + self.filled
         met = {n: self._new_levels(n, batch, start) for n in self.levels}
-        if any(met.values()):
+        holes = self._new_holes(batch)
+        if holes or any(met.values()):
             if self.filled:
                 yield self.first_row, self.filled
                 self._advance()
+            self.holes |= holes
             self.levels = {name: levels + met[name] for name, levels in self.levels.items()}
             self._allocate()
         start = 0
@@ -164,6 +175,11 @@ class _Buffer:
         for i, name in enumerate(self.columns.numeric):
             self.array[i + 1, place] = _floats(batch.column(name))
         row = len(self.columns.numeric) + 1
+        for name, number in self.holes.items():
+            values = self.array[number, place]
+            self.array[row, place] = hole = np.isnan(values)
+            values[hole] = self.columns.means.get(name, np.nan)
+            row += 1
         for i, (name, levels) in enumerate(self.levels.items()):
             codes = pc.index_in(self._names(name, batch), pa.array(levels, pa.string()))
             codes = codes.fill_null(-1).to_numpy(zero_copy_only=False)
@@ -178,7 +194,17 @@ class _Buffer:
     def _names(self, name: str, batch: pa.RecordBatch) -> pa.Array:
         """A categorical column as text, or the target's classes."""
         values = batch.column(name)
-        return _class_names(values) if name == self.columns.target else _text(values)
+        if name == self.columns.target:
+            return _class_names(values)
+        text = _text(values)
+        return text.fill_null(MISSING) if self.impute else text
+
+    def _new_holes(self, batch: pa.RecordBatch) -> dict[str, int]:
+        """The numeric columns, with their rows here, in which something is missing at last."""
+        if not self.impute:
+            return {}
+        rows = {name: row for row, name in enumerate(self.columns.numeric, 1)}
+        return {n: r for n, r in rows.items() if n not in self.holes and _has_holes(batch[n])}
 
     def _new_levels(self, name: str, batch: pa.RecordBatch, first_row: int) -> list[str]:
         """The levels of a column that were not met before."""
@@ -187,7 +213,7 @@ class _Buffer:
         known = set(self.levels[name])
         new = [level for level in found if level not in known]
         given = self.columns.categorical[name]
-        if new and given:
+        if given and new != [MISSING] * self.impute:
             row = first_row + pc.index(values, new[0]).as_py() + 1
             raise InputError(
                 f"{self.file.uri}: column '{name}', row {row} must be one of {', '.join(given)}. "
@@ -214,12 +240,15 @@ def _finite(buffer: _Buffer, first_row: int, rows: int, missing: str) -> Block:
     weights, finite = block[0], math.isfinite(block.sum())  # NaN and infinity survive a sum
     if finite and not absent.any() and weights.min() > 0:
         return Block(buffer.names, block, first_row)
-    nan, wrong = block.isnan(), block.isinf()
+    # where numbers are imputed, only a row's weight and its target must be there
+    nan, wrong = (block[[0, -1]] if missing == "impute" else block).isnan(), block.isinf()
     wrong[0] |= weights < 0
     if missing == "error":
         wrong = torch.cat([wrong | nan, absent])
     _refuse_first(buffer, first_row, wrong)
     kept = ~(nan.any(dim=0) | absent.any(dim=0)) & (weights != 0)
+    if kept.all():
+        return Block(buffer.names, block, first_row)
     return Block(buffer.names, block[:, kept], first_row, kept)
 
 
@@ -233,13 +262,17 @@ def _refuse_first(buffer: _Buffer, first_row: int, wrong: torch.Tensor) -> None:
     value = buffer.array[place, row] if place < len(buffer.array) else np.nan
     nan = bool(np.isnan(value))
     found = "a missing value (empty or NaN)" if nan else str(value)
-    hint = "; data.missing: drop leaves such rows out" if nan else ""
+    hint = "; data.missing: drop leaves such rows out, impute fills holes" if nan else ""
     allowed = "a finite number" if place < len(buffer.array) else "a level"
     allowed = allowed if place else "a finite weight >= 0"
     raise InputError(
         f"{buffer.file.uri}: column '{names[place]}', row {first_row + row + 1} must be {allowed}. "
         f"Got {found} instead{hint}."
     )
+
+
+def _has_holes(values: pa.Array) -> bool:
+    return values.null_count > 0 or math.isnan(_floats(values).sum())  # NaN survives a sum
 
 
 def _floats(values: pa.Array) -> np.ndarray:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from plumbline.config.schema import Split
 from plumbline.data.blocks import Block, Source, on_device
+from plumbline.data.encoding import holes_of
 from plumbline.data.split import block_hashes, shares_of
 from plumbline.linear.factor import Factor
 from plumbline.linear.sample import SAMPLE_ROWS, Sample, merge_samples
@@ -76,6 +77,8 @@ class _Shares:
         self._draw(block, shares.get("test", shares["train"]))
         shift = self._shift_vector(self.columns)
         block.rows[1:] -= shift[:, None].to(block.rows.device)
+        for name in holes_of(self.columns[:-1]):  # a hole reads as the shift
+            block.rows[1 + self.columns.index(name)].nan_to_num_()
         if (block.rows[0] != 1).any():
             block.rows[1:] *= block.rows[0].sqrt_()
         for name, chosen in self._with_folds(block, shares):
@@ -137,8 +140,7 @@ class _Shares:
         """Take in the first row as the shift, or levels that a later block brings."""
         self.columns = block.columns
         if not self.shift and block.rows.shape[1]:
-            row = block.rows[1:, 0].tolist()
-            self.shift = dict(zip(block.columns, row, strict=True))
+            self.shift = dict(zip(block.columns, _first_values(block.rows[1:]), strict=True))
         shift = self._shift_vector(self.columns)
         for name, factor in self.factors.items():
             on_cpu = replace(factor, r=factor.r.cpu())  # rare, and Factor's algebra is the CPU's
@@ -147,3 +149,12 @@ class _Shares:
 
     def _shift_vector(self, columns: Sequence[str]) -> Tensor:
         return torch.tensor([self.shift.get(n, 0.0) for n in columns], dtype=torch.float64)
+
+
+def _first_values(rows: Tensor) -> list[float]:
+    """The first value of each row that is there; 0 if none is."""
+    values = rows[:, 0].clone()
+    for i in values.isnan().nonzero().flatten().tolist():
+        there = rows[i][~rows[i].isnan()]
+        values[i] = there[0] if len(there) else 0.0
+    return values.tolist()

@@ -5,7 +5,7 @@ from functools import cached_property
 
 from plumbline.config.schema import SyntheticData, TableData
 from plumbline.data.blocks import Source
-from plumbline.data.encoding import Encoding, names_of
+from plumbline.data.encoding import MISSING, Encoding, names_of
 from plumbline.errors import InputError
 from plumbline.linear.factor import Factor
 from plumbline.linear.summary import Summary
@@ -55,6 +55,10 @@ class Dataset:
         """
         *columns, target = whole.columns
         encoding = Encoding.of(columns, data.categorical, target)
+        if data.missing == "impute":
+            encoding = _with_means(encoding, whole.train)
+            whole = whole.filled(encoding.means)
+            source = source.with_columns(means=encoding.means)
         if not encoding.features:
             raise InputError(
                 f"data.categorical must have a column with at least two levels. Got "
@@ -71,8 +75,7 @@ class Dataset:
         found = cls(summary, profiled, encoding, source, counts, map_parts, balanced)
         if not balanced:
             return found
-        columns = replace(source.columns, class_weights=found.class_weights)
-        return replace(found, source=replace(source, columns=columns))
+        return replace(found, source=source.with_columns(class_weights=found.class_weights))
 
     @property
     def target(self) -> str:
@@ -114,10 +117,26 @@ class Dataset:
         if isinstance(data, SyntheticData) or data.features is None:
             return self
         numeric = tuple(name for name in data.features if name not in self.encoding.levels)
-        encoding = replace(self.encoding, numeric=numeric)
+        holes = tuple(name for name in self.encoding.holes if name in numeric)
+        encoding = replace(self.encoding, numeric=numeric, holes=holes)
         summary = self.summary.select((*encoding.features, self.target))
         profiled = self.profiled.select(_profiled(encoding, self.target))
         return replace(self, summary=summary, profiled=profiled, encoding=encoding)
+
+
+def _with_means(encoding: Encoding, train: Factor) -> Encoding:
+    """The encoding with each numeric column's mean over the training rows that have a value, 0 if
+    none has, and without the indicators of holes that none of them has."""
+    means = train.r[0, 1:] / train.r[0, 0] + train.shift
+    found = dict(zip(train.columns, means.tolist(), strict=True))
+    found = {name: found[name] for name in encoding.numeric}
+    shifts, holes = dict(zip(train.columns, train.shift.tolist(), strict=True)), []
+    for name in encoding.holes:  # which read as the shift
+        there, missing = level_counts(name, ("", MISSING), train).values()
+        holes += [name] * (missing > 0)
+        share = there / (there + missing)
+        found[name] = shifts[name] + ((found[name] - shifts[name]) / share if there else 0.0)
+    return replace(encoding, means=found, holes=tuple(holes))
 
 
 def level_counts(column: str, levels: tuple[str, ...], factor: Factor) -> dict[str, float]:

@@ -7,7 +7,8 @@ R factors of parts stack and reduce to the R factor of the whole: R(A ∪ B) = q
 
 Columns are kept less a fixed shift (the first row met): data far from zero would otherwise spend
 their digits on the mean. The first column is never shifted, so [1, X - c, y - c] is [1, X, y] times
-an upper triangular matrix and all of the above still holds.
+an upper triangular matrix and all of the above still holds. A missing number reads as the shift,
+and its column has an indicator: so another number can take its place at any time.
 """
 
 import base64
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from plumbline.data.blocks import take_columns
+from plumbline.data.encoding import hole_in, holes_of
 
 # S = I + YᵀY is at least I, so its trace bounds its condition number. Up to here Cholesky loses
 # at most two of sixteen digits; above it Householder folds the block. Blocks of one size and one
@@ -92,6 +94,17 @@ class Factor:
         weight = self.weight + float(rows[:, 0].square().sum())
         r = fold(self.r if self.rows else None, rows)
         return replace(self, r=r, rows=count, row_weight=weight / count)
+
+    def merged_to(self, shift: Tensor) -> "Factor":
+        """The same rows about another shift, and so with other values in the holes, which read as
+        their column's: what is added to them is a multiple of their indicator."""
+        r, names = self.r.clone(), self.columns[:-1]
+        for name in holes_of(names):
+            j, indicator = names.index(name), names.index(hole_in(name))
+            holes = r[:, indicator + 1] + r[:, 0] * self.shift[indicator]
+            r[:, j + 1] += (shift[j] - self.shift[j]) * holes
+        r = self.r if torch.equal(r, self.r) else triangle(r)
+        return replace(self, r=r).shifted_to(shift)
 
     def shifted_to(self, shift: Tensor) -> "Factor":
         """The same rows about another shift: only R's first row changes."""
@@ -200,7 +213,7 @@ def merge(factors: Sequence[Factor]) -> Factor:
     met = [f.select(columns) for f in factors if f.rows]
     if not met:
         return Factor.empty(columns)
-    level = [f.shifted_to(met[0].shift) for f in met]
+    level = [f.merged_to(met[0].shift) for f in met]
     while len(level) > 1:
         groups = [level[i : i + MERGED_AT_ONCE] for i in range(0, len(level), MERGED_AT_ONCE)]
         level = [_stack(group) for group in groups]

@@ -18,7 +18,8 @@ class Sample:
     Attributes:
         columns: names of the features, then of the target; d + 1.
         keys: (m,) float64 in [0, 1), ascending; m <= SAMPLE_ROWS.
-        rows: (m, d + 1) float64, features then target, in raw units.
+        rows: (m, d + 1) float64, features then target, in raw units; holes that are not filled
+            yet are NaN.
         weights: (m,) float64, the rows' own; 1 without data.weight.
     """
 

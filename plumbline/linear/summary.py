@@ -1,7 +1,8 @@
 """What one pass keeps of the rows, and how parts become the whole."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -11,6 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
+from plumbline.data.encoding import holes_of
 from plumbline.errors import InputError
 from plumbline.linear.factor import MERGED_AT_ONCE, Factor, merge, union_of
 from plumbline.linear.sample import Sample, merge_samples
@@ -101,6 +103,19 @@ class Summary:
             half_life: in files; None: every row keeps its weight.
         """
         return self.weighted(2.0 ** (-age / half_life)) if half_life else self
+
+    def filled(self, means: Mapping[str, float]) -> "Summary":
+        """The same rows with means in the holes of the columns that have some."""
+        means = {name: means[name] for name in holes_of(self.columns[:-1])}
+        factors = {}
+        for name, factor in self.factors.items():
+            shift = zip(factor.columns, factor.shift.tolist(), strict=True)
+            shift = [means.get(column, value) for column, value in shift]
+            factors[name] = factor.merged_to(torch.tensor(shift, dtype=torch.float64))
+        fill = torch.tensor([means.get(n, math.nan) for n in self.columns], dtype=torch.float64)
+        rows = self.sample.rows
+        sample = replace(self.sample, rows=torch.where(rows.isnan(), fill, rows))
+        return replace(self, factors=factors, sample=sample)
 
     def select(self, columns: Sequence[str]) -> "Summary":
         """The same rows with these columns only, in this order; the target stays the last."""

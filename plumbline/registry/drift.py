@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from plumbline.config.registry import Drift
+from plumbline.data.encoding import hole_in
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.factor import Factor, merge, triangle
 
@@ -27,7 +28,7 @@ class DataProfile:
     Attributes:
         factor: of all rows, held-out ones included; features, then the target, with an indicator
             for every level of a categorical column (the reference level, too).
-        indicators: names of those indicators.
+        indicators: names of those indicators, and of those of holes in numeric columns.
         dropped: rows left out because a value was missing.
     """
 
@@ -38,7 +39,8 @@ class DataProfile:
     @classmethod
     def of(cls, data: Dataset) -> "DataProfile":
         """The profile of data; classes of the target count as levels."""
-        factor, names = merge(list(data.profiled.factors.values())), []
+        factor = merge(list(data.profiled.factors.values()))
+        names = [hole_in(name) for name in data.encoding.holes]
         classes = {data.target: data.encoding.classes} if data.encoding.classes else {}
         for column, levels in (data.encoding.levels | classes).items():
             indicators = [f"{column}={level}" for level in levels]
@@ -186,8 +188,8 @@ def _with_rest(factor: Factor, indicators: list[str]) -> Factor:
 
 
 def _known_indicators(then: DataProfile, now: DataProfile) -> Iterator[str]:
-    """Indicators of then whose categorical column is still one now."""
-    columns = {name.partition("=")[0] for name in now.indicators}
+    """Indicators of then whose column is still there now."""
+    columns = {name.partition("=")[0] for name in (*now.indicators, *now.factor.columns)}
     return (name for name in then.indicators if name.partition("=")[0] in columns)
 
 

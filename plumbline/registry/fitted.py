@@ -1,13 +1,13 @@
 """A stored model on other data than its own: the same predictions in today's features."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from plumbline.config.schema import Split
-from plumbline.data.encoding import Encoding
+from plumbline.data.encoding import MISSING, Encoding, hole_in
 from plumbline.linear.dataset import Dataset, level_counts
 from plumbline.training.classes import class_scores
 from plumbline.training.evaluation import held_out_scores, row_scores
@@ -37,7 +37,8 @@ class Fitted:
         what class_scores gives.
 
         Of a linear model from R, and mae from the sample; of others on every held-out row, which
-        are read for it. Empty if no row is held out.
+        are read for it, and so they are if R does not know of holes that the model does. Empty if
+        no row is held out.
 
         Raises:
             NotComparableError: another target, a column that is gone or of another kind, a
@@ -45,10 +46,14 @@ class Fitted:
                 needed and cannot be read again.
         """
         self._check(data)
-        if isinstance(self.model, LinearModel):
+        in_r = {*self.encoding.holes} <= {*data.encoding.holes}
+        if isinstance(self.model, LinearModel) and in_r:
             return held_out_scores(self._line_in(data.encoding), data.summary)
         if data.source is None and data.summary.test.rows:
             raise NotComparableError("the held-out rows cannot be read again")
+        if self.encoding.means and data.encoding.means:  # holes are read as in its training
+            source = data.source.with_columns(means=self.encoding.means)
+            data = replace(data, source=source)
         features, classes = self.encoding.features, self.encoding.classes
         if classes:
             model = MatchedClasses(self.model, classes, data.encoding.classes)
@@ -59,10 +64,15 @@ class Fitted:
         """The same linear model in the features of another encoding.
 
         A column that the model does not know gets weight 0. The reference level may be another
-        one: the effect of today's moves into the intercept.
+        one: the effect of today's moves into the intercept. What another mean in a hole would
+        change moves into the weight of its indicator.
         """
         weight = dict(zip(self.encoding.features, self.model.weights.tolist(), strict=True))
         found = {name: weight.get(name, 0.0) for name in encoding.numeric}
+        for name in encoding.holes:
+            mean = encoding.means[name]
+            off = self.encoding.means.get(name, mean) - mean
+            found[hole_in(name)] = weight.get(hole_in(name), 0.0) + off * found[name]
         intercept = self.model.intercept
         for column, levels in encoding.levels.items():
             if column not in self.encoding.levels:
@@ -93,6 +103,12 @@ class Fitted:
             gone = [name for name in mine if name not in theirs]
             if gone:
                 raise NotComparableError(f"today's data has no {kind} feature '{gone[0]}'")
+        holes = () if self.encoding.means else encoding.holes
+        for column in (name for name in self.encoding.numeric if name in holes):
+            if level_counts(column, ("", MISSING), data.summary.test)[MISSING]:
+                raise NotComparableError(
+                    f"held-out rows have no value in column '{column}', and it fills no holes"
+                )
         for column in self.encoding.levels:
             counts = level_counts(column, encoding.levels[column], data.summary.test)
             _check_met(column, self.encoding.levels[column], counts)

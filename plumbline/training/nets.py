@@ -134,8 +134,8 @@ def with_plain_indicators(standardizer: Standardizer, encoding: Encoding) -> Sta
     """
     mean, scale = standardizer.mean.clone(), standardizer.scale.clone()
     place = len(encoding.numeric)
-    for levels in encoding.levels.values():
-        width = max(0, len(levels) - 1)
+    widths = [max(0, len(levels) - 1) for levels in encoding.levels.values()]
+    for width in (*[1] * len(encoding.holes), *widths):
         some = slice(place, place + width)
         mean[some], scale[some] = (0.5, 0.5) if width == 1 else (0.0, 1.0)
         place += width

@@ -36,8 +36,9 @@ _exported: set[tuple[object, ...]] = set()  # what was exported once need not be
 def check_model(config: Config) -> None:
     """Try the user's module before anything slow; other kinds of models need no check.
 
-    Where only the rows tell the number of features (categorical columns without given levels) or
-    of classes, the file and the options alone are looked at; training tries the module then.
+    Where only the rows tell the number of features (categorical columns without given levels,
+    holes that are imputed) or of classes, the file and the options alone are looked at; training
+    tries the module then.
 
     Raises:
         InputError: the file, build, its options or the module is wrong, or the first rows are.
@@ -47,7 +48,8 @@ def check_model(config: Config) -> None:
         return
     build_function(config.model)
     data, training = config.data, config.training
-    if data.categorical and not isinstance(data.categorical, dict):
+    found = data.categorical and not isinstance(data.categorical, dict)
+    if found or data.missing == "impute":
         return
     source = Synthetic(data) if isinstance(data, SyntheticData) else open_table(data)
     if isinstance(source, Table) and source.columns.has_classes:

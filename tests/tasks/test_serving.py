@@ -242,3 +242,11 @@ def test_a_model_of_an_earlier_version_is_still_served(table: Path, tmp_path: Pa
     assert status == 400
     assert "column 'a' must be a number. Got 'abc' instead." in answer["message"]
     next(server, None)
+
+
+def test_null_is_a_hole_where_training_had_some(tmp_path: Path) -> None:
+    levels, means = {"g": ("u", "(missing)")}, {"a": 1.5, "b": 2.0}
+    encoding = Encoding(("a", "b"), levels, means=means, holes=("a",))
+    model = mlflow.pyfunc.load_model(str(saved(tmp_path / "model", encoding, named=True)))
+    rows = pd.DataFrame({"a": [None, 3.0], "b": [2.0, None], "g": [None, "u"]})
+    assert model.predict(rows).tolist() == [[11216.0], [231.0]]

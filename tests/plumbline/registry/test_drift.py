@@ -135,3 +135,17 @@ def test_a_profile_survives_json_to_the_bit():
     again = DataProfile.from_dict(json.loads(json.dumps(one.to_dict())))
     assert torch.equal(one.factor.r, again.factor.r)
     assert (one.missing, one.indicators) == (again.missing, again.indicators)
+
+
+def test_holes_are_a_column_whose_share_moves(tmp_path):
+    def of(name: str, x: list[float | None]) -> DataProfile:
+        path = write(tmp_path / name, {"x": x, "y": [1.0, 2.0, 3.0, 4.0]})
+        given = TableData(kind="table", path=str(path), target="y", missing="impute")
+        whole, source = read(path, missing="impute"), opened(path, missing="impute")
+        return DataProfile.of(Dataset.of(whole, given, source, {}))
+
+    holes, whole = of("1.csv", [1.0, None, 3.0, None]), of("2.csv", [2.0, 1.0, 3.0, 2.0])
+    assert compare(holes, whole).metrics()["drift_columns_vanished"] == 0
+    found = {column.name: column for column in compare(holes, whole).columns}
+    assert (found["x"].mean_then, found["x"].mean_now) == (2.0, 2.0)
+    assert (found["x=(missing)"].mean_then, found["x=(missing)"].mean_now) == (0.5, 0.0)

@@ -10,8 +10,9 @@ from torch import nn
 from plumbline.config.schema import Split, TableData
 from plumbline.data.encoding import Encoding
 from plumbline.data.split import share_rows
+from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
-from plumbline.linear.summary import Summary
+from plumbline.linear.summary import Summary, combine_eight
 from plumbline.registry.fitted import Fitted, NotComparableError
 from plumbline.training.model import LinearModel
 from tests.plumbline.tools import opened, read, write
@@ -110,3 +111,27 @@ def test_a_net_is_scored_on_every_held_out_row_and_on_no_other(tmp_path):
     assert 40 < len(held) < 80
     assert found["test_mae"] == pytest.approx(float((held[:, 0] - held[:, 1]).abs().mean()))
     assert found["test_rmse"] == pytest.approx(found["test_mse"] ** 0.5)
+
+
+@pytest.mark.parametrize("today", [[5.0, None, 2.0, None], [5.0, 1.0, 2.0, 3.0]])
+def test_holes_are_read_as_when_the_model_was_trained(tmp_path, today):
+    """Today's mean is another one, or no training row has a hole that held-out rows have."""
+    predicted = [10.0 + (3 * v if v is not None else 3 * 100 + 7) for v in (*today, None, 1.0)]
+    write(tmp_path / "train.csv", {"x": today, "y": predicted[:4]})
+    write(tmp_path / "held.csv", {"x": [None, 1.0], "y": predicted[4:]})
+    given = TableData(kind="table", path=str(tmp_path), target="y", missing="impute")
+    held, train = (compress(opened(tmp_path, missing="impute"), part, Split())
+                   for part in opened(tmp_path).parts)  # fmt: skip
+    whole = combine_eight([train, replace(held, factors={"test": held.train})])
+    whole = replace(whole, sample=held.sample.select(whole.columns))
+    source = opened(tmp_path / "held.csv", missing="impute")
+    data = Dataset.of(whole, given, source, {})
+    encoding = Encoding(("x",), {}, means={"x": 100.0}, holes=("x",))
+    line = LinearModel(10.0, torch.tensor([3.0, 7.0], dtype=torch.float64))
+    for model in (line, nn.Sequential(line)):
+        found = Fitted("y", encoding, model).scores(data, EVERY_ROW)
+        assert found["test_mse"] == pytest.approx(0, abs=1e-18)
+        assert found["test_mae"] == pytest.approx(0, abs=1e-9)
+    if None in today:
+        with pytest.raises(NotComparableError, match="no value in column 'x'"):
+            Fitted("y", Encoding(("x",), {}), NOTHING).scores(data, EVERY_ROW)

@@ -160,3 +160,15 @@ def test_a_file_without_rows_is_refused_by_name(kind, tmp_path):
     with pytest.raises(InputError, match=rf"a\.{kind}: has a header only"):
         scored(path, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
+
+
+@each_format
+def test_holes_that_training_had_are_filled_and_infinities_are_not(kind, tmp_path):
+    columns = {"x": [1.0, None, math.inf], "g": ["v", None, "v"]}
+    path, output = write(tmp_path / f"rows.{kind}", columns), tmp_path / f"out.{kind}"
+    encoding = Encoding(("x",), {"g": ("u", "(missing)", "v")}, means={"x": 7.0}, holes=("x",))
+    done = score(find_files(str(path)), encoding, lambda f: f @ [1, 10, 100, 1000], str(output),
+                 on_missing="null")  # fmt: skip
+    read = pq.read_table if kind == "parquet" else pacsv.read_csv
+    assert read(output)["prediction"].to_pylist() == [1001.0, 117.0, None]
+    assert (done.rows, done.empty) == (3, 1)
