@@ -20,7 +20,7 @@ from plumbline.training.exported import Exported, export
 from plumbline.training.head import head_layers
 from plumbline.training.intervals import check_interval, conformal_half_width
 from plumbline.training.loop import OnEpoch, Status, Trained
-from plumbline.training.nets import AVERAGED_EPOCHS, MLP, with_plain_indicators
+from plumbline.training.nets import AVERAGED_EPOCHS, MLP, threads_for, with_plain_indicators
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective
 from plumbline.training.plan import Plan, make_plan
 from plumbline.training.prediction import Prediction, predict_inputs
@@ -150,9 +150,10 @@ def _train_net(config: Config, data: Dataset, device: str, on_epoch: OnEpoch) ->
         features = next(objective.blocks("train"))[0][:2]
         heads = head_layers(net.to(features.dtype), features)
     averaged = AVERAGED_EPOCHS if mlp else 0
-    return loop.train_net(
-        net, training, device, on_epoch, objective, averaged, fast=not own, heads=heads
-    )
+    with threads_for(net, training.batch_size):
+        return loop.train_net(
+            net, training, device, on_epoch, objective, averaged, fast=not own, heads=heads
+        )
 
 
 def build_net(config: Config, encoding: Encoding) -> nn.Module:

@@ -215,7 +215,7 @@ def fit(
         schedule.before_step()
         loss = optimizer.step(_clipping(forward_loss_backward, model, training.clip_norm))
         if averaged:
-            averaged.update_parameters(model)
+            averaged.update()
         return loss
 
     reason = loop(

@@ -6,6 +6,7 @@ choice is worth stands in docs/benchmarks.md.
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from plumbline.config.schema import Config
 from plumbline.data.encoding import Encoding
 from plumbline.linear.problem import Standardizer
+from plumbline.threads import one_thread
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 MOST_EMBEDDED = 32  # numeric columns; with more, no column is embedded
@@ -22,6 +24,7 @@ AVERAGED_EPOCHS = 4  # whose weights' running mean is judged and kept
 STEPS, LEAST_EPOCHS, MOST_EPOCHS = 3_000, 10, 200
 PATIENT_EPOCHS, PATIENT_STEPS = 16, 500  # at least so many without a better validation loss
 LEAST_BATCH, MOST_BATCH, BATCHES_AN_EPOCH = 32, 256, 20
+SMALL_STEP = 2**25  # rows times weights
 
 
 class MLP(nn.Module):
@@ -140,6 +143,17 @@ def with_plain_indicators(standardizer: Standardizer, encoding: Encoding) -> Sta
         mean[some], scale[some] = (0.5, 0.5) if width == 1 else (0.0, 1.0)
         place += width
     return replace(standardizer, mean=mean, scale=scale)
+
+
+def threads_for(net: nn.Module, batch_size: int) -> AbstractContextManager:
+    """What to train a net within: one thread for an MLP of small steps.
+
+    Two are no faster there, and beside other work many times slower: each product waits until all
+    of its threads have had a core.
+    """
+    weights = sum(each.numel() for each in net.parameters())
+    small = isinstance(net, MLP) and batch_size * weights <= SMALL_STEP
+    return one_thread() if small else nullcontext()
 
 
 def with_budget(config: Config, rows: int) -> Config:

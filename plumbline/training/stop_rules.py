@@ -2,12 +2,12 @@
 
 import math
 import time
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from plumbline.config.schema import Training
 from plumbline.training.model import parameters
@@ -100,15 +100,20 @@ def stop_rules(training: Training, best: BestWeights) -> list[StopRule]:
     return [best, *([Minutes(training.max_minutes)] if training.max_minutes else [])]
 
 
-class Averaged(AveragedModel):
+class Averaged:
     """A running mean of a module's weights over about the last `window` steps.
 
     At a constant rate it takes the part of a falling one (Izmailov et al., arXiv:1803.05407), at
-    any moment, so that patience can end a training early. The first steps count alike.
+    any moment, so that patience can end a training early. The first steps count alike. torch's
+    AveragedModel does the same, but walks both modules at every step.
     """
 
     def __init__(self, module: nn.Module, window: int) -> None:
-        def lerp(mean: list[Tensor], now: list[Tensor], taken: Tensor | int) -> None:
-            torch._foreach_lerp_(mean, now, 1 / min(int(taken) + 1, window))
+        self.module, self._window, self._taken = deepcopy(module), window, 0
+        self._mean, self._now = [*self.module.parameters()], [*module.parameters()]
 
-        super().__init__(module, multi_avg_fn=lerp)
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the module's weights after a step."""
+        self._taken += 1
+        torch._foreach_lerp_(self._mean, self._now, 1 / min(self._taken, self._window))
