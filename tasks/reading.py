@@ -9,7 +9,7 @@ import hashlib
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import asdict, replace
@@ -29,6 +29,7 @@ from plumbline.data.table import Table, open_table
 from plumbline.errors import InputError
 from plumbline.linear.compress import VERSION, compress
 from plumbline.linear.dataset import Dataset
+from plumbline.linear.sample import MOST_ROWS
 from plumbline.linear.summary import Summary, combine
 from tasks.artifacts import ProgressArtifact
 from tasks.cluster import clear_errors, connected, cores, map_parts
@@ -40,6 +41,9 @@ from tasks.screen import bar, note, warn
 # at about the same time.
 LEAST_BATCH, MOST_BATCH, BATCHES_A_WORKER = 16 << 20, 1 << 30, 4
 FILES_A_BATCH = 64  # at most: the command holds the summaries of some batches at a time
+# How many rows a table has is known once its files are read. Till then a file keeps all of its own
+# if they are within its share by bytes of so many, twice as many as are kept in the end.
+SPARE_ROWS = 2 * MOST_ROWS
 COUNTED_BYTES = 256 << 20  # of CSV files that are left out and were never read
 
 OnRows = Callable[[int], None]
@@ -154,6 +158,7 @@ class _Summaries:
         self.table, self.split, self.device = table, split, device
         self.cache = FactorCache.current()
         self.keys = {file: part_key(table, file, split) for file in table.files}
+        self.bytes = sum(file.size for file in table.files)
         self.counts = {"files_new": 0, "files_reused": 0, "rows_new": 0, "rows_reused": 0}
 
     def in_order(self, half_life: float | None) -> Iterator[Summary]:
@@ -182,9 +187,14 @@ class _Summaries:
     def _submit(self, files: list[DataFile]) -> PrefectFuture[list[Summary]]:
         """Have some files compressed, by a worker that is told of no others."""
         table, keys = replace(self.table, files=tuple(files), left_out=()), self.keys
-        return compress_files.submit(
-            table, [keys[file] for file in files], self.split, self.device, label_of(files)
-        )
+        kept = {keys[file]: self._most_rows(file) for file in files}
+        return compress_files.submit(table, kept, self.split, self.device, label_of(files))
+
+    def _most_rows(self, file: DataFile) -> int:
+        """How many rows a file keeps all of; classes need no more than a sample."""
+        if self.table.columns.has_classes:
+            return 0
+        return min(MOST_ROWS, SPARE_ROWS * file.size // max(1, self.bytes))
 
     def _count(self, summary: Summary, which: str) -> None:
         self.counts[f"files_{which}"] += 1
@@ -261,7 +271,7 @@ def _may_pass(task: Any, task_run: Any, state: Any) -> bool:
     retry_condition_fn=_may_pass,
 )
 def compress_files(
-    table: Table, keys: Sequence[str], split: Split, device: str, label: str
+    table: Table, kept: Mapping[str, int], split: Split, device: str, label: str
 ) -> list[Summary]:
     """Compress each file of a table and keep its summary.
 
@@ -269,21 +279,23 @@ def compress_files(
 
     Args:
         table: has these files only.
-        keys: where the summary of each file is kept.
+        kept: where the summary of each file is kept, and how many of its rows at most.
         split: which rows are held out.
         device: where blocks are folded.
         label: the files in a few words, for the task's name.
     """
-    kept = zip(table.parts, keys, strict=True)
-    return [_summary_of(table, part, key, split, device) for part, key in kept]
+    given = zip(table.parts, kept.items(), strict=True)
+    return [_summary_of(table, part, *each, split, device) for part, each in given]
 
 
-def _summary_of(table: Table, part: str, key: str, split: Split, device: str) -> Summary:
+def _summary_of(
+    table: Table, part: str, key: str, most_rows: int, split: Split, device: str
+) -> Summary:
     """A file's summary, which is kept. Ray sends a task's own body by value, and that can hold no
     context; this function it finds by its name."""
     cache = FactorCache.current()
     summary = cache.read(key)
     if summary is None:
-        summary = compress(table, part, split, device, _on_rows.get())
+        summary = compress(table, part, split, device, _on_rows.get(), most_rows)
         cache.write(key, summary)
     return summary

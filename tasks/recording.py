@@ -22,6 +22,7 @@ from plumbline.config.schema import Config
 from plumbline.data.table import Table
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.penalty import PenaltyPath
+from plumbline.linear.sample import SAMPLE_ROWS
 from plumbline.registry.drift import DataProfile
 from plumbline.training.advice import is_far
 from plumbline.training.experiment import Result
@@ -80,8 +81,10 @@ def log_results(
     tags = {
         "data_digest": data.summary.digest,
         "epochs_run": len(trained.losses),
-        "sample": f"{'mae and ' if trained.exact else ''}the plots show {sampled(data)}",
+        "sample": f"the plots show {sampled(data)}",
     }
+    if trained.exact:
+        tags["mae_rows"] = len(data.summary.sample.rows)
     if _is_far(result):
         tags["far_from_optimum"] = "true"
     for each in result.predictions[:MOST_TAGS]:
@@ -142,19 +145,21 @@ def pictures(folder: Path, result: Result) -> AbstractContextManager[None]:
 
 
 def _points(trained: Trained, data: Dataset) -> dict[str, Any]:
-    sample = data.summary.sample
-    features, actual = sample.rows[:, :-1], sample.rows[:, -1]
+    rows = data.summary.sample.rows[:SAMPLE_ROWS]
+    features, actual = rows[:, :-1], rows[:, -1]
     return {
         "actual": actual.tolist(),
         "predicted": _predicted(trained.module, features),
-        "fit": _fit(trained, features[:, 0], sample.columns) if features.shape[1] == 1 else None,
+        "fit": _fit(trained, features[:, 0], data.summary.columns)
+        if features.shape[1] == 1
+        else None,
     }
 
 
 @torch.no_grad()
 def class_points(trained: Trained, data: Dataset) -> dict[str, Any]:
     """The classes of the sample's rows, and what the model gives each."""
-    rows, d = data.profiled.sample.rows, len(data.encoding.features)
+    rows, d = data.profiled.sample.rows[:SAMPLE_ROWS], len(data.encoding.features)
     others = rows[:, d:-1]  # an indicator for each class but the first
     first = 1 - others.sum(dim=1, keepdim=True)
     return {
@@ -250,8 +255,9 @@ def write_files(folder: Path, result: Result) -> None:
 
 
 def sampled(data: Dataset) -> str:
-    """Which rows the sample holds, in words: mae and the plots know no others."""
-    shown, held_out = len(data.summary.sample.rows), data.summary.test.rows
+    """Which rows the plots show, in words."""
+    held_out = data.summary.test.rows
+    shown = min(SAMPLE_ROWS, len(data.summary.sample.rows))
     share, rows = ("held-out", held_out) if held_out else ("training", data.summary.train.rows)
     if shown == rows:
         return f"{rows} {share} rows"

@@ -11,12 +11,12 @@ from plumbline.data.blocks import Block, Source, on_device
 from plumbline.data.encoding import holes_of
 from plumbline.data.split import block_hashes, shares_of
 from plumbline.linear.factor import Factor
-from plumbline.linear.sample import SAMPLE_ROWS, Sample, merge_samples
+from plumbline.linear.sample import MOST_ROWS, SAMPLE_ROWS, Sample, merge_samples, most_kept
 from plumbline.linear.summary import Summary
 from plumbline.threads import one_thread
 
 # Part of every cache key. Raise it whenever the same rows would give other numbers or bytes.
-VERSION = 10
+VERSION = 11
 
 
 def compress(
@@ -25,6 +25,7 @@ def compress(
     split: Split,
     device: str = "cpu",
     on_rows: Callable[[int], None] = lambda rows: None,
+    most_rows: int = MOST_ROWS,
 ) -> Summary:
     """Read one part once.
 
@@ -34,13 +35,14 @@ def compress(
         split: which rows are held out, and the folds.
         device: where blocks are folded; one that lacks float64 (mps) folds on the CPU.
         on_rows: told the number of rows of each block that is done; what it raises ends the pass.
+        most_rows: if there are more rows for the sample, it does not keep all of them.
 
     Raises:
         InputError: the data is wrong.
         OSError: the file cannot be read just now, or changed while it was read.
     """
     device = "cpu" if device == "mps" else device
-    shares = _Shares(part, split, source.names)
+    shares = _Shares(part, split, most_rows, source.names)
     with one_thread():
         digest = source.digest(part)
         shares.add_all(on_device(source.blocks(part), device), on_rows)
@@ -53,6 +55,7 @@ class _Shares:
 
     part: str
     split: Split
+    most_rows: int
     columns: tuple[str, ...]
     shift: dict[str, float] = field(default_factory=dict)
     factors: dict[str, Factor] = field(default_factory=dict)
@@ -114,23 +117,28 @@ class _Shares:
             yield f"fold {number:02}", chosen if trained is None else chosen & trained
 
     def _draw(self, block: Block, share: Tensor | None) -> None:
-        """Let the block's rows of a share compete for places in the sample."""
+        """Take the block's rows of a share into the sample, or let them compete for places."""
         keys = self._hashes(block, "sample")
         chosen = (keys if share is None else keys.where(share, 1.0)) < self.sample.bound
-        if chosen.any():
-            places = chosen.nonzero().flatten()
-            best = keys[places].topk(min(SAMPLE_ROWS, len(places)), largest=False)
-            places = places[best.indices]
-            rows = block.rows[:, places].mT.cpu()
-            self.drawn.append(
-                Sample(self.columns, keys[places], rows[:, 1:].clone(), rows[:, 0].clone())
-            )
-            if sum(len(sample.keys) for sample in self.drawn) >= SAMPLE_ROWS:
-                self._settle_sample()
+        places = chosen.nonzero().flatten()
+        if not len(places):
+            return
+        room = SAMPLE_ROWS
+        if self.sample.complete:
+            room = max(room, most_kept(self.most_rows, self.columns) - len(self.sample.keys))
+        complete = len(places) <= room
+        if not complete:
+            places = places[keys[places].topk(SAMPLE_ROWS, largest=False).indices]
+        rows = block.rows.mT[places].cpu()
+        self.drawn.append(
+            Sample(self.columns, keys[places], rows[:, 1:].clone(), rows[:, 0].clone(), complete)
+        )
+        if sum(len(sample.keys) for sample in self.drawn) >= room:
+            self._settle_sample()
 
     def _settle_sample(self) -> None:
         """Merge what was drawn; not after every block, which would cost as much as drawing."""
-        self.sample = merge_samples([self.sample, *self.drawn], self.columns)
+        self.sample = merge_samples([self.sample, *self.drawn], self.columns, self.most_rows)
         self.drawn = []
 
     def _hashes(self, block: Block, use: str) -> Tensor:

@@ -1,4 +1,7 @@
-"""A bounded uniform sample of rows that merges: for what R cannot tell (mae, plots)."""
+"""Rows that are kept for what R cannot tell (mae, intervals, plots): all of few, a sample of many.
+
+Both merge.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +11,8 @@ from torch import Tensor
 
 from plumbline.data.blocks import take_columns
 
-SAMPLE_ROWS = 1_000
+SAMPLE_ROWS = 1_000  # of more than these:
+MOST_ROWS, MOST_NUMBERS = 100_000, 1 << 24  # so many rows, up to 128 MiB, are all kept
 
 
 @dataclass(frozen=True)
@@ -17,16 +21,18 @@ class Sample:
 
     Attributes:
         columns: names of the features, then of the target; d + 1.
-        keys: (m,) float64 in [0, 1), ascending; m <= SAMPLE_ROWS.
+        keys: (m,) float64 in [0, 1), ascending.
         rows: (m, d + 1) float64, features then target, in raw units; holes that are not filled
             yet are NaN.
         weights: (m,) float64, the rows' own; 1 without data.weight.
+        complete: whether it has every row; if not, m is SAMPLE_ROWS.
     """
 
     columns: tuple[str, ...]
     keys: Tensor
     rows: Tensor
     weights: Tensor
+    complete: bool = True
 
     @classmethod
     def empty(cls, columns: Sequence[str]) -> "Sample":
@@ -36,8 +42,8 @@ class Sample:
 
     @property
     def bound(self) -> float:
-        """Keys from here on cannot enter; 1 while there is room."""
-        return float(self.keys[-1]) if len(self.keys) == SAMPLE_ROWS else 1.0
+        """Keys from here on cannot enter; 1 while every row is kept."""
+        return 1.0 if self.complete else float(self.keys[-1])
 
     def select(self, columns: Sequence[str]) -> "Sample":
         """The same rows with these columns; one not met is zeros (a level that no row had)."""
@@ -47,11 +53,22 @@ class Sample:
         return replace(self, columns=tuple(columns), rows=rows)
 
 
-def merge_samples(samples: Sequence[Sample], columns: Sequence[str]) -> Sample:
-    """The sample of all the rows that several samples were drawn from."""
+def most_kept(most_rows: int, columns: Sequence[str]) -> int:
+    """How many rows of these columns are all kept where `most_rows` are if they are not wide."""
+    return max(SAMPLE_ROWS, min(most_rows, MOST_NUMBERS // len(columns)))
+
+
+def merge_samples(
+    samples: Sequence[Sample], columns: Sequence[str], most_rows: int = MOST_ROWS
+) -> Sample:
+    """The sample of all the rows that several samples were drawn from; complete if they are, and
+    if these are not too many."""
     alike = [sample.select(columns) for sample in samples]
     keys, rows, weights = (
         torch.cat([getattr(s, name) for s in alike]) for name in ("keys", "rows", "weights")
     )
-    order = keys.argsort(stable=True)[:SAMPLE_ROWS]
-    return Sample(tuple(columns), keys[order], rows[order], weights[order])
+    complete = len(keys) <= most_kept(most_rows, columns) and all(
+        sample.complete for sample in alike
+    )
+    order = keys.argsort(stable=True)[: None if complete else SAMPLE_ROWS]
+    return Sample(tuple(columns), keys[order], rows[order], weights[order], complete)

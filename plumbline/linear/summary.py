@@ -26,7 +26,7 @@ class Summary:
     Attributes:
         factors: the R factor of each share of the rows: "train" (if it is cross-validated, "fold
             00", "fold 01", ...), "validation" and "test". All have the sample's columns.
-        sample: a uniform sample of the test rows; of the training rows where there are none.
+        sample: the test rows, the training rows where there are none, or a sample of them.
         digests: SHA-256 over all the data read of each part, in hexadecimal, in the parts' order.
         dropped: rows left out because a value was missing, or because their weight is 0.
     """
@@ -129,7 +129,7 @@ class Summary:
             "factors": {
                 name: [f.rows, f.mean_weight, f.row_weight] for name, f in self.factors.items()
             },
-            "sampled": len(self.sample.keys),
+            "sampled": [len(self.sample.keys), self.sample.complete],
             "digests": self.digests,
             "dropped": self.dropped,
         }
@@ -156,7 +156,8 @@ class Summary:
                 numbers = torch.from_numpy(archive["numbers"])
         except (BadZipFile, EOFError, KeyError, ValueError) as error:
             raise ValueError(f"no summary: {error}") from error
-        columns, sampled, p = tuple(about["columns"]), about["sampled"], len(about["columns"]) + 1
+        columns, p = tuple(about["columns"]), len(about["columns"]) + 1
+        sampled, complete = about["sampled"]
         sizes = [p * p, p - 1] * len(about["factors"]) + [sampled, sampled * (p - 1), sampled]
         tensors = (each.clone() for each in numbers.split(sizes))
         factors = {
@@ -164,7 +165,7 @@ class Summary:
             for name, (rows, *weights) in about["factors"].items()
         }
         keys, rows, weights = next(tensors), next(tensors).reshape(sampled, p - 1), next(tensors)
-        sample = Sample(columns, keys, rows, weights)
+        sample = Sample(columns, keys, rows, weights, complete)
         return cls(factors, sample, tuple(about["digests"]), about["dropped"])
 
 

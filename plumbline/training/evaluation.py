@@ -120,7 +120,7 @@ def held_out_scores(model: LinearModel, data: Summary) -> dict[str, float]:
 
 
 def mean_absolute_error(model: nn.Module, data: Summary) -> float:
-    """Mean |y - ŷ| over the sample; R does not know it."""
+    """Mean |y - ŷ| over the rows of the sample; R does not know it."""
     rows, weights = data.sample.rows, data.sample.weights
     if not len(rows):
         return math.nan

@@ -36,7 +36,7 @@ def conformal_half_width(module: nn.Module, held_out: Sample, level: float) -> f
 
     Args:
         module: raw features, (n, d), to (n, 1).
-        held_out: a sample of the held-out rows, as many as check_interval asks for.
+        held_out: the held-out rows or a sample, as many as check_interval asks for.
         level: in (0, 1).
     """
     rows, weights = held_out.rows, held_out.weights

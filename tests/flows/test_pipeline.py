@@ -100,6 +100,7 @@ def test_the_record_holds_params_metrics_and_tags(
     commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=workspace.root, text=True)
     assert run.data.tags["git_commit"] == commit.strip()
     assert run.data.tags["git_dirty"] == "false"
+    assert run.data.tags["mae_rows"] == "4"
     assert len(run.data.tags["data_digest"]) == 64
     assert run.inputs.dataset_inputs[0].dataset.digest == run.data.tags["data_digest"][:36]
 

@@ -61,9 +61,9 @@ def random_rows(n: int, d: int, seed: int = 0, far: float = 0.0) -> Tensor:
     return torch.cat([x, (x @ weights + 3 + 0.3 * noise)[:, None]], dim=1)
 
 
-def compressed(rows: Tensor, split: Split | None = None) -> Summary:
+def compressed(rows: Tensor, split: Split | None = None, **keeping: int) -> Summary:
     """What one pass over the rows keeps."""
-    return combine([compress(Rows({"rows": rows}), "rows", split or Split())])
+    return combine([compress(Rows({"rows": rows}), "rows", split or Split(), **keeping)])
 
 
 def same_bits(one: Summary, two: Summary) -> bool:

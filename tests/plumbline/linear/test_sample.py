@@ -2,11 +2,12 @@
 
 import itertools
 
+import pytest
 import torch
 
 from plumbline.config.schema import Split
 from plumbline.linear.compress import compress
-from plumbline.linear.sample import SAMPLE_ROWS, Sample, merge_samples
+from plumbline.linear.sample import MOST_ROWS, SAMPLE_ROWS, Sample, merge_samples
 from plumbline.linear.summary import combine
 from tests.plumbline.tools import Rows, random_rows
 
@@ -15,7 +16,7 @@ def drawn(n: int, seed: int, columns: tuple[str, ...] = ("x", "y")) -> Sample:
     random = torch.Generator().manual_seed(seed)
     keys = torch.rand(n, generator=random, dtype=torch.float64).sort().values[:SAMPLE_ROWS]
     rows = torch.randn(len(keys), len(columns), generator=random, dtype=torch.float64)
-    return Sample(columns, keys, rows, torch.ones_like(keys))
+    return Sample(columns, keys, rows, torch.ones_like(keys), n <= SAMPLE_ROWS)
 
 
 def numbered(n: int, step: int = 1000) -> Rows:
@@ -24,28 +25,43 @@ def numbered(n: int, step: int = 1000) -> Rows:
     return Rows({"a": torch.stack([x, 2 * x], dim=1)}, step)
 
 
-def test_few_rows_are_all_kept():
-    sample = compress(numbered(SAMPLE_ROWS), "a", Split()).sample
-    assert sorted(sample.rows[:, 0].tolist()) == list(range(SAMPLE_ROWS))
+def test_rows_that_are_not_too_many_are_all_kept():
+    sample = compress(numbered(MOST_ROWS, 30_000), "a", Split()).sample
+    assert sample.complete
+    assert sorted(sample.rows[:, 0].tolist()) == list(range(MOST_ROWS))
 
 
-def test_many_rows_leave_a_sample_without_replacement_in_raw_units():
-    sample = compress(numbered(20_000), "a", Split()).sample
+def test_wide_rows_are_all_kept_within_128_mib():
+    columns = tuple(map(str, range(2_000)))
+    kept = torch.rand(9_000, dtype=torch.float64)
+    whole = Sample(columns[:1], kept, kept[:, None], kept)
+    assert merge_samples([whole], columns[:1]).complete
+    assert len(merge_samples([whole], columns).rows) == SAMPLE_ROWS
+
+
+@pytest.mark.parametrize("step", [64, 7_000, 200_000])
+def test_many_rows_leave_a_sample_without_replacement_in_raw_units(step):
+    sample = compress(numbered(MOST_ROWS + 1, step), "a", Split()).sample
     assert len(sample.rows) == SAMPLE_ROWS
+    assert not sample.complete
     assert len(set(sample.rows[:, 0].tolist())) == SAMPLE_ROWS
     assert torch.equal(sample.rows[:, 1], 2 * sample.rows[:, 0])
 
 
 def test_every_row_is_as_likely_as_any_other():
     found = torch.cat([
-        compress(numbered(5_000), "a", Split(seed=seed)).sample.rows[:, 0] for seed in range(20)
+        compress(numbered(5_000), "a", Split(seed=seed), most_rows=0).sample.rows[:, 0]
+        for seed in range(20)
     ])  # fmt: skip
     counts = torch.histc(found, bins=10, min=0, max=5_000)
     assert float(((counts - 2_000) ** 2 / 2_000).sum()) < 9 + 5 * 18**0.5
 
 
 def test_the_blocks_do_not_matter():
-    small, large = (compress(numbered(7_000, s), "a", Split()).sample for s in (64, 7_000))
+    small, large = (
+        compress(numbered(7_000, s), "a", Split(), most_rows=6_000).sample for s in (64, 7_000)
+    )
+    assert len(small.rows) == SAMPLE_ROWS
     assert torch.equal(small.rows, large.rows)
     assert torch.equal(small.keys, large.keys)
 
@@ -62,10 +78,11 @@ def test_the_sample_is_of_the_training_rows_where_none_are_held_out_for_testing(
     assert len(found.sample.rows) == found.train.rows < 500
 
 
-def test_merging_in_any_order_and_grouping_gives_the_same_sample():
-    samples = [drawn(n, seed) for seed, n in enumerate((900, 3, 1500, 0))]
+@pytest.mark.parametrize(("last", "kept"), [(1_000, 1_903), (1_500, SAMPLE_ROWS)])
+def test_merging_in_any_order_and_grouping_gives_the_same_sample(last, kept):
+    samples = [drawn(n, seed) for seed, n in enumerate((900, 3, last, 0))]
     expected = merge_samples(samples, ("x", "y"))
-    assert len(expected.keys) == SAMPLE_ROWS
+    assert len(expected.keys) == kept
     for order in itertools.permutations(samples):
         paired = [merge_samples(order[:2], ("x", "y")), merge_samples(order[2:], ("x", "y"))]
         for found in (merge_samples(order, ("x", "y")), merge_samples(paired, ("x", "y"))):
