@@ -112,7 +112,7 @@ def _losses(loss: float, validation_loss: float | None) -> str:
 
 def _print_ending(trained: Trained, data: Dataset) -> None:
     """What stopped the training, and which weights were kept."""
-    if trained.logistic:
+    if trained.likelihood:
         if trained.message:
             warn(trained.message)
     elif trained.status is Status.STOPPED:

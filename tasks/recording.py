@@ -232,14 +232,14 @@ def _example(data: Dataset) -> pd.DataFrame:
 
 
 def write_files(folder: Path, result: Result) -> None:
-    """Write config.yaml, predictions.json, of a linear or logistic model coefficients.json, and of
+    """Write config.yaml, predictions.json, of a linear model coefficients.json, and of
     a penalty penalty_path.csv."""
     text = yaml.safe_dump(result.config.model_dump(), sort_keys=False)
     (folder / "config.yaml").write_text(text)
     trained = result.trained
-    if trained.exact or trained.logistic:
+    if trained.exact or trained.likelihood:
         exact = trained.exact is not None
-        coefficients = coefficient_table(trained) if exact else logistic_table(result)
+        coefficients = coefficient_table(trained) if exact else likelihood_table(result)
         (folder / "coefficients.json").write_text(json.dumps(coefficients, indent=2))
     if trained.exact and trained.exact.penalized:
         table = penalty_table(trained.exact.penalized.path)
@@ -278,12 +278,13 @@ def coefficient_table(trained: Trained) -> dict[str, dict]:
     }
 
 
-def logistic_table(result: Result) -> dict[str, dict]:
-    """Of each class but the first, the reference, a line for the intercept and each feature."""
-    fit, equals = result.trained.logistic, optimum_of(result.data.summary, True).equals
+def likelihood_table(result: Result) -> dict[str, dict]:
+    """A line for the intercept and each feature; of classes such a table for each but the first,
+    the reference."""
+    fit, equals = result.trained.likelihood, optimum_of(result.data.summary, True).equals
     names = ("intercept", *fit.names)
-    return {
-        name: {
+    tables = [
+        {
             feature: {
                 "value": value,
                 "standard_error": None if math.isnan(error) else error,
@@ -291,10 +292,9 @@ def logistic_table(result: Result) -> dict[str, dict]:
             }
             for feature, value, error in zip(names, values, errors, strict=True)
         }
-        for name, values, errors in zip(
-            fit.classes[1:], fit.parameters.tolist(), fit.errors.tolist(), strict=True
-        )
-    }
+        for values, errors in zip(fit.parameters.tolist(), fit.errors.tolist(), strict=True)
+    ]
+    return dict(zip(fit.classes[1:], tables, strict=True)) if fit.classes else tables[0]
 
 
 def penalty_table(path: PenaltyPath) -> pd.DataFrame:

@@ -84,9 +84,9 @@ class Training(Section):
     optimizer: Optimizer | None = Field(
         "sgd",
         description="torch.optim's class of that name; exact: the closed form in one epoch "
-        "(linear and mse only); newton: the logistic optimum in a few passes (linear and "
-        "cross_entropy only); with both learning_rate, momentum, epochs and tolerance have no "
-        "effect",
+        "(linear and mse only); newton: the most likely parameters in a few passes (linear, and "
+        "cross_entropy or poisson only); with both learning_rate, momentum, epochs and tolerance "
+        "have no effect",
     )
     learning_rate: Positive | Literal["auto"] | None = Field(
         0.01, description="step size; auto: the best fixed rate for sgd, from the eigenvalues"

@@ -72,6 +72,11 @@ class Factor:
         """The sum of the rows' weights, which means divide by; `rows` without weights."""
         return self.counted * self.row_weight
 
+    @property
+    def target_mean(self) -> float:
+        """The mean of the target, of at least one row."""
+        return float(self.r[0, -1] / self.r[0, 0] + self.shift[-1])
+
     @classmethod
     def empty(cls, columns: Sequence[str]) -> "Factor":
         """The factor of no rows."""

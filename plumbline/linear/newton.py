@@ -1,16 +1,14 @@
-"""The logistic optimum by Newton's method: each step is one pass over the rows.
+"""Maximum likelihood by Newton's method: each step is one pass over the rows.
 
-For K classes the first is the reference, and class c of the others has the logit θ_c · [1, z]. With
-probabilities p of a row and p̄ of its classes but the first, the Hessian of the negative
-log-likelihood is the sum over the rows of (diag(p̄) - p̄p̄ᵀ) ⊗ zzᵀ, and diag(p̄) - p̄p̄ᵀ is the sum over
-all classes of p_c (e_c - p̄)(e_c - p̄)ᵀ, e_1 = 0. So the rows √p_c (e_c - p̄) ⊗ z have an R factor
-with RᵀR the Hessian, and factors of parts stack (iteratively reweighted least squares: McCullagh
-and Nelder, Generalized Linear Models, 2nd ed., section 2.5; Agresti, Categorical Data Analysis,
-section 8.1).
+A row z, its standardised features after a 1, has the scores θz. If the outer products of d_1, d_2
+and so on add up to the curvature of its loss in the scores (families.py), the Hessian in θ is the
+sum over the rows of Σ_c d_c d_cᵀ ⊗ zzᵀ. So the rows d_c ⊗ z have an R factor with RᵀR the Hessian,
+and factors of parts stack (iteratively reweighted least squares: McCullagh and Nelder, Generalized
+Linear Models, 2nd ed., section 2.5; Agresti, Categorical Data Analysis, section 8.1).
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -19,32 +17,32 @@ from torch import Tensor
 from torch.nn import functional
 
 from plumbline.linear.factor import fold
+from plumbline.linear.families import Family
 from plumbline.linear.problem import Standardizer
 from plumbline.threads import MapParts, in_threads, one_thread
 
 MOST_UNKNOWNS = 500  # beyond, the Hessian costs more than the steps that it saves
 MOST_STEPS, MOST_HALVINGS = 30, 20
 LBFGS_DECREASE = 1e-6
-ROUNDING = 1e-12  # relative: a smaller decrease of the loss is none
-# A logit of a standardised feature that is still growing after all steps, or a mean loss near 0:
-# then some combination of the features separates classes, and there is no optimum.
-SEPARATED_LOSS = 1e-6
+ROUNDING = 1e-12  # relative: a smaller change of the loss is none
+# How far a step moves the scores of the row that it moves most. At an optimum the next one would
+# move them by the square of that. Where they have no limit, every step moves them by about 1.
+AT_REST, WITHOUT_LIMIT = 1e-5, 0.1
 
 OnStep = Callable[[int, float], None]  # told each step, from 1, and the loss before it
 
 
 @dataclass(frozen=True)
-class LogisticFit:
-    """The logistic fit, in raw units.
+class LikelihoodFit:
+    """The most likely parameters, in raw units.
 
     Attributes:
         names: the features, d.
-        classes: K names; the first is the reference.
-        parameters: (K - 1, d + 1) float64: the intercept, then the weights; 0 for features that
-            others determine.
-        errors: (K - 1, d + 1) standard errors from the inverse of the Hessian; NaN where there is
-            none.
-        losses: the mean log-loss before each step, and at the end.
+        classes: K names, the first is the reference; empty if the target has none.
+        parameters: (K - 1, d + 1) float64, (1, d + 1) without classes: the intercept, then the
+            weights; 0 for features that others determine.
+        errors: standard errors of those from the inverse of the Hessian; NaN where there is none.
+        losses: the mean loss before each step, and at the end.
         problem: why this is no optimum; empty if it is.
     """
 
@@ -57,53 +55,54 @@ class LogisticFit:
 
     @property
     def loss(self) -> float:
-        """The mean log-loss of the fit on its rows."""
+        """The mean loss of the fit on its rows."""
         return self.losses[-1]
 
 
 @dataclass(frozen=True)
 class _Pass:
     """Sums over rows at some parameters: their weights, the loss, its gradient and R of its
-    Hessian."""
+    Hessian; and by how much, at most, the step there has moved a score."""
 
     weight: float
     total: float
     gradient: Tensor
     r: Tensor | None = None
+    moved: float = 0.0
 
     @property
     def loss(self) -> float:
         """The mean over the rows."""
         return self.total / self.weight
 
-    def plus(
-        self, weight: float, total: float, gradient: Tensor, hessian: Iterable[Tensor]
-    ) -> "_Pass":
+    def plus(self, other: "_Pass", hessian: Iterable[Tensor]) -> "_Pass":
         """These sums and those of other rows, whose Hessian is that of rows to fold in."""
         r = self.r
         for some in hessian:
             r = fold(r, some)
-        return _Pass(self.weight + weight, self.total + total, self.gradient + gradient, r)
+        weight, total = self.weight + other.weight, self.total + other.total
+        gradient, moved = self.gradient + other.gradient, max(self.moved, other.moved)
+        return _Pass(weight, total, gradient, r, moved)
 
 
 @dataclass(frozen=True)
-class LogisticProblem:
-    """What a logistic fit minimises: the mean log-loss of rows, by parameters theta of standardised
-    features, (K - 1, p): for each class but the first a constant, then the features that count.
+class LikelihoodProblem:
+    """What a fit minimises: the mean loss of rows, by parameters theta of standardised features,
+    (outputs, p): for each score a constant, then the features that count.
 
     Attributes:
         names: the features, d.
-        classes: K names, the first is the reference.
+        family: of the target, given the scores.
         standardizer: of the features.
         left_out: features that others determine; they get weight 0.
-        read: the rows of a part, (k, d + K + 1) float64, features, an indicator for each class and
-            the row's weight, as often as they are asked for.
+        read: the rows of a part, float64, features, what the family observes and the row's weight,
+            as often as they are asked for.
         parts: their names, in order.
         map_parts: goes over the parts.
     """
 
     names: tuple[str, ...]
-    classes: tuple[str, ...]
+    family: Family
     standardizer: Standardizer
     left_out: frozenset[str]
     read: Callable[[str], Iterable[Tensor]]
@@ -117,34 +116,56 @@ class LogisticProblem:
 
     @property
     def unknowns(self) -> int:
-        """How many parameters the model has: (K - 1)(d + 1)."""
-        return (len(self.classes) - 1) * (len(self.names) + 1)
+        """How many parameters the model has: outputs · (d + 1)."""
+        return self.family.outputs * (len(self.names) + 1)
 
     def start(self) -> Tensor:
         """The parameters of a model that knows nothing."""
-        return torch.zeros(len(self.classes) - 1, len(self.kept) + 1, dtype=torch.float64)
+        return torch.zeros(self.family.outputs, len(self.kept) + 1, dtype=torch.float64)
 
-    def pass_at(self, theta: Tensor, curvature: bool = True) -> _Pass:
-        """One pass over all parts, added up in their order; with the Hessian if it is wanted."""
+    def pass_at(self, theta: Tensor, step: Tensor | None = None, curvature: bool = True) -> _Pass:
+        """One pass over all parts, added up in their order; with the Hessian if it is wanted.
+
+        Args:
+            theta: where.
+            step: what led there, of theta's shape.
+            curvature: whether the Hessian is wanted.
+        """
         sums = _Pass(0.0, 0.0, torch.zeros(theta.numel(), dtype=torch.float64))
-        for part in self.map_parts(partial(self._pass_of, theta, curvature, sums), self.parts):
-            hessian = () if part.r is None else (part.r,)
-            sums = sums.plus(part.weight, part.total, part.gradient, hessian)
+        function = partial(self._pass_of, theta, step, curvature, sums)
+        for part in self.map_parts(function, self.parts):
+            sums = sums.plus(part, () if part.r is None else (part.r,))
         return sums
 
-    def _pass_of(self, theta: Tensor, curvature: bool, sums: _Pass, part: str) -> _Pass:
+    def _pass_of(
+        self, theta: Tensor, step: Tensor | None, curvature: bool, sums: _Pass, part: str
+    ) -> _Pass:
         """The sums of one part, which start at `sums`."""
         d = len(self.names)
         with one_thread():
             for rows in self.read(part):
                 z = (rows[:, :d] - self.standardizer.mean) / self.standardizer.scale
                 z = functional.pad(z[:, self.kept], (1, 0), value=1.0)
-                sums = _add(sums, z, rows[:, d:-1], rows[:, -1:], theta, curvature)
+                moved = 0.0 if step is None else float((z @ step.mT).abs().max())
+                observed, weights = rows[:, d:-1], rows[:, -1:]
+                losses, slopes, roots = self.family.terms(z @ theta.mT, observed)
+                gradient = ((weights * slopes).mT @ z).flatten()
+                total = float((weights * losses).sum())
+                found = _Pass(float(weights.sum()), total, gradient, moved=moved)
+                z = weights.sqrt() * z
+                sums = sums.plus(found, (_rows_of(root, z) for root in roots) if curvature else ())
         return sums
+
+    def moving_most(self, step: Tensor) -> tuple[int, str]:
+        """The score and the feature whose weight a step changes most."""
+        names = [self.names[i] for i in self.kept] or ["the intercept"]
+        changes = step.reshape(-1, len(self.kept) + 1)[:, -len(names) :]
+        output, place = divmod(int(changes.abs().argmax()), len(names))
+        return output, names[place]
 
     def fit(
         self, theta: Tensor, r: Tensor | None, losses: Sequence[float], problem: str = ""
-    ) -> LogisticFit:
+    ) -> LikelihoodFit:
         """Parameters and standard errors in raw units; the covariance of theta is (RᵀR)⁻¹."""
         size, mean, scale = theta.shape[1], self.standardizer.mean, self.standardizer.scale
         to_raw = torch.eye(size, dtype=torch.float64)
@@ -154,50 +175,52 @@ class LogisticProblem:
         parameters = torch.zeros(len(theta), len(self.names) + 1, dtype=torch.float64)
         errors = torch.full_like(parameters, math.nan)
         parameters[:, places] = theta @ to_raw.mT
+        parameters[:, 0] += self.family.offset
         if r is not None:
             inverse = torch.linalg.pinv(r, rtol=1e-12)
             for c, rows in enumerate(inverse.split(size)):
                 errors[c, places] = (to_raw @ rows).norm(dim=1)
-        return LogisticFit(self.names, self.classes, parameters, errors, tuple(losses), problem)
+        classes = self.family.classes
+        return LikelihoodFit(self.names, classes, parameters, errors, tuple(losses), problem)
 
 
-def logistic_fit(
-    problem: LogisticProblem, on_step: OnStep = lambda step, loss: None
-) -> LogisticFit:
-    """Minimise the mean log-loss: by Newton's steps, or L-BFGS above 500 unknowns.
+def maximize_likelihood(
+    problem: LikelihoodProblem, on_step: OnStep = lambda step, loss: None
+) -> LikelihoodFit:
+    """Minimise the mean loss: by Newton's steps, or L-BFGS above 500 unknowns.
 
     Returns:
-        The fit; with `problem` if the classes are separated (the loss has no minimum then: some
-        weights grow without bound) or the steps did not suffice.
+        The fit; with `problem` if the loss has no minimum, because some weights grow without bound,
+        or the steps did not suffice.
     """
     solve = fit_by_newton if problem.unknowns <= MOST_UNKNOWNS else fit_by_lbfgs
     return solve(problem, on_step)
 
 
 def fit_by_newton(
-    problem: LogisticProblem, on_step: OnStep = lambda step, loss: None
-) -> LogisticFit:
+    problem: LikelihoodProblem, on_step: OnStep = lambda step, loss: None
+) -> LikelihoodFit:
     """To the last digits that float64 has, with standard errors."""
     theta = problem.start()
     found, losses, missing = problem.pass_at(theta), [], ""
     for number in range(1, MOST_STEPS + 1):
         losses.append(found.loss)
         on_step(number, found.loss)
-        theta, following = _descend(problem, theta, _newton_step(found), found)
-        decrease, found = found.loss - following.loss, following
-        if found.loss < SEPARATED_LOSS or decrease <= ROUNDING * found.loss:
+        step = _newton_step(found).reshape(theta.shape)
+        theta, following = _descend(problem, theta, step, found)
+        falls, found = found.loss - following.loss > ROUNDING * abs(found.loss), following
+        if found.loss < problem.family.least_loss or (not falls and found.moved <= AT_REST):
             break
-    else:
+    if found.moved > WITHOUT_LIMIT:
+        missing = problem.family.unbounded(*problem.moving_most(step))
+    elif falls:
         missing = "the loss still falls after the last step"
-    if found.loss < SEPARATED_LOSS or missing:
-        names = [problem.names[i] for i in problem.kept]
-        missing = _separation(theta, names, problem.classes, missing)
     return problem.fit(theta, found.r, [*losses, found.loss], missing)
 
 
 def fit_by_lbfgs(
-    problem: LogisticProblem, on_step: OnStep = lambda step, loss: None
-) -> LogisticFit:
+    problem: LikelihoodProblem, on_step: OnStep = lambda step, loss: None
+) -> LikelihoodFit:
     """Where the Hessian is too large: to a relative decrease of 1e-6, without standard errors."""
     theta = problem.start().requires_grad_()
     optimizer = torch.optim.LBFGS([theta], max_iter=10, line_search_fn="strong_wolfe")
@@ -211,7 +234,7 @@ def fit_by_lbfgs(
     for number in range(1, MOST_STEPS + 1):
         losses.append(float(optimizer.step(closure)))
         on_step(number, losses[-1])
-        if number > 1 and losses[-2] - losses[-1] <= LBFGS_DECREASE * losses[-2]:
+        if number > 1 and losses[-2] - losses[-1] <= LBFGS_DECREASE * abs(losses[-2]):
             break
     return problem.fit(theta.detach(), None, [*losses, closure()])
 
@@ -225,53 +248,18 @@ def _newton_step(found: _Pass) -> Tensor:
 
 
 def _descend(
-    problem: LogisticProblem, theta: Tensor, step: Tensor, before: _Pass
+    problem: LikelihoodProblem, theta: Tensor, step: Tensor, before: _Pass
 ) -> tuple[Tensor, _Pass]:
     """Take a step, halved until the loss does not rise; the same place if it always does."""
+    most = before.loss + ROUNDING * abs(before.loss)
     for _ in range(MOST_HALVINGS):
-        following = theta + step.reshape(theta.shape)
-        found = problem.pass_at(following)
-        if found.loss <= before.loss:
-            return following, found
+        found = problem.pass_at(theta + step, step)
+        if found.loss <= most:
+            return theta + step, found
         step = step / 2
     return theta, before
 
 
-def _add(
-    sums: _Pass, z: Tensor, observed: Tensor, weights: Tensor, theta: Tensor, curvature: bool
-) -> _Pass:
-    """Add rows z, (k, p) with the constant first, the indicators of their classes, (k, K), and
-    their weights, (k, 1)."""
-    log_p = functional.pad(z @ theta.mT, (1, 0)).log_softmax(dim=1)
-    p = log_p.exp()
-    gradient = ((weights * (p - observed))[:, 1:].mT @ z).flatten()
-    hessian = _hessian_rows(p, weights.sqrt() * z) if curvature else ()
-    total = -float((weights * observed * log_p).sum())
-    return sums.plus(float(weights.sum()), total, gradient, hessian)
-
-
-def _hessian_rows(p: Tensor, z: Tensor) -> Iterator[Tensor]:
-    """Rows whose squares add up to the Hessian: √p_c (e_c - p̄) ⊗ z, for two classes √(p₁p₂) z."""
-    if p.shape[1] == 2:
-        yield p.prod(dim=1).sqrt()[:, None] * z
-        return
-    others = p[:, 1:]
-    for c in range(p.shape[1]):
-        direction = -others.clone()
-        if c:
-            direction[:, c - 1] += 1
-        scaled = p[:, c].sqrt()[:, None] * direction
-        yield (scaled[:, :, None] * z[:, None, :]).flatten(1)
-
-
-def _separation(theta: Tensor, names: Sequence[str], classes: Sequence[str], otherwise: str) -> str:
-    """Names the feature that grows furthest."""
-    sizes = theta[:, 1:].abs()
-    if not sizes.numel() or float(sizes.max()) < 10:
-        return otherwise
-    c, j = divmod(int(sizes.argmax()), sizes.shape[1])
-    return (
-        f"the features separate class '{classes[c + 1]}' from the others (above all {names[j]}), "
-        "so that weights grow without bound; training.weight_decay with another optimizer keeps "
-        "them finite"
-    )
+def _rows_of(root: Tensor, z: Tensor) -> Tensor:
+    """d ⊗ z, row by row: (k, outputs · p)."""
+    return (root[:, :, None] * z[:, None, :]).flatten(1)

@@ -41,7 +41,7 @@ class Standardizer:
     def with_target(self, factor: Factor, log_link: bool = False) -> "Standardizer":
         """The same, and the target at mean 0 and deviation 1; for a log link, at mean 1 alone;
         a constant target keeps its scale."""
-        mean = float(factor.r[0, -1] / factor.r[0, 0] + factor.shift[-1])
+        mean = factor.target_mean
         if log_link:
             return replace(self, target_scale=mean or 1.0)
         spread = float((total_squares(factor) / factor.weight) ** 0.5)

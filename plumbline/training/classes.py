@@ -1,4 +1,4 @@
-"""Classes: their scores, what a model must beat, and the logistic optimum."""
+"""Classes: their scores, and what a model must beat."""
 
 from functools import lru_cache
 
@@ -10,10 +10,7 @@ from plumbline.config.schema import Split
 from plumbline.data.blocks import WEIGHT
 from plumbline.data.split import share_rows
 from plumbline.linear.dataset import Dataset
-from plumbline.linear.least_squares import least_squares
-from plumbline.linear.newton import LogisticFit, LogisticProblem, logistic_fit
-from plumbline.linear.problem import Standardizer
-from plumbline.training.loop import OnEpoch, Status, Trained
+from plumbline.training.newton import module_of, most_likely
 
 MOST_VALUES = 20  # of a number that may be a name
 
@@ -84,7 +81,7 @@ def class_baselines(data: Dataset, split: Split) -> dict[str, float]:
     fitted, held_out = data.profiled.train_and_validation, data.profiled.test
     known, tested = (np.array([*data.class_counts(f).values()]) for f in (fitted, held_out))
     log_shares = np.log(known / known.sum())
-    linear = module_of(fit_logistic(data, split, validation=True))
+    linear = module_of(most_likely(data, split, validation=True))
     return {
         "majority_test_log_loss": float(-(tested * log_shares).sum() / tested.sum()),
         "majority_test_accuracy": float(tested[known.argmax()] / tested.sum()),
@@ -110,41 +107,3 @@ def few_values(data: Dataset) -> int:
     few = len(values) <= MOST_VALUES and len(target) > 10 * len(values)
     whole = bool((values == values.round()).all())
     return len(values) if few and whole and not data.encoding.classes else 0
-
-
-def train_by_newton(data: Dataset, split: Split, on_epoch: OnEpoch) -> Trained:
-    """Find the logistic optimum; each step is an epoch."""
-    fit = fit_logistic(data, split, on_epoch=on_epoch)
-    status = Status.STOPPED if fit.problem else Status.COMPLETED
-    return Trained(module_of(fit), [*fit.losses[:-1]], status, fit.problem, logistic=fit)
-
-
-def fit_logistic(
-    data: Dataset,
-    split: Split,
-    validation: bool = False,
-    on_epoch: OnEpoch = lambda epoch, loss: None,
-) -> LogisticFit:
-    """The logistic optimum on the training rows, and on those held out for validation, too."""
-    factor = data.summary.train_and_validation if validation else data.summary.train
-    shares = ("train", "validation") if validation else ("train",)
-    columns = (*data.encoding.features, *data.outputs, WEIGHT)
-    problem = LogisticProblem(
-        data.encoding.features,
-        data.encoding.classes,
-        Standardizer.of(factor, bias=True, standardize=True),
-        frozenset(least_squares(factor).equals),
-        lambda part: share_rows(data.source, split, shares, columns, (part,)),
-        data.source.parts,
-        data.map_parts,
-    )
-    return logistic_fit(problem, on_epoch)
-
-
-def module_of(fit: LogisticFit) -> nn.Linear:
-    """Raw features, (n, d) float64, to logits, (n, K); those of the first class are 0."""
-    module = nn.Linear(len(fit.names), len(fit.classes), device="meta", dtype=torch.float64)
-    module = module.to_empty(device="cpu").requires_grad_(False)
-    module.weight[0], module.bias[0] = 0.0, 0.0
-    module.weight[1:], module.bias[1:] = fit.parameters[:, 1:], fit.parameters[:, 0]
-    return module.eval()

@@ -107,8 +107,8 @@ def baselines(data: Summary, bias: bool) -> dict[str, float]:
 def mean_model(data: Summary) -> LinearModel:
     """The model that always predicts the mean of the rows that are not held out for testing."""
     factor = data.train_and_validation
-    mean = factor.r[0, -1] / factor.r[0, 0] + factor.shift[-1]
-    return LinearModel(float(mean), torch.zeros(len(factor.columns) - 1, dtype=torch.float64))
+    weights = torch.zeros(len(factor.columns) - 1, dtype=torch.float64)
+    return LinearModel(factor.target_mean, weights)
 
 
 def held_out_scores(model: LinearModel, data: Summary) -> dict[str, float]:

@@ -13,7 +13,7 @@ from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.problem import Problem, Standardizer
 from plumbline.training import loop
-from plumbline.training.classes import class_baselines, class_scores, train_by_newton
+from plumbline.training.classes import class_baselines, class_scores
 from plumbline.training.draws import Draws
 from plumbline.training.evaluation import baselines, evaluate, row_scores
 from plumbline.training.exported import Exported, export
@@ -21,6 +21,7 @@ from plumbline.training.head import head_layers
 from plumbline.training.intervals import check_interval, conformal_half_width
 from plumbline.training.loop import OnEpoch, Status, Trained
 from plumbline.training.nets import AVERAGED_EPOCHS, MLP, threads_for, with_plain_indicators
+from plumbline.training.newton import train_by_newton
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective
 from plumbline.training.plan import Plan, make_plan
 from plumbline.training.prediction import Prediction, predict_inputs

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from plumbline.config.schema import Training
 from plumbline.errors import TrainingDivergedError
 from plumbline.linear.least_squares import Coefficient
-from plumbline.linear.newton import LogisticFit
+from plumbline.linear.newton import LikelihoodFit
 from plumbline.training.head import solve_head
 from plumbline.training.model import LinearModel, RawModel, initial_model, make_optimizer
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective, tensor_type
@@ -75,7 +75,7 @@ class Trained:
             of K classes, (n, K).
         losses, status, message, validation_losses, best_epoch, rates: as those of Curve.
         exact: what is known exactly of a linear model: the optimum, the rates; None of others.
-        logistic: of a logistic model its optimum; None of others.
+        likelihood: of newton's models the most likely parameters; None of others.
         head_kept: whether the exact head is better and was kept; None if none was asked for.
     """
 
@@ -87,7 +87,7 @@ class Trained:
     best_epoch: int | None = None
     rates: list[float] = field(default_factory=list)
     exact: Plan | None = None
-    logistic: LogisticFit | None = None
+    likelihood: LikelihoodFit | None = None
     head_kept: bool | None = None
 
     @property

@@ -257,14 +257,20 @@ class RowObjective:
 
     def _look_at_range(self, share: str, target: Tensor) -> None:
         """Refuse counts below 0; widen the limits by what training rows have."""
-        least, most = map(float, target.aminmax())
-        if self.training.loss == "poisson" and least < 0:
-            raise InputError(
-                f"data.target: column '{self.columns[-1]}' must hold counts >= 0 with "
-                f"training.loss poisson. Got {least:g}."
-            )
+        if self.training.loss == "poisson":
+            check_counts(self.columns[-1], target)
         if self.limits and share == "train":
+            least, most = map(float, target.aminmax())
             self.limits = min(self.limits[0], least), max(self.limits[1], most)
+
+
+def check_counts(column: str, counts: Tensor) -> None:
+    """Refuse a target of counts of which some are below 0."""
+    if (least := float(counts.min())) < 0:
+        raise InputError(
+            f"data.target: column '{column}' must hold counts >= 0 with training.loss poisson. "
+            f"Got {least:g}."
+        )
 
 
 def _joined(blocks: Sequence[Rows]) -> Rows:

@@ -162,7 +162,8 @@ def _training(config: Config) -> str:
     if training.optimizer == "exact":
         return "exact least squares"
     if training.optimizer == "newton":
-        return "logistic regression, Newton's method"
+        what = "Poisson" if training.loss == "poisson" else "logistic"
+        return f"{what} regression, Newton's method"
     named = {
         "linear": lambda: "",
         "mlp": lambda: f"net of {'-'.join(map(str, model.hidden))}, ",

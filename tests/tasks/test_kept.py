@@ -85,9 +85,9 @@ def test_what_could_not_be_recorded_is_read_again_as_it_was(model: dict, target:
     assert again.trained.best_epoch == trained.best_epoch
     rows = data.summary.sample.rows[:, :-1]
     assert torch.equal(again.trained.module(rows), trained.module(rows))
-    if fit := trained.logistic:
-        assert torch.equal(again.trained.logistic.errors, fit.errors)
-        assert again.trained.logistic.classes == ("a", "b", "c")
+    if fit := trained.likelihood:
+        assert torch.equal(again.trained.likelihood.errors, fit.errors)
+        assert again.trained.likelihood.classes == ("a", "b", "c")
     if trained.exact:
         assert again.trained.exact.optimum.mse == trained.exact.optimum.mse
         assert [value for value, _ in again.trained.coefficients] == [

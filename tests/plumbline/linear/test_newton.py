@@ -1,14 +1,20 @@
-"""The logistic optimum: certified values, scikit-learn's, and what has no optimum."""
+"""The most likely parameters: published values, scikit-learn's, and what has no optimum."""
 
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_wine
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, PoissonRegressor
 from torch import Tensor
 from torch.nn import functional
 
-from plumbline.linear.newton import LogisticFit, LogisticProblem, fit_by_lbfgs, logistic_fit
+from plumbline.linear.families import Family, Logistic, Poisson
+from plumbline.linear.newton import (
+    LikelihoodFit,
+    LikelihoodProblem,
+    fit_by_lbfgs,
+    maximize_likelihood,
+)
 from plumbline.linear.problem import Standardizer
 from tests.plumbline.tools import compressed
 
@@ -21,7 +27,9 @@ SPECTOR = """
 3.62 28 1 1  2.89 14 1 0  3.51 26 1 0  3.54 24 1 1  2.83 27 1 1  3.39 17 1 1  2.67 24 1 0
 3.65 21 1 1  4.00 23 1 1  3.10 21 1 0  2.39 19 1 1
 """
-NAMES = ("GPA", "TUCE", "PSI")
+# Counts of a trial, three outcomes by three treatments (Dobson, An Introduction to Generalized
+# Linear Models, 1990, p. 93; the example of R's glm).
+DOBSON = [18, 17, 15, 20, 10, 20, 25, 13, 12]
 
 
 def spector() -> tuple[Tensor, Tensor]:
@@ -30,26 +38,49 @@ def spector() -> tuple[Tensor, Tensor]:
     return rows[:, :3], rows[:, 3].long()
 
 
-def fitted(
-    x: Tensor, y: Tensor, parts: int = 1, solve=logistic_fit, left_out: tuple[str, ...] = ()
-) -> LogisticFit:
-    """The fit of rows in so many parts; class names are their numbers."""
+def fitted(x: Tensor, y: Tensor, *given, **more) -> LikelihoodFit:
+    """The logistic fit; class names are their numbers."""
     count = int(y.max()) + 1
+    family = Logistic(tuple(map(str, range(count))))
+    return most_likely(family, x, functional.one_hot(y, count).double(), *given, **more)
+
+
+def poisson(x: Tensor, y: Tensor, *given, **more) -> LikelihoodFit:
+    """The fit of counts."""
+    return most_likely(Poisson(float(y.mean())), x, y[:, None], *given, **more)
+
+
+def most_likely(
+    family: Family,
+    x: Tensor,
+    observed: Tensor,
+    parts: int = 1,
+    solve=maximize_likelihood,
+    left_out: tuple[str, ...] = (),
+) -> LikelihoodFit:
+    """The fit of rows in so many parts."""
     ones = torch.ones(len(x), 1, dtype=torch.float64)
-    rows = torch.cat([x, functional.one_hot(y, count).double(), ones], dim=1)
+    rows = torch.cat([x, observed, ones], dim=1)
     shares = dict(enumerate(rows.tensor_split(parts)))
     names = tuple(f"x{i}" for i in range(x.shape[1]))
-    factor = compressed(torch.cat([x, y[:, None].double()], dim=1)).train
-    standardizer = Standardizer.of(factor, bias=True, standardize=True)
-    classes = tuple(map(str, range(count)))
+    standardizer = Standardizer.of(
+        compressed(torch.cat([x, observed[:, -1:]], dim=1)).train, True, True
+    )
     gone, read = frozenset(left_out), lambda part: [shares[int(part)]]
-    return solve(LogisticProblem(names, classes, standardizer, gone, read, [*map(str, shares)]))
+    return solve(LikelihoodProblem(names, family, standardizer, gone, read, [*map(str, shares)]))
 
 
 def wine() -> tuple[Tensor, Tensor]:
     """Three cultivars by two measures that do not separate them."""
     x, y = load_wine(return_X_y=True)
     return torch.from_numpy(x[:, [0, 2, 4]]), torch.from_numpy(y)
+
+
+def counts() -> tuple[Tensor, Tensor]:
+    """Counts that depend on one of two measures."""
+    random = np.random.default_rng(5)
+    x = random.normal(size=(178, 2))
+    return torch.from_numpy(x), torch.from_numpy(random.poisson(np.exp(1 + x[:, 0])).astype(float))
 
 
 def test_spector_and_mazzeos_logit_to_seven_digits() -> None:
@@ -73,15 +104,41 @@ def test_three_classes_have_scikit_learns_probabilities() -> None:
     assert np.allclose(ours, theirs.predict_proba(z), atol=1e-7)
 
 
+def test_dobsons_counts_have_the_published_coefficients_and_errors() -> None:
+    outcome, treatment = torch.arange(9) % 3, torch.arange(9) // 3
+    x = torch.cat([functional.one_hot(each)[:, 1:] for each in (outcome, treatment)], dim=1)
+    fit = poisson(x.double(), torch.tensor(DOBSON).double())
+    assert fit.problem == ""
+    assert fit.parameters[0].tolist() == pytest.approx(
+        [3.044522, -0.454255, -0.292987, 0, 0], abs=1e-6
+    )
+    assert fit.errors[0].tolist() == pytest.approx([0.1709, 0.2022, 0.1927, 0.2, 0.2], abs=5e-5)
+
+
+@pytest.mark.parametrize("far", [0.0, 1e4])
+def test_counts_have_scikit_learns_coefficients(far: float) -> None:
+    x, y = counts()
+    theirs = PoissonRegressor(alpha=0, tol=1e-12, solver="newton-cholesky").fit(x, y)
+    fit = poisson(x + far, y)
+    assert fit.parameters[0, 1:].tolist() == pytest.approx(theirs.coef_, rel=1e-9)
+    assert fit.parameters[0, 0] + far * fit.parameters[0, 1:].sum() == pytest.approx(
+        theirs.intercept_, rel=1e-9
+    )
+
+
 @pytest.mark.parametrize("parts", [2, 7, 178])
-def test_many_files_give_what_one_gives(parts: int) -> None:
-    one, many = fitted(*wine()), fitted(*wine(), parts)
+@pytest.mark.parametrize(("solve", "rows"), [(fitted, wine()), (poisson, counts())])
+def test_many_files_give_what_one_gives(solve, rows: tuple[Tensor, Tensor], parts: int) -> None:
+    one, many = solve(*rows), solve(*rows, parts)
     assert torch.allclose(one.parameters, many.parameters, rtol=1e-9)
     assert torch.allclose(one.errors, many.errors, rtol=1e-9)
 
 
-def test_lbfgs_comes_to_the_loss_of_newton_without_errors() -> None:
-    newton, lbfgs = fitted(*wine()), fitted(*wine(), solve=fit_by_lbfgs)
+@pytest.mark.parametrize(("solve", "rows"), [(fitted, wine()), (poisson, counts())])
+def test_lbfgs_comes_to_the_loss_of_newton_without_errors(
+    solve, rows: tuple[Tensor, Tensor]
+) -> None:
+    newton, lbfgs = solve(*rows), solve(*rows, solve=fit_by_lbfgs)
     assert lbfgs.loss == pytest.approx(newton.loss, rel=1e-4)
     assert lbfgs.errors.isnan().all()
 
@@ -90,6 +147,30 @@ def test_separated_classes_are_named_with_a_feature() -> None:
     x = torch.arange(20, dtype=torch.float64)[:, None]
     fit = fitted(x, (x[:, 0] >= 10).long())
     assert "the features separate class '1' from the others (above all x0)" in fit.problem
+
+
+def test_a_level_that_has_one_class_only_is_named() -> None:
+    """The other rows keep the loss above 0, and it falls by less with every step."""
+    x, y = spector()
+    level = (torch.arange(len(x)) % 5 == 0).double()[:, None]
+    fit = fitted(torch.cat([x, level], dim=1), y.where(level[:, 0] == 0, 0))
+    assert "separate class '1' from the others (above all x3)" in fit.problem
+
+
+def test_a_level_and_a_column_whose_rows_all_have_0_are_named() -> None:
+    x, y = counts()
+    level = (torch.arange(len(x)) % 9 == 0).double()
+    told = "rows that all have 0 stand apart by their features (above all x2), so that weights grow"
+    for more in (level, level * x[:, 0].abs()):
+        fit = poisson(torch.cat([x, more[:, None]], dim=1), y.where(level == 0, 0))
+        assert told in fit.problem
+
+
+def test_one_count_far_above_the_others_is_reached_by_halved_steps() -> None:
+    x, y = counts()
+    y[7] = 1e6
+    theirs = PoissonRegressor(alpha=0, tol=1e-12, max_iter=1000, solver="newton-cholesky").fit(x, y)
+    assert poisson(x, y).parameters[0, 1:].tolist() == pytest.approx(theirs.coef_, rel=1e-8)
 
 
 def test_a_collinear_column_gets_no_weight_and_changes_nothing() -> None:

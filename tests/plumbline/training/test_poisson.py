@@ -42,17 +42,33 @@ def columns(path: Path) -> tuple[Tensor, Tensor]:
     return x, torch.from_numpy(frame["bikers"].to_numpy("float64"))
 
 
+LBFGS = {"optimizer": "lbfgs", "learning_rate": 1.0, "epochs": 10}
+
+
 @pytest.mark.parametrize("weight", [None, "w"])
-def test_a_line_predicts_what_scikit_learns_regression_predicts(bikes: Path, weight) -> None:
+@pytest.mark.parametrize(("training", "rel"), [(LBFGS, 1e-3), ({"optimizer": "newton"}, 1e-9)])
+def test_a_line_predicts_what_scikit_learns_regression_predicts(
+    bikes: Path, training: dict, rel: float, weight: str | None
+) -> None:
+    """L-BFGS stops early."""
     data = {"weight": weight} if weight else {}
-    found = trained(bikes, data=data, optimizer="lbfgs", learning_rate=1.0, epochs=10)
+    found = trained(bikes, data=data, **training)
     x, y = columns(bikes)
     reference = PoissonRegressor(alpha=0, tol=1e-10, max_iter=1000, solver="newton-cholesky")
     reference.fit(x, y, sample_weight=pd.read_csv(bikes)[weight] if weight else None)
     predicted = found.module(x)[:, 0].detach()
-    assert predicted.tolist() == pytest.approx(reference.predict(x), rel=1e-3)  # L-BFGS stops early
+    assert predicted.tolist() == pytest.approx(reference.predict(x), rel=rel)
     stored = Exported(export(found.module, 3))
     assert stored(x)[:, 0].tolist() == pytest.approx(predicted.tolist(), rel=1e-12)
+
+
+def test_standard_errors_are_of_the_information_with_the_weights_of_rows(bikes: Path) -> None:
+    found = trained(bikes, data={"weight": "w"}, optimizer="newton")
+    x, w = columns(bikes)[0], torch.tensor(pd.read_csv(bikes)["w"])
+    x = nn.functional.pad(x, (1, 0), value=1.0)
+    expected = w * found.module(x[:, 1:])[:, 0]
+    errors = torch.linalg.inv(x.mT @ (expected[:, None] * x)).diagonal().sqrt()
+    torch.testing.assert_close(found.trained.likelihood.errors[0], errors, rtol=1e-9, atol=0)
 
 
 def test_the_loss_is_in_the_targets_units(bikes: Path) -> None:
@@ -84,7 +100,14 @@ def test_a_module_of_ones_own_trains_as_in_a_plain_loop(bikes: Path, tmp_path: P
     torch.testing.assert_close(found.module(x), net(x).exp())
 
 
-def test_counts_below_0_are_refused_by_name(bikes: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["sgd", "newton"])
+def test_counts_below_0_are_refused_by_name(bikes: Path, optimizer: str) -> None:
     bikes.write_text(bikes.read_text() + "1,Jan,1,0,0,6,0,clear,0.24,0.28,0.81,0.0,3,13,-4,1\n")
     with pytest.raises(InputError, match=r"column 'bikers' must hold counts >= 0 .* Got -4"):
-        trained(bikes)
+        trained(bikes, optimizer=optimizer)
+
+
+def test_counts_that_are_all_0_have_no_logarithm(bikes: Path) -> None:
+    bikes.write_text("".join(f"{each}\n" for each in ["temp,bikers", "1,0", "2,0", "3,0"]))
+    with pytest.raises(InputError, match=r"'bikers' must hold counts >= 0, some above 0"):
+        trained(bikes, data={"features": ["temp"]}, optimizer="newton")

@@ -1,0 +1,83 @@
+"""The most likely linear model: logistic of classes, Poisson of counts."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from plumbline.config.schema import Split
+from plumbline.data.blocks import WEIGHT
+from plumbline.data.split import share_rows
+from plumbline.errors import InputError
+from plumbline.linear.dataset import Dataset
+from plumbline.linear.families import Logistic, Poisson
+from plumbline.linear.least_squares import least_squares
+from plumbline.linear.newton import LikelihoodFit, LikelihoodProblem, maximize_likelihood
+from plumbline.linear.problem import Standardizer
+from plumbline.training.loop import OnEpoch, Status, Trained
+from plumbline.training.model import RawModel
+from plumbline.training.objectives import check_counts
+
+
+def train_by_newton(data: Dataset, split: Split, on_epoch: OnEpoch) -> Trained:
+    """Find the most likely parameters; each step is an epoch.
+
+    Raises:
+        InputError: counts are below 0, or all 0.
+    """
+    fit = most_likely(data, split, on_epoch=on_epoch)
+    status = Status.STOPPED if fit.problem else Status.COMPLETED
+    return Trained(module_of(fit), [*fit.losses[:-1]], status, fit.problem, likelihood=fit)
+
+
+def most_likely(
+    data: Dataset,
+    split: Split,
+    validation: bool = False,
+    on_epoch: OnEpoch = lambda epoch, loss: None,
+) -> LikelihoodFit:
+    """The fit on the training rows, and on those held out for validation, too: logistic if the
+    target has classes, otherwise Poisson regression."""
+    factor = data.summary.train_and_validation if validation else data.summary.train
+    shares = ("train", "validation") if validation else ("train",)
+    columns = (*data.encoding.features, *data.outputs, WEIGHT)
+    classes, mean = data.encoding.classes, factor.target_mean
+    if not classes and mean <= 0:
+        raise InputError(
+            f"data.target: '{data.target}' must hold counts >= 0, some above 0, in the training "
+            f"rows with training.optimizer newton. Got a mean of {mean:g}."
+        )
+    standardizer = Standardizer.of(factor, bias=True, standardize=True)
+
+    def read(part: str) -> Iterator[Tensor]:
+        for rows in share_rows(data.source, split, shares, columns, (part,)):
+            if not classes:
+                check_counts(data.target, rows[:, -2])
+            yield rows
+
+    problem = LikelihoodProblem(
+        data.encoding.features,
+        Logistic(classes) if classes else Poisson(mean),
+        standardizer,
+        frozenset(least_squares(factor).equals),
+        read,
+        data.source.parts,
+        data.map_parts,
+    )
+    return maximize_likelihood(problem, on_epoch)
+
+
+def module_of(fit: LikelihoodFit) -> nn.Module:
+    """Raw features, (n, d) float64, to logits, (n, K), those of the first class 0; without classes
+    to what is expected, (n, 1)."""
+    parameters = fit.parameters
+    if fit.classes:
+        parameters = nn.functional.pad(parameters, (0, 0, 1, 0))
+    d, outputs = len(fit.names), len(parameters)
+    layer = nn.Linear(d, outputs, device="meta", dtype=torch.float64)
+    layer = layer.to_empty(device="cpu").requires_grad_(False).eval()
+    layer.weight[:], layer.bias[:] = parameters[:, 1:], parameters[:, 0]
+    if fit.classes:
+        return layer
+    raw = Standardizer(torch.zeros(d, dtype=torch.float64), torch.ones(d, dtype=torch.float64))
+    return RawModel(layer, raw, None, log_link=True)
