@@ -8,6 +8,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from plumbline.config.schema import Config
+from plumbline.linear.dataset import Dataset
 from plumbline.training.device import device_of
 from plumbline.training.experiment import Result
 from plumbline.training.nets import with_budget
@@ -19,7 +20,7 @@ from tasks.notifying import tell_how_it_ended
 from tasks.reading import compress_all, resolved, source_of
 from tasks.recording import log_model_file, record
 from tasks.tracking.experiment import params_of
-from tasks.tracking.run import resumed_run, tracked_run
+from tasks.tracking.run import Run, resumed_run, tracked_run
 
 WORKERS = os.cpu_count() or 1
 
@@ -37,15 +38,9 @@ def pipeline(config: Config, name: str = "retraining") -> str:
     config = resolved(config)
     device = device_of(config)
     with tracked_run(config, name, device, flow_run.get_id(), held_lease()) as run:
-        source = source_of(config.data)
-        data = compress_all(source, config.data, device)
-        decided = with_budget(config, data.summary.train.rows)
-        if decided is not config:  # of a net: what waited for the rows is recorded, too
-            config = decided
-            run.log(params=params_of(config, device))
+        config, data = _read_rows(run, config, device)
         if config.registry:
             check_drift(run, config, data)
-        log_model_file(run, config)
         trained = train(data, config, device, run.losses.add)
         metrics = evaluate(trained, data, config)
         predictions = predict(trained, data, config, metrics)
@@ -55,6 +50,17 @@ def pipeline(config: Config, name: str = "retraining") -> str:
         if config.registry:
             promote(run, result, model)
     return run.name
+
+
+def _read_rows(run: Run, config: Config, device: str) -> tuple[Config, Dataset]:
+    """Read the rows. What their number decides of a net, and the file of a module of the user's
+    own, are recorded before it trains."""
+    data = compress_all(source_of(config.data), config.data, device)
+    decided = with_budget(config, data.summary.train.rows)
+    if decided is not config:
+        run.log(params=params_of(decided, device))
+    log_model_file(run, config)
+    return decided, data
 
 
 @flow(name="record", flow_run_name="{folder}")

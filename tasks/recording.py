@@ -37,6 +37,7 @@ from tasks.tracking.run import Run
 
 MODEL_FILE_DIGEST = "model_file_digest"  # a tag
 MOST_TAGS = 50  # of predictions: MLflow takes 100 in a call; predictions.json has them all
+BESIDE = ("probabilities", "interval", "gaussian")  # a prediction, if it has such
 # Relative, of the stored model and the trained one. Under autocast parameters are float32.
 AGREEMENT = {"float32": 1e-5, "bfloat16": 1e-5, "float64": 1e-12}
 
@@ -106,11 +107,9 @@ def log_model_file(run: Run, config: Config) -> None:
     its SHA-256 as a tag; nothing of other models."""
     if config.model.kind != "python":
         return
-    content = Path(config.model.file).read_bytes()
-    with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / Path(config.model.file).name).write_bytes(content)
-        run.log_folder(Path(scratch))
-    run.log(tags={MODEL_FILE_DIGEST: sha256(content).hexdigest()})
+    file = Path(config.model.file)
+    run.client.log_artifact(run.id, str(file))
+    run.log(tags={MODEL_FILE_DIGEST: sha256(file.read_bytes()).hexdigest()})
 
 
 def column_types(data: Dataset) -> dict[str, str]:
@@ -204,17 +203,13 @@ def store_model(run: Run, result: Result) -> str:
     encoding = replace(data.encoding, half_width=result.metrics.get("interval_half_width"))
     uri = log_model(run, module, encoding, named, example)
     stored = load_back(uri, example, encoding, named)
-    expected = _direct(module, example, data)
+    with torch.no_grad():
+        rows = torch.from_numpy(encoding.encode(example))
+        expected = module(rows.to(input_type(module))).numpy()
     scale = max(1e-300, float(np.abs(expected).max()))
     if np.abs(stored - expected).max() > AGREEMENT[config.training.dtype] * scale:
         raise RuntimeError(f"the stored model {uri} does not predict what the trained one does")
     return uri
-
-
-def _direct(module: nn.Module, example: pd.DataFrame, data: Dataset) -> np.ndarray:
-    rows = torch.from_numpy(data.encoding.encode(example))
-    with torch.no_grad():
-        return module(rows.to(input_type(module))).numpy()
 
 
 def _example(data: Dataset) -> pd.DataFrame:
@@ -246,9 +241,7 @@ def write_files(folder: Path, result: Result) -> None:
         table.to_csv(folder / "penalty_path.csv", index=False)
     told = [
         {"input": p.input, "prediction": p.value}
-        | ({"probabilities": p.probabilities} if p.probabilities else {})
-        | ({"interval": p.interval} if p.interval else {})
-        | ({"gaussian": p.gaussian} if p.gaussian else {})
+        | {name: found for name in BESIDE if (found := getattr(p, name))}
         for p in result.predictions
     ]
     (folder / "predictions.json").write_text(json.dumps(told, indent=2))
