@@ -53,7 +53,7 @@ def check_drift(run: Run, config: Config, data: Dataset) -> None:
         return
     report = compare(then, DataProfile.of(data))
     run.log(report.metrics())
-    run.log_table("drift.json", _drift_table(report))
+    run.client.log_table(run.id, _drift_table(report), "drift.json")
     print_drift(report, int(champion.version))
     _apply_limits(beyond(report, config.drift or Drift()), config, run, champion)
 

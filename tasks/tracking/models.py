@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import mlflow
 import mlflow.artifacts
 import mlflow.pyfunc
 import numpy as np
@@ -59,13 +60,9 @@ def latest_model() -> str:
     client = MlflowClient()
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     newest = [{"field_name": "creation_timestamp", "ascending": False}]
-    token = None
-    while token != "":
-        page = client.search_logged_models(experiments, order_by=newest, page_token=token)
-        for model in page:
-            if client.get_run(model.source_run_id).info.status == "FINISHED":
-                return f"runs:/{model.source_run_id}/model"
-        token = page.token or ""
+    for model in mlflow.search_logged_models(experiments, order_by=newest, output_format="list"):
+        if client.get_run(model.source_run_id).info.status == "FINISHED":
+            return f"runs:/{model.source_run_id}/model"
     raise InputError(
         "MODEL must name a model, because no run has finished here yet. "
         "Run make run-pipeline first, or give MODEL=runs:/ID/model."

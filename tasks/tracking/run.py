@@ -10,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 import mlflow
-import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
@@ -161,10 +160,6 @@ class Run:
             self.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
         )
         return {"dataset_name": dataset.name, "dataset_digest": dataset.digest}
-
-    def log_table(self, name: str, table: pd.DataFrame) -> None:
-        """Log an artifact that MLflow shows as a table."""
-        self.client.log_table(self.id, table, name)
 
     def log_folder(self, folder: Path) -> None:
         """Log every file of a folder as an artifact of the same name."""

@@ -141,16 +141,12 @@ def _trials_to_keep(client: MlflowClient, parent: MlflowRun) -> dict[int, Record
     for each in mlflow.search_runs([parent.info.experiment_id], wanted, output_format="list"):
         tags, number = each.data.tags, int(each.data.tags[NUMBER_TAG])
         if each.info.status in counts:
-            values, run = json.loads(tags[VALUES_TAG]), _run_of(client, each)
+            values, run = json.loads(tags[VALUES_TAG]), Run.of(client, each)
             reason = tags.get("reason", "")
             trials[number] = RecordedTrial(number, values, run, each.data.metrics, reason)
         else:
             client.delete_run(each.info.run_id)
     return trials
-
-
-def _run_of(client: MlflowClient, found: MlflowRun) -> Run:
-    return Run(client, found.info.run_id, found.info.run_name, found.info.experiment_id)
 
 
 def fingerprint(sweep: Sweep) -> str:
