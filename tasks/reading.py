@@ -60,12 +60,9 @@ def read(data: TableData) -> Table:
     """The files of a table and the columns to read; the rows stay on disk."""
     table = open_table(data)
     columns = table.columns
-    if columns.index:
-        named = ", ".join(name or "the one without a name" for name in columns.index)
-        note(f"columns that are an index of the rows are left out: {named}")
     if columns.left_out:
-        named = ", ".join(columns.left_out)
-        note(f"columns that hold no numbers are left out: {named} (data.categorical takes names)")
+        named = [f"{name or 'without a name'} ({why})" for name, why in columns.left_out.items()]
+        note(f"columns left out, unless data.features names them: {'; '.join(named)}")
     if data.limit:
         note(f"at most the first {data.limit:,} rows are read (data.limit)")
     for each in columns.warnings:

@@ -91,11 +91,6 @@ class SyntheticData(Split):
         return None if self.weights is None else len(self.weights)
 
     @property
-    def categorical(self) -> list[str]:
-        """Generated columns are all numbers."""
-        return []
-
-    @property
     def half_life(self) -> None:
         """Generated rows are of one age."""
 
@@ -183,14 +178,20 @@ class TableData(Split):
     )
     features: Annotated[list[Name], Field(min_length=1)] | None = Field(
         None,
-        description="the columns to predict from; default: every other column of numbers "
-        "that is no index",
+        description="the columns to predict from; default: every other column, but what is left "
+        "out as an index, an identifier or free text, with a note",
     )
     categorical: list[Name] | dict[Name, Annotated[list[Name], Field(min_length=2)]] = Field(
         [],
-        description="columns of names, encoded one-hot against a reference level (the first in "
-        "sorted order, or the first given); a list finds the levels in the data, a mapping of "
-        "column to levels gives them; they may stand in features as well",
+        description="columns of names, also if they hold numbers, encoded one-hot against a "
+        "reference level (the first in sorted order, or the first given); a list finds the levels "
+        "in the data, a mapping of column to levels gives them; text among the features is "
+        "categorical without being named",
+    )
+    max_levels: Annotated[int, Field(ge=2)] = Field(
+        100,
+        description="levels, in the first rows, of a column of text that is a feature without "
+        "being named",
     )
     exclude: list[Name] = Field(
         [], description="columns that are no feature: identifiers, and what gives the target away"

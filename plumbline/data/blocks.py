@@ -58,6 +58,11 @@ class Source(Protocol):
         """Names of the features, then of the target, as far as they are known before reading."""
         ...
 
+    @property
+    def categorical(self) -> dict[str, tuple[str, ...]]:
+        """The categorical features, each with its levels; (): they are found in the rows."""
+        ...
+
     def blocks(self, part: str) -> Iterator[Block]:
         """The rows of one part, in order. Raises OSError if it is no longer what was listed."""
         ...

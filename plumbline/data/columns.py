@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 from plumbline.config.schema import TableData
-from plumbline.data.doubts import long_integers, numbers_as_text
+from plumbline.data.doubts import IDENTIFIER, long_integers, numbers_as_text, read_head, unfit
 from plumbline.data.files import DataFile
 from plumbline.data.header import AUTO, Dialect, Header, Kind, configured_dialect, read_header
 from plumbline.errors import InputError, nearest, refuse
@@ -23,9 +25,8 @@ class Columns:
         weight: the column of the rows' weights; None: they have none.
         class_weights: what a row's weight is multiplied by, by its class; empty: by nothing.
         means: what a missing number is read as, by column; empty before they are known.
-        left_out: columns that are no feature because they hold no numbers.
-        index: columns that are no feature because they only number or name the rows.
-        texts: those of left_out that hold text; numbers there in another file are an error.
+        left_out: columns that are no feature although nothing names them, and why.
+        texts: columns of text that nothing names; numbers there in another file are an error.
         ignored: columns in which files may differ: indexes, and what data.exclude names.
         whole: the names of all columns, where features were not named and so all files must agree.
         dialect: how CSV files are written, as far as that is given.
@@ -39,8 +40,7 @@ class Columns:
     weight: str | None = None
     class_weights: dict[str, float] = field(default_factory=dict)
     means: dict[str, float] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
-    index: tuple[str, ...] = ()
+    left_out: dict[str, str] = field(default_factory=dict)
     texts: frozenset[str] = frozenset()
     ignored: frozenset[str] = frozenset()
     whole: frozenset[str] = frozenset()
@@ -74,38 +74,34 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     dialect = configured_dialect(data)
     header = read_header(file, dialect)
     _check_names(data, file, header)
-    weights = [data.weight] if data.weight else []
+    kinds, weights = header.kinds, [data.weight] if data.weight else []
     taken = {data.target, *weights, *data.categorical, *data.exclude}
-    index = tuple(name for name in header.kinds if name in header.index - taken)
-    rest = [name for name in header.kinds if name not in taken.union(index)]
+    index = tuple(name for name in kinds if name in header.index - taken)
+    rest = [name for name in kinds if name not in taken.union(index)]
     wanted = [name for name in data.features or rest if name not in data.categorical]
-    texts = [name for name in (data.target, *weights, *wanted) if header.kinds[name] == "text"]
-    doubts = numbers_as_text(file, header, texts)
+    head = _doubtful_head(file, header, (data.target, *weights, *wanted))
+    doubts = numbers_as_text(head, header)
     classes = _has_classes(data, header, doubts)
-    numbers = {
-        "target": [] if classes else [data.target],
-        "weight": weights,
-        "features": wanted if data.features else [],
-    }
-    _check_numbers(numbers, file, header, doubts)
-    numeric = _numeric(wanted, data, file, header)
+    _check_numbers(data, classes, file, header, doubts)
+    every = frozenset() if data.features else frozenset(kinds)
+    certain = [name for name in wanted if name not in doubts]
+    left_out = unfit(head, header, certain, data.max_levels) if every else {}
+    usable = [name for name in certain if name not in left_out]
+    numeric = tuple(name for name in usable if kinds[name] != "text")
     levels = data.categorical if isinstance(data.categorical, dict) else {}
-    used = (*numeric, *data.categorical, data.target, *weights)
-    _check_indicators(data, used, file)
+    names = (*data.categorical, *(name for name in usable if kinds[name] == "text"))
+    used = (*numeric, *names, data.target, *weights)
+    _check_used(used, names, data, file, header)
     return Columns(
-        kinds={name: _as_number(header.kinds[name]) for name in used},
+        kinds={name: _as_number(kinds[name]) for name in used},
         numeric=numeric,
-        categorical={
-            name: tuple(levels.get(name, ()))
-            for name in (*data.categorical, *([data.target] if classes else ()))
-        },
+        categorical={n: tuple(levels.get(n, ())) for n in (*names, *[data.target][:classes])},
         target=data.target,
         weight=data.weight,
-        left_out=tuple(n for n in wanted if n not in numeric and n not in doubts),
-        index=() if data.features else index,
-        texts=frozenset(texts) if not data.features else frozenset(),
+        left_out=dict.fromkeys(index if every else (), "an index") | left_out,
+        texts=frozenset(n for n in every - taken | {data.target} if kinds.get(n) == "text"),
         ignored=frozenset((*index, *data.exclude)),
-        whole=frozenset() if data.features else frozenset(header.kinds),
+        whole=every,
         dialect=dialect,
         warnings=_warnings(file, header, [*numeric, data.target], doubts),
     )
@@ -139,6 +135,13 @@ def check_columns(columns: Columns, file: DataFile, header: Header) -> None:
         )
 
 
+def _doubtful_head(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, pa.Array]:
+    """The first values of the columns that are not numbers for certain."""
+    kinds = header.kinds
+    texts = [n for n in names if kinds[n] in ("text", "unknown") or IDENTIFIER.fullmatch(n)]
+    return read_head(file, header, [name for name in texts if kinds[name] != "other"])
+
+
 def _has_classes(data: TableData, header: Header, doubts: Mapping[str, str]) -> bool:
     """Whether the target is one of some classes; text that looks like damaged numbers is not."""
     if data.target_type != "auto":
@@ -166,23 +169,18 @@ def _check_names(data: TableData, file: DataFile, header: Header) -> None:
                 )
 
 
-def _numeric(
-    wanted: Sequence[str], data: TableData, file: DataFile, header: Header
-) -> tuple[str, ...]:
-    """The features that are numbers. Raises InputError if there is none, nor any other."""
-    numeric = tuple(name for name in wanted if header.kinds[name] not in ("text", "other"))
-    if not numeric and not data.categorical:
+def _check_used(
+    used: Sequence[str], names: Sequence[str], data: TableData, file: DataFile, header: Header
+) -> None:
+    """Refuse a table without features, and a column that has the name of a level's indicator,
+    `column=level`."""
+    if not {*used} - {data.target, data.weight}:
         raise InputError(
-            f"{file.uri}: has no numeric column besides the target '{data.target}'. "
+            f"{file.uri}: has no column besides the target '{data.target}' that can be a feature. "
             f"Its columns: {header.named()}."
         )
-    return numeric
-
-
-def _check_indicators(data: TableData, used: Sequence[str], file: DataFile) -> None:
-    """Refuse a column that has the name of a level's indicator, `column=level`."""
     imputed = used if data.missing == "impute" else ()  # holes have indicators, too
-    for column in {*data.categorical, data.target, *imputed}:
+    for column in {*names, data.target, *imputed}:
         for name in used:
             if name.startswith(f"{column}="):
                 raise InputError(
@@ -199,20 +197,22 @@ def _hint(name: str, file: DataFile, header: Header) -> str:
 
 
 def _check_numbers(
-    wanted: Mapping[str, Sequence[str]], file: DataFile, header: Header, doubts: Mapping[str, str]
+    data: TableData, classes: bool, file: DataFile, header: Header, doubts: Mapping[str, str]
 ) -> None:
-    """Refuse a column that a key of `data` names and that holds no numbers."""
-    for key, name in ((key, name) for key, names in wanted.items() for name in names):
-        if header.kinds[name] not in ("text", "other"):
-            continue
-        why = "Got neither numbers nor text instead."
+    """Refuse a column that must hold numbers and does not, and a feature of a kind that none is."""
+    numbers = [] if classes else [("target", data.target)]
+    numbers += [("weight", data.weight)] if data.weight else []
+    features = [("features", n) for n in data.features or () if n not in data.categorical]
+    for key, name in (*numbers, *features):
         if name in doubts:
             why = f"{doubts[name][0].upper()}{doubts[name][1:]}."
-        elif header.kinds[name] == "text" and key == "target":
-            why = "Got text instead, which is classes: leave data.target_type out, or set class."
-        elif header.kinds[name] == "text":
-            help_ = "; list a column of names in data.categorical as well"
-            why = f"Got text instead{help_ if key == 'features' else ''}."
+        elif header.kinds[name] == "text" and key != "features":
+            help_ = ", which is classes: leave data.target_type out, or set class"
+            why = f"Got text instead{help_ if key == 'target' else ''}."
+        elif header.kinds[name] == "other":
+            why = "Got neither numbers nor text instead."
+        else:
+            continue
         raise InputError(f"data.{key}: column '{name}' of {file.uri} must hold numbers. {why}")
 
 

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from plumbline.data.batches import read_batches
 from plumbline.data.files import DataFile
-from plumbline.data.header import MISSING, Header
+from plumbline.data.header import MISSING, Header, Kind
 from plumbline.errors import InputError
 
 # $3.10, 45 %, 12,345.60, 1.234,5 €, (17)
@@ -15,16 +17,69 @@ WRITTEN = re.compile(
     r"\(?[+-]?\s?[$€£¥]?\s?[+-]?(\d{1,3}([,.' \xa0]\d{3})+|\d+)([.,]\d+)?\s?[%$€£¥]?\)?"
 )
 LONG = re.compile(r"[+-]?\d{16,300}")
-LOOKED_AT = 1_000  # rows
+# id, PassengerId, order_id, row index
+IDENTIFIER = re.compile(r"(?i:(?:.*[\W_])?(?:(?:uu)?id|index|rownames))|.*[a-z]I[dD]")
+LOOKED_AT, JUDGED = 10_000, 1_000  # rows: for levels, and for how numbers are written
+FEW = 10  # levels that may stand in less than two rows each
+SENTENCE = 4  # words, on average: no name
 
 
-def numbers_as_text(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, str]:
+def read_head(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, pa.Array]:
+    """The first values of columns as text; none if they cannot be read, which the pass will say."""
+    try:
+        batches = read_batches(file, dict.fromkeys(names, "text"), header) if names else iter(())
+        batch = next(batches, None)
+    except InputError:
+        return {}
+    if batch is None:
+        return {}
+    return {name: pc.cast(batch[name].slice(0, LOOKED_AT), pa.string()) for name in names}
+
+
+def numbers_as_text(head: Mapping[str, pa.Array], header: Header) -> dict[str, str]:
     """Text columns of which at least half of the first values are numbers, and what is odd there.
 
     A number may be written for people ($3.10, 45 %, 12,345.60).
     """
-    found = {name: _oddity(values, header) for name, values in _first(file, header, names).items()}
+    texts = [name for name in head if header.kinds[name] == "text"]
+    found = {name: _oddity(head[name].slice(0, JUDGED).to_pylist(), header) for name in texts}
     return {name: odd for name, odd in found.items() if odd}
+
+
+def unfit(
+    head: Mapping[str, pa.Array], header: Header, names: Sequence[str], max_levels: int
+) -> dict[str, str]:
+    """Columns that are no feature unless a configuration names them, and why.
+
+    Args:
+        head: the first values of those that are text or unknown, or named like an identifier.
+        header: of the file.
+        names: the columns in question.
+        max_levels: that a column of text may have.
+    """
+    reasons = {}
+    for name in names:
+        if header.kinds[name] == "other":
+            reasons[name] = "neither numbers nor text"
+        elif len(head.get(name, ())):
+            reasons[name] = _misfit(head[name], header.kinds[name], max_levels)
+    return {name: why for name, why in reasons.items() if why}
+
+
+def _misfit(values: pa.Array, kind: Kind, max_levels: int) -> str:
+    """Why the first values of a column make no feature; "" if they may."""
+    there = values.drop_null()
+    rows, levels = len(there), pc.count_distinct(there).as_py()
+    seen = f"{levels:,} different values in {rows:,} rows"
+    if not rows:
+        return f"no value in the first {len(values):,} rows"
+    if kind != "text":  # its name says that it is an identifier
+        whole = pc.all(pc.match_substring_regex(there, r"^[+-]?\d+$")).as_py()
+        return f"an identifier, {seen}" if whole and levels == rows else ""
+    if levels == rows or levels > max(FEW, rows // 2):
+        words = pc.mean(pc.count_substring(there, " ")).as_py() + 1
+        return f"{'free text' if words >= SENTENCE else 'an identifier'}, {seen}"
+    return f"{seen}, more than data.max_levels" if levels > max_levels else ""
 
 
 def _oddity(values: Sequence[str | None], header: Header) -> str:
@@ -45,17 +100,6 @@ def _oddity(values: Sequence[str | None], header: Header) -> str:
     )
 
 
-def _first(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, list[str | None]]:
-    """The first values of columns as text; none if they cannot be read, which the pass will say."""
-    if not names:
-        return {}
-    try:
-        batch = next(read_batches(file, dict.fromkeys(names, "text"), header), None)
-    except InputError:
-        return {}
-    return batch.slice(0, LOOKED_AT).to_pydict() if batch else {}
-
-
 def long_integers(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, int]:
     """Columns with an integer that float64 cannot hold, and one such integer.
 
@@ -63,7 +107,8 @@ def long_integers(file: DataFile, header: Header, names: Sequence[str]) -> dict[
     values, in Parquet in the statistics that most writers leave for each row group.
     """
     if file.is_csv:
-        first = _first(file, header, names)
+        head = read_head(file, header, names)
+        first = {name: head[name].slice(0, JUDGED).to_pylist() for name in head}
         found = [(n, int(v)) for n in first for v in first[n] if v and LONG.fullmatch(v.strip())]
     else:
         found = _extremes(file, {header.stored[name]: name for name in names})

@@ -60,7 +60,7 @@ class Encoding:
 
         Args:
             columns: numeric columns and indicators, those of the target's classes included.
-            categorical: the categorical columns; those without given levels have the levels
+            categorical: the categorical columns; those without levels have the ones
                 found in the pass, sorted, "(missing)" last.
             target: the column to predict, if it may have classes.
         """

@@ -50,6 +50,12 @@ class Table:
         levels = names_of(self.columns.categorical)
         return (*self.columns.numeric, *levels, self.columns.target)
 
+    @property
+    def categorical(self) -> dict[str, tuple[str, ...]]:
+        """The categorical features, each with its levels; (): they are found in the pass."""
+        of_all = self.columns.categorical
+        return {name: levels for name, levels in of_all.items() if name != self.columns.target}
+
     def file(self, part: str) -> DataFile:
         """The file that a part stands for."""
         return self._by_uri[part]

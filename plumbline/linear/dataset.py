@@ -54,7 +54,7 @@ class Dataset:
                 column's squares are beyond float64.
         """
         *columns, target = whole.columns
-        encoding = Encoding.of(columns, data.categorical, target)
+        encoding = Encoding.of(columns, source.categorical, target)
         if data.missing == "impute":
             encoding = _with_means(encoding, whole.train)
             whole = whole.filled(encoding.means)
@@ -116,9 +116,14 @@ class Dataset:
         """
         if isinstance(data, SyntheticData) or data.features is None:
             return self
-        numeric = tuple(name for name in data.features if name not in self.encoding.levels)
-        holes = tuple(name for name in self.encoding.holes if name in numeric)
-        encoding = replace(self.encoding, numeric=numeric, holes=holes)
+        levels, wanted = self.encoding.levels, (*data.features, *data.categorical)
+        numeric = tuple(name for name in data.features if name not in levels)
+        encoding = replace(
+            self.encoding,
+            numeric=numeric,
+            levels={name: found for name, found in levels.items() if name in wanted},
+            holes=tuple(name for name in self.encoding.holes if name in numeric),
+        )
         summary = self.summary.select((*encoding.features, self.target))
         profiled = self.profiled.select(_profiled(encoding, self.target))
         return replace(self, summary=summary, profiled=profiled, encoding=encoding)

@@ -7,7 +7,7 @@ from plumbline.config.schema import Config
 from plumbline.config.training import Training
 from plumbline.linear.collinear import written
 from plumbline.linear.dataset import Dataset
-from plumbline.linear.least_squares import leaks, least_squares
+from plumbline.linear.least_squares import LeastSquares, leaks, least_squares
 from plumbline.linear.rates import best_momentum, best_rate
 from plumbline.training.classes import few_values
 from plumbline.training.loop import Status, Trained
@@ -32,9 +32,9 @@ def doubts(data: Dataset, config: Config) -> Iterator[str]:
                 f"the target '{data.target}' is trained as a number and has only {values} values, "
                 "all whole: data.target_type: class trains them as classes, number silences this"
             )
-        for column, levels in data.encoding.levels.items():
-            if len(levels) == 1:
-                yield f"column '{column}' is left out: its one level '{levels[0]}' tells nothing"
+        if constants := _constants(data, best):
+            listed = ", ".join(f"{name} ({value})" for name, value in constants.items())
+            yield f"columns that tell nothing, since they are constant: {listed}"
         yield from _leaks(data, config.training.bias)
     if best.rows <= len(best.names):
         yield (
@@ -43,10 +43,19 @@ def doubts(data: Dataset, config: Config) -> Iterator[str]:
         )
     if config.model.kind != "linear":  # collinear columns are no harm to a net
         return
-    for name, equals in list(best.equals.items())[:MOST_COLUMNS]:
+    others = {n: equals for n, equals in best.equals.items() if n not in _constants(data, best)}
+    for name, equals in list(others.items())[:MOST_COLUMNS]:
         yield f"left out of the exact fit: {written(name, equals)}"
-    if len(best.equals) > MOST_COLUMNS:
-        yield f"{len(best.equals) - MOST_COLUMNS} more columns are left out: see coefficients.json"
+    if len(others) > MOST_COLUMNS:
+        yield f"{len(others) - MOST_COLUMNS} more columns are left out: see coefficients.json"
+
+
+def _constants(data: Dataset, best: LeastSquares) -> dict[str, str]:
+    """The columns that have one value in all rows to train on, and which."""
+    levels = {c: found[0] for c, found in data.encoding.levels.items() if len(found) == 1}
+    numbers = {n: best.equals[n] for n in data.encoding.numeric if n in best.equals}
+    numbers = {n: equals for n, equals in numbers.items() if not equals.keys() - {"intercept"}}
+    return {n: f"{e.get('intercept', 0):.6g}" for n, e in numbers.items()} | levels
 
 
 def _leaks(data: Dataset, bias: bool) -> Iterator[str]:

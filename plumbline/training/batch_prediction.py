@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from plumbline.data.batches import read_batches
-from plumbline.data.doubts import numbers_as_text
+from plumbline.data.doubts import numbers_as_text, read_head
 from plumbline.data.encoding import Encoding
 from plumbline.data.files import DataFile
 from plumbline.data.header import Header, Kind, read_header
@@ -118,7 +118,8 @@ def _reading(
             )
     for name in encoding.numeric:
         if kinds[name] not in ("number", "boolean", "unknown"):
-            odd = numbers_as_text(file, header, [name] if kinds[name] == "text" else [])
+            head = read_head(file, header, [name] if kinds[name] == "text" else [])
+            odd = numbers_as_text(head, header)
             why = f"But {odd[name]}" if odd else f"Got {kinds[name]} instead"
             raise InputError(f"{file.uri}: column '{name}' must hold numbers. {why}.")
     known = {name: "text" if kind == "unknown" else kind for name, kind in kinds.items()}

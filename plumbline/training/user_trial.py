@@ -48,13 +48,12 @@ def check_model(config: Config) -> None:
         return
     build_function(config.model)
     data, training = config.data, config.training
-    found = data.categorical and not isinstance(data.categorical, dict)
-    if found or data.missing == "impute":
-        return
     source = Synthetic(data) if isinstance(data, SyntheticData) else open_table(data)
+    if data.missing == "impute" or not all(source.categorical.values()):
+        return
     if isinstance(source, Table) and source.columns.has_classes:
         return
-    features = Encoding.of(source.names[:-1], data.categorical).features
+    features = Encoding.of(source.names[:-1], source.categorical).features
     rows = next(share_rows(source, data, ("train",), features), None)
     if rows is not None:
         standardizer = _of_block(rows, training)

@@ -14,11 +14,46 @@ GOOD = {"x": [1.0, 2.0], "z": [3.0, 5.0], "y": [2.0, 4.0]}
 
 
 @each_format
-def test_every_other_numeric_column_is_a_feature_and_text_is_left_out(kind, tmp_path):
-    named = {"id": ["a", "b"], **GOOD, "on": [True, False]}
-    columns = opened(write(tmp_path / f"a.{kind}", named)).columns
-    assert columns.numeric == ("x", "z", "on")
-    assert columns.left_out == ("id",)
+def test_every_other_column_that_tells_something_is_a_feature(kind, tmp_path):
+    rows = 40
+    numbers = {"x": [0.5 * i for i in range(rows)], "on": [i % 3 == 0 for i in range(rows)]}
+    text = {
+        "colour": ["red", "blue"] * 20,
+        "code": [f"u-{i}" for i in range(rows)],
+        "town": [f"town {i % 30}" for i in range(rows)],
+        "note": [f"the {i} th time that it rained" for i in range(rows)],
+    }
+    other = {"order_id": [*range(100, 100 + rows)], "t": [*range(rows)], "paid": [*range(rows)]}
+    path = write(tmp_path / f"a.{kind}", {**numbers, **text, **other, "y": [1.0, 2.0] * 20})
+    columns = opened(path).columns
+    assert columns.numeric == ("x", "on", "t", "paid")
+    assert columns.categorical == {"colour": ()}
+    assert columns.left_out == {
+        "code": "an identifier, 40 different values in 40 rows",
+        "town": "an identifier, 30 different values in 40 rows",
+        "note": "free text, 40 different values in 40 rows",
+        "order_id": "an identifier, 40 different values in 40 rows",
+    }
+    few = opened(path, max_levels=2, exclude=["town"]).columns
+    assert few.categorical == {"colour": ()}
+    named = opened(path, features=["order_id", "x", "town"]).columns
+    assert (named.numeric, [*named.categorical], named.left_out) == (
+        ("order_id", "x"),
+        ["town"],
+        {},
+    )
+    named = opened(path, categorical=["town"], exclude=["colour"]).columns
+    assert [*named.categorical] == ["town"]
+
+
+@each_format
+def test_more_levels_than_max_levels_are_left_out_and_empty_columns_too(kind, tmp_path):
+    many = {"g": [f"g{i % 12}" for i in range(60)], "x": [*range(60)], "y": [*range(60)]}
+    none = pa.nulls(60) if kind == "parquet" else [None] * 60
+    columns = opened(write(tmp_path / f"a.{kind}", {"none": none, **many}), max_levels=11).columns
+    assert (columns.numeric, columns.categorical) == (("x",), {})
+    assert columns.left_out["g"] == "12 different values in 60 rows, more than data.max_levels"
+    assert list(columns.left_out) == ["none", "g"]
 
 
 @each_format
@@ -37,7 +72,7 @@ def test_kinds_are_told_apart(kind, tmp_path):
 def test_a_timestamp_is_no_feature_and_is_refused_where_it_is_named(tmp_path):
     when = pa.array([0, 1], pa.timestamp("s"))
     path = write(tmp_path / "a.parquet", {**GOOD, "when": when})
-    assert opened(path).columns.left_out == ("when",)
+    assert opened(path).columns.left_out == {"when": "neither numbers nor text"}
     assert "'when'" in refusal(path, features=["when"])
 
 
@@ -63,8 +98,8 @@ def test_a_name_that_is_no_column_is_refused_with_key_file_and_columns(kind, key
 
 
 @each_format
-@pytest.mark.parametrize("keys", [{"target": "t", "target_type": "number"}, {"features": ["t"]}])
-def test_text_is_refused_as_target_or_feature(kind, keys, tmp_path):
+@pytest.mark.parametrize("keys", [{"target": "t", "target_type": "number"}, {"weight": "t"}])
+def test_text_is_refused_as_target_of_numbers_or_weight(kind, keys, tmp_path):
     message = refusal(write(tmp_path / f"a.{kind}", {**GOOD, "t": ["u", "v"]}), **keys)
     assert f"data.{next(iter(keys))}: column 't'" in message
     assert f"a.{kind} must hold numbers" in message
@@ -73,7 +108,7 @@ def test_text_is_refused_as_target_or_feature(kind, keys, tmp_path):
 @each_format
 def test_a_table_of_nothing_but_the_target_is_refused(kind, tmp_path):
     message = refusal(write(tmp_path / f"a.{kind}", {"t": ["u", "v"], "y": [1.0, 2.0]}))
-    assert f"a.{kind}: has no numeric column besides the target 'y'" in message
+    assert f"a.{kind}: has no column besides the target 'y' that can be" in message
 
 
 def test_a_name_that_stands_twice_is_refused(tmp_path):

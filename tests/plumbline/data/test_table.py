@@ -152,7 +152,7 @@ def test_a_first_block_of_nothing_but_missing_values_can_be_dropped(kind, tmp_pa
 def test_rows_that_all_have_a_missing_value_leave_nothing_to_train_on(kind, tmp_path):
     column = pa.array([None, None], pa.float64()) if kind == "parquet" else [None, None]
     path = write(tmp_path / f"a.{kind}", {"x": column, "y": [1.0, 2.0]})
-    message = refusal(path, missing="drop")
+    message = refusal(path, features=["x"], missing="drop")
     assert "at least one row to train on" in message
     assert "2 dropped" in message
 

@@ -129,7 +129,7 @@ def test_a_column_empty_in_a_file_or_everywhere(kind, tmp_path):
     gone = [None] * 4
     write(tmp_path / f"1.{kind}", {"a": [1.0, 2.0, 4.0, 4.5], "b": gone, "y": [1.0, 2.0, 3.0, 9.0]})
     write(tmp_path / f"2.{kind}", {"a": gone, "b": gone, "y": [5.0, 6.0, 7.0, 7.5]})
-    data = prepared(tmp_path)
+    data = prepared(tmp_path, features=["a", "b"])
     assert data.encoding.means == {"a": pytest.approx(2.875), "b": 0.0}
     fit = least_squares(data.summary.train)
     assert fit.equals == {"b": {}, "b=(missing)": {"intercept": 1.0}}

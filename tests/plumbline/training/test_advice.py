@@ -126,7 +126,7 @@ def test_unusual_columns_are_said_of_every_kind(tmp_path: Path, kind: str, targe
     """x tells all of y, twice is 2·x; a net does not mind that, so it is not said."""
     x = [float(i % 2) for i in range(60)]
     rows = {"x": x, "twice": [2 * each for each in x], "z": [i * 7 % 13 for i in range(60)]}
-    rows |= {"one": ["only"] * 60, "y": [{0: "no", 1: "yes"}[each] for each in x]}
+    rows |= {"one": ["only"] * 60, "k": [3] * 60, "y": [{0: "no", 1: "yes"}[each] for each in x]}
     rows |= {"y": x} if target == "number" else {}
     data = {"kind": "table", "path": str(write(tmp_path / "a.csv", rows)), "target": "y"}
     data |= {"categorical": ["one"], "target_type": target}
@@ -136,7 +136,7 @@ def test_unusual_columns_are_said_of_every_kind(tmp_path: Path, kind: str, targe
     found = plumbline.train(validated(raw, "t.yaml"))
     what = "class 'yes' of the target" if target == "class" else "the target"
     assert [*doubts(found.data, found.config)] == [
-        "column 'one' is left out: its one level 'only' tells nothing",
+        "columns that tell nothing, since they are constant: k (3), one (only)",
         f"{what} is determined exactly (R² = 1 to 12 digits) by x: a leak? data.exclude leaves "
         "columns out",
         *(["left out of the exact fit: twice = 2·x"] if kind == "linear" else []),
