@@ -73,8 +73,8 @@ rollback: $(STAMP) ## let an earlier version be champion: MODEL=name [TO=version
 ui: $(STAMP) ## open the MLflow and the Prefect UI on 127.0.0.1, until Ctrl-C
 	@$(RUN) -m flows.ui
 
-record: $(STAMP) ## record what a run kept while MLflow's server was away: FOLDER=.plumbline/unrecorded/...
-	@$(CALL) flows.record FOLDER
+resume: $(STAMP) ## go on with an interrupted run, in the same MLflow run: [RUN=id or name]
+	@$(CALL) flows.resume RUN
 
 test: $(STAMP) ## run the test suite
 	@$(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not long"
@@ -105,7 +105,7 @@ clean: ## remove .venv and caches; runs, models and Prefect's history stay
 	@rm -rf $(VENV) .pytest_cache .ruff_cache benchmarks/data
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-clean-history: ## delete everything recorded here (mlflow.db, mlruns, .prefect), once you said yes: [YES=1]
+clean-history: ## delete everything recorded here (mlflow.db, mlruns, .plumbline, .prefect), once you said yes: [YES=1]
 	@$(PYTHON) -m flows.clean_history
 
-.PHONY: help install run-pipeline sweep schedule deploy compare predict record serve-model history rollback ui test test-slow test-long lint docs bench lock clean clean-history
+.PHONY: help install run-pipeline sweep schedule deploy compare predict resume serve-model history rollback ui test test-slow test-long lint docs bench lock clean clean-history

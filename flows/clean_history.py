@@ -14,6 +14,7 @@ from plumbline.errors import InputError
 RECORDED = {
     "mlflow.db*": "every run, metric and registered model",
     "mlruns": "all models and pictures",
+    ".plumbline": "what interrupted runs go on from",
     ".prefect": "the history of flow runs, and what was read of the data's files",
 }
 

@@ -20,7 +20,7 @@ def run_pipeline(path: str, overrides: Sequence[str]) -> None:
     pipeline(load(path, overrides), run_name(path, overrides))
 
 
-def pipeline(config: Config, name: str = "pipeline") -> str:
+def pipeline(config: Config, name: str = "pipeline", resumed: str | None = None) -> str:
     """Run the flow once and say where to look: for scripts and notebooks as well as the command.
 
     Prefect's server is the one that PREFECT_API_URL names, else one of our own until this returns;
@@ -29,6 +29,7 @@ def pipeline(config: Config, name: str = "pipeline") -> str:
     Args:
         config: the experiment, from `plumbline.config.loading.load`.
         name: of the run within its experiment.
+        resumed: MLflow's id of an interrupted run of the same experiment to go on with.
 
     Returns:
         The MLflow run's name.
@@ -46,7 +47,7 @@ def pipeline(config: Config, name: str = "pipeline") -> str:
         from flows.pipeline_flow import pipeline as flow
 
         notify = config.model_dump(mode="json")["notify"]
-        recorded = run_leased(flow, config, name, notify=notify)
+        recorded = run_leased(flow, config, name, resumed, notify=notify)
         say_where(recorded, config.experiment)
     return recorded
 

@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flows.support.command import argument, main, prepare_environment
@@ -25,6 +25,9 @@ from plumbline.errors import InputError
 from tasks.lease import lease, only_retraining
 from tasks.reconciliation import reconcile
 from tasks.screen import note
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 BY_WORKER = "PREFECT__FLOW_RUN_ID"
 
@@ -78,11 +81,23 @@ def retrain(flow_run_id: UUID, own: dict[str, Any], by_worker: bool = False) -> 
         except BlockingIOError as error:
             skip(client, flow_run_id, f"skipped: {error}")
             return
+        flow_run.parameters["resumed"] = _lost(client, flow_run.parameters["config"])
         if take(client, flow_run, held.enter_context(lease(own.get("notify"))), by_worker):
             held.enter_context(servers(RunsOn.of(flow_run.parameters["config"])))
             recorded = run_flow(on_cluster(pipeline), flow_run=flow_run)
             held.close()  # the lease says whether the record is there
             say_where(recorded, flow_run.parameters["config"]["experiment"])
+
+
+def _lost(client: "SyncPrefectClient", parameters: dict[str, Any]) -> str | None:
+    """The id of a run of the same experiment and files that was interrupted, but not cancelled."""
+    from tasks.resuming import interrupted_like
+
+    if found := interrupted_like(parameters):
+        state = client.read_flow_run(UUID(found.flow_run)).state
+        if not (state.is_cancelling() or state.is_cancelled()):
+            return found.id
+    return None
 
 
 def put_own(own: dict[str, Any], parameters: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Prefect tasks: train, evaluate, predict, and what they print."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from prefect import task
 
@@ -9,6 +10,7 @@ from plumbline.linear.dataset import Dataset
 from plumbline.linear.newton import MOST_STEPS
 from plumbline.training import experiment
 from plumbline.training.advice import doubts, is_far, what_helps
+from plumbline.training.checkpoint import Checkpoint
 from plumbline.training.classes import largest_class
 from plumbline.training.evaluation import r_scores
 from plumbline.training.loop import OnEpoch, Status, Trained
@@ -29,8 +31,14 @@ EVERY_EPOCHS, LINES = 100, 10  # a line is printed: for lines so often, for nets
 
 
 @task
-def train(data: Dataset, config: Config, device: str, record: OnEpoch) -> Trained:
-    """Train on the selected device; record every epoch's loss.
+def train(
+    data: Dataset,
+    config: Config,
+    device: str,
+    record: OnEpoch,
+    checkpoint: Checkpoint | None = None,
+) -> Trained:
+    """Train on the selected device, from the checkpoint if there is one; record every epoch's loss.
 
     Raises:
         InputError: the learning rate must diverge. TrainingDivergedError: the loss did.
@@ -60,7 +68,7 @@ def train(data: Dataset, config: Config, device: str, record: OnEpoch) -> Traine
             shown(epoch, _losses(loss, validation_loss))
 
         trained = experiment.train(
-            config, data, device, on_epoch, lambda plan: _print_plan(plan, config.training)
+            config, data, device, on_epoch, partial(_print_plan, training=training), checkpoint
         )
     last = len(trained.losses)
     if printed != last:

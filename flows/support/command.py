@@ -44,7 +44,7 @@ DEFAULTS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # models come through the server: the bucket is its own, and asking costs a request a file
     "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
-    # what was trained and could not be recorded yet
+    # what interrupted runs go on from
     "PLUMBLINE_HOME": str(ROOT / ".plumbline"),
     # each of these would start a subprocess to find out what is written down already
     "MLFLOW_UV_AUTO_DETECT": "false",

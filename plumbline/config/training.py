@@ -124,6 +124,9 @@ class Training(Section):
     max_minutes: Positive | None = Field(
         None, description="stop the loop then, and keep the best weights"
     )
+    checkpoint_every: NotNegative = Field(
+        60.0, description="seconds from one checkpoint to the next, which make resume goes on from"
+    )
     standardize: bool | None = Field(
         None,
         description="train on features of mean 0 and deviation 1; null: true for tables and mlp, "

@@ -23,7 +23,7 @@ class Dataset:
             column, is zeros if it has classes.
         profiled: the same, with an indicator for each class of the target but the first.
         encoding: from raw columns to those features.
-        source: where the rows came from; None where they cannot be read again.
+        source: where the rows came from.
         counts: files_new, files_reused, files_left_out, rows_new, rows_reused, rows_dropped, and
             rows_left_out where it is known.
         map_parts: goes over the parts of the source, if training does so part by part.
@@ -33,7 +33,7 @@ class Dataset:
     summary: Summary
     profiled: Summary
     encoding: Encoding
-    source: Source | None
+    source: Source
     counts: dict[str, int]
     map_parts: MapParts = in_threads
     balanced: bool = False

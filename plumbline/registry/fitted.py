@@ -41,16 +41,13 @@ class Fitted:
         no row is held out.
 
         Raises:
-            NotComparableError: another target, a column that is gone or of another kind, a
-                held-out row with a level or a class that the model has not met, or rows that are
-                needed and cannot be read again.
+            NotComparableError: another target, a column that is gone or of another kind, or a
+                held-out row with a level or a class that the model has not met.
         """
         self._check(data)
         in_r = {*self.encoding.holes} <= {*data.encoding.holes}
         if isinstance(self.model, LinearModel) and in_r:
             return held_out_scores(self._line_in(data.encoding), data.summary)
-        if data.source is None and data.summary.test.rows:
-            raise NotComparableError("the held-out rows cannot be read again")
         if self.encoding.means and data.encoding.means:  # holes are read as in its training
             source = data.source.with_columns(means=self.encoding.means)
             data = replace(data, source=source)

@@ -33,7 +33,7 @@ def class_scores(
     """
     from sklearn import metrics  # takes a second, which runs without classes need not wait
 
-    if not getattr(data.summary, share).rows or data.source is None:
+    if not getattr(data.summary, share).rows:
         return {}
     p, observed, weights = probabilities(share, module, data, split, features)
     places, predicted = np.arange(p.shape[1]), p.argmax(axis=1)

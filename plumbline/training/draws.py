@@ -40,6 +40,12 @@ class Draws:
                 self._states = [each.get_state() for each in generators]
                 _set(generators, before)
 
+    def state_dict(self) -> dict[str, list[torch.Tensor] | None]:
+        return {"states": self._states}
+
+    def load_state_dict(self, state: dict[str, list[torch.Tensor] | None]) -> None:
+        self._states = state["states"]
+
     def _generators(self) -> list[torch.Generator]:
         if self.device.type not in ("cuda", "xpu"):
             return [torch.default_generator]

@@ -57,12 +57,12 @@ def row_scores(
     Args:
         share: "train" or "test".
         module: raw features, (n, d) float64, to (n, 1).
-        data: where the rows are; without a source there is nothing to score on.
+        data: where the rows are.
         split: which rows fall into the share.
         features: the module's; default: the data's.
     """
     factor = getattr(data.summary, share)
-    if not factor.rows or data.source is None:
+    if not factor.rows:
         return {}
     features = features or data.encoding.features
     squares = absolute = weight = 0.0

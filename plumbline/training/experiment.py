@@ -13,6 +13,7 @@ from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.problem import Problem, Standardizer
 from plumbline.training import loop
+from plumbline.training.checkpoint import Checkpoint
 from plumbline.training.classes import class_baselines, class_scores
 from plumbline.training.draws import Draws
 from plumbline.training.evaluation import baselines, evaluate, row_scores
@@ -95,9 +96,10 @@ def train(
     device: str,
     on_epoch: OnEpoch = lambda epoch, loss, **others: None,
     on_plan: Callable[[Plan], None] = lambda plan: None,
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Train what the configuration, from `with_budget`, asks for; of a linear model, `on_plan` is
-    called before that with what is known.
+    called before that with what is known. It goes on from the checkpoint, if there is one.
 
     Raises:
         InputError: the learning rate must diverge, or the user's module is wrong.
@@ -108,11 +110,11 @@ def train(
     if training.optimizer == "newton":
         return train_by_newton(data, config.data.split, on_epoch)
     if config.model.kind != "linear" or data.encoding.classes or training.loss == "poisson":
-        return _train_net(config, data, device, on_epoch)
+        return _train_net(config, data, device, on_epoch, checkpoint)
     plan = make_plan(data.summary, training)
     on_plan(plan)
     objective = objective_of(data, config, training, plan, device)
-    return loop.train(plan, training, device, on_epoch, objective)
+    return loop.train(plan, training, device, on_epoch, objective, checkpoint)
 
 
 def objective_of(
@@ -126,7 +128,13 @@ def objective_of(
     return FactorObjective.of(plan.problem, training.dtype, device, validation)
 
 
-def _train_net(config: Config, data: Dataset, device: str, on_epoch: OnEpoch) -> Trained:
+def _train_net(
+    config: Config,
+    data: Dataset,
+    device: str,
+    on_epoch: OnEpoch,
+    checkpoint: Checkpoint | None,
+) -> Trained:
     training = config.training
     own, mlp = config.model.kind == "python", config.model.kind == "mlp"
     scaled = not own and not data.encoding.classes
@@ -138,7 +146,7 @@ def _train_net(config: Config, data: Dataset, device: str, on_epoch: OnEpoch) ->
     objective = _row_objective(data, config, training, standardizer, device)
     if scaled and mlp:  # predictions stay within the target's range
         objective.limits = (math.inf, -math.inf)
-    draws = Draws(training.seed, device)
+    objective.draws = draws = Draws(training.seed, device)
     if own:
         rows = next(share_rows(data.source, config.data, ("train",), data.encoding.features))
         outputs = len(data.outputs)
@@ -153,7 +161,7 @@ def _train_net(config: Config, data: Dataset, device: str, on_epoch: OnEpoch) ->
     averaged = AVERAGED_EPOCHS if mlp else 0
     with threads_for(net, training.batch_size):
         return loop.train_net(
-            net, training, device, on_epoch, objective, averaged, fast=not own, heads=heads
+            net, training, device, on_epoch, objective, averaged, not own, heads, checkpoint
         )
 
 
@@ -239,17 +247,11 @@ def attempt(
         trained = train(config, data, device, record)
         metrics = measure(trained, data, config)
         predictions = predict_inputs(trained, data, config, metrics)
-        trained = portable(trained, config, data)
+        if config.model.kind == "python":  # no other process can import its class
+            content = export(trained.module, len(data.encoding.features))
+            trained = replace(trained, module=Exported(content))
         return Outcome(trained.status, losses, trained, metrics, predictions)
     except InputError as error:
         return Outcome(Status.FAILED, losses, error=str(error))
     except Exception as error:  # one trial's defect must not end the other trials
         return Outcome(Status.FAILED, losses, error=f"{type(error).__name__}: {error}")
-
-
-def portable(trained: Trained, config: Config, data: Dataset) -> Trained:
-    """The same model for another process: a module of the user's own, whose class none can import,
-    becomes its pt2 file."""
-    if config.model.kind != "python":
-        return trained
-    return replace(trained, module=Exported(export(trained.module, len(data.encoding.features))))

@@ -1,9 +1,10 @@
 """The training loop, and the closed form beside it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from plumbline.config.schema import Training
 from plumbline.errors import TrainingDivergedError
 from plumbline.linear.least_squares import Coefficient
 from plumbline.linear.newton import LikelihoodFit
+from plumbline.training.checkpoint import Checkpoint, Progress
 from plumbline.training.head import solve_head
 from plumbline.training.model import LinearModel, RawModel, initial_model, make_optimizer
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective, tensor_type
@@ -51,19 +53,25 @@ class Curve:
     best_epoch: int | None = None
     rates: list[float] = field(default_factory=list)
 
-    def add(
-        self, loss: float, validation_loss: float | None, rate: float | None
-    ) -> dict[str, float]:
-        """Take an epoch in; returns what is known of it beside the loss, by name."""
+    def add(self, loss: float, validation_loss: float | None, rate: float | None) -> None:
+        """Take an epoch in."""
         self.losses.append(loss)
-        others = {}
         if rate is not None:
             self.rates.append(rate)
-            others["learning_rate"] = rate
         if validation_loss is not None:
             self.validation_losses.append(validation_loss)
-            others["validation_loss"] = validation_loss
-        return others
+
+    def tell(self, epoch: int, on_epoch: OnEpoch) -> None:
+        """Tell what is known of an epoch, from 1."""
+        others = {"learning_rate": self.rates, "validation_loss": self.validation_losses}
+        named = {name: values[epoch - 1] for name, values in others.items() if values}
+        on_epoch(epoch, self.losses[epoch - 1], **named)
+
+    def state_dict(self) -> dict[str, list[float]]:
+        return {name: getattr(self, name) for name in ("losses", "validation_losses", "rates")}
+
+    def load_state_dict(self, state: Mapping[str, list[float]]) -> None:
+        vars(self).update(state)
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,7 @@ def train(
     device: str,
     on_epoch: OnEpoch,
     objective: Objective | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Train nn.Linear with one of torch.optim's optimizers, or call a solver beside the loop.
 
@@ -123,6 +132,7 @@ def train(
         on_epoch: called with (epoch from 1, the loss before its step) after every step; by the
             closed form once, with the optimum's loss.
         objective: what an optimizer minimises; default: the mean squared error, on the R factor.
+        checkpoint: as that of `fit`.
 
     Raises:
         TrainingDivergedError: the loss became infinite or NaN.
@@ -132,11 +142,14 @@ def train(
     model = initial_model(len(plan.optimum.names), training, device)
     objective = objective or FactorObjective.of(plan.problem, training.dtype, device)
     rules = [Tolerance(plan, training.tolerance)] if training.tolerance else []
-    curve = fit(model, training, plan.rate, objective, on_epoch, rules, plan.largest_stable_rate)
+    stable = plan.largest_stable_rate
+    curve = fit(
+        model, training, plan.rate, objective, on_epoch, rules, stable, checkpoint=checkpoint
+    )
     bias = model.bias if model.bias is not None else torch.zeros(1)
     intercept, weights = plan.standardizer.raw(bias, model.weight)
     if not (math.isfinite(intercept) and weights.isfinite().all()):
-        raise _diverged(len(curve.losses), math.inf, plan.rate, plan.largest_stable_rate)
+        raise _diverged(len(curve.losses), math.inf, plan.rate, stable)
     return Trained(LinearModel(intercept, weights), **vars(curve), exact=plan)
 
 
@@ -149,6 +162,7 @@ def train_net(
     averaged_epochs: int = 0,
     fast: bool = True,
     heads: Sequence[nn.Module] = (),
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Train any module on the rows; the result takes raw features.
 
@@ -162,13 +176,16 @@ def train_net(
         averaged_epochs: keep the mean of the weights over about so many last epochs; 0: the last.
         fast: whether the optimizer may round otherwise than in a plain loop.
         heads: the layers to solve exactly after that, if any.
+        checkpoint: as that of `fit`.
 
     Raises:
         TrainingDivergedError: the loss became infinite or NaN.
     """
     net = net.to(device, tensor_type(training))
     rate, stable = training.learning_rate, None
-    curve = fit(net, training, rate, objective, on_epoch, [], stable, averaged_epochs, fast)
+    curve = fit(
+        net, training, rate, objective, on_epoch, [], stable, averaged_epochs, fast, checkpoint
+    )
     head_kept = solve_head(net, heads, objective) if heads else None
     log_link = training.loss == "poisson"
     module = RawModel(net.cpu().eval(), objective.standardizer, objective.limits, log_link)
@@ -185,14 +202,17 @@ def fit(
     largest_stable_rate: float | None = None,
     averaged_epochs: int = 0,
     fast: bool = True,
+    checkpoint: Checkpoint | None = None,
 ) -> Curve:
     """Train a module in place, with the configured optimizer, schedule and stop rules.
 
     With `averaged_epochs` what is judged and kept is the mean of its weights over about so many
-    last epochs.
+    last epochs. Where a checkpoint holds a state, training goes on from there, and the epochs
+    before it are told again.
 
     Raises:
         TrainingDivergedError: a loss became infinite or NaN.
+        InputError: the checkpoint is damaged.
     """
     optimizer = make_optimizer(model, training, rate, fast)
     steps = objective.steps_of_an_epoch()
@@ -205,8 +225,8 @@ def fit(
         for each in (loss, validation_loss):
             if each is not None and not math.isfinite(each):
                 raise _diverged(epoch, each, rate, largest_stable_rate)
-        rate_now = schedule.rate if schedule.changes else None
-        on_epoch(epoch, loss, **curve.add(loss, validation_loss, rate_now))
+        curve.add(loss, validation_loss, schedule.rate if schedule.changes else None)
+        curve.tell(epoch, on_epoch)
 
     averaged = Averaged(model, averaged_epochs * steps) if averaged_epochs else None
     judged = averaged.module if averaged else model
@@ -218,8 +238,16 @@ def fit(
             averaged.update()
         return loss
 
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "curve": curve}
+    parts |= {type(rule).__name__: rule for rule in rules if hasattr(rule, "state_dict")}
+    parts |= {"average": averaged} if averaged else {}
+    parts |= {"draws": objective.draws} if objective.draws else {}
+    progress = Progress(parts, checkpoint)
+    for epoch in range(1, len(curve.losses) + 1):
+        curve.tell(epoch, on_epoch)
+    epochs = range(len(curve.losses) + 1, training.epochs + 1)
     reason = loop(
-        model, judged, objective, training.epochs, take_step, schedule, check_and_record, rules
+        model, judged, objective, epochs, take_step, schedule, check_and_record, rules, progress
     )
     if reason:
         curve.status, curve.message = Status.STOPPED, reason
@@ -235,23 +263,27 @@ def loop(
     model: nn.Module,
     judged: nn.Module,
     objective: Objective,
-    epochs: int,
+    epochs: Iterable[int],
     take_step: Callable[[Callable[[], Tensor]], Tensor],
     schedule: RateSchedule,
     on_epoch: Callable[[int, float, float | None], None],
     stop_rules: Sequence[StopRule],
+    progress: Progress,
 ) -> str | None:
     """Run the epochs; returns why a stop rule ended them, None if none did.
 
     Args:
         model: what is trained.
         judged: what the validation loss and the stop rules are of: the model, or its average.
+        progress: counts the steps; those of the first epoch that are done are left out.
     """
-    for epoch in range(1, epochs + 1):
-        loss = 0.0
+    for epoch in epochs:
         model.train()
-        for share, forward_loss_backward in objective.steps(model, epoch):
-            loss += share * take_step(forward_loss_backward).item()
+        for share, forward_loss_backward in islice(
+            objective.steps(model, epoch), progress.steps, None
+        ):
+            progress.add(share * take_step(forward_loss_backward).item())
+        loss = progress.end_epoch()
         validation_loss = objective.validation_loss(judged)
         schedule.after_epoch(loss if validation_loss is None else validation_loss)
         on_epoch(epoch, loss, validation_loss)

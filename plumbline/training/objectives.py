@@ -19,6 +19,7 @@ from plumbline.data.blocks import WEIGHT, Source
 from plumbline.data.split import share_rows
 from plumbline.errors import InputError
 from plumbline.linear.problem import Problem, Standardizer
+from plumbline.training.draws import Draws
 from plumbline.training.model import parameters
 
 # A step's share of the epoch's rows, and a closure as torch.optim's step takes one: it computes the
@@ -35,7 +36,13 @@ BUFFER_BYTES = 256 * 2**20
 
 
 class Objective(Protocol):
-    """What training minimises."""
+    """What training minimises.
+
+    Attributes:
+        draws: where its model's random draws have come to; None: it has none.
+    """
+
+    draws: Draws | None
 
     def steps(self, model: nn.Module, epoch: int) -> Iterable[Step]:
         """The steps of an epoch (from 1)."""
@@ -83,6 +90,7 @@ class FactorObjective:
     matrix: Tensor
     target: Tensor
     validation: "FactorObjective | None" = None
+    draws: None = None
 
     @classmethod
     def of(
@@ -137,6 +145,7 @@ class RowObjective:
         device: where training runs.
         mean_weights: of the rows of each share; empty: rows have no weights.
         drawing: entered whenever the model computes: what dropout draws from.
+        draws: where that has come to; None: nothing is drawn.
         limits: the target's range over the training rows read so far, in raw units, which
             predictions are kept within; None: they are not.
     """
@@ -150,6 +159,7 @@ class RowObjective:
     device: str
     mean_weights: dict[str, float] = field(default_factory=dict)
     drawing: Callable[[], AbstractContextManager] = nullcontext
+    draws: Draws | None = None
     limits: tuple[float, float] | None = None
     kept: dict[str, Rows] = field(default_factory=dict, init=False)
 

@@ -1,7 +1,7 @@
 """How the learning rate changes from step to step."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torch import optim
 
@@ -23,6 +23,8 @@ def one_cycle(done: float) -> float:
     return LAST_OF_CYCLE + (1 - LAST_OF_CYCLE) * cosine((done - RISE) / (1 - RISE))
 
 
+CHANGING = ("_done", "share", "_best", "_bad", "_level")  # from step to step
+
 SHAPES: dict[str, Callable[[float], float]] = {"cosine": cosine, "one_cycle": one_cycle}
 
 
@@ -42,6 +44,12 @@ class RateSchedule:
         self._warmup, self._done, self.share = training.warmup, 0, 1.0
         self._best, self._bad, self._level = math.inf, 0, 1.0
         self.changes = bool(self._shape or self._plateau or self._warmup)
+
+    def state_dict(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in CHANGING}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        vars(self).update(state)
 
     @property
     def rate(self) -> float:

@@ -2,9 +2,10 @@
 
 import math
 import time
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -73,15 +74,21 @@ class BestWeights:
             else:
                 self._weights[name] = values.clone()
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "loss": self.loss, "weights": self._weights}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.epoch, self.loss, self._weights = state["epoch"], state["loss"], state["weights"]
+
     def restore(self, model: nn.Module) -> None:
         """Give a model the best weights, if there are any."""
         if self._weights:
             model.load_state_dict(self._weights)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Minutes:
-    """Stop when a time is over."""
+    """Stop when a time is over, which is counted while training runs."""
 
     most: float
     began: float = field(default_factory=time.monotonic)
@@ -91,6 +98,12 @@ class Minutes:
     ) -> str | None:
         over = time.monotonic() - self.began >= 60 * self.most
         return f"the time is over (training.max_minutes: {self.most:g})" if over else None
+
+    def state_dict(self) -> dict[str, float]:
+        return {"elapsed": time.monotonic() - self.began}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        self.began = time.monotonic() - state["elapsed"]
 
 
 def stop_rules(training: Training, best: BestWeights) -> list[StopRule]:
@@ -117,3 +130,10 @@ class Averaged:
         """Take in the module's weights after a step."""
         self._taken += 1
         torch._foreach_lerp_(self._mean, self._now, 1 / min(self._taken, self._window))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"module": self.module.state_dict(), "taken": self._taken}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.module.load_state_dict(state["module"])
+        self._taken = state["taken"]

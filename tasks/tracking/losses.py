@@ -20,9 +20,13 @@ class LossLog:
     One call an epoch would cost 3 ms each; one call at the end would show nothing meanwhile and
     lose everything to kill -9. Where the store is away, training goes on and losses wait here. A
     batch whose answer was lost is sent again as it was, with its times, and so is stored once.
+
+    Attributes:
+        known: the metrics and epochs that the store has already, of a run that goes on.
     """
 
     def __init__(self, send: Callable[[list[Metric]], None]) -> None:
+        self.known: set[tuple[str, int]] = set()
         self._send = send
         self._waiting: list[Metric] = []
         self._failed: Exception | None = None
@@ -32,8 +36,9 @@ class LossLog:
     def add(self, epoch: int, loss: float, **others: float) -> None:
         """Take one loss, and other metrics of the same epoch; never blocks."""
         now = int(time.time() * 1000)
-        told = {"loss": loss, **others}
-        self._waiting.extend(Metric(name, value, now, epoch) for name, value in told.items())
+        told = {"loss": loss, **others}.items()
+        new = (Metric(n, value, now, epoch) for n, value in told if (n, epoch) not in self.known)
+        self._waiting.extend(new)
 
     @contextmanager
     def sending(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +15,6 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.entities import Run as MlflowRun
 
 from plumbline.config.schema import Config
-from plumbline.errors import refuse
 from tasks.lease import exit_of
 from tasks.tracking.experiment import (
     NOTE_TAG,
@@ -40,6 +39,8 @@ from tasks.tracking.store import (
 
 LOCAL_UI = "http://127.0.0.1:5000"
 LEASE_TAG = "plumbline.lease"
+FLOW_TAG = "prefect_flow_run_id"
+EVERY_EPOCH = ("loss", "validation_loss", "learning_rate")
 NUMBER_TAG = "plumbline.trial"  # of a sweep's trial
 OWN_TAGS = (LEASE_TAG, NUMBER_TAG)  # they tell a run from all others
 MODEL_PARAM = "registry.model"
@@ -98,6 +99,21 @@ class Run:
             client.delete_tag(run.id, "reason")
         return run
 
+    @classmethod
+    def resume(cls, client: MlflowClient, found: MlflowRun, tags: Mapping[str, str]) -> "Run":
+        """Let a run go on that was interrupted: what the store has of it is left as it is.
+
+        Models that were begun are deleted: the run is to have one, whole.
+        """
+        run = cls.reopen(client, found, tags)
+        run.known = frozenset(found.data.metrics)
+        for model in found.outputs.model_outputs if found.outputs else ():
+            client.delete_logged_model(model.model_id)
+        for name in EVERY_EPOCH:
+            history = client.get_metric_history(run.id, name)
+            run.losses.known.update((name, metric.step) for metric in history)
+        return run
+
     @property
     def page(self) -> str:
         """Where MLflow's UI shows it: on the tracking server, or where `make ui` opens one."""
@@ -128,11 +144,11 @@ class Run:
             tags=[RunTag(_metric_name(key), str(value)) for key, value in tags.items()],
         )
 
-    def log_curve(self, name: str, values: Sequence[float], known: Container[int] = ()) -> None:
-        """Log a metric of every epoch at once when training is over, less epochs that are known."""
+    def log_curve(self, name: str, values: Sequence[float]) -> None:
+        """Log a metric of every epoch at once when training is over."""
         now = int(time.time() * 1000)
         curve = [Metric(name, value, now, epoch) for epoch, value in enumerate(values, 1)]
-        self.client.log_batch(self.id, [metric for metric in curve if metric.step not in known])
+        self.client.log_batch(self.id, curve)
 
     def log_dataset(
         self, name: str, digest: str, path: str | None, types: Mapping[str, str], rows: int
@@ -208,7 +224,7 @@ def _metric_name(key: str) -> str:
 
 @contextmanager
 def tracked_run(
-    config: Config, name: str, device: str, flow_run_id: str, lease: str
+    config: Config, name: str, device: str, flow_run_id: str, lease: str, resumed: str | None = None
 ) -> Iterator[Run]:
     """Begin a run with its params and tags; end it with a true status, whatever happens.
 
@@ -217,44 +233,29 @@ def tracked_run(
 
     Args:
         name: what the run is called; a number is added where the experiment has that name already.
+        resumed: the id of the interrupted run to go on with instead of beginning one.
     """
     with as_store_error():
         client = open_store()
-        experiment = experiment_id(client, config.experiment)
         note = description("Running.", what_it_is(config, device, flow_run_id))
-        tags = {LEASE_TAG: lease, "prefect_flow_run_id": flow_run_id, NOTE_TAG: note, **git_state()}
-        run = Run.begin(client, experiment, unused_name(client, experiment, name), tags)
+        tags = {LEASE_TAG: lease, FLOW_TAG: flow_run_id, NOTE_TAG: note}
+        if resumed:
+            run = Run.resume(client, client.get_run(resumed), tags)
+        else:
+            experiment = experiment_id(client, config.experiment)
+            unused = unused_name(client, experiment, name)
+            run = Run.begin(client, experiment, unused, tags | git_state())
         with run.ending_accurately():
             run.log(params=params_of(config, device))
             with run.losses.sending():
                 yield run
 
 
-@contextmanager
-def resumed_run(run_id: str, curves: Mapping[str, Sequence[float]], lease: str) -> Iterator[Run]:
-    """A run that could not be recorded, with the epochs that it lacks; the body records the rest.
-
-    What the store has already (curves by epoch, metrics by name) is left as it is. Models that were
-    begun are deleted: the run is to have one, whole.
-
-    Raises:
-        InputError: the store has no such run. StoreError: the store is away.
-    """
-    with as_store_error("What was trained is still kept: try again later."):
-        client = open_store()
-        found = if_there(client.get_run, run_id)
-        if found is None:
-            kept = "what a run of this MLflow store left (is MLFLOW_TRACKING_URI the same as then?)"
-            raise refuse("FOLDER", kept, f"run {run_id}")
-        run = Run.reopen(client, found, {LEASE_TAG: lease})
-        with run.ending_accurately():
-            run.known = frozenset(found.data.metrics)
-            for model in found.outputs.model_outputs if found.outputs else ():
-                client.delete_logged_model(model.model_id)
-            for name, values in curves.items():
-                known = {metric.step for metric in client.get_metric_history(run_id, name)}
-                run.log_curve(name, values, known)
-            yield run
+def unfinished(run_id: str) -> MlflowRun | None:
+    """The run, if the store has it and it is not FINISHED or deleted."""
+    run = if_there(open_store().get_run, run_id)
+    over = run is None or run.info.status == "FINISHED" or run.info.lifecycle_stage == "deleted"
+    return None if over else run
 
 
 def end_runs(lease: str, status: str, reason: str) -> set[str]:

@@ -1,5 +1,6 @@
 """make schedule: each due run happens once, one at a time, and stopping or pausing it holds."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from tests.flows.conftest import Workspace, eventually
-from tests.flows.scheduling import UNDER_WAY, Scheduled, kill
+from tests.flows.scheduling import UNDER_WAY, Scheduled, kill, write_file
 from tests.webhook import Webhook
 
 pytestmark = pytest.mark.slow
@@ -121,6 +122,26 @@ def test_a_run_cancelled_in_the_ui_ends_cancelled_and_the_next_one_goes_ahead(
     assert scheduled.workspace.client.get_run(run.info.run_id).info.status == "KILLED"
     scheduled.retraining()
     assert scheduled.workspace.runs(scheduled.name)[0].info.run_id != run.info.run_id
+
+
+def test_a_run_that_was_killed_goes_on_in_the_next_one(scheduled: Scheduled) -> None:
+    scheduled.start(*LONG, "training.checkpoint_every=0.2")
+    pid = scheduled.retraining()
+    run = scheduled.workspace.runs(scheduled.name)[0]
+    time.sleep(1)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: scheduled.workspace.flow_state(run) == "CRASHED")
+    scheduled.retraining()
+    (again,) = scheduled.workspace.runs(scheduled.name)
+    assert again.info.run_id == run.info.run_id
+    assert scheduled.stop() == 0
+    epochs = [epoch for epoch, _ in scheduled.workspace.losses(run)]
+    assert epochs == list(range(1, len(epochs) + 1))
+    write_file(scheduled.folder / "part-99.parquet", seed=99)  # other data: nothing to go on with
+    scheduled.start(*LONG)
+    scheduled.retraining()
+    assert len(scheduled.workspace.runs(scheduled.name)) == 2
+    assert scheduled.stop() == 0
 
 
 def test_of_the_runs_missed_while_it_was_down_one_catches_up(scheduled: Scheduled) -> None:

@@ -92,13 +92,6 @@ def test_what_is_gone_or_of_another_kind_is_said(tmp_path, model, told):
         model.scores(data, EVERY_ROW)
 
 
-def test_a_line_needs_no_row_again_and_a_net_says_that_it_does(tmp_path):
-    data = replace(data_of(tmp_path, "abcabc"), source=None)
-    assert MODEL.scores(data, EVERY_ROW)["test_mse"] == pytest.approx(0, abs=1e-20)
-    with pytest.raises(NotComparableError, match="cannot be read again"):
-        AS_A_NET.scores(data, EVERY_ROW)
-
-
 def test_a_net_is_scored_on_every_held_out_row_and_on_no_other(tmp_path):
     x = [i / 7 for i in range(200)]
     write(tmp_path / "rows.csv", {"x": x, "y": [v * v for v in x]})

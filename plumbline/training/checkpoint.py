@@ -1,0 +1,102 @@
+"""Where a training stands, on disk: from there it goes on to the last bit."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from plumbline.errors import InputError
+
+
+class Stateful(Protocol):
+    """A part of a training that keeps a state between steps, as torch's modules and optimizers."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Tensors and plain values, all that the next step depends on."""
+
+    def load_state_dict(self, state: Any) -> object:
+        """Take up such a state."""
+
+
+@dataclass
+class Checkpoint:
+    """A file that holds where one training stands.
+
+    Attributes:
+        path: of the file; there may be none yet.
+        every: seconds from one state that is written to the next.
+    """
+
+    path: Path
+    every: float
+    _written: float = field(default_factory=time.monotonic, init=False)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to write the next state."""
+        return time.monotonic() - self._written >= self.every
+
+    def write(self, parts: Mapping[str, Stateful]) -> None:
+        """Write the state of all parts; the file is always a whole one."""
+        half = self.path.with_suffix(".half")
+        with half.open("wb") as file:
+            torch.save({name: part.state_dict() for name, part in parts.items()}, file)
+            file.flush()
+            os.fsync(file.fileno())  # a machine that stops must not leave a name without content
+        half.replace(self.path)
+        self._written = time.monotonic()
+
+    def read(self, parts: Mapping[str, Stateful]) -> None:
+        """Give all parts their state, if one was written.
+
+        Raises:
+            InputError: the file is damaged, or holds another training's states.
+        """
+        if not self.path.exists():
+            return
+        try:
+            states = torch.load(self.path, map_location="cpu", weights_only=True)
+            for name, part in parts.items():
+                part.load_state_dict(states[name])
+        except Exception as error:  # torch raises what its readers meet: zip, pickle, keys, shapes
+            raise InputError(
+                f"{self.path}: is no checkpoint of this training ({type(error).__name__}). Start "
+                "the training anew."
+            ) from error
+
+
+class Progress:
+    """How far the epoch under way has come; writes a checkpoint after a step, if one is due.
+
+    Attributes:
+        steps: how many are done.
+        loss: their part of the epoch's loss.
+    """
+
+    def __init__(self, parts: Mapping[str, Stateful], checkpoint: Checkpoint | None) -> None:
+        """Give this and the other parts of a training the state that the checkpoint holds."""
+        self.steps, self.loss = 0, 0.0
+        self._parts, self._checkpoint = {**parts, "progress": self}, checkpoint
+        if checkpoint:
+            checkpoint.read(self._parts)
+
+    def add(self, loss: float) -> None:
+        """Count a step, with its part of the epoch's loss."""
+        self.steps, self.loss = self.steps + 1, self.loss + loss
+        if self._checkpoint and self._checkpoint.is_due:
+            self._checkpoint.write(self._parts)
+
+    def end_epoch(self) -> float:
+        """Begin with the next epoch; returns the loss of this one."""
+        loss, self.steps, self.loss = self.loss, 0, 0.0
+        return loss
+
+    def state_dict(self) -> dict[str, float]:
+        return {"steps": self.steps, "loss": self.loss}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        self.steps, self.loss = state["steps"], state["loss"]

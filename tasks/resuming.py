@@ -1,0 +1,160 @@
+"""What an interrupted run goes on from: kept on disk from its beginning until it is recorded.
+
+A folder a run holds its configuration and the checkpoint of its training. The process that trains
+has a lock on it, which the operating system drops when that process ends, however it ends.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from plumbline.config.loading import validated
+from plumbline.config.schema import Config, TableData
+from plumbline.data.blocks import Source
+from plumbline.data.table import Table, open_table
+from plumbline.errors import InputError, refuse
+from plumbline.training.checkpoint import Checkpoint
+from tasks.screen import note
+from tasks.tracking.run import FLOW_TAG, Run, unfinished
+from tasks.tracking.store import FAILURES
+
+RUN, TRAINING = "run.json", "training.pt"
+LONGEST_KEPT = 90 * 86_400  # seconds
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A run that was interrupted.
+
+    Attributes:
+        id: MLflow's id of it.
+        title: its name in MLflow.
+        name: what was asked for, to which the title may add a number.
+        config: the experiment.
+        digest: as `_digest` gave it when the run began.
+        flow_run: Prefect's id of its last flow run.
+    """
+
+    id: str
+    title: str
+    name: str
+    config: Config
+    digest: str
+    flow_run: str
+
+
+@contextlib.contextmanager
+def resumable(run: Run, config: Config, name: str, source: Source) -> Iterator[Checkpoint]:
+    """Keep what a run goes on from until the body has recorded it; yields its checkpoint.
+
+    It stays if the body is interrupted, or meets a server, a disk or a file that fails: the next
+    time that may be otherwise. What is wrong with the input or the code would only come again.
+
+    Raises:
+        InputError: the files or the user's module changed since the run was interrupted.
+        BlockingIOError: another process goes on with it just now.
+    """
+    folder, digest = _store() / run.id, _digest(config, source)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        try:
+            begun = _read(folder)
+            if begun and begun["digest"] != digest:
+                raise InputError(
+                    f"run '{run.name}' cannot go on: the files that it reads changed since it was "
+                    "interrupted. Run the experiment anew."
+                )
+            if not begun:
+                asked = config.model_dump(mode="json", exclude_unset=True)
+                kept = {"title": run.name, "name": name, "config": asked, "digest": digest}
+                (folder / RUN).write_text(json.dumps(kept))
+            yield Checkpoint(folder / TRAINING, config.training.checkpoint_every)
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, FAILURES):
+                shutil.rmtree(folder)
+            else:
+                note(f"to go on with this run: make resume RUN={run.id[:8]}")
+            raise
+        shutil.rmtree(folder)
+
+
+def find_interrupted(run: str = "") -> Interrupted:
+    """The newest interrupted run of the current store, or the one of a name or (short) id.
+
+    Raises:
+        InputError: there is none.
+    """
+    for each in _interrupted():
+        if not run or each.title == run or each.id.startswith(run):
+            return each
+    if run:
+        raise refuse("RUN", "the name or id of an interrupted run of this store", run)
+    raise InputError("no run of this store was interrupted, so there is none to go on with.")
+
+
+def interrupted_like(asked: Mapping[str, Any]) -> Interrupted | None:
+    """An interrupted run of the same configuration and the same files; None if there is none, or
+    if what is asked for is wrong, which running it will say."""
+    with contextlib.suppress(InputError, OSError):
+        config = validated(asked, "run parameters")
+        if alike := [each for each in _interrupted() if each.config == config]:
+            table = isinstance(config.data, TableData)
+            digest = _digest(config, open_table(config.data) if table else None)
+            return next((each for each in alike if each.digest == digest), None)
+    return None
+
+
+def _interrupted() -> Iterator[Interrupted]:
+    """Those of the current store, the newest first; what is of no use any more is deleted."""
+    for folder in sorted(_store().glob("*"), key=os.path.getmtime, reverse=True):
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), _locked(folder):
+            kept, run = _read(folder), unfinished(folder.name)
+            old = time.time() - folder.stat().st_mtime > LONGEST_KEPT
+            if not kept or not run or old:
+                shutil.rmtree(folder)
+                continue
+            config = validated(kept.pop("config"), str(folder))
+            yield Interrupted(folder.name, config=config, flow_run=run.data.tags[FLOW_TAG], **kept)
+
+
+def _store() -> Path:
+    """The folder of the current tracking store."""
+    store = sha256(os.environ["MLFLOW_TRACKING_URI"].encode()).hexdigest()[:12]
+    return Path(os.environ["PLUMBLINE_HOME"]) / "checkpoints" / store
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    """What a folder says of its run; None if nothing was written yet, or only a half."""
+    try:
+        return json.loads((folder / RUN).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _digest(config: Config, source: Source | None) -> str:
+    """What says whether a run would do the same once more: its configuration, the files that it
+    reads, as they were listed, and the code of a module of the user's own."""
+    files = [asdict(file) for file in source.files] if isinstance(source, Table) else []
+    code = Path(config.model.file).read_text() if config.model.kind == "python" else ""
+    return sha256(json.dumps([config.model_dump(mode="json"), files, code]).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Raises BlockingIOError: a process that lives holds the lock."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise BlockingIOError("the run is under way in another process.") from None
+    finally:
+        os.close(handle)
