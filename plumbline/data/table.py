@@ -219,11 +219,11 @@ class _Buffer:
         known = set(self.levels[name])
         new = [level for level in found if level not in known]
         given = self.columns.categorical[name]
-        if given and new != [MISSING] * self.impute:
-            row = first_row + pc.index(values, new[0]).as_py() + 1
+        if given and (wrong := [level for level in new if level != MISSING or not self.impute]):
+            row = first_row + pc.index(values, wrong[0]).as_py() + 1
             raise InputError(
                 f"{self.file.uri}: column '{name}', row {row} must be one of {', '.join(given)}. "
-                f"Got '{new[0]}' instead."
+                f"Got '{wrong[0]}' instead."
             )
         if len(known) + len(new) > MAX_LEVELS:
             key, what = (

@@ -145,6 +145,9 @@ def test_missing_levels_are_a_level_after_the_others(tmp_path):
         assert data.encoding.levels["g"][-1] == "(missing)"
         encoded = data.encoding.encode(pd.DataFrame({"g": [None, "u", np.nan]}, dtype=object))
         assert encoded[:, -1].tolist() == [1.0, 0.0, 1.0]
+    whole = write(tmp_path / "b.csv", {"g": ["u", "v"], "y": [1.0, 2.0]})
+    given = {"g": ["v", "u"]}
+    assert prepared(whole, categorical=given).encoding.levels == {"g": ("v", "u")}
 
 
 def test_prediction_fills_what_is_missing_and_nothing_else(tmp_path):
