@@ -30,7 +30,7 @@ from plumbline.training.exported import input_type
 from plumbline.training.loop import Trained
 from plumbline.training.plan import optimum_of
 from tasks.artifacts import publish
-from tasks.pictures import drawing
+from tasks.pictures.drawing import drawing
 from tasks.tracking.artifact import load_back, log_model
 from tasks.tracking.models import PROFILE
 from tasks.tracking.run import Run

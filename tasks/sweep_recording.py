@@ -11,7 +11,7 @@ from plumbline.config.sweep import Sweep, Values, label
 from plumbline.errors import AllTrialsFailedError
 from plumbline.training.experiment import Result
 from tasks.artifacts import ProgressArtifact, publish
-from tasks.pictures import drawing_sweep
+from tasks.pictures.drawing import drawing_sweep
 from tasks.recording import log_model_file, log_results, pictures, store_model, write_files
 from tasks.screen import print_trial
 from tasks.tracking.experiment import description, how_it_ended, leaves, params_of, what_it_is

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from plumbline.errors import refuse
 from tasks.compare import text
 from tasks.compare.comparison import Comparison
-from tasks.pictures import GREY, ORANGE, figure_of
+from tasks.pictures.style import GREY, ORANGE, figure_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

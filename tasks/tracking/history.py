@@ -9,7 +9,7 @@ from mlflow.entities import Run
 
 from plumbline.errors import InputError, nearest, refuse
 from tasks.compare.comparison import RecordedRun
-from tasks.pictures import thinned
+from tasks.pictures.drawing import thinned
 from tasks.tracking.experiment import SWEEP_TAG, newest_experiment
 from tasks.tracking.store import open_store
 

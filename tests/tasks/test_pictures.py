@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from tasks.pictures import _loss, calibration, draw_beside, drawing, figure_of, roc
+from tasks.pictures.classes import calibration, roc
+from tasks.pictures.drawing import draw_beside, drawing
+from tasks.pictures.run import _loss
+from tasks.pictures.style import figure_of
 
 WHAT = {
     "losses": [8.0, 2.0, 1.0, 0.5], "validation_losses": [9.0, 3.0, 2.0, 2.5], "best_epoch": 3,
