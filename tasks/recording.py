@@ -1,11 +1,10 @@
 """Prefect task: everything about a run that MLflow keeps, once the model is there."""
 
 import json
-import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -21,15 +20,16 @@ from torch import Tensor, nn
 from plumbline.config.schema import Config
 from plumbline.data.table import Table
 from plumbline.linear.dataset import Dataset
-from plumbline.linear.penalty import PenaltyPath
 from plumbline.linear.sample import SAMPLE_ROWS
 from plumbline.registry.drift import DataProfile
 from plumbline.training.advice import is_far
 from plumbline.training.experiment import Result
 from plumbline.training.exported import input_type
+from plumbline.training.importance import permutation_importance
 from plumbline.training.loop import Trained
 from plumbline.training.plan import optimum_of
 from tasks.artifacts import publish
+from tasks.coefficients import coefficient_table, likelihood_table, penalty_table
 from tasks.pictures.drawing import drawing
 from tasks.tracking.artifact import load_back, log_model
 from tasks.tracking.models import PROFILE
@@ -124,7 +124,10 @@ def column_types(data: Dataset) -> dict[str, str]:
 
 
 def pictures(folder: Path, result: Result) -> AbstractContextManager[None]:
-    """Draw a run's pictures into folder/plots beside the body; they are there when it ends."""
+    """Draw a run's pictures into folder/plots beside the body; they are there when it ends.
+
+    If the importance of columns is asked for, importance.json has it.
+    """
     data, trained = result.data, result.trained
     (folder / "plots").mkdir()
     sample = data.summary.sample
@@ -138,9 +141,21 @@ def pictures(folder: Path, result: Result) -> AbstractContextManager[None]:
         "unconverged": _is_far(result),
         "target": data.target,
         "told": sampled(data),
+        "importance": importance_of(result),
     }
+    if what["importance"]:
+        (folder / "importance.json").write_text(json.dumps(what["importance"], indent=2))
     points = class_points(trained, data) if data.encoding.classes else _points(trained, data)
     return drawing(what | points, folder / "plots")
+
+
+def importance_of(result: Result) -> dict[str, Any] | None:
+    """The importance of columns as importance.json has it, if it is asked for."""
+    explain, config = result.config.prediction.explain, result.config
+    if explain is False or (explain == "auto" and config.model.kind == "linear"):
+        return None
+    found = permutation_importance(result.trained.module, result.data, config.training.seed)
+    return found and asdict(found)
 
 
 def _points(trained: Trained, data: Dataset) -> dict[str, Any]:
@@ -158,13 +173,11 @@ def _points(trained: Trained, data: Dataset) -> dict[str, Any]:
 @torch.no_grad()
 def class_points(trained: Trained, data: Dataset) -> dict[str, Any]:
     """The classes of the sample's rows, and what the model gives each."""
-    rows, d = data.profiled.sample.rows[:SAMPLE_ROWS], len(data.encoding.features)
-    others = rows[:, d:-1]  # an indicator for each class but the first
-    first = 1 - others.sum(dim=1, keepdim=True)
+    features = data.summary.sample.rows[:SAMPLE_ROWS, :-1]
     return {
         "classes": data.encoding.classes,
-        "observed": torch.cat([first, others], dim=1).argmax(dim=1).tolist(),
-        "probabilities": trained.module(rows[:, :d]).double().softmax(dim=1).tolist(),
+        "observed": data.observed_classes[:SAMPLE_ROWS].tolist(),
+        "probabilities": trained.module(features).double().softmax(dim=1).tolist(),
     }
 
 
@@ -255,51 +268,3 @@ def sampled(data: Dataset) -> str:
     if shown == rows:
         return f"{rows} {share} rows"
     return f"{shown} of {rows} {share} rows (a uniform sample)"
-
-
-def coefficient_table(trained: Trained) -> dict[str, dict]:
-    """A line for the intercept and each feature; one that is left out says what it equals."""
-    return {
-        exact.name: {
-            "trained": value,
-            "least_squares": exact.value,
-            "standard_error": exact.error,
-            "t_value": exact.t_value,
-            **({} if exact.equals is None else {"equals": _plain(exact.equals)}),
-        }
-        for value, exact in trained.coefficients
-    }
-
-
-def likelihood_table(result: Result) -> dict[str, dict]:
-    """A line for the intercept and each feature; of classes such a table for each but the first,
-    the reference."""
-    fit, equals = result.trained.likelihood, optimum_of(result.data.summary, True).equals
-    names = ("intercept", *fit.names)
-    tables = [
-        {
-            feature: {
-                "value": value,
-                "standard_error": None if math.isnan(error) else error,
-                **({"equals": _plain(equals[feature])} if feature in equals else {}),
-            }
-            for feature, value, error in zip(names, values, errors, strict=True)
-        }
-        for values, errors in zip(fit.parameters.tolist(), fit.errors.tolist(), strict=True)
-    ]
-    return dict(zip(fit.classes[1:], tables, strict=True)) if fit.classes else tables[0]
-
-
-def penalty_table(path: PenaltyPath) -> pd.DataFrame:
-    """For every strength the error over the folds, if there are any, and the weights of features
-    in training's units; a row a strength."""
-    table = pd.DataFrame({"strength": path.strengths.numpy()})
-    if path.errors.shape[1]:
-        table["cv_rmse_mean"] = path.mean_errors.numpy()
-        table["cv_rmse_standard_error"] = path.standard_errors.numpy()
-    return table.join(pd.DataFrame(path.weights.numpy(), columns=list(path.names)))
-
-
-def _plain(equals: Mapping[str, float]) -> dict[str, float]:
-    """Whole numbers as integers."""
-    return {name: int(v) if v.is_integer() else v for name, v in equals.items()}

@@ -114,6 +114,8 @@ RULES = (
     Rule("data.window.half_life", (None,), "model.kind", ("linear",), R_FACTOR),
     Rule("prediction.interval", (None,), "data.test_fraction", (ABOVE_0,),
          "it comes from the residuals of held-out rows"),
+    Rule("prediction.explain", ("auto", False), "data.test_fraction", (ABOVE_0,),
+         "it is measured on held-out rows"),
     Rule("training.device", ("auto", "cpu"), "runner", ("threads",),
          "a cluster's workers compute on their CPUs"),
 )  # fmt: skip

@@ -5,7 +5,7 @@ parameters in MLflow are all made from it. It imports neither torch nor a file r
 key is reported at once.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -31,6 +31,11 @@ class Prediction(Section):
         None,
         description="share of new rows whose target lies between lower and upper, which stand "
         "beside every prediction; from the residuals of held-out rows (split conformal)",
+    )
+    explain: Literal["auto"] | bool = Field(
+        "auto",
+        description="how much worse the model gets on held-out rows if a column is permuted: "
+        "importance.json and its picture; auto: of nets that have held-out rows",
     )
 
 

@@ -97,6 +97,12 @@ class Encoding:
         return (*self.numeric, *map(hole_in, self.holes), *levels)
 
     @property
+    def features_by_column(self) -> dict[str, list[str]]:
+        """The features that each raw column becomes; none of one that has a single level."""
+        numbers = {n: [n, *([hole_in(n)] if n in self.holes else [])] for n in self.numeric}
+        return numbers | {c: names_of({c: found[1:]}) for c, found in self.levels.items()}
+
+    @property
     def predicted(self) -> tuple[str, ...]:
         """The columns of a prediction: `prediction`, of classes the probability of each, and
         `lower` and `upper` if there is an interval."""

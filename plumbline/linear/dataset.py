@@ -3,6 +3,9 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import torch
+from torch import Tensor
+
 from plumbline.config.schema import SyntheticData, TableData
 from plumbline.data.blocks import Source
 from plumbline.data.encoding import MISSING, Encoding, names_of
@@ -86,6 +89,13 @@ class Dataset:
     def outputs(self) -> tuple[str, ...]:
         """The columns of a block to predict: the target, or the indicators of its classes."""
         return tuple(names_of({self.target: self.encoding.classes})) or (self.target,)
+
+    @property
+    def observed_classes(self) -> Tensor:
+        """The place of each row's class among the classes: (m,) of the sample's rows."""
+        others = self.profiled.sample.rows[:, len(self.encoding.features) : -1]
+        first = 1 - others.sum(dim=1, keepdim=True)  # the one without an indicator
+        return torch.cat([first, others], dim=1).argmax(dim=1)
 
     def class_counts(self, factor: Factor) -> dict[str, float]:
         """The weight of the rows of each class in one of `profiled`'s factors; if rows have no

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def drawing(what: dict, folder: Path) -> AbstractContextManager[None]:
     """Write loss.png, fit.png and residuals.png beside the body, of classes loss.png,
-    confusion.png, roc.png and calibration.png; they are there when it ends.
+    confusion.png, roc.png and calibration.png, and what else is given; they are there when it ends.
 
     Args:
         what: plain values: `losses` (one an epoch); `validation_losses`, as many or none;
@@ -32,7 +32,8 @@ def drawing(what: dict, folder: Path) -> AbstractContextManager[None]:
             rows they are; `fit`: None, or of a model of one feature its `name`, `x` (of the rows),
             the curve's `along` and `height`, and `told`, what the curve is called. Of classes, in
             place of `actual`, `predicted` and `fit`: `classes`, their names; `observed`, a place
-            among them a row; `probabilities`, of each class a row.
+            among them a row; `probabilities`, of each class a row. `importance`: an Importance
+            as a dict, or None.
         folder: where to write.
     """
     shown = thinned(len(what["losses"]))
@@ -84,6 +85,6 @@ def draw_beside(what: dict, folder: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    given = json.load(sys.stdin)
+    given = json.loads(sys.stdin.read().replace("$", r"\\$"))  # a name is no formula
     draw = {"run": draw_run, "sweep": draw_sweep}[given["kind"]]
     draw(given, Path(sys.argv[1]))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.pictures.classes import draw_classes
+from tasks.pictures.columns import draw_importance
 from tasks.pictures.style import BLUE, GREEN, GREY, ORANGE, save
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 def draw_run(what: dict, folder: Path) -> None:
     """Draw what `drawing` describes."""
     save(folder / "loss.png", lambda axes: _loss(axes, what))
+    if what["importance"]:
+        draw_importance(what["importance"], folder)
     if "classes" in what:
         draw_classes(what, folder)
         return

@@ -91,7 +91,11 @@ def test_the_record_has_every_epoch_the_baselines_and_no_coefficients(runs, work
     assert {"config.yaml", "predictions.json", "data.json"} <= files
     assert "coefficients.json" not in files
     plots = {Path(file.path).stem for file in client.list_artifacts(net.info.run_id, "plots")}
-    assert plots == {"loss", "fit", "residuals"}
+    assert plots == {"loss", "fit", "residuals", "importance"}
+    found = client.download_artifacts(net.info.run_id, "importance.json")
+    found = json.loads(Path(found).read_text())
+    assert found["score"] == pytest.approx(metrics["test_rmse"])  # all held-out rows are kept
+    assert set(found["columns"]) == {"x", "town"}
 
 
 def test_models_are_ranked_by_their_scores_in_mlflow(runs, workspace) -> None:

@@ -16,6 +16,7 @@ WHAT = {
     "losses": [8.0, 2.0, 1.0, 0.5], "validation_losses": [9.0, 3.0, 2.0, 2.5], "best_epoch": 3,
     "optimum": None, "unconverged": False, "target": "y", "told": "3 held-out rows",
     "actual": [1.0, 2.0, 4.0], "predicted": [1.5, 2.0, 3.0], "fit": None,
+    "importance": None,
 }  # fmt: skip
 
 
@@ -90,9 +91,12 @@ def test_a_model_that_is_far_from_its_optimum_is_marked() -> None:
 def test_a_net_has_the_pictures_of_a_line(tmp_path: Path, features: int) -> None:
     curve = {"along": [0.0, 1.0, 2.0], "height": [0.0, 1.0, 0.0], "told": "the model"}
     fit = {"name": "x", "x": [0.0, 1.0, 2.0], **curve} if features == 1 else None
-    with drawing(WHAT | {"fit": fit}, tmp_path):
+    columns = {f"{n} $ of $^": {"mean": 40.0 - n, "std": 1.0} for n in range(40)}
+    found = {"metric": "test_rmse", "score": 1, "rows": 9, "repeats": 5, "columns": columns}
+    with drawing(WHAT | {"fit": fit, "importance": found}, tmp_path):
         pass
-    assert {path.name for path in tmp_path.iterdir()} == {"loss.png", "fit.png", "residuals.png"}
+    drawn = {path.stem for path in tmp_path.iterdir()}
+    assert drawn == {"loss", "fit", "residuals", "importance"}
 
 
 @pytest.mark.parametrize("names", [("no", "yes"), ("a", "b", "c"), tuple(map(str, range(30)))])

@@ -11,7 +11,8 @@ from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine
 from plumbline.training.experiment import Result
-from tasks.recording import column_types, likelihood_table
+from tasks.coefficients import likelihood_table
+from tasks.recording import column_types
 from tests.plumbline.tools import opened, write
 
 

@@ -27,6 +27,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "model.exact_head": (False, True),
     "model.ensemble": (1, 3),
     "prediction.interval": (None, 0.9),
+    "prediction.explain": ("auto", False, True),
     "data.test_fraction": (0.2, 0.0),
     "training.penalty.kind": (None, "lasso"),
     "training.momentum": (0, 0.5),

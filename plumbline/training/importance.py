@@ -1,0 +1,93 @@
+"""Permutation importance: how much worse a model gets if a column tells nothing any more.
+
+Breiman 2001, Random Forests, section 10; Fisher, Rudin and Dominici 2019, All Models are Wrong, but
+Many are Useful, section 3.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from plumbline.linear.dataset import Dataset
+from plumbline.linear.sample import SAMPLE_ROWS
+
+REPEATS = 5  # permutations of a column
+MOST_PREDICTED = 200_000  # rows in all, but SAMPLE_ROWS a permutation at least
+AT_ONCE = 4_096  # rows that a module is given
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What permuting each raw column does to a model's score on held-out rows.
+
+    Attributes:
+        metric: test_rmse in the target's units, or of classes test_log_loss.
+        score: of the rows as they are.
+        rows: how many held-out rows it is measured on, a uniform sample if there are more.
+        repeats: how often each column is permuted.
+        columns: of each column the rise of the score, "mean" and "std" (of a sample, ddof 0) over
+            the repeats; the most important first. The mean of a column that tells nothing is about
+            0, and may be below.
+    """
+
+    metric: str
+    score: float
+    rows: int
+    repeats: int
+    columns: dict[str, dict[str, float]]
+
+
+@torch.no_grad()
+def permutation_importance(module: nn.Module, data: Dataset, seed: int) -> Importance | None:
+    """Measure it on the held-out rows that the pass has kept.
+
+    All features that come of one raw column, such as the indicators of its levels, are permuted
+    together. Rows count by their weights, and class weights.
+
+    Args:
+        module: raw features, (n, d), to (n, 1), or to logits, (n, K).
+        data: with held-out rows; None is returned if there are none.
+        seed: of the permutations.
+    """
+    columns = {name: of for name, of in data.encoding.features_by_column.items() if of}
+    most = max(SAMPLE_ROWS, MOST_PREDICTED // (REPEATS * len(columns)))
+    features = data.summary.sample.rows[:most, :-1]
+    if not data.summary.test.rows or not len(features):
+        return None
+    score, random = _score(data, most), torch.Generator().manual_seed(seed)
+    whole, rises = score(_outputs(module, features)), {}
+    for name, of in columns.items():
+        places = [data.encoding.features.index(each) for each in of]
+        found = torch.empty(REPEATS, dtype=torch.float64)
+        for repeat in range(REPEATS):
+            permuted = features.clone()
+            order = torch.randperm(len(features), generator=random)
+            permuted[:, places] = features[order][:, places]
+            found[repeat] = score(_outputs(module, permuted)) - whole
+        rises[name] = {"mean": float(found.mean()), "std": float(found.std(correction=0))}
+    ranked = dict(sorted(rises.items(), key=lambda each: -each[1]["mean"]))
+    metric = "test_log_loss" if data.encoding.classes else "test_rmse"
+    return Importance(metric, whole, len(features), REPEATS, ranked)
+
+
+def _outputs(module: nn.Module, features: Tensor) -> Tensor:
+    return torch.cat([module(some).double() for some in features.split(AT_ONCE)])
+
+
+def _score(data: Dataset, most: int) -> Callable[[Tensor], float]:
+    """What a model's outputs for the first rows of the sample are judged by."""
+    weights = data.summary.sample.weights[:most]
+    if not data.encoding.classes:
+        target = data.summary.sample.rows[:most, -1]
+        share = weights / weights.sum()
+        return lambda outputs: float((share @ (outputs[:, 0] - target).square()).sqrt())
+    observed = data.observed_classes[:most]
+    if data.balanced:
+        of_class = [data.class_weights[name] for name in data.encoding.classes]
+        weights = weights * torch.tensor(of_class, dtype=torch.float64)[observed]
+    share = weights / weights.sum()
+    return lambda outputs: float(
+        share @ nn.functional.cross_entropy(outputs, observed, reduction="none")
+    )
