@@ -1,54 +1,116 @@
-"""Which values to try next: all of a grid, or what Optuna proposes."""
+"""Which values to try next: all of a grid, or what Optuna proposes; and which trials it prunes."""
 
-from collections.abc import Callable, Iterator
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from plumbline.config.sweep import Range, Search, Sweep, Values, is_whole
 
-Tell = Callable[[int, float | None], None]
 # How many trials may be under way when the next is proposed. For tpe a fixed number, so that what
-# it proposes depends on the seed and the results, never on the machine; the others do not learn.
+# it proposes depends on the seed and the results, never on the machine. What is pruned depends on
+# the trials that are over by then: the fewer are under way, the more there are to compare with.
 TPE_AHEAD, LEAST_AHEAD = 4, 16
+# The epochs after which a trial may be pruned, each a tenth more than the one before: what is told
+# and asked stays little, however many epochs there are.
+JUDGED = frozenset(round(5 * 1.1**k) for k in range(150))
 
 
-def ahead_of(method: str, workers: int) -> int:
+@dataclass(frozen=True)
+class Reached:
+    """What became of a trial, as the search is told it.
+
+    Attributes:
+        metric: the sweep's; None if the trial failed or was pruned.
+        pruned: whether it was.
+        validation_losses: after each epoch.
+    """
+
+    metric: float | None
+    pruned: bool = False
+    validation_losses: Sequence[float] = ()
+
+
+Tell = Callable[[int, Reached], None]
+
+
+def ahead_of(search: Search, workers: int) -> int:
     """How many trials may be under way at once."""
-    return TPE_AHEAD if method == "tpe" else max(LEAST_AHEAD, 2 * workers)
+    if search.method == "tpe":
+        return TPE_AHEAD
+    return max(TPE_AHEAD, workers) if search.pruner != "none" else max(LEAST_AHEAD, 2 * workers)
 
 
-def search(sweep: Sweep) -> tuple[Iterator[Values], Tell]:
-    """The values of each trial, and what is told the metric that a trial reached (None: it failed).
+def search(sweep: Sweep) -> tuple[Iterator[tuple[Values, bytes]], Tell]:
+    """Each trial's values with what `asking` takes, and what is told what became of a trial.
 
     The same seed and the same results, told in the order of the trials' numbers (from 1), give the
-    same values; so an interrupted search is resumed by telling it what is known.
+    same values and prune the same trials; so an interrupted search is resumed by telling it what
+    is known.
     """
-    if sweep.search.method == "grid":
-        return sweep.grid(), lambda number, metric: None  # a grid does not learn
+    given = sweep.search
+    if given.method == "grid" and given.pruner == "none":  # nothing that learns
+        return ((values, b"") for values in sweep.grid()), lambda number, reached: None
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    seed = sweep.search.seed % 2**32
-    if sweep.search.method == "random":
-        sampler = optuna.samplers.RandomSampler(seed=seed)
-    else:
+    seed = given.seed % 2**32
+    if given.method == "tpe":
         sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-    study = optuna.create_study(sampler=sampler, direction=sweep.search.direction)
+    else:
+        sampler = optuna.samplers.RandomSampler(seed=seed)
+    pruner = optuna.pruners.MedianPruner()
+    study = optuna.create_study(sampler=sampler, pruner=pruner, direction=given.direction)
+    asked: list[optuna.Trial] = []
 
-    def tell(number: int, metric: float | None) -> None:
-        failed = optuna.trial.TrialState.FAIL if metric is None else None
-        study.tell(number - 1, metric, state=failed)
+    def tell(number: int, reached: Reached) -> None:
+        trial = asked[number - 1]
+        if given.pruner != "none":
+            for epoch, loss in enumerate(reached.validation_losses, 1):
+                _report(trial, epoch, loss)
+        without = optuna.trial.TrialState.PRUNED if reached.pruned else optuna.trial.TrialState.FAIL
+        study.tell(trial, reached.metric, state=without if reached.metric is None else None)
 
-    return _proposed(study, sweep.search), tell
+    return _proposed(study, sweep, asked), tell
 
 
-def _proposed(study: Any, search: Search) -> Iterator[Values]:
-    spaces = {key: _space(key, given) for key, given in search.parameters.items()}
-    for _ in range(search.trials):
-        found = study.ask(spaces).params
-        yield {
-            key: found[key] if isinstance(given, Range) else given[found[key]]
-            for key, given in search.parameters.items()
-        }
+def _proposed(study: Any, sweep: Sweep, asked: list[Any]) -> Iterator[tuple[Values, bytes]]:
+    given = sweep.search
+    grid = list(sweep.grid()) if given.method == "grid" else None
+    spaces = {} if grid else {key: _space(key, each) for key, each in given.parameters.items()}
+    for number in range(sweep.trials):
+        trial = study.ask(spaces)
+        asked.append(trial)
+        found = trial.params
+        values = grid[number] if grid else {
+            key: found[key] if isinstance(each, Range) else each[found[key]]
+            for key, each in given.parameters.items()
+        }  # fmt: skip
+        yield values, pickle.dumps(trial) if given.pruner != "none" else b""
+
+
+def asking(pruner: bytes) -> Callable[[int, float], bool]:
+    """What is told each epoch's validation loss and says whether the trial is pruned.
+
+    Args:
+        pruner: a trial of Optuna, pickled with all that was known when it was proposed; so wherever
+            it trains, nobody has to be asked. Empty: nothing is pruned.
+    """
+    if not pruner:
+        return lambda epoch, loss: False
+    trial = pickle.loads(pruner)
+
+    def is_poor(epoch: int, loss: float) -> bool:
+        _report(trial, epoch, loss)
+        return epoch in JUDGED and trial.should_prune()
+
+    return is_poor
+
+
+def _report(trial: Any, epoch: int, loss: float) -> None:
+    """A loss is better if it is less, whatever the sweep's metric is."""
+    if epoch in JUDGED:
+        trial.report(loss if trial.study.direction.name == "MINIMIZE" else -loss, epoch)
 
 
 def _space(key: str, given: Range | list[Any]) -> Any:

@@ -10,13 +10,15 @@ from prefect import task
 from plumbline.config.sweep import Sweep, Values, label
 from plumbline.errors import AllTrialsFailedError
 from plumbline.training.experiment import Result
+from plumbline.training.loop import Status
 from tasks.artifacts import ProgressArtifact, publish
 from tasks.pictures.drawing import drawing_sweep
 from tasks.recording import log_model_file, log_results, pictures, store_model, write_files
 from tasks.screen import print_trial
+from tasks.search import Reached
 from tasks.tracking.experiment import description, how_it_ended, leaves, params_of, what_it_is
 from tasks.tracking.run import Run
-from tasks.tracking.sweep import FLOW_RUN_TAG, RecordedTrial, SweepRun
+from tasks.tracking.sweep import FLOW_RUN_TAG, PRUNED_TAG, RecordedTrial, SweepRun
 from tasks.trials import Trial
 
 
@@ -35,10 +37,13 @@ class SweepRecorder:
         self._progress = ProgressArtifact("trials", f"Trials of {sweep.title}", self._total)
 
     @property
-    def known(self) -> dict[int, float | None]:
-        """What each recorded trial reached, by number; None if it failed."""
-        metric, trials = self.sweep.search.metric, self.tracked.trials
-        return {number: trial.metrics.get(metric) for number, trial in trials.items()}
+    def known(self) -> dict[int, Reached]:
+        """What each recorded trial reached, by number."""
+        metric = self.sweep.search.metric
+        return {
+            number: Reached(trial.metrics.get(metric), trial.pruned, trial.validation_losses)
+            for number, trial in self.tracked.trials.items()
+        }
 
     @property
     def again(self) -> int | None:
@@ -68,30 +73,33 @@ class SweepRecorder:
     def _record(self, trial: Trial) -> RecordedTrial:
         """Params, losses, metrics and files, or why it failed."""
         number, values, outcome, params = trial.number, trial.values, trial.outcome, _params(trial)
-        status = "FAILED" if outcome.failed else "FINISHED"
-        note = _note(trial, status, self.tracked)
-        with self.tracked.recording(number, values, note, status) as run:
+        pruned = outcome.status is Status.PRUNED
+        status = "FINISHED" if pruned or not outcome.error else "FAILED"
+        with self.tracked.recording(number, values, _note(trial, self.tracked), status) as run:
             for name, curve in outcome.curves.items():
                 run.log_curve(name, curve)
-            if outcome.failed:
-                run.log(params=params, tags={"reason": outcome.error})
+            if outcome.error:
+                tags = {PRUNED_TAG: len(outcome.losses)} if pruned else {}
+                run.log(params=params, tags={**tags, "reason": outcome.error})
             else:
                 log_model_file(run, trial.config)
                 log_results(run, trial.result, params)
                 _log_files(run, trial.result, model=self.sweep.search.keep_models == "all")
-        return RecordedTrial(number, values, run, outcome.metrics or {}, outcome.error)
+        return RecordedTrial(number, values, run, outcome.metrics or {}, outcome.error, pruned)
 
     def _print(self, trial: RecordedTrial) -> None:
         metric = self.sweep.search.metric
-        result = trial.reason or f"{metric} {trial.metrics[metric]:.6g}"
+        why = f"{'pruned: ' if trial.pruned else ''}{trial.reason}"
+        result = why or f"{metric} {trial.metrics[metric]:.6g}"
         best = " (the best so far)" if self.best_recorded() is trial else ""
         print_trial(trial.number, self._total, label(trial.values), result + best)
 
 
-def _note(trial: Trial, status: str, tracked: SweepRun) -> str:
+def _note(trial: Trial, tracked: SweepRun) -> str:
     """The description of a trial's run: how it ended, and what it was."""
     outcome, flow_run_id = trial.outcome, tracked.tags[FLOW_RUN_TAG]
-    metrics = {"loss": outcome.losses[-1]} if outcome.failed and outcome.losses else outcome.metrics
+    status = outcome.status.upper() if outcome.error else "FINISHED"
+    metrics = {"loss": outcome.losses[-1]} if outcome.error and outcome.losses else outcome.metrics
     ending = how_it_ended(status, outcome.error, metrics or {}, str(len(outcome.losses)))
     made = trial.config and what_it_is(trial.config, trial.device, flow_run_id)
     return description(ending, made or f"A trial of '{tracked.run.name}' that is no experiment.")

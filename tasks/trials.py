@@ -18,7 +18,7 @@ from plumbline.training.loop import Status
 from plumbline.training.nets import with_budget
 from tasks.cluster import cores
 from tasks.reading import compress_all, source_of
-from tasks.search import ahead_of, search
+from tasks.search import Reached, ahead_of, search
 from tasks.workers import Train, Work, workers
 
 
@@ -44,7 +44,7 @@ class Trial:
 
     @property
     def result(self) -> Result:
-        """What a trial that did not fail is recorded as."""
+        """What a trial that has a model is recorded as."""
         made = self.outcome
         return Result(self.config, self.data, made.trained, made.metrics, made.predictions)
 
@@ -56,13 +56,13 @@ def trial(number: int, name: str, work: Work) -> Outcome:
 
 
 def run_trials(
-    sweep: Sweep, known: Mapping[int, float | None], again: int | None = None
+    sweep: Sweep, known: Mapping[int, Reached], again: int | None = None
 ) -> Iterator[Trial]:
     """Run every trial that is not known already; yield them in the order of their numbers.
 
     Args:
         sweep: the base and what varies.
-        known: what the trials of an interrupted sweep reached, by number; None: it failed.
+        known: what the trials of an interrupted sweep reached, by number.
         again: the one of them that is trained again, if any.
 
     Raises:
@@ -76,24 +76,24 @@ def run_trials(
     def finish() -> Iterator[Trial]:
         number, finished = under_way.popleft()
         done = finished() if finished else None
-        reached = (done.outcome.metrics or {}) if done else {}
-        tell(number, known.get(number, reached.get(sweep.search.metric)))
+        tell(number, known[number] if number in known else _reached(done.outcome, sweep))
         if done:
             yield done
 
     with workers(_device(sweep)) as train:
-        for number, values in enumerate(proposed, 1):
+        for number, (values, pruner) in enumerate(proposed, 1):
             wanted = number not in known or number == again
-            started = _start(sweep, number, values, data, train) if wanted else None
+            by = b"" if number == again else pruner  # its model is wanted
+            started = _start(sweep, number, values, data, train, by) if wanted else None
             under_way.append((number, started))
-            if len(under_way) == ahead_of(sweep.search.method, cores()):
+            if len(under_way) == ahead_of(sweep.search, cores()):
                 yield from finish()
         while under_way:
             yield from finish()
 
 
 def _start(
-    sweep: Sweep, number: int, values: Values, data: "SharedData", train: Train
+    sweep: Sweep, number: int, values: Values, data: "SharedData", train: Train, pruner: bytes
 ) -> Callable[[], Trial]:
     """Submit a trial; returns what waits for it."""
     config, device, rows = None, "", None
@@ -106,9 +106,9 @@ def _start(
     except InputError as error:
         if device and rows is None and not data.varies:  # no trial can have these rows
             raise
-        failed = Outcome(Status.FAILED, [], error=str(error))
+        failed = Outcome(Status.FAILED, {}, error=str(error))
         return lambda: Trial(number, values, failed, config)
-    future = trial.submit(number, label(values), train(config, rows, device))
+    future = trial.submit(number, label(values), train(config, rows, device, pruner))
     return lambda: Trial(number, values, _checked(future.result(), sweep), config, rows, device)
 
 
@@ -121,12 +121,18 @@ def _device(sweep: Sweep) -> str:
 
 def _checked(outcome: Outcome, sweep: Sweep) -> Outcome:
     """A trial without the sweep's metric has failed, too."""
-    if outcome.failed or sweep.search.metric in outcome.metrics:
+    if outcome.error or sweep.search.metric in outcome.metrics:
         return outcome
     metric = sweep.search.metric
     reason = f"it has no {metric}: no row is held out, its value is not finite, or the target's "
     reason += "type has other metrics (classes: train_log_loss, test_log_loss)"
-    return Outcome(Status.FAILED, outcome.losses, error=reason)
+    return Outcome(Status.FAILED, outcome.curves, error=reason)
+
+
+def _reached(outcome: Outcome, sweep: Sweep) -> Reached:
+    metric = (outcome.metrics or {}).get(sweep.search.metric)
+    validation_losses = outcome.curves.get("validation_loss", ())
+    return Reached(metric, outcome.status is Status.PRUNED, validation_losses)
 
 
 class SharedData:

@@ -24,9 +24,10 @@ from plumbline.linear.dataset import Dataset
 from plumbline.threads import one_thread
 from plumbline.training.experiment import Outcome, attempt
 from tasks.cluster import clear_errors, connected
+from tasks.search import asking
 
 Work = Callable[[], Outcome]
-Train = Callable[[Config, Dataset, str], Work]
+Train = Callable[..., Work]  # of a configuration, its data, a device, and a pruner if there is one
 # The same data for many trials: packed once, and unpacked once by each process, which then has
 # what was computed from it, too.
 _packed, _unpacked = lru_cache(2)(pickle.dumps), lru_cache(2)(pickle.loads)
@@ -34,7 +35,8 @@ _packed, _unpacked = lru_cache(2)(pickle.dumps), lru_cache(2)(pickle.loads)
 
 @contextmanager
 def workers(device: str) -> Iterator[Train]:
-    """Yields what makes of an experiment, its data and its device work that trains it elsewhere.
+    """Yields what makes of an experiment, its data, its device and its pruner (as `search` gives
+    it) work that trains it elsewhere.
 
     The work waits for its outcome, so call it in a thread; of a Ray cluster, on a worker there.
     Leaving the body ends what is under way.
@@ -50,7 +52,7 @@ def workers(device: str) -> Iterator[Train]:
 
         stored = lru_cache(ray.put)  # once for all trials that share it
         with clear_errors():
-            yield lambda config, data, on: partial(_train_on_ray, config, stored(data), on)
+            yield lambda config, data, *rest: partial(_train_on_ray, config, stored(data), *rest)
         return
     # One process imports torch, with what its optimizers import on first use; workers are copies.
     context = multiprocessing.get_context("forkserver")
@@ -60,7 +62,7 @@ def workers(device: str) -> Iterator[Train]:
     with ours:  # closed when the body ends, and by the system when this process does
         for _ in range(count):
             pool.submit(os.getpid)  # starts them now: they import while the rows are read
-        yield lambda config, data, on: partial(_train_in, pool, config, data, on)
+        yield partial(partial, _train_in, pool)
 
 
 def processes(device: str) -> int:
@@ -81,10 +83,12 @@ def _begin(starter: Connection) -> None:
     threading.Thread(target=end, daemon=True).start()
 
 
-def _train_in(pool: ProcessPoolExecutor, config: Config, data: Dataset, device: str) -> Outcome:
+def _train_in(
+    pool: ProcessPoolExecutor, config: Config, data: Dataset, device: str, pruner: bytes = b""
+) -> Outcome:
     """Bytes both ways: torch would move every small tensor to shared memory, a file each."""
     try:
-        return pickle.loads(pool.submit(_train, config, _packed(data), device).result())
+        return pickle.loads(pool.submit(_train, config, _packed(data), device, pruner).result())
     except BrokenProcessPool:
         raise OSError(
             "a process that trains ended by itself: killed, or out of memory. The same "
@@ -92,12 +96,12 @@ def _train_in(pool: ProcessPoolExecutor, config: Config, data: Dataset, device: 
         ) from None
 
 
-def _train(config: Config, data: bytes, device: str) -> bytes:
-    return pickle.dumps(attempt(config, _unpacked(data), device))
+def _train(config: Config, data: bytes, device: str, pruner: bytes) -> bytes:
+    return pickle.dumps(attempt(config, _unpacked(data), device, asking(pruner)))
 
 
-def _train_on_ray(config: Config, stored: Any, device: str) -> Outcome:
+def _train_on_ray(config: Config, stored: Any, device: str, pruner: bytes = b"") -> Outcome:
     import ray
 
     with one_thread():
-        return attempt(config, ray.get(stored), device)
+        return attempt(config, ray.get(stored), device, asking(pruner))

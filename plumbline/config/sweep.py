@@ -29,6 +29,15 @@ from plumbline.errors import InputError, nearest, refuse
 Values = Mapping[str, Any]
 OPTIONS = "model.options."  # what follows is for the user's own build
 SHORT = {"learning_rate": "lr"}
+# Keys on which depends what the loss is of: trials that differ in them cannot be compared by it.
+DECIDE_LOSS = (
+    "training.loss",
+    "training.quantile",
+    "data.target",
+    "data.log_target",
+    "data.weight",
+    "data.class_weight",
+)
 MOST_CHECKED = 2_000  # combinations, before the first trial
 
 
@@ -75,6 +84,11 @@ class Search(Section):
     )
     parameters: Annotated[dict[Name, Range | NotEmpty[Any]], Field(min_length=1)] = Field(
         description="dotted key to a list of values, or to a range {low, high, log, count}"
+    )
+    pruner: Literal["none", "median"] = Field(
+        "none",
+        description="median: Optuna's, which ends a trial whose validation loss is worse than the "
+        "median of earlier ones after as many epochs",
     )
     keep_models: Literal["best", "all"] = Field("best", description="whose models are kept")
     seed: Seed = Field(42, description="seed of random and tpe")
@@ -230,7 +244,9 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     search = validated({"sweep": raw.pop("sweep")}, str(path), SweepFile).sweep
     sweep = Sweep(name=Path(path).stem, base=raw, search=search)
     _check_keys(sweep, path)
-    _check_metric(sweep, _check_values(sweep, path), path)
+    right = _check_values(sweep, path)
+    _check_metric(sweep, right, path)
+    _check_pruner(sweep, right, path)
     return sweep
 
 
@@ -289,3 +305,15 @@ def _check_metric(sweep: Sweep, trials: Sequence[Config], path: str | Path) -> N
     reasons = [unknown_because(metric, *split) for split in splits]
     if all(reasons):
         raise refuse(where, f"another metric while {reasons[0]}", metric)
+
+
+def _check_pruner(sweep: Sweep, trials: Sequence[Config], path: str | Path) -> None:
+    if sweep.search.pruner == "none":
+        return
+    for key in DECIDE_LOSS:
+        if key in sweep.search.parameters:
+            allowed = f"none while {key} varies (it compares the trials' losses)"
+            raise refuse(f"{path}: sweep.pruner", allowed, sweep.search.pruner)
+    if not all(config.data.validation_fraction for config in trials):
+        allowed = "above 0 in every trial with sweep.pruner median (it compares validation losses)"
+        raise refuse(f"{path}: data.validation_fraction", allowed, 0)

@@ -1,7 +1,8 @@
 """An experiment from its dataset to its result: train, evaluate, predict."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -65,29 +66,24 @@ class Outcome:
 
     Attributes:
         status: how its training ended.
-        losses: the loss before each epoch's step, up to the epoch in which it failed.
-        trained: the model; None if the trial failed.
-        metrics: as `measure` gives them; empty if it failed.
+        curves: as those of Trained, up to the epoch in which it failed or was pruned.
+        trained: the model; None if the trial failed or was pruned, as all that follows.
+        metrics: as `measure` gives them.
         predictions: for the configured inputs.
-        error: why it failed; empty if it did not.
+        error: why there is no model; empty if there is one.
     """
 
     status: Status
-    losses: list[float]
+    curves: Mapping[str, Sequence[float]]
     trained: Trained | None = None
     metrics: dict[str, float] | None = None
     predictions: Sequence[Prediction] = ()
     error: str = ""
 
     @property
-    def failed(self) -> bool:
-        """Whether there is no result."""
-        return self.status is Status.FAILED
-
-    @property
-    def curves(self) -> dict[str, list[float]]:
-        """As those of Trained; of a trial that failed its loss alone."""
-        return self.trained.curves if self.trained else {"loss": self.losses}
+    def losses(self) -> Sequence[float]:
+        """The loss of every epoch that there was."""
+        return self.curves.get("loss", ())
 
 
 def train(
@@ -230,18 +226,28 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
     return metrics | (data.counts if config.data.kind == "table" else {})
 
 
+class _PrunedError(Exception):
+    """Ends a trial that is poor beside others."""
+
+
 def attempt(
     config: Config,
     data: Dataset,
     device: str,
-    on_epoch: OnEpoch = lambda epoch, loss, **others: None,
+    is_poor: Callable[[int, float], bool] = lambda epoch, validation_loss: False,
 ) -> Outcome:
-    """Train, evaluate and predict; whatever goes wrong is the outcome's error."""
-    losses: list[float] = []
+    """Train, evaluate and predict; whatever goes wrong is the outcome's error.
+
+    Args:
+        is_poor: asked after each epoch that has a validation loss whether the trial ends there.
+    """
+    curves: dict[str, list[float]] = defaultdict(list)
 
     def record(epoch: int, loss: float, **others: float) -> None:
-        losses.append(loss)
-        on_epoch(epoch, loss, **others)
+        for name, value in {"loss": loss, **others}.items():
+            curves[name].append(value)
+        if "validation_loss" in others and is_poor(epoch, others["validation_loss"]):
+            raise _PrunedError(f"worse than the median of earlier trials after epoch {epoch}")
 
     try:
         trained = train(config, data, device, record)
@@ -250,8 +256,10 @@ def attempt(
         if config.model.kind == "python":  # no other process can import its class
             content = export(trained.module, len(data.encoding.features))
             trained = replace(trained, module=Exported(content))
-        return Outcome(trained.status, losses, trained, metrics, predictions)
+        return Outcome(trained.status, curves, trained, metrics, predictions)
+    except _PrunedError as poor:
+        return Outcome(Status.PRUNED, curves, error=str(poor))
     except InputError as error:
-        return Outcome(Status.FAILED, losses, error=str(error))
+        return Outcome(Status.FAILED, curves, error=str(error))
     except Exception as error:  # one trial's defect must not end the other trials
-        return Outcome(Status.FAILED, losses, error=f"{type(error).__name__}: {error}")
+        return Outcome(Status.FAILED, curves, error=f"{type(error).__name__}: {error}")

@@ -30,6 +30,7 @@ class Status(StrEnum):
 
     COMPLETED = "completed"  # after the configured number of epochs, or by the closed form
     STOPPED = "stopped"  # a stop rule ended it; the message says why
+    PRUNED = "pruned"  # of a sweep's trial: it was poor beside others
     FAILED = "failed"  # the message says why
 
 

@@ -22,7 +22,7 @@ class RecordedRun:
         id: 32 hexadecimal digits.
         name: its name in the UI; several runs may share one.
         experiment: the name of its experiment.
-        status: FINISHED, FAILED, KILLED or RUNNING.
+        status: FINISHED, FAILED, KILLED, RUNNING or, of a sweep's trial, PRUNED.
         reason: why it ended otherwise than FINISHED; empty if that is not known.
         started: local time.
         params: every leaf of the configuration by its dotted key, as text.

@@ -96,12 +96,13 @@ def _recorded(run: Run, experiment: str) -> RecordedRun:
     metrics = dict(data.metrics)
     if epochs := data.tags.get("epochs_run"):
         metrics["epochs_run"] = float(epochs)
-    ended_well = info.status in ("FINISHED", "RUNNING")
+    status = "PRUNED" if "pruned" in data.tags else info.status  # of MLflow's it has none
+    ended_well = status in ("FINISHED", "RUNNING")
     return RecordedRun(
         id=info.run_id,
         name=info.run_name,
         experiment=experiment,
-        status=info.status,
+        status=status,
         reason="" if ended_well else data.tags.get("reason", "not recorded"),
         started=datetime.fromtimestamp(info.start_time / 1000),
         params=data.params,

@@ -1,7 +1,7 @@
 """The MLflow runs of a sweep: one parent, a nested run for each trial, and resuming them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -31,6 +31,7 @@ from tasks.tracking.store import as_store_error, open_store
 PARENT_TAG = "mlflow.parentRunId"
 FLOW_RUN_TAG = "prefect_flow_run_id"
 VALUES_TAG = "plumbline.values"
+PRUNED_TAG = "pruned"  # the epoch
 RESUMED = ("KILLED", "FAILED")
 HALF = {"status": "KILLED", "reason": "interrupted while it was recorded"}  # of a trial
 
@@ -44,7 +45,9 @@ class RecordedTrial:
         values: what it varied.
         run: its run.
         metrics: by name.
-        reason: why it failed; empty if it did not.
+        reason: why it has no model; empty if it has one.
+        pruned: whether that is because it was pruned.
+        validation_losses: of a trial that is compared with others, after each epoch.
     """
 
     number: int
@@ -52,6 +55,8 @@ class RecordedTrial:
     run: Run
     metrics: Mapping[str, float]
     reason: str
+    pruned: bool = False
+    validation_losses: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class SweepRun:
 
     @property
     def done(self) -> list[RecordedTrial]:
-        """The trials that did not fail, in the order of their numbers."""
+        """The trials that have a model, in the order of their numbers."""
         return [trial for _, trial in sorted(self.trials.items()) if not trial.reason]
 
     @contextmanager
@@ -111,7 +116,7 @@ def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepR
         note = description("Running.", what_a_sweep_is(sweep, flow_run_id))
         own, trials = tags | {SWEEP_TAG: identity, NOTE_TAG: note}, {}
         if found := _interrupted(client, experiment, identity):
-            trials = _trials_to_keep(client, found)
+            trials = _trials_to_keep(client, found, sweep.search.pruner != "none")
             run = Run.reopen(client, found, own)
         else:
             name = unused_name(client, experiment, sweep.title)
@@ -129,7 +134,9 @@ def _interrupted(client: MlflowClient, experiment: str, identity: str) -> Mlflow
     return found[0] if found and found[0].info.status in RESUMED else None
 
 
-def _trials_to_keep(client: MlflowClient, parent: MlflowRun) -> dict[int, RecordedTrial]:
+def _trials_to_keep(
+    client: MlflowClient, parent: MlflowRun, compared: bool
+) -> dict[int, RecordedTrial]:
     """The trials that count; the others (half recorded, or to be tried again) are deleted.
 
     Trials that failed count if the sweep was interrupted. If it failed as a whole they are tried
@@ -142,8 +149,10 @@ def _trials_to_keep(client: MlflowClient, parent: MlflowRun) -> dict[int, Record
         tags, number = each.data.tags, int(each.data.tags[NUMBER_TAG])
         if each.info.status in counts:
             values, run = json.loads(tags[VALUES_TAG]), Run.of(client, each)
-            reason = tags.get("reason", "")
-            trials[number] = RecordedTrial(number, values, run, each.data.metrics, reason)
+            why = tags.get("reason", ""), PRUNED_TAG in tags
+            curve = client.get_metric_history(run.id, "validation_loss") if compared else ()
+            losses = [each.value for each in sorted(curve, key=lambda each: each.step)]
+            trials[number] = RecordedTrial(number, values, run, each.data.metrics, *why, losses)
         else:
             client.delete_run(each.info.run_id)
     return trials

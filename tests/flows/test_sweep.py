@@ -221,6 +221,24 @@ def finished(workspace: Workspace, experiment: str) -> list[Run]:
     return [r for r in runs if "plumbline.trial" in r.data.tags and r.info.status == "FINISHED"]
 
 
+def test_a_pruned_trial_is_finished_with_a_tag_and_no_model(swept, workspace: Workspace) -> None:
+    base = {**BASE, "experiment": "pruned", "data": {**BASE["data"], "validation_fraction": 0.2}}
+    rates = {"training.learning_rate": [0.1] * 5 + [0.2] * 4 + [0.001], "training.epochs": [200]}
+    sweep = {"metric": "test_rmse", "pruner": "median", "parameters": rates}
+    done = workspace.run("flows.sweep", write_sweep(workspace, "pruned.yaml", base, **sweep))
+    assert done.status == 0, done.err
+    parent, trials = split(workspace.runs("pruned"))
+    pruned = {number: run for number, run in trials.items() if "pruned" in run.data.tags}
+    assert 10 in pruned
+    assert not pruned.keys() & {1, 2, 3, 4, 5}
+    run = pruned[10]
+    assert run.info.status == "FINISHED"
+    assert len(workspace.losses(run)) == int(run.data.tags["pruned"]) < 200
+    assert "test_rmse" not in run.data.metrics
+    assert "pruned: worse than the median of earlier trials after epoch" in done.out
+    assert parent.data.tags["best_trial"] not in map(str, pruned)
+
+
 def test_options_of_a_module_of_ones_own_vary_and_a_wrong_one_is_a_failed_trial(
     workspace: Workspace,
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from plumbline.config.sweep import Search, Sweep, Values
-from tasks.search import ahead_of, search
+from tasks.search import Reached, ahead_of, asking, search
 
 PARAMETERS = {
     "training.learning_rate": {"low": 0.001, "high": 0.1, "log": True},
@@ -23,12 +23,12 @@ def proposed(given: Sweep) -> list[Values]:
     """Everything that a search proposes, told results as a sweep would tell them."""
     proposals, tell = search(given)
     found = []
-    ahead = ahead_of(given.search.method, workers=2)
-    for number, values in enumerate(proposals, 1):
+    ahead = ahead_of(given.search, workers=2)
+    for number, (values, _) in enumerate(proposals, 1):
         found.append(values)
         if (over := number - ahead + 1) > 0:
             failed = over % 7 == 0
-            tell(over, None if failed else -found[over - 1]["training.learning_rate"])
+            tell(over, Reached(None if failed else -found[over - 1]["training.learning_rate"]))
     return found
 
 
@@ -56,3 +56,35 @@ def test_tpe_moves_to_where_the_metric_is_better(direction: str) -> None:
     middle = 0.01
     above = sum(values["training.learning_rate"] > middle for values in late)
     assert above > 15 if direction == "minimize" else above < 5
+
+
+def last_epoch(pruner: bytes, losses: list[float]) -> int:
+    """The epoch after which a trial with these validation losses ends."""
+    is_poor = asking(pruner)
+    ended = (epoch for epoch, loss in enumerate(losses, 1) if is_poor(epoch, loss))
+    return next(ended, len(losses))
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+@pytest.mark.parametrize("method", ["grid", "random", "tpe"])
+def test_the_median_of_earlier_trials_prunes_the_worse_ones_only(method, direction) -> None:
+    parameters = {"training.learning_rate": {"low": 0.1, "high": 1, "count": 9}}
+    more = {"pruner": "median", "direction": direction, "parameters": parameters}
+    proposals, tell = search(sweep(method, 9, **more))
+    for number in range(1, 6):
+        _, pruner = next(proposals)
+        assert last_epoch(pruner, [9.0] * 20) == 20  # with too few before it
+        tell(number, Reached(float(number), validation_losses=[float(number)] * 20))
+    values, pruner = next(proposals)
+    assert values.keys() == parameters.keys()
+    assert last_epoch(pruner, [3.1] * 20) == 5
+    assert last_epoch(pruner, [9.0] * 5 + [2.9] * 15) == 5
+    assert last_epoch(pruner, [2.9] + [9.0] * 19) == 5  # after one that is not judged
+    assert last_epoch(pruner, [2.9] * 20) == 20
+    tell(6, Reached(None, pruned=True, validation_losses=[3.1] * 5))
+    assert last_epoch(next(proposals)[1], [2.9] * 20) == 20
+
+
+def test_without_a_pruner_no_trial_is_pruned() -> None:
+    proposals, _ = search(sweep("grid"))
+    assert not asking(next(proposals)[1])(5, 1e9)

@@ -178,6 +178,14 @@ def test_overrides_reach_the_sweep_what_varies_and_the_base(tmp_path: Path) -> N
             {"parameters": RATES | {"data.test_fraction": [0.2]}, "metric": "train_mae"},
             r"another metric while data\.test_fraction is above 0",
         ),
+        (
+            {"parameters": RATES, "pruner": "median"},
+            r"data\.validation_fraction must be above 0 in every trial with sweep\.pruner median",
+        ),
+        (
+            {"parameters": {"training.loss": ["mse", "huber"]}, "pruner": "median"},
+            r"sweep\.pruner must be none while training\.loss varies",
+        ),
     ],
 )
 def test_what_is_wrong_in_every_trial_is_refused(

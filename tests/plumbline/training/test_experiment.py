@@ -31,7 +31,7 @@ def test_a_trial_trains_as_the_pipeline_does() -> None:
     outcome = attempt(given, data, "cpu")
     direct = train(make_plan(data.summary, given.training), given.training, "cpu", lambda *_: None)
     assert outcome.status is Status.COMPLETED
-    assert not outcome.failed
+    assert not outcome.error
     assert outcome.losses == direct.losses
     assert torch.equal(outcome.trained.module.weights, direct.module.weights)
     assert outcome.metrics["train_mse"] >= outcome.metrics["optimal_mse"]
@@ -49,19 +49,36 @@ def test_a_trial_that_fails_says_why_and_keeps_its_losses(
 ) -> None:
     given = config(epochs=100, **training)
     outcome = attempt(given, prepared(given.data), "cpu")
-    assert outcome.failed
+    assert outcome.status is Status.FAILED
     assert outcome.error.startswith(reason)
     assert outcome.trained is None
     assert len(outcome.losses) >= epochs
+
+
+def validated() -> Config:
+    """An experiment with a validation loss."""
+    data = {**DATA, "validation_fraction": 0.3}
+    return Config.model_validate({"experiment": "t", "data": data, "training": {"epochs": 9}})
 
 
 def test_an_interruption_is_no_outcome() -> None:
     def interrupt(epoch: int, loss: float) -> None:
         raise KeyboardInterrupt
 
-    given = config(epochs=5)
+    given = validated()
     with pytest.raises(KeyboardInterrupt):
         attempt(given, prepared(given.data), "cpu", interrupt)
+
+
+def test_a_trial_that_is_poor_ends_there_with_its_losses() -> None:
+    given = validated()
+    outcome = attempt(given, prepared(given.data), "cpu", lambda epoch, loss: epoch == 3)
+    assert outcome.status is Status.PRUNED
+    assert outcome.error == "worse than the median of earlier trials after epoch 3"
+    assert {name: len(curve) for name, curve in outcome.curves.items()} == {
+        "loss": 3,
+        "validation_loss": 3,
+    }
 
 
 def test_trials_on_the_same_rows_share_what_does_not_depend_on_training() -> None:
