@@ -1,27 +1,20 @@
 """Rows of CSV and Parquet files, read in blocks through one buffer."""
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Literal
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import torch
-
 from plumbline.config.schema import TableData
 from plumbline.data.batches import first_rows, read_batches
-from plumbline.data.blocks import Block, block_rows
+from plumbline.data.blocks import Block
+from plumbline.data.buffer import Buffer, finite
 from plumbline.data.columns import Columns, check_columns, choose_columns
-from plumbline.data.encoding import MISSING, hole_in, names_of
+from plumbline.data.encoding import names_of
 from plumbline.data.files import DataFile, choose_files
 from plumbline.data.header import read_header
 from plumbline.errors import InputError
-
-MAX_LEVELS = 1_000
 
 
 @dataclass(frozen=True)
@@ -84,12 +77,12 @@ class Table:
     def _read(self, file: DataFile) -> Iterator[Block]:
         header = read_header(file, self.columns.dialect)
         check_columns(self.columns, file, header)
-        buffer = _Buffer(self.columns, file, self.missing == "impute")
+        buffer = Buffer(self.columns, file, self.missing == "impute")
         for batch in read_batches(file, self.columns.reading, header):
             for start, rows in buffer.fill(batch):
-                yield _finite(buffer, start, rows, self.missing)
+                yield finite(buffer, start, rows, self.missing)
         if buffer.filled:
-            yield _finite(buffer, buffer.first_row, buffer.filled, self.missing)
+            yield finite(buffer, buffer.first_row, buffer.filled, self.missing)
 
     def digest(self, part: str) -> str:
         """SHA-256 of every byte of a file; of one that is cut off, of what is read of it."""
@@ -115,192 +108,3 @@ def open_table(data: TableData) -> Table:
     columns = choose_columns(data, chosen.files[0])
     files = first_rows(chosen.files, data.limit, columns.dialect) if data.limit else chosen.files
     return Table(files, columns, data.missing, chosen.left_out)
-
-
-@dataclass
-class _Buffer:
-    """The one block that a file's batches are copied through.
-
-    Rows of the array: weights (ones if there are none), numeric features, indicators of holes in
-    them and of levels in the order met (those of the target's classes among them), the target last
-    (zeros if it has classes). A missing number is NaN there, unless its column's mean is known; a
-    missing level is True in `absent`, which has a row a categorical column.
-    """
-
-    columns: Columns
-    file: DataFile
-    impute: bool
-    filled: int = 0
-    first_row: int = 0
-    holes: dict[str, int] = field(default_factory=dict)  # columns with some, and their rows here
-    levels: dict[str, list[str]] = field(init=False)
-    array: np.ndarray = field(init=False)
-    absent: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.levels = {name: list(given) for name, given in self.columns.categorical.items()}
-        self._allocate()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        holes, levels = map(hole_in, self.holes), names_of(self.levels)
-        return (*self.columns.numeric, *holes, *levels, self.columns.target)
-
-    def _allocate(self) -> None:
-        height = len(self.names) + 1
-        self.array = np.zeros((height, block_rows(height)))
-        self.absent = np.zeros((len(self.levels), self.array.shape[1]), dtype=bool)
-
-    def fill(self, batch: pa.RecordBatch) -> Iterator[tuple[int, int]]:
-        """Copy a batch in; yield (first row, rows) whenever the buffer is full."""
-        start = self.first_row + self.filled
-        met = {n: self._new_levels(n, batch, start) for n in self.levels}
-        holes = self._new_holes(batch)
-        if holes or any(met.values()):
-            if self.filled:
-                yield self.first_row, self.filled
-                self._advance()
-            self.holes |= holes
-            self.levels = {name: levels + met[name] for name, levels in self.levels.items()}
-            self._allocate()
-        start = 0
-        while start < batch.num_rows:
-            count = min(self.array.shape[1] - self.filled, batch.num_rows - start)
-            self._copy(batch.slice(start, count), slice(self.filled, self.filled + count))
-            self.filled, start = self.filled + count, start + count
-            if self.filled == self.array.shape[1]:
-                yield self.first_row, self.filled
-                self._advance()
-
-    def _advance(self) -> None:
-        self.first_row, self.filled = self.first_row + self.filled, 0
-
-    def _copy(self, batch: pa.RecordBatch, place: slice) -> None:
-        weight = self.columns.weight
-        self.array[0, place] = _floats(batch.column(weight)) if weight else 1.0
-        for i, name in enumerate(self.columns.numeric):
-            self.array[i + 1, place] = _floats(batch.column(name))
-        row = len(self.columns.numeric) + 1
-        for name, number in self.holes.items():
-            values = self.array[number, place]
-            self.array[row, place] = hole = np.isnan(values)
-            values[hole] = self.columns.means.get(name, np.nan)
-            row += 1
-        for i, (name, levels) in enumerate(self.levels.items()):
-            codes = pc.index_in(self._names(name, batch), pa.array(levels, pa.string()))
-            codes = codes.fill_null(-1).to_numpy(zero_copy_only=False)
-            self.array[row : row + len(levels), place] = codes == np.arange(len(levels))[:, None]
-            self.absent[i, place] = codes < 0
-            if name == self.columns.target and (of := self.columns.class_weights):
-                self.array[0, place] *= np.array([of[level] for level in levels])[codes]
-            row += len(levels)
-        if not self.columns.has_classes:
-            self.array[-1, place] = _floats(batch.column(self.columns.target))
-
-    def _names(self, name: str, batch: pa.RecordBatch) -> pa.Array:
-        """A categorical column as text, or the target's classes."""
-        values = batch.column(name)
-        if name == self.columns.target:
-            return _class_names(values)
-        text = _text(values)
-        return text.fill_null(MISSING) if self.impute else text
-
-    def _new_holes(self, batch: pa.RecordBatch) -> dict[str, int]:
-        """The numeric columns, with their rows here, in which something is missing at last."""
-        if not self.impute:
-            return {}
-        rows = {name: row for row, name in enumerate(self.columns.numeric, 1)}
-        return {n: r for n, r in rows.items() if n not in self.holes and _has_holes(batch[n])}
-
-    def _new_levels(self, name: str, batch: pa.RecordBatch, first_row: int) -> list[str]:
-        """The levels of a column that were not met before."""
-        values = self._names(name, batch)
-        found = pc.unique(values).drop_null().to_pylist()
-        known = set(self.levels[name])
-        new = [level for level in found if level not in known]
-        given = self.columns.categorical[name]
-        if given and (wrong := [level for level in new if level != MISSING or not self.impute]):
-            row = first_row + pc.index(values, wrong[0]).as_py() + 1
-            raise InputError(
-                f"{self.file.uri}: column '{name}', row {row} must be one of {', '.join(given)}. "
-                f"Got '{wrong[0]}' instead."
-            )
-        if len(known) + len(new) > MAX_LEVELS:
-            key, what = (
-                ("target", "classes (is it a number?).")
-                if name == self.columns.target
-                else ("categorical", "levels (is it an identifier?).")
-            )
-            raise InputError(
-                f"data.{key}: column '{name}' must have at most {MAX_LEVELS} {what} "
-                f"{self.file.uri} has more."
-            )
-        return new
-
-
-def _finite(buffer: _Buffer, first_row: int, rows: int, missing: str) -> Block:
-    """The buffer's rows as a block, without those of weight 0; a missing or infinite value is
-    refused or its row dropped."""
-    block = torch.from_numpy(buffer.array)[:, :rows]
-    absent = torch.from_numpy(buffer.absent)[:, :rows]
-    weights, finite = block[0], math.isfinite(block.sum())  # NaN and infinity survive a sum
-    if finite and not absent.any() and weights.min() > 0:
-        return Block(buffer.names, block, first_row)
-    # where numbers are imputed, only a row's weight and its target must be there
-    nan, wrong = (block[[0, -1]] if missing == "impute" else block).isnan(), block.isinf()
-    wrong[0] |= weights < 0
-    if missing == "error":
-        wrong = torch.cat([wrong | nan, absent])
-    _refuse_first(buffer, first_row, wrong)
-    kept = ~(nan.any(dim=0) | absent.any(dim=0)) & (weights != 0)
-    if kept.all():
-        return Block(buffer.names, block, first_row)
-    return Block(buffer.names, block[:, kept], first_row, kept)
-
-
-def _refuse_first(buffer: _Buffer, first_row: int, wrong: torch.Tensor) -> None:
-    """Raise for the first wrong value by row, if there is one."""
-    if not wrong.any():
-        return
-    row = int(wrong.any(dim=0).int().argmax())
-    place = int(wrong[:, row].int().argmax())
-    names = (buffer.columns.weight, *buffer.names, *buffer.levels)
-    value = buffer.array[place, row] if place < len(buffer.array) else np.nan
-    nan = bool(np.isnan(value))
-    found = "a missing value (empty or NaN)" if nan else str(value)
-    hint = "; data.missing: drop leaves such rows out, impute fills holes" if nan else ""
-    allowed = "a finite number" if place < len(buffer.array) else "a level"
-    allowed = allowed if place else "a finite weight >= 0"
-    raise InputError(
-        f"{buffer.file.uri}: column '{names[place]}', row {first_row + row + 1} must be {allowed}. "
-        f"Got {found} instead{hint}."
-    )
-
-
-def _has_holes(values: pa.Array) -> bool:
-    return values.null_count > 0 or math.isnan(_floats(values).sum())  # NaN survives a sum
-
-
-def _floats(values: pa.Array) -> np.ndarray:
-    """A column as numbers, NaN where a value is missing."""
-    plain = pa.types.is_floating(values.type) or pa.types.is_integer(values.type)
-    if not plain or values.null_count:
-        values = pc.cast(values, pa.float64(), safe=False)
-    return values.to_numpy(zero_copy_only=False)
-
-
-def _class_names(values: pa.Array) -> pa.Array:
-    """Classes as pandas prints them: True, 7 (also for 7.0), 0.5, setosa."""
-    if pa.types.is_boolean(values.type):
-        return pc.if_else(values, "True", "False")
-    if pa.types.is_floating(values.type):
-        whole = pc.fill_null(pc.equal(pc.trunc(values), values), False)
-        as_integers = pc.cast(pc.if_else(whole, values, None), pa.int64(), safe=False)
-        names = pc.if_else(whole, pc.cast(as_integers, pa.string()), pc.cast(values, pa.string()))
-        return pc.if_else(pc.is_nan(values), None, names)
-    return _text(values)
-
-
-def _text(values: pa.Array) -> pa.Array:
-    """A categorical column as text; numbers and booleans are written out."""
-    return values if values.type == pa.string() else pc.cast(values, pa.string())
