@@ -136,6 +136,9 @@ def _new_scores(model_uri: str, result: Result) -> dict[str, float]:
 def _baseline(result: Result) -> dict[str, float]:
     """The scores of what every model must beat: the training rows' mean, or its classes' shares."""
     data = result.data
+    if data.encoding.log_target:
+        rmse = result.metrics["mean_test_rmse"]
+        return {"test_rmse": rmse, "test_mse": rmse**2}
     if not data.encoding.classes:
         return held_out_scores(mean_model(data.summary), data.summary)
     named = {name: f"majority_{name}" for name in COMPARABLE}

@@ -44,6 +44,11 @@ def train(
         InputError: the learning rate must diverge. TrainingDivergedError: the loss did.
     """
     training = config.training
+    if data.encoding.log_target:
+        note(
+            f"trained on log({data.target}): the loss, the exact optimum and cross-validation are "
+            f"of it; scores and predictions are of {data.target} itself"
+        )
     for doubt in doubts(data, config):
         note(doubt)
     epochs = SOLVED_AFTER.get(training.optimizer, training.epochs)
@@ -126,7 +131,7 @@ def _print_ending(trained: Trained, data: Dataset) -> None:
     elif trained.status is Status.STOPPED:
         brought = ""
         if trained.exact and not trained.best_epoch:
-            loss = r_scores("train", trained.module, data.summary.train)["train_mse"]
+            loss = r_scores("train", trained.line, data.summary.train)["train_mse"]
             brought = f", whose step brought the loss to {loss:.6g}"
         note(f"stopped after epoch {len(trained.losses)}{brought}: {trained.message}")
     if best := trained.best_epoch:

@@ -224,7 +224,8 @@ def part_key(table: Table, file: DataFile, split: Split) -> str:
     """
     c = table.columns
     what = [c.kinds, c.numeric, c.categorical, sorted(c.whole), sorted(c.texts), asdict(c.dialect)]
-    content = [VERSION, asdict(file), table.missing, c.weight, split.model_dump(), *what]
+    keys = [table.missing, c.weight, c.log_target, split.model_dump()]
+    content = [VERSION, asdict(file), *keys, *what]
     return "factor-" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

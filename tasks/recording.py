@@ -27,6 +27,7 @@ from plumbline.training.experiment import Result
 from plumbline.training.exported import input_type
 from plumbline.training.importance import permutation_importance
 from plumbline.training.loop import Trained
+from plumbline.training.model import LinearModel
 from plumbline.training.plan import optimum_of
 from tasks.artifacts import publish
 from tasks.coefficients import coefficient_table, likelihood_table, penalty_table
@@ -162,7 +163,7 @@ def _points(trained: Trained, data: Dataset) -> dict[str, Any]:
     rows = data.summary.sample.rows[:SAMPLE_ROWS]
     features, actual = rows[:, :-1], rows[:, -1]
     return {
-        "actual": actual.tolist(),
+        "actual": data.in_own_units(actual).tolist(),
         "predicted": _predicted(trained.module, features),
         "fit": _fit(trained, features[:, 0], data.summary.columns)
         if features.shape[1] == 1
@@ -187,8 +188,9 @@ def _fit(trained: Trained, x: Tensor, columns: Sequence[str]) -> dict[str, Any]:
     along = torch.linspace(float(x.min()), float(x.max()), 200, dtype=torch.float64)
     told = "the model"
     if trained.exact:
-        slope = float(trained.module.weights[0])
-        told = f"{target} = {trained.module.intercept:.4g} + {slope:.4g} · {name}"
+        slope, line = float(trained.line.weights[0]), trained.line
+        target = target if line is trained.module else f"log({target})"
+        told = f"{target} = {line.intercept:.4g} + {slope:.4g} · {name}"
     height = _predicted(trained.module, along[:, None])
     return {"name": name, "x": x.tolist(), "along": along.tolist(), "height": height, "told": told}
 
@@ -210,7 +212,9 @@ def store_model(run: Run, result: Result) -> str:
         RuntimeError: the stored model does not predict what the trained one does.
     """
     config, data, trained = result.config, result.data, result.trained
-    module = trained.module.layer(config.training) if trained.exact else trained.module
+    module = trained.module
+    if isinstance(module, LinearModel):
+        module = module.layer(config.training)
     named = config.data.kind == "table"
     example = _example(data)
     encoding = replace(data.encoding, half_width=result.metrics.get("interval_half_width"))

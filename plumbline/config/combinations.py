@@ -13,6 +13,7 @@ R_FACTOR = "only the R factor carries the weights of rows"
 BEST_RATE = "the best rate is known only for sgd on the R factor"
 WITHOUT_STEPS = ("exact", "newton", "lbfgs")
 MSE = ("auto", "mse")
+LOG_LOSSES = tuple(loss for loss in LOSSES if loss not in ("cross_entropy", "poisson"))
 STEPS = "it is for optimizers that take one step after another"
 OPTIMUM = "training approaches the least-squares optimum only with mse and no weight_decay"
 
@@ -107,6 +108,8 @@ RULES = (
     Rule("training.tolerance", (None,), "training.loss", MSE, OPTIMUM),
     Rule("training.tolerance", (None,), "training.weight_decay", (0,), OPTIMUM),
     Rule("training.tolerance", (None,), "model.kind", ("linear",), OPTIMUM),
+    Rule("data.log_target", (False,), "training.loss", ("auto", *LOG_LOSSES),
+         "only a number above 0 has a logarithm, and poisson takes it by itself"),
     Rule("data.class_weight", ("none",), "training.loss", ("auto", "cross_entropy"),
          "only a target of classes has them"),
     Rule("data.window.half_life", (None,), "training.loss", MSE, R_FACTOR),

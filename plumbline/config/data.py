@@ -109,6 +109,11 @@ class SyntheticData(Split):
         return "error"
 
     @property
+    def log_target(self) -> bool:
+        """Generated targets are trained on as they are."""
+        return False
+
+    @property
     def width(self) -> int:
         """Number of features."""
         if self.x is not None:
@@ -211,6 +216,12 @@ class TableData(Split):
         description="rows with a missing value: stop there; drop, count and say so; or impute: a "
         "number is the mean of the training rows, with an indicator beside it, and in a "
         "categorical column it is a level of its own; a row without its target is dropped",
+    )
+    log_target: bool = Field(
+        False,
+        description="train on the logarithm of the target, which must be above 0; scores and "
+        "predictions are in the target's own units (the median), while loss, optimal_mse, "
+        "optimality_gap and linear_cv_* are of the logarithm",
     )
     delimiter: Literal["auto", ",", ";", "\t", "|"] = Field(
         "auto",

@@ -143,6 +143,8 @@ def finite(buffer: Buffer, first_row: int, rows: int, missing: str) -> Block:
     """The buffer's rows as a block, without those of weight 0; a missing or infinite value is
     refused or its row dropped."""
     block = torch.from_numpy(buffer.array)[:, :rows]
+    if buffer.columns.log_target:
+        _take_logarithm(buffer, first_row, block[-1])
     absent = torch.from_numpy(buffer.absent)[:, :rows]
     weights, finite = block[0], math.isfinite(block.sum())  # NaN and infinity survive a sum
     if finite and not absent.any() and weights.min() > 0:
@@ -157,6 +159,17 @@ def finite(buffer: Buffer, first_row: int, rows: int, missing: str) -> Block:
     if kept.all():
         return Block(buffer.names, block, first_row)
     return Block(buffer.names, block[:, kept], first_row, kept)
+
+
+def _take_logarithm(buffer: Buffer, first_row: int, target: torch.Tensor) -> None:
+    """Of a block's target, in place. Raises InputError for the first value that has none."""
+    if (target <= 0).any():
+        row = int((target <= 0).int().argmax())
+        raise InputError(
+            f"{buffer.file.uri}: column '{buffer.columns.target}', row {first_row + row + 1} must "
+            f"be above 0 with data.log_target. Got {float(target[row]):g} instead."
+        )
+    target.log_()
 
 
 def _refuse_first(buffer: Buffer, first_row: int, wrong: torch.Tensor) -> None:

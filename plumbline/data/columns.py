@@ -24,6 +24,7 @@ class Columns:
         target: the column to predict.
         weight: the column of the rows' weights; None: they have none.
         class_weights: what a row's weight is multiplied by, by its class; empty: by nothing.
+        log_target: whether the target's logarithm is read.
         means: what a missing number is read as, by column; empty before they are known.
         left_out: columns that are no feature although nothing names them, and why.
         texts: columns of text that nothing names; numbers there in another file are an error.
@@ -38,6 +39,7 @@ class Columns:
     categorical: dict[str, tuple[str, ...]]
     target: str
     weight: str | None = None
+    log_target: bool = False
     class_weights: dict[str, float] = field(default_factory=dict)
     means: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -98,6 +100,7 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
         categorical={n: tuple(levels.get(n, ())) for n in (*names, *[data.target][:classes])},
         target=data.target,
         weight=data.weight,
+        log_target=data.log_target,
         left_out=dict.fromkeys(index if every else (), "an index") | left_out,
         texts=frozenset(n for n in every - taken | {data.target} if kinds.get(n) == "text"),
         ignored=frozenset((*index, *data.exclude)),

@@ -40,6 +40,8 @@ class Encoding:
         half_width: half the width of the interval about each prediction; None if there is none.
         means: what a missing number is read as, by column; empty: such rows are refused.
         holes: the numeric columns with an indicator of what was missing in training.
+        log_target: whether the model was trained on the target's logarithm, which the interval is
+            about then; predictions are in the target's own units.
     """
 
     numeric: tuple[str, ...]
@@ -48,6 +50,7 @@ class Encoding:
     half_width: float | None = None
     means: dict[str, float] = field(default_factory=dict)
     holes: tuple[str, ...] = ()
+    log_target: bool = False
 
     @classmethod
     def of(
@@ -82,7 +85,8 @@ class Encoding:
         levels = {column: tuple(found) for column, found in values["levels"].items()}
         classes, half_width = tuple(values.get("classes", ())), values.get("half_width")
         means, holes = values.get("means", {}), tuple(values.get("holes", ()))
-        return cls(tuple(values["numeric"]), levels, classes, half_width, means, holes)
+        log = values.get("log_target", False)
+        return cls(tuple(values["numeric"]), levels, classes, half_width, means, holes, log)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -108,6 +112,11 @@ class Encoding:
         `lower` and `upper` if there is an interval."""
         ends = () if self.half_width is None else ("lower", "upper")
         return ("prediction", *(f"probability_{name}" for name in self.classes), *ends)
+
+    def interval(self, predicted: np.ndarray) -> np.ndarray:
+        """The ends of the intervals about predictions, (n,): (2, n)."""
+        away = self.half_width * np.array([[-1.0], [1.0]])
+        return predicted * np.exp(away) if self.log_target else predicted + away
 
     def encode(self, frame: pd.DataFrame) -> np.ndarray:
         """The features of rows: (n, d) float64.

@@ -23,7 +23,7 @@ class Dataset:
 
     Attributes:
         summary: the merged factors of all parts, in the model's features; the target, the last
-            column, is zeros if it has classes.
+            column, is zeros if it has classes, and its logarithm with data.log_target.
         profiled: the same, with an indicator for each class of the target but the first.
         encoding: from raw columns to those features.
         source: where the rows came from.
@@ -58,6 +58,7 @@ class Dataset:
         """
         *columns, target = whole.columns
         encoding = Encoding.of(columns, source.categorical, target)
+        encoding = replace(encoding, log_target=data.log_target)
         if data.missing == "impute":
             encoding = _with_means(encoding, whole.train)
             whole = whole.filled(encoding.means)
@@ -96,6 +97,10 @@ class Dataset:
         others = self.profiled.sample.rows[:, len(self.encoding.features) : -1]
         first = 1 - others.sum(dim=1, keepdim=True)  # the one without an indicator
         return torch.cat([first, others], dim=1).argmax(dim=1)
+
+    def in_own_units(self, target: Tensor) -> Tensor:
+        """Values of the target as it is read, which may be logarithms, in its own units."""
+        return target.exp() if self.encoding.log_target else target
 
     def class_counts(self, factor: Factor) -> dict[str, float]:
         """The weight of the rows of each class in one of `profiled`'s factors; if rows have no

@@ -37,15 +37,15 @@ class Fitted:
         what class_scores gives.
 
         Of a linear model from R, and mae from the sample; of others on every held-out row, which
-        are read for it, and so they are if R does not know of holes that the model does. Empty if
-        no row is held out.
+        are read for it, and so they are if R has another target than the model, its logarithm, or
+        does not know of holes that the model does. Empty if no row is held out.
 
         Raises:
             NotComparableError: another target, a column that is gone or of another kind, or a
                 held-out row with a level or a class that the model has not met.
         """
         self._check(data)
-        in_r = {*self.encoding.holes} <= {*data.encoding.holes}
+        in_r = {*self.encoding.holes} <= {*data.encoding.holes} and not data.encoding.log_target
         if isinstance(self.model, LinearModel) and in_r:
             return held_out_scores(self._line_in(data.encoding), data.summary)
         if self.encoding.means and data.encoding.means:  # holes are read as in its training

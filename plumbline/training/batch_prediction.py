@@ -159,7 +159,7 @@ def _predictions(predict: Predict, encoding: Encoding, values: np.ndarray) -> li
         predicted[right] = found.reshape(-1, predicted.shape[1])
     columns = [pa.array(column, mask=~right) for column in predicted.T]
     if encoding.half_width is not None:
-        ends = predicted[:, 0] + encoding.half_width * np.array([[-1], [1]])
+        ends = encoding.interval(predicted[:, 0])
         return [*columns, *(pa.array(end, mask=~right) for end in ends)]
     if not classes:
         return columns

@@ -15,13 +15,14 @@ from plumbline.linear.factor import Factor
 from plumbline.linear.least_squares import excess, least_squares, squared_error, total_squares
 from plumbline.linear.summary import Summary
 from plumbline.training.loop import Trained
-from plumbline.training.model import LinearModel
+from plumbline.training.model import Exp, LinearModel
 
 
 def evaluate(trained: Trained, data: Summary) -> dict[str, float]:
-    """The metrics of a linear model; those that the data cannot give are left out.
+    """The metrics of a line; those that the data cannot give are left out.
 
-    Units: mse in the target's squared, rmse and mae in the target's.
+    Units: mse in the target's squared, rmse and mae in the target's; of its logarithm with
+    data.log_target.
 
     Returns:
         train_mse, train_rmse, train_r2, and with held-out rows test_mse, test_rmse, test_r2;
@@ -30,7 +31,7 @@ def evaluate(trained: Trained, data: Summary) -> dict[str, float]:
         known; test_mae, or train_mae if no row is held out, on the sample of those rows;
         penalty_strength with a penalty.
     """
-    model, plan = trained.module, trained.exact
+    model, plan = trained.line, trained.exact
     best = plan.optimum
     metrics = {
         **r_scores("train", model, data.train),
@@ -56,7 +57,7 @@ def row_scores(
 
     Args:
         share: "train" or "test".
-        module: raw features, (n, d) float64, to (n, 1).
+        module: raw features, (n, d) float64, to (n, 1) in the target's own units.
         data: where the rows are.
         split: which rows fall into the share.
         features: the module's; default: the data's.
@@ -65,15 +66,20 @@ def row_scores(
     if not factor.rows:
         return {}
     features = features or data.encoding.features
-    squares = absolute = weight = 0.0
+    squares = absolute = weight = first = second = 0.0
+    centre = data.in_own_units(torch.tensor(factor.target_mean, dtype=torch.float64))
     for rows in share_rows(data.source, split, (share,), (*features, data.target, WEIGHT)):
-        given, observed, weights = rows[:, :-2], rows[:, -2], rows[:, -1]
+        given, observed, weights = rows[:, :-2], data.in_own_units(rows[:, -2]), rows[:, -1]
         with torch.no_grad():
             error = observed - module(given)[:, 0]
         squares += float((weights * error.square()).sum())
         absolute += float((weights * error.abs()).sum())
         weight += float(weights.sum())
+        first += float((weights * (observed - centre)).sum())
+        second += float((weights * (observed - centre).square()).sum())
     mse, total = squares / weight, total_squares(factor) / factor.weight
+    if data.encoding.log_target and total:  # R's total is of the logarithms
+        total = second / weight - (first / weight) ** 2
     scores = {
         "mse": mse,
         "rmse": math.sqrt(mse),
@@ -109,6 +115,27 @@ def mean_model(data: Summary) -> LinearModel:
     factor = data.train_and_validation
     weights = torch.zeros(len(factor.columns) - 1, dtype=torch.float64)
     return LinearModel(factor.target_mean, weights)
+
+
+@lru_cache(2)
+def streamed_baselines(data: Dataset, split: Split, bias: bool) -> dict[str, float]:
+    """What `baselines` gives on held-out rows, in the target's own units, from the rows: predicting
+    the mean, and the exponential of the exact line of the logarithm; empty if none are held out."""
+    if not data.summary.test.rows:
+        return {}
+    total = weight = 0.0
+    for rows in share_rows(data.source, split, ("train", "validation"), (data.target, WEIGHT)):
+        total += float(rows[:, 1] @ data.in_own_units(rows[:, 0]))
+        weight += float(rows[:, 1].sum())
+    best = least_squares(data.summary.train_and_validation, bias)
+    models = {
+        "mean": LinearModel(total / weight, torch.zeros_like(best.weights)),
+        "linear": nn.Sequential(LinearModel(best.intercept, best.weights), Exp()),
+    }
+    return {
+        f"{name}_test_rmse": row_scores("test", model, data, split)["test_rmse"]
+        for name, model in models.items()
+    }
 
 
 def held_out_scores(model: LinearModel, data: Summary) -> dict[str, float]:

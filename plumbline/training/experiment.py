@@ -17,11 +17,12 @@ from plumbline.training import loop
 from plumbline.training.checkpoint import Checkpoint
 from plumbline.training.classes import class_baselines, class_scores
 from plumbline.training.draws import Draws
-from plumbline.training.evaluation import baselines, evaluate, row_scores
+from plumbline.training.evaluation import baselines, evaluate, row_scores, streamed_baselines
 from plumbline.training.exported import Exported, export
 from plumbline.training.head import head_layers
 from plumbline.training.intervals import check_interval, conformal_half_width
 from plumbline.training.loop import OnEpoch, Status, Trained
+from plumbline.training.model import Exp
 from plumbline.training.nets import AVERAGED_EPOCHS, MLP, threads_for, with_plain_indicators
 from plumbline.training.newton import train_by_newton
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective
@@ -106,11 +107,15 @@ def train(
     if training.optimizer == "newton":
         return train_by_newton(data, config.data.split, on_epoch)
     if config.model.kind != "linear" or data.encoding.classes or training.loss == "poisson":
-        return _train_net(config, data, device, on_epoch, checkpoint)
-    plan = make_plan(data.summary, training)
-    on_plan(plan)
-    objective = objective_of(data, config, training, plan, device)
-    return loop.train(plan, training, device, on_epoch, objective, checkpoint)
+        trained = _train_net(config, data, device, on_epoch, checkpoint)
+    else:
+        plan = make_plan(data.summary, training)
+        on_plan(plan)
+        objective = objective_of(data, config, training, plan, device)
+        trained = loop.train(plan, training, device, on_epoch, objective, checkpoint)
+    if not data.encoding.log_target:
+        return trained
+    return replace(trained, module=nn.Sequential(trained.module, Exp()))
 
 
 def objective_of(
@@ -197,9 +202,9 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
     """All metrics of a trained model: on the training rows and the held-out ones, and counts.
 
     Returns:
-        What `evaluate` gives of a linear model; of others the scores on every row of a share. Of
-        both the baselines, best_epoch if the best weights were kept, and of tables, how many files
-        and rows were read and dropped.
+        What `evaluate` gives of a linear model; of others, and of a target's logarithm, the scores
+        on every row of a share. Of both the baselines, best_epoch if the best weights were kept,
+        and of tables, how many files and rows were read and dropped.
     """
     split = config.data.split
     if data.encoding.classes:
@@ -207,17 +212,19 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
     else:
         beside = baselines(data.summary, config.training.bias)
         scores, judged = row_scores, "test_rmse"
-    if trained.exact:
-        metrics = evaluate(trained, data.summary)
-    else:
-        metrics = {}
+    log_target = data.encoding.log_target
+    if log_target:
+        beside |= streamed_baselines(data, split, config.training.bias)
+    metrics = evaluate(trained, data.summary) if trained.exact else {}
+    if not trained.exact or log_target:
         for share in ("train", "test"):
             metrics |= scores(share, trained.module, data, split)
     metrics |= beside
     if linear := beside.get(f"linear_{judged}"):
         metrics["gain_over_linear"] = 1 - metrics[judged] / linear
     if level := config.prediction.interval:
-        width = conformal_half_width(trained.module, data.summary.sample, level)
+        module = trained.module[0] if log_target else trained.module  # of what the sample holds
+        width = conformal_half_width(module, data.summary.sample, level)
         metrics["interval_half_width"] = width
     if trained.head_kept is not None:
         metrics["exact_head_kept"] = float(trained.head_kept)

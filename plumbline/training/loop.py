@@ -109,10 +109,15 @@ class Trained:
         }
 
     @property
+    def line(self) -> LinearModel:
+        """Of a linear model the line, also if its exponential is predicted."""
+        return self.module if isinstance(self.module, LinearModel) else self.module[0]
+
+    @property
     def coefficients(self) -> list[tuple[float, Coefficient]]:
         """Of a linear model the trained value and the exact one of the intercept and each feature,
         in order."""
-        values = [self.module.intercept, *self.module.weights.tolist()]
+        values = [self.line.intercept, *self.line.weights.tolist()]
         return list(zip(values, self.exact.optimum.coefficients, strict=True))
 
 

@@ -63,6 +63,13 @@ class LinearModel(nn.Module):
         return layer.eval()
 
 
+class Exp(nn.Module):
+    """What follows a model of a target's logarithm: it predicts the target's median."""
+
+    def forward(self, logarithms: Tensor) -> Tensor:
+        return logarithms.exp()
+
+
 class RawModel(nn.Module):
     """A trained net in raw units: (n, d) float64 to (n, 1) float64.
 

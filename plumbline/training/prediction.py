@@ -1,8 +1,10 @@
 """Predictions for the rows that a configuration asks about."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -42,16 +44,15 @@ def predict(
     rows: Sequence[Row],
     key: str = "prediction.inputs",
     level: float | None = None,
-    half_width: float | None = None,
 ) -> list[Prediction]:
     """Predict for each row, given as a number, a list in the order of the columns, or a mapping.
 
     Args:
         trained: the model.
-        encoding: from raw columns to its features.
+        encoding: from raw columns to its features, with the interval's half width if there is one.
         rows: what to predict.
         key: what an error calls the rows.
-        level, half_width: of the interval about each prediction, as `measure` gives it.
+        level: of the interval about each prediction.
 
     Raises:
         InputError: a row has the wrong width, an unknown or missing column or level.
@@ -73,9 +74,11 @@ def predict(
             predictions.append(Prediction(row, label, likeliest, probabilities))
             continue
         value, interval, gaussian = float(output), None, None
-        if half_width is not None:
-            interval = value - half_width, value + half_width
+        if encoding.half_width is not None:
+            interval = tuple(encoding.interval(np.array([value]))[:, 0].tolist())
             gaussian = trained.exact and gaussian_interval(trained.exact, features, level)
+            if gaussian and encoding.log_target:
+                gaussian = tuple(map(math.exp, gaussian))
         predictions.append(Prediction(row, label, value, interval=interval, gaussian=gaussian))
     return predictions
 
@@ -84,6 +87,5 @@ def predict_inputs(
     trained: Trained, data: Dataset, config: Config, metrics: Mapping[str, float]
 ) -> list[Prediction]:
     """The predictions that the configuration asks for, with the intervals that `measure` found."""
-    level, half_width = config.prediction.interval, metrics.get("interval_half_width")
-    rows = config.prediction.inputs
-    return predict(trained, data.encoding, rows, level=level, half_width=half_width)
+    encoding = replace(data.encoding, half_width=metrics.get("interval_half_width"))
+    return predict(trained, encoding, config.prediction.inputs, level=config.prediction.interval)

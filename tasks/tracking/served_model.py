@@ -67,8 +67,8 @@ class ServedModel(mlflow.pyfunc.PythonModel):
         except self.error as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
         if params and params.get("interval"):
-            width = self.encoding.half_width * np.array([0, -1, 1])
-            return pd.DataFrame(output + width, columns=list(self.encoding.predicted))
+            columns = np.stack([output[:, 0], *self.encoding.interval(output[:, 0])], axis=1)
+            return pd.DataFrame(columns, columns=list(self.encoding.predicted))
         return self._of_classes(output) if self.encoding.classes else output
 
     def _of_classes(self, logits: np.ndarray) -> pd.DataFrame:

@@ -35,6 +35,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "training.tolerance": (None, 0.1),
     "training.optimizer": OPTIMIZERS,
     "training.device": ("auto", "cpu", "cuda"),
+    "data.log_target": (False, True),
     "data.class_weight": ("none", "balanced"),
     "data.window.half_life": (None, 3),
     "runner": ("threads", "ray"),
