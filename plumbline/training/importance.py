@@ -80,7 +80,7 @@ def _score(data: Dataset, most: int) -> Callable[[Tensor], float]:
     """What a model's outputs for the first rows of the sample are judged by."""
     weights = data.summary.sample.weights[:most]
     if not data.encoding.classes:
-        target = data.summary.sample.rows[:most, -1]
+        target = data.in_own_units(data.summary.sample.rows[:most, -1])
         share = weights / weights.sum()
         return lambda outputs: float((share @ (outputs[:, 0] - target).square()).sqrt())
     observed = data.observed_classes[:most]
