@@ -7,7 +7,17 @@ tables also go to benchmarks/data/report-SIZE.md.
 import argparse
 from collections.abc import Callable, Mapping
 
-from benchmarks import growth, memory, one_pass, report, retraining, scaling, start_up, sweep
+from benchmarks import (
+    growth,
+    memory,
+    nets,
+    one_pass,
+    report,
+    retraining,
+    scaling,
+    start_up,
+    sweep,
+)
 from benchmarks.measure import DATA
 from benchmarks.report import Table
 
@@ -27,6 +37,7 @@ SIZES: Mapping[str, Mapping[str, Section]] = {
         "memory": lambda: memory.measure(times=5, rounds=3),
         "growth": lambda: growth.measure(rounds=3),
         "scaling": lambda: scaling.measure(rounds=3),
+        "nets": lambda: nets.measure(rounds=3),
     },
     "full": {
         "start-up": lambda: start_up.measure(rounds=5),
@@ -36,6 +47,7 @@ SIZES: Mapping[str, Mapping[str, Section]] = {
         "memory": lambda: memory.measure(times=100, rounds=1),
         "growth": lambda: growth.measure(rounds=3),
         "scaling": lambda: scaling.measure(rounds=3),
+        "nets": lambda: nets.measure(rounds=3),
     },
 }
 

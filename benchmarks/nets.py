@@ -1,0 +1,55 @@
+"""Nets: what a whole run of one costs beyond the tutorial's, and the fit alone elsewhere, in turn.
+
+Peers that are not installed (`pip install lightning pytorch_tabular`) are left out, with a line.
+"""
+
+from functools import partial
+from importlib.util import find_spec
+
+from benchmarks.measure import ROOT, fresh_scratch, in_turn, median, ratio, run, said, seconds
+from benchmarks.report import GOAL_COLUMNS, Table, goal
+
+BIKES, TARGET, EXCLUDED = ROOT / "data" / "bikes.csv.gz", "bikers", ["casual", "registered"]
+CATEGORICAL = ["mnth", "hr", "weathersit"]
+HIDDEN, BATCH, EPOCHS, RATE = [256, 256], 256, 88, 1e-3  # 3,000 steps, as by default
+OURS, TUTORIAL = "plumbline: the bikes", "plumbline: the tutorial"
+PEERS = {  # what is called, what it is called here, and the goal
+    "sklearn": ("MLPRegressor", 1.0),
+    "lightning": ("Lightning", 0.5),
+    "pytorch_tabular": ("pytorch-tabular", 0.2),
+}
+
+
+def measure(rounds: int) -> list[Table]:
+    """The net's run and the tutorial's, whole processes; the peers' fits, rows prepared already."""
+    fresh_scratch()
+    same = {
+        "data.path": BIKES, "data.test_fraction": 0, "model.embedding": "false",
+        "model.hidden": HIDDEN, "training.batch_size": BATCH, "training.epochs": EPOCHS,
+        "training.learning_rate": RATE, "training.patience": 0,
+    }  # fmt: skip
+    bikes = [ROOT / "configs" / "bikes.yaml", *(f"{key}={value}" for key, value in same.items())]
+    jobs = {
+        OURS: partial(run, "-m", "flows.pipeline", *bikes),
+        TUTORIAL: partial(run, "-m", "flows.pipeline", ROOT / "configs" / "tutorial.yaml"),
+    }
+    for method, (name, _) in PEERS.items():
+        if find_spec(method):
+            jobs[name] = partial(run, "-m", "benchmarks.peers.nets", method)
+        else:
+            print(f"{name} is not installed, and left out")
+    spent = in_turn(jobs, rounds)
+    beyond = [a - b for a, b in zip(seconds(spent[OURS]), seconds(spent[TUTORIAL]), strict=True)]
+    fits = {name: said(spent[name], "work") for name, _ in PEERS.values() if name in spent}
+    costs = [[name, f"{median(seconds(spent[name])):.2f}"] for name in (OURS, TUTORIAL)]
+    costs += [[f"{name}: the fit alone", f"{median(fit):.2f}"] for name, fit in fits.items()]
+    goals = [
+        goal(f"net's run beyond the tutorial's / {name}'s fit", ratio(beyond, fits[name]), most)
+        for name, most in PEERS.values()
+        if name in fits
+    ]
+    note = f"{EPOCHS} epochs of {HIDDEN}, {BATCH} rows a step; in turn, median of {rounds}."
+    return [
+        Table("A net's run", ("what", "seconds"), costs, note),
+        Table("A net's run: goals", GOAL_COLUMNS, goals, note),
+    ]
