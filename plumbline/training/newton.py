@@ -1,6 +1,6 @@
 """The most likely linear model: logistic of classes, Poisson of counts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from plumbline.linear.newton import LikelihoodFit, LikelihoodProblem, maximize_l
 from plumbline.linear.problem import Standardizer
 from plumbline.training.loop import OnEpoch, Status, Trained
 from plumbline.training.model import RawModel
-from plumbline.training.objectives import check_counts
+from plumbline.training.objectives import BUFFER_BYTES, check_counts
 
 
 def train_by_newton(data: Dataset, split: Split, on_epoch: OnEpoch) -> Trained:
@@ -37,7 +37,8 @@ def most_likely(
     on_epoch: OnEpoch = lambda epoch, loss: None,
 ) -> LikelihoodFit:
     """The fit on the training rows, and on those held out for validation, too: logistic if the
-    target has classes, otherwise Poisson regression."""
+    target has classes, otherwise Poisson regression. Rows are read again for every step, or kept
+    if they fit into a buffer."""
     factor = data.summary.train_and_validation if validation else data.summary.train
     shares = ("train", "validation") if validation else ("train",)
     columns = (*data.encoding.features, *data.outputs, WEIGHT)
@@ -47,24 +48,33 @@ def most_likely(
             f"data.target: '{data.target}' must hold counts >= 0, some above 0, in the training "
             f"rows with training.optimizer newton. Got a mean of {mean:g}."
         )
-    standardizer = Standardizer.of(factor, bias=True, standardize=True)
+    few = 8 * len(columns) * factor.rows <= BUFFER_BYTES
+    kept: dict[str, list[Tensor]] = {}
 
-    def read(part: str) -> Iterator[Tensor]:
-        for rows in share_rows(data.source, split, shares, columns, (part,)):
-            if not classes:
-                check_counts(data.target, rows[:, -2])
-            yield rows
+    def read(part: str) -> Iterable[Tensor]:
+        if part in kept:
+            return kept[part]
+        rows = share_rows(data.source, split, shares, columns, (part,))
+        rows = rows if classes else _counts(data.target, rows)
+        return kept.setdefault(part, [*rows]) if few else rows
 
     problem = LikelihoodProblem(
         data.encoding.features,
         Logistic(classes) if classes else Poisson(mean),
-        standardizer,
+        Standardizer.of(factor, bias=True, standardize=True),
         frozenset(least_squares(factor).equals),
         read,
         data.source.parts,
         data.map_parts,
     )
     return maximize_likelihood(problem, on_epoch)
+
+
+def _counts(target: str, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The same rows, unless the target, the last column but one, is below 0."""
+    for rows in blocks:
+        check_counts(target, rows[:, -2])
+        yield rows
 
 
 def module_of(fit: LikelihoodFit) -> nn.Module:
