@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
 from torch import nn
@@ -14,6 +15,7 @@ import plumbline
 from plumbline.config.loading import validated
 from plumbline.library import Model
 from plumbline.registry.fitted import Fitted
+from plumbline.training.intervals import gaussian_interval
 from tests.plumbline.tools import refusal, write
 
 BOTH = pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -84,6 +86,34 @@ def test_standard_errors_are_those_of_weighted_least_squares(tmp_path: Path) -> 
     errors = np.sqrt(variance * inverse.diagonal())
     assert [c.value for c in best.coefficients] == pytest.approx(theta)
     assert [c.error for c in best.coefficients] == pytest.approx(errors)
+
+
+def test_weights_of_rows_and_the_age_of_files_multiply_in_fits_folds_and_intervals(
+    tmp_path: Path,
+) -> None:
+    """Degrees of freedom count a row by its age, whatever its own weight."""
+    ages = np.repeat([1, 0], N)
+    for age in (1, 0):
+        write(tmp_path / f"{1 - age}.csv", {k: v + age for k, v in table().items()})
+    given = {"window": {"half_life": 1}, "folds": 3, "weight": "w"}
+    data = {"kind": "table", "path": str(tmp_path), "target": "y", **given}
+    raw = {"experiment": "e", "data": data, "training": {"optimizer": "exact", "device": "cpu"}}
+    found = plumbline.train(validated(raw, "c.yaml"))
+    rows = {k: np.concatenate([v + 1, v]) for k, v in table().items()}
+    w, x = rows["w"] * 0.5**ages, np.stack([np.ones(2 * N), rows["a"], rows["b"]], axis=1)
+    inverse = np.linalg.inv(x.T @ (w[:, None] * x))
+    theta = inverse @ x.T @ (w * rows["y"])
+    free = (0.5 ** ages[rows["w"] > 0]).sum() - 3
+    variance = (w * (rows["y"] - x @ theta) ** 2).sum() / free
+    best = found.trained.exact.optimum
+    assert [c.value for c in best.coefficients] == pytest.approx(theta)
+    errors = np.sqrt(variance * inverse.diagonal())
+    assert [c.error for c in best.coefficients] == pytest.approx(errors)
+    low, high = gaussian_interval(found.trained.exact, torch.tensor([0.3, -1.0]).double(), 0.9)
+    new = np.array([1, 0.3, -1.0])
+    width = stats.t.ppf(0.95, free) * np.sqrt(variance * (1 + new @ inverse @ new))
+    assert (low, high) == pytest.approx((new @ theta - width, new @ theta + width))
+    assert sum(fold.weight for fold in found.data.summary.folds) == pytest.approx(w.sum())
 
 
 @pytest.mark.parametrize("batch", [None, 8])
