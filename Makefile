@@ -46,6 +46,9 @@ $(VENV)/.installed-%: $(STAMP)
 run-pipeline: $(STAMP) ## run one experiment: CONFIG=configs/tutorial.yaml SET="training.epochs=500"
 	@$(CALL) flows.pipeline CONFIG:-configs/tutorial.yaml SET...
 
+describe: $(STAMP) ## a line a column of a table, before any training: CONFIG=configs/penguins.yaml SET="..."
+	@$(CALL) flows.describe CONFIG:-configs/penguins.yaml SET...
+
 sweep: $(STAMP) ## run many configurations: CONFIG=configs/sweep.yaml SET="sweep.trials=50"
 	@$(CALL) flows.sweep CONFIG:-configs/sweep.yaml SET...
 
@@ -108,4 +111,4 @@ clean: ## remove .venv and caches; runs, models and Prefect's history stay
 clean-history: ## delete everything recorded here (mlflow.db, mlruns, .plumbline, .prefect), once you said yes: [YES=1]
 	@$(PYTHON) -m flows.clean_history
 
-.PHONY: help install run-pipeline sweep schedule deploy compare predict resume serve-model history rollback ui test test-slow test-long lint docs bench lock clean clean-history
+.PHONY: help install run-pipeline describe sweep schedule deploy compare predict resume serve-model history rollback ui test test-slow test-long lint docs bench lock clean clean-history

@@ -64,7 +64,7 @@ def train(config: Config, on_epoch: OnEpoch = lambda epoch, loss, **others: None
     config = check_inputs(config)
     check_model(config)
     device = device_of(config)
-    data = _read(config.data, device)
+    data = read(config.data, device)
     config = with_budget(config, data.summary.train.rows)
     return Model(config, data, experiment.train(config, data, device, on_epoch))
 
@@ -87,7 +87,7 @@ def predict(model: Model, rows: Sequence[Row]) -> list[float | str]:
     return [each.value for each in found]
 
 
-def _read(data: SyntheticData | TableData, device: str) -> Dataset:
+def read(data: SyntheticData | TableData, device: str) -> Dataset:
     """One pass over the rows, a file a thread."""
     source = Synthetic(data) if isinstance(data, SyntheticData) else open_table(data)
     summarize = partial(compress, source, split=data, device=device)

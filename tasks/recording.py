@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from plumbline.config.schema import Config
 from plumbline.data.table import Table
 from plumbline.linear.dataset import Dataset
+from plumbline.linear.description import describe
 from plumbline.linear.sample import SAMPLE_ROWS
 from plumbline.registry.drift import DataProfile
 from plumbline.training.advice import is_far
@@ -244,10 +245,13 @@ def _example(data: Dataset) -> pd.DataFrame:
 
 
 def write_files(folder: Path, result: Result) -> None:
-    """Write config.yaml, predictions.json, of a linear model coefficients.json, and of
-    a penalty penalty_path.csv."""
+    """Write config.yaml, predictions.json; of a table that can be read columns.json; of a linear
+    or logistic model coefficients.json; of a penalty penalty_path.csv."""
     text = yaml.safe_dump(result.config.model_dump(), sort_keys=False)
     (folder / "config.yaml").write_text(text)
+    if isinstance(result.data.source, Table):
+        columns = [asdict(each) for each in describe(result.data, result.config.data)]
+        (folder / "columns.json").write_text(json.dumps(columns, indent=2))
     trained = result.trained
     if trained.exact or trained.likelihood:
         exact = trained.exact is not None

@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich import box
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 if TYPE_CHECKING:  # commands show things before what is slow to import is there
+    from plumbline.linear.description import Column
     from plumbline.linear.penalty import PenaltyPath
     from plumbline.registry.drift import DriftReport
     from plumbline.registry.gate import Decision
@@ -183,6 +187,22 @@ def print_trial(number: int, total: int, name: str, result: str) -> None:
     """One line a trial of a sweep."""
     width = len(str(total))
     print(f"Trial [{number:{width}}/{total}], {name}: {result}", flush=True)
+
+
+def print_columns(columns: "Sequence[Column]", rows: int) -> None:
+    """A table of a table's columns: what each holds and what becomes of it."""
+    console = Console(highlight=False, emoji=False, markup=False)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for heading in ("Column", "Kind", "Missing", "Levels", "Mean or most frequent", "Becomes"):
+        shown.add_column(heading, overflow="fold")
+    for each in columns:
+        missing = "-" if each.missing is None else f"{each.missing:.1%}"
+        values = "-" if each.mean is None else f"{each.mean:.4g} ± {each.deviation:.4g}"
+        values = f"{each.most_frequent} {each.share:.1%}" if each.most_frequent else values
+        levels = "-" if each.levels is None else f"{each.levels:,}"
+        name = each.name or "(without a name)"
+        shown.add_row(name, each.kind or "-", missing, levels, values, each.becomes)
+    console.print(f"{rows:,} rows", shown, sep="\n")
 
 
 def note(text: str) -> None:
