@@ -151,6 +151,8 @@ def _damaged(file: DataFile, header: Header, rows_read: int, error: Exception) -
             return dialect.undecodable(_undecodable_line(file), place)
         kind, value = "number" if kind == "double" else "boolean", value.strip()
         help_ = dialect.mend_comma(value, "write a decimal point")
+        if not help_ and dialect.configured:
+            help_ = "mend it, or list the column in data.categorical (names) or data.exclude (ids)"
         got = f"Got '{value[:60]}' instead{'; ' if help_ else ''}{help_}."
         return InputError(f"{place} must be a {kind}. {got}")
     reason = said.splitlines()[0].rstrip(".")

@@ -79,7 +79,8 @@ def test_a_wrong_cell_is_said_with_file_column_and_row_and_the_run_is_failed(
     config = tmp_path / "cells.yaml"
     config.write_text(CONFIG.format(path=path))
     assert refused(workspace, str(config)) == (
-        f"{path}: column 'y', row 1001 must be a number. Got 'two' instead."
+        f"{path}: column 'y', row 1001 must be a number. Got 'two' instead; mend it, or list the "
+        "column in data.categorical (names) or data.exclude (ids)."
     )
     assert workspace.runs("wrong")[0].info.status == "FAILED"
 
