@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Callable, Mapping
 
 from benchmarks import (
+    exact,
     growth,
     memory,
     nets,
@@ -28,6 +29,7 @@ SIZES: Mapping[str, Mapping[str, Section]] = {
         "one-pass": lambda: one_pass.measure(500_000, rounds=1, loop_epochs=20),
         "retraining": lambda: retraining.measure(500_000, rounds=1),
         "memory": lambda: memory.measure(times=2, rounds=1),
+        "exact": lambda: exact.measure(500_000, rounds=1),
     },
     "small": {
         "start-up": lambda: start_up.measure(rounds=3),
@@ -38,6 +40,7 @@ SIZES: Mapping[str, Mapping[str, Section]] = {
         "growth": lambda: growth.measure(rounds=3),
         "scaling": lambda: scaling.measure(rounds=3),
         "nets": lambda: nets.measure(rounds=3),
+        "exact": lambda: exact.measure(1_000_000, rounds=3),
     },
     "full": {
         "start-up": lambda: start_up.measure(rounds=5),
@@ -48,6 +51,7 @@ SIZES: Mapping[str, Mapping[str, Section]] = {
         "growth": lambda: growth.measure(rounds=3),
         "scaling": lambda: scaling.measure(rounds=3),
         "nets": lambda: nets.measure(rounds=3),
+        "exact": lambda: exact.measure(1_000_000, rounds=3),
     },
 }
 
