@@ -104,6 +104,11 @@ class SyntheticData(Split):
         return "none"
 
     @property
+    def unknown(self) -> Literal["error"]:
+        """Generated columns have no levels."""
+        return "error"
+
+    @property
     def missing(self) -> Literal["error"]:
         """Generated rows are whole."""
         return "error"
@@ -197,6 +202,11 @@ class TableData(Split):
         100,
         description="levels, in the first rows, of a column of text that is a feature without "
         "being named",
+    )
+    unknown: Literal["error", "other"] = Field(
+        "error",
+        description="a level that training did not meet, in a row to predict: error refuses the "
+        "row; other reads it as the training rows' shares of the levels, the mean over them",
     )
     exclude: list[Name] = Field(
         [], description="columns that are no feature: identifiers, and what gives the target away"

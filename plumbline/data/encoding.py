@@ -13,6 +13,7 @@ import pandas as pd
 
 LEVELS_SHOWN = 20
 MISSING = "(missing)"  # the level of values that are not there
+UNKNOWN = -1.0  # the place of a value that is no known level
 
 
 class EncodingError(ValueError):
@@ -42,6 +43,8 @@ class Encoding:
         holes: the numeric columns with an indicator of what was missing in training.
         log_target: whether the model was trained on the target's logarithm, which the interval is
             about then; predictions are in the target's own units.
+        shares: by column, what an unknown level is read as: the share of the training rows that
+            each level has. Empty: such rows are refused.
     """
 
     numeric: tuple[str, ...]
@@ -51,6 +54,7 @@ class Encoding:
     means: dict[str, float] = field(default_factory=dict)
     holes: tuple[str, ...] = ()
     log_target: bool = False
+    shares: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -85,8 +89,8 @@ class Encoding:
         levels = {column: tuple(found) for column, found in values["levels"].items()}
         classes, half_width = tuple(values.get("classes", ())), values.get("half_width")
         means, holes = values.get("means", {}), tuple(values.get("holes", ()))
-        log = values.get("log_target", False)
-        return cls(tuple(values["numeric"]), levels, classes, half_width, means, holes, log)
+        log, shares = values.get("log_target", False), values.get("shares", {})
+        return cls(tuple(values["numeric"]), levels, classes, half_width, means, holes, log, shares)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -133,18 +137,24 @@ class Encoding:
         """The features of raw columns as `read` gives them, all finite: (n, d) float64."""
         numbers, levels, holes = np.split(values, [len(self.numeric), len(self.columns)])
         columns = [*numbers, *holes]
-        for places, known in zip(levels, self.levels.values(), strict=True):
-            columns += [places == i for i in range(1, len(known))]
+        for places, (name, known) in zip(levels, self.levels.items(), strict=True):
+            shares = self.shares.get(name, (0.0,) * len(known))
+            columns += [
+                np.where(places == UNKNOWN, shares[i], places == i) for i in range(1, len(known))
+            ]
         return np.stack(columns, axis=1, dtype=np.float64)
 
     def read(self, frame: pd.DataFrame) -> np.ndarray:
         """The raw columns of rows, (columns + holes, n): numbers, the places of levels among the
         known, and 1 for each hole.
 
-        What is no number, and what is no known level, is NaN; so is a hole that is not filled.
+        What is no number is NaN, and so is a hole that is not filled; what is no known level is
+        NaN, or UNKNOWN if it is read as shares.
         """
         numbers = [_numbers(frame[name], self.means.get(name)) for name in self.numeric]
-        places = [_places(frame[name], known) for name, known in self.levels.items()]
+        places = [
+            _places(frame[name], known, name in self.shares) for name, known in self.levels.items()
+        ]
         return np.stack([*numbers, *places, *(frame[name].isna() for name in self.holes)])
 
     def first_error(self, frame: pd.DataFrame, values: np.ndarray) -> EncodingError | None:
@@ -211,14 +221,16 @@ def _number(value: object) -> float:
         return np.nan
 
 
-def _places(column: pd.Series, known: Sequence[str]) -> np.ndarray:
-    """Where each value stands among the known levels, as float64."""
+def _places(column: pd.Series, known: Sequence[str], shared: bool) -> np.ndarray:
+    """Where each value stands among the known levels, as float64; UNKNOWN if it does not and such
+    values are shared out among them."""
     written = isinstance(column.dtype, pd.StringDtype)
     text = column if written else column.map(_level, na_action="ignore")
     places = pd.Index(known).get_indexer(text)
     if MISSING in known:
         places = np.where(column.isna(), known.index(MISSING), places)
-    return np.where(places < 0, np.nan, places)
+    outside = np.where(column.isna() | (not shared), np.nan, UNKNOWN)
+    return np.where(places < 0, outside, places)
 
 
 def _level(value: object) -> str:

@@ -75,6 +75,8 @@ class Dataset:
         for factor in summary.factors.values():
             _check_size(factor)
         profiled = whole.select(_profiled(encoding, target)) if encoding.classes else summary
+        if data.unknown == "other":
+            encoding = replace(encoding, shares=_shares(encoding, summary.train))
         balanced = data.class_weight == "balanced"
         found = cls(summary, profiled, encoding, source, counts, map_parts, balanced)
         if not balanced:
@@ -157,6 +159,12 @@ def _with_means(encoding: Encoding, train: Factor) -> Encoding:
         share = there / (there + missing)
         found[name] = shifts[name] + ((found[name] - shifts[name]) / share if there else 0.0)
     return replace(encoding, means=found, holes=tuple(holes))
+
+
+def _shares(encoding: Encoding, train: Factor) -> dict[str, tuple[float, ...]]:
+    """The share of the training rows that each level of each categorical column has."""
+    counts = {c: level_counts(c, levels, train) for c, levels in encoding.levels.items()}
+    return {c: tuple(n / train.weight for n in found.values()) for c, found in counts.items()}
 
 
 def level_counts(column: str, levels: tuple[str, ...], factor: Factor) -> dict[str, float]:

@@ -1,15 +1,19 @@
 """Categorical columns become indicators against a reference level, however they are met."""
 
 import inspect
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
 
 from plumbline.config.schema import Split, TableData
 from plumbline.data.blocks import BLOCK_ROWS
-from plumbline.data.encoding import Encoding
+from plumbline.data.encoding import Encoding, EncodingError
+from plumbline.library import read as read_whole
 from plumbline.linear.least_squares import least_squares
 from plumbline.linear.summary import Summary
 from tests.plumbline.tools import read, refusal, write
@@ -188,3 +192,19 @@ def test_the_rules_run_without_this_project():
     path = Path(inspect.getfile(Encoding))
     names = {name.split(".")[0] for name in imported(path)}
     assert names <= {"collections", "dataclasses", "numpy", "pandas", "torch", "typing"}
+
+
+def test_an_unknown_level_is_read_as_the_training_shares_and_a_missing_one_refused(tmp_path):
+    path = write(tmp_path / "a.csv", rows_with(list("aab" * 4 + "c" * 8)))
+    section = TableData(kind="table", path=str(path), target="y", unknown="other")
+    known = read_whole(section, "cpu")
+    encoding = Encoding.from_dict(json.loads(json.dumps(asdict(known.encoding))))
+    rows = pd.DataFrame({"g": ["zebra", "a", "c"], "x": [0.0, 0.0, 0.0]})
+    fit = least_squares(known.summary.train)
+    predicted = encoding.encode(rows) @ fit.weights.numpy() + fit.intercept
+    mean = 0.4 * MEANS["a"] + 0.2 * MEANS["b"] + 0.4 * MEANS["c"]
+    assert predicted.tolist() == pytest.approx([mean, MEANS["a"], MEANS["c"]])
+    with pytest.raises(EncodingError, match="Got a missing value"):
+        encoding.encode(pd.DataFrame({"g": [None], "x": [0.0]}))
+    with pytest.raises(EncodingError, match="'g' must be one of a, b, c"):
+        replace(encoding, shares={}).encode(rows)
