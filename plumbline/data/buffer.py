@@ -130,7 +130,7 @@ class Buffer:
             key, what = (
                 ("target", "classes (is it a number?).")
                 if name == self.columns.target
-                else ("categorical", "levels (is it an identifier?).")
+                else ("categorical", "levels (is it an identifier? data.exclude leaves it out).")
             )
             raise InputError(
                 f"data.{key}: column '{name}' must have at most {MAX_LEVELS} {what} "
