@@ -39,19 +39,14 @@ def check_writable(path: Path) -> None:
 
 
 def write_report(compared: Comparison, curves: Sequence[Curve], path: Path) -> None:
-    """Write the report; the file appears under its name when it is whole.
+    """Write the report, once all of it is there.
 
     Args:
         compared: the runs and their differences.
         curves: (epoch, loss) of each run, in the same order; a run may have none.
         path: where to.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(html(compared, curves), encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    path.write_text(html(compared, curves), encoding="utf-8")
 
 
 def html(compared: Comparison, curves: Sequence[Curve]) -> str:

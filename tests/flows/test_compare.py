@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from mlflow.entities import Run
 
 from tests.flows.conftest import Workspace
@@ -22,45 +21,26 @@ print(json.dumps([status, sorted({"torch", "prefect"} & set(sys.modules))]))
 def test_the_table_says_what_differs_and_which_is_best(
     workspace: Workspace, pair: tuple[Run, Run]
 ) -> None:
-    done = workspace.run("flows.compare", "--experiment", "pair")
-    assert (done.status, done.err) == (0, "")
-    words = " ".join(done.out.split())
-    assert "Experiment 'pair': 2 runs, differences from run 1" in words
-    assert "training.epochs 1000 500" in words
-    assert "training.learning_rate 0.01 0.05" in words
-    assert "training.seed" not in words
-    assert "different from run 1: training.epochs=500, training.learning_rate=0.05." in words
-    assert "Warning" not in words
-    assert max(map(len, done.out.splitlines())) <= 80
-
-
-def test_runs_are_compared_in_the_order_asked_for(
-    workspace: Workspace, pair: tuple[Run, Run]
-) -> None:
     first, second = pair
     done = workspace.run(
         "flows.compare", "--experiment", "pair",
         "--runs", second.info.run_id[:10], first.info.run_name,
     )  # fmt: skip
-    assert done.status == 0
-    assert "training.learning_rate 0.05 0.01" in " ".join(done.out.split())
+    assert (done.status, done.err) == (0, "")
+    words = " ".join(done.out.split())
+    assert "Experiment 'pair': 2 runs, differences from run 1" in words
+    assert "training.epochs 500 1000" in words
+    assert "training.learning_rate 0.05 0.01" in words
+    assert "training.seed" not in words
+    assert "Best train_rmse: run 1" in words
+    assert "Warning" not in words
+    assert max(map(len, done.out.splitlines())) <= 80
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--experiment", "pear"], "EXPERIMENT must be an experiment (did you mean 'pair'?)."),
-        (["--experiment", "pair", "--runs", "tutoriel"], "(did you mean 'tutorial'?). Got 'tuto"),
-        (["--out", "no/such/folder/out.html"], "OUT must be a file in a folder that is there"),
-    ],
-)
-def test_wrong_input_is_one_line(
-    workspace: Workspace, pair: tuple[Run, Run], arguments: list[str], said: str
-) -> None:
-    done = workspace.run("flows.compare", *arguments)
-    assert (done.status, done.out) == (2, "")
-    assert len(done.err.splitlines()) == 1
-    assert said in done.err
+def test_wrong_input_is_one_line(workspace: Workspace) -> None:
+    done = workspace.run("flows.compare", "--out", "no/such/folder/out.html")
+    assert (done.status, done.out, len(done.err.splitlines())) == (2, "", 1)
+    assert "OUT must be a file in a folder that is there" in done.err
 
 
 def test_it_starts_without_torch_prefect_or_a_server(

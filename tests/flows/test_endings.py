@@ -88,15 +88,3 @@ def test_a_loss_that_is_no_number_ends_the_run_failed_at_that_epoch(served: Work
     assert run.info.status == "FAILED"
     assert "learning rate" in run.data.tags["reason"]
     assert served.flow_state(run) == "FAILED"
-
-
-def test_a_rate_that_must_diverge_is_refused_before_the_first_epoch(served: Workspace) -> None:
-    done = served.pipeline(
-        "configs/tutorial.yaml", "experiment=refused", "training.learning_rate=0.13"
-    )
-    assert done.status == 2
-    assert "at most 0.119756" in done.err
-    assert done.out == ""
-    run = served.runs("refused")[0]
-    assert run.info.status == "FAILED"
-    assert "loss" not in run.data.metrics

@@ -192,22 +192,23 @@ def test_the_closed_form_of_the_tutorial_is_one_epoch_and_a_record_like_any_othe
     assert "far_from_optimum" not in run.data.tags
 
 
-def test_a_table_is_not_read_again_until_it_changes(workspace: Workspace) -> None:
-    table = workspace.root / "rows.csv"
-    table.write_text("x,y\n1,2\n2,4\n3,6.5\n")
-    config = workspace.root / "rows.yaml"
-    config.write_text(
-        "experiment: rows\ndata: {kind: table, path: rows.csv, target: y}\n"
+def test_a_file_is_not_read_again_until_it_changes(workspace: Workspace) -> None:
+    folder = workspace.root / "rows"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.csv").write_text("x,y\n1,2\n2,4\n3,6.5\n")
+    (workspace.root / "rows.yaml").write_text(
+        "experiment: rows\ndata: {kind: table, path: rows, target: y}\n"
         "training: {epochs: 20, learning_rate: auto}\n"
     )
     counts = []
-    for text in ("", "", "4,8\n"):
-        if text:
-            table.write_text(table.read_text() + text)
+    for text in ("", "4,8\n"):
+        with (folder / "b.csv").open("a") as changed:
+            changed.write(text)
         assert workspace.pipeline("rows.yaml").status == 0
         metrics = workspace.runs("rows")[0].data.metrics
         counts.append((metrics["files_new"], metrics["files_reused"], metrics["rows_new"]))
-    assert counts == [(1, 0, 3), (0, 1, 0), (1, 0, 4)]
+    assert counts == [(2, 0, 6), (1, 1, 4)]
 
 
 def test_a_table_as_pandas_and_spreadsheets_write_it_is_trained_and_predicted(

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.pipeline import run_pipeline
+from flows.pipeline import check
 from flows.support.command import run_command
+from plumbline.config.loading import load
 from tests.flows.conftest import ROOT, Workspace
 
 SEEN_IN_THE_CONFIGURATION = {
@@ -24,20 +25,9 @@ def workspace(served: Workspace) -> Workspace:
     return served
 
 
-def refused(workspace: Workspace, config: str, *overrides: str) -> str:
-    """The one line of a refusal, after checking that it is one."""
-    done = workspace.pipeline(config, *overrides)
-    assert done.status == 2, done
-    assert done.out == ""
-    assert len(done.err.splitlines()) == 1, done.err
-    assert "Traceback" not in done.err
-    assert not [run for run in workspace.runs("wrong") if run.info.status == "RUNNING"]
-    return done.err.strip()
-
-
 def refused_here(capsys: pytest.CaptureFixture[str], config: Path, *overrides: str) -> str:
-    """The same of what is said in this process, before anything starts."""
-    assert run_command(run_pipeline, str(config), overrides) == 2
+    """The one line of a refusal before anything starts, after checking that it is one."""
+    assert run_command(lambda: check(load(config, overrides))) == 2
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1), err
     return err.strip()
@@ -61,13 +51,13 @@ def test_broken_yaml_is_said_with_the_file(
 
 
 def test_what_the_files_head_shows_is_said_before_anything_starts(
-    workspace: Workspace, tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "wrong.csv"
     path.write_text("x,z\n1,2\n")
     config = tmp_path / "wrong.yaml"
     config.write_text(CONFIG.format(path=path))
-    line = refused(workspace, str(config))
+    line = refused_here(capsys, config)
     assert line.startswith(f"data.target must be a column of {path}")
 
 
@@ -78,27 +68,25 @@ def test_a_wrong_cell_is_said_with_file_column_and_row_and_the_run_is_failed(
     path.write_text("x,y\n" + "1,2\n" * 1000 + "1,two\n")
     config = tmp_path / "cells.yaml"
     config.write_text(CONFIG.format(path=path))
-    assert refused(workspace, str(config)) == (
+    line = (
         f"{path}: column 'y', row 1001 must be a number. Got 'two' instead; mend it, or list the "
-        "column in data.categorical (names) or data.exclude (ids)."
+        "column in data.categorical (names) or data.exclude (ids).\n"
     )
+    done = workspace.pipeline(str(config))
+    assert (done.status, done.out, done.err) == (2, "", line)
     assert workspace.runs("wrong")[0].info.status == "FAILED"
 
 
-def test_an_absent_device_is_refused_with_the_present_ones(workspace: Workspace) -> None:
-    line = refused(workspace, "configs/tutorial.yaml", "training.device=cuda:99")
-    assert "(auto, cpu" in line
-
-
-def test_a_module_of_ones_own_is_tried_before_anything_starts(workspace: Workspace) -> None:
-    own = workspace.root / "models" / "own.py"
-    own.write_text(
+def test_a_module_of_ones_own_is_tried_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    Path("own.py").write_text(
         "from torch import nn\n\ndef build(inputs, outputs):\n    return nn.Linear(3, 1)\n"
     )
-    given = ("configs/python.yaml", "experiment=wrong", "model.file=models/own.py")
-    line = refused(workspace, *given, "model.options={}")
-    assert line.startswith("models/own.py, line 3: the module failed on (2, 1) float64 features")
-    line = refused(workspace, *given, "model.options={width: 4}")
-    assert (
-        line == "model.options.width is no option of build (models/own.py, line 3). It takes none."
-    )
+    given = (capsys, ROOT / "configs" / "python.yaml", "model.file=own.py")
+    line = refused_here(*given, "model.options={}")
+    assert line.startswith("own.py, line 3: the module failed on (2, 1) float64 features")
+    line = refused_here(*given, "model.options={width: 4}")
+    assert line == "model.options.width is no option of build (own.py, line 3). It takes none."

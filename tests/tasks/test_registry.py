@@ -62,9 +62,12 @@ def logged(weight: float = 1.0) -> tuple[str, str]:
     return uri, run.id
 
 
-def add(decision: str = "promoted", name: str = "m", digest: str = "") -> int:
-    """Register a version as the gate does; returns its number."""
-    uri, run_id = logged()
+def add(
+    decision: str = "promoted", name: str = "m", digest: str = "", of: tuple[str, str] | None = None
+) -> int:
+    """Register a version as the gate does, of a model that was logged or a new one; returns its
+    number."""
+    uri, run_id = of or logged()
     with registered_model(name) as model:
         tags = {
             "decision": decision, "reason": "because", "test_rmse": "0.5",
@@ -77,17 +80,17 @@ def add(decision: str = "promoted", name: str = "m", digest: str = "") -> int:
         return version
 
 
-def roll_back(to: str | None = None) -> None:
+def roll_back(to: str | None = None, name: str = "m") -> None:
     """As make rollback does."""
-    with registered_model("m") as model:
+    with registered_model(name) as model:
         before, after = model.move_to(to)
         model.write(before, after, "rolled back", "ada", f"from version {before}")
-        apply_promotions(model.client, "m")
+        apply_promotions(model.client, name)
 
 
-def aliases(client: MlflowClient) -> tuple[int | None, int | None]:
+def aliases(client: MlflowClient, name: str = "m") -> tuple[int | None, int | None]:
     """(champion, previous)"""
-    found = client.get_registered_model("m").aliases
+    found = client.get_registered_model(name).aliases
     return tuple(int(found[a]) if a in found else None for a in ("champion", "previous"))
 
 
@@ -117,15 +120,15 @@ def dying(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
     left[0] = -1
 
 
-def check_whole(client: MlflowClient) -> RegisteredModel:
+def check_whole(client: MlflowClient, name: str = "m") -> RegisteredModel:
     """What holds at every moment: one champion that loads; every version complete and loadable."""
-    model = read_model(client, "m")
+    model = read_model(client, name)
     assert model.champion is not None
     for number, version in model.versions.items():
         assert version.tags["decision"] in ("promoted", "kept")
         assert version.tags["reason"]
-        mlflow.pyfunc.load_model(f"models:/m/{number}")
-    mlflow.pyfunc.load_model("models:/m@champion")
+        mlflow.pyfunc.load_model(f"models:/{name}/{number}")
+    mlflow.pyfunc.load_model(f"models:/{name}@champion")
     return model
 
 
@@ -152,39 +155,44 @@ def test_promotions_and_rollbacks_move_the_aliases_and_stand_in_the_history(
     check_whole(client)
 
 
-@pytest.mark.parametrize("calls", range(6))
 def test_killed_before_any_call_a_promotion_is_whole_or_not_begun(
-    client: MlflowClient, dying: Callable[[int], None], calls: int
+    client: MlflowClient, dying: Callable[[int], None]
 ) -> None:
-    add()
-    dying(calls)
-    try:
-        add()
-    except Killed:
-        assert aliases(client)[0] in (1, 2)
-    dying(-1)
-    begun = len(check_whole(client).versions) == 2
-    reconcile_models({"m", "unknown"})
-    assert aliases(client) == ((2, 1) if begun else (1, None))
-    assert [move.to for move in check_whole(client).promotions] == ([1, 2] if begun else [1])
-    assert begun is (calls > 0)
+    model = logged()
+    for calls in range(6):
+        name = f"killed before call {calls}"
+        add(name=name, of=model)
+        dying(calls)
+        try:
+            add(name=name, of=model)
+        except Killed:
+            assert aliases(client, name)[0] in (1, 2)
+        dying(-1)
+        begun = len(check_whole(client, name).versions) == 2
+        reconcile_models({name, "unknown"})
+        assert aliases(client, name) == ((2, 1) if begun else (1, None))
+        promoted = [move.to for move in check_whole(client, name).promotions]
+        assert promoted == ([1, 2] if begun else [1])
+        assert begun is (calls > 0)
 
 
-@pytest.mark.parametrize("calls", range(5))
 def test_killed_before_any_call_a_rollback_is_whole_or_not_begun(
-    client: MlflowClient, dying: Callable[[int], None], calls: int
+    client: MlflowClient, dying: Callable[[int], None]
 ) -> None:
-    add()
-    add()
-    dying(calls)
-    try:
-        roll_back()
-    except Killed:
-        assert aliases(client)[0] in (1, 2)
-    dying(-1)
-    reconcile_models({"m"})
-    assert aliases(client) == ((1, 2) if calls else (2, 1))
-    assert len(check_whole(client).promotions) == (3 if calls else 2)
+    model = logged()
+    for calls in range(5):
+        name = f"killed before call {calls}"
+        add(name=name, of=model)
+        add(name=name, of=model)
+        dying(calls)
+        try:
+            roll_back(name=name)
+        except Killed:
+            assert aliases(client, name)[0] in (1, 2)
+        dying(-1)
+        reconcile_models({name})
+        assert aliases(client, name) == ((1, 2) if calls else (2, 1))
+        assert len(check_whole(client, name).promotions) == (3 if calls else 2)
 
 
 def test_an_alias_moved_with_another_tool_stays_and_stands_in_the_history(
@@ -396,24 +404,26 @@ def test_old_versions_go_with_their_files_but_never_the_champion_nor_the_previou
         assert not [tag for tag in model.tags if tag.startswith("pruning")]
 
 
-@pytest.mark.parametrize("calls", range(6))
 def test_housekeeping_that_was_killed_is_finished_by_the_next(
-    client: MlflowClient, dying: Callable[[int], None], calls: int
+    client: MlflowClient, dying: Callable[[int], None]
 ) -> None:
-    for _ in range(3):
-        add()
-    source = client.get_model_version("m", "1").source
-    place = Path(client.get_logged_model(source.removeprefix("models:/")).artifact_location)
-    dying(calls)
-    try:
-        prune(read_model(client, "m"), 1)
-    except Killed:
-        check_whole(client)
-    dying(-1)
-    prune(read_model(client, "m"), 1)
-    assert list(check_whole(client).versions) == [2, 3]
-    assert [move.to for move in read_model(client, "m").promotions] == [1, 2, 3]
-    assert not place.exists()
+    model = logged()
+    for calls in range(6):
+        name = f"killed before call {calls}"
+        for of in (None, model, model):
+            add(name=name, of=of)
+        source = client.get_model_version(name, "1").source
+        place = Path(client.get_logged_model(source.removeprefix("models:/")).artifact_location)
+        dying(calls)
+        try:
+            prune(read_model(client, name), 1)
+        except Killed:
+            check_whole(client, name)
+        dying(-1)
+        prune(read_model(client, name), 1)
+        assert list(check_whole(client, name).versions) == [2, 3]
+        assert [move.to for move in read_model(client, name).promotions] == [1, 2, 3]
+        assert not place.exists()
 
 
 def test_a_version_of_a_run_under_way_is_not_deleted(client: MlflowClient) -> None:

@@ -38,10 +38,9 @@ def test_leaving_the_body_ends_what_is_under_way() -> None:
     eventually(lambda: not multiprocessing.active_children())
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_process_that_dies_is_told_in_one_line(number: int) -> None:
+def test_a_process_that_dies_is_told_in_one_line() -> None:
     with training() as under_way:
         for child in multiprocessing.active_children():
-            os.kill(child.pid, number)
+            os.kill(child.pid, signal.SIGKILL)
         with pytest.raises(OSError, match="a process that trains ended by itself: killed, or out"):
             under_way.result()

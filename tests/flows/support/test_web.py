@@ -3,9 +3,10 @@
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from http.client import HTTPConnection
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -32,15 +33,6 @@ FOREIGN = [
 # what each server is asked: it changes or tells something
 ASKED = ["/api/deployments/filter", "/api/flows/", "/ajax-api/2.0/mlflow/experiments/create",
          "/api/2.0/mlflow/experiments/search", "/graphql", "/v1/traces", "/"]  # fmt: skip
-COMMAND = """
-import os, sys
-from flows.support.command import prepare_environment
-from flows.support.server import prefect_server
-prepare_environment()
-with prefect_server():
-    print(os.environ["PREFECT_API_URL"].split(":")[2].removesuffix("/api"), flush=True)
-    sys.stdin.read()
-"""
 
 
 def named(headers: dict[str, str], port: int) -> dict[str, str]:
@@ -73,13 +65,20 @@ def test_without_a_host_or_with_two_a_request_is_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def servers(workspace: Workspace) -> Iterator[dict[str, int]]:
-    """make ui; the ports of MLflow's server and of Prefect's."""
+def ui(workspace: Workspace) -> Iterator[tuple[subprocess.Popen, dict[str, str]]]:
+    """make ui, and the addresses of MLflow's server and of Prefect's."""
     process = workspace.start("flows.ui")
     lines = "".join(process.stdout.readline() for _ in range(3))
-    yield {name: int(port) for name, port in re.findall(r"^(\w+): +\S+:(\d+)", lines, re.M)}
-    process.send_signal(signal.SIGINT)
+    yield process, dict(re.findall(r"^(\w+): +(\S+)", lines, re.M))
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def servers(ui: tuple[subprocess.Popen, dict[str, str]]) -> dict[str, int]:
+    """The ports of MLflow's server and of Prefect's."""
+    return {name: urlsplit(address).port for name, address in ui[1].items()}
 
 
 def post(port: int, path: str, headers: dict[str, str]) -> int:
@@ -117,12 +116,21 @@ def test_a_websocket_of_another_page_is_refused(servers: dict[str, int]) -> None
         connect(address, additional_headers={"Host": "evil.example"})
 
 
-def test_the_server_of_a_command_is_guarded_too(workspace: Workspace) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND], cwd=workspace.root, env=workspace.environment,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    port = int(process.stdout.readline())
+def test_the_server_of_a_command_is_guarded_too(served: Workspace) -> None:
+    port = urlsplit(served.servers["PREFECT_API_URL"]).port
     answers = [post(port, "/api/flows/filter", sent) for sent in ({"Origin": "null"}, {})]
-    process.communicate()
     assert answers == [403, 200]
+
+
+def test_pages_are_shown_until_ctrl_c(
+    ui: tuple[subprocess.Popen, dict[str, str]], workspace: Workspace
+) -> None:
+    process, addresses = ui
+    assert list(addresses) == ["MLflow", "Prefect"]
+    for address in addresses.values():
+        with urlopen(address, timeout=30) as page:
+            assert "html" in page.read().decode().lower()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert workspace.processes() == []
