@@ -119,6 +119,7 @@ def column_types(data: Dataset) -> dict[str, str]:
     kinds = data.source.columns.kinds if isinstance(data.source, Table) else {}
     types = {name: "boolean" for name, kind in kinds.items() if kind == "boolean"}
     types |= dict.fromkeys(data.encoding.levels, "string")
+    types |= dict.fromkeys(data.encoding.dates, "datetime")
     if data.encoding.classes and kinds.get(data.target, "text") == "text":
         types[data.target] = "string"
     names = (*data.encoding.columns, data.target)
@@ -236,7 +237,12 @@ def _example(data: Dataset) -> pd.DataFrame:
     if len(rows) < 2:
         rows = torch.cat([rows, rows, torch.zeros(2, rows.shape[1], dtype=rows.dtype)])[:2]
     frame = pd.DataFrame(rows.numpy(), columns=list(data.encoding.features))
-    raw = frame[list(data.encoding.numeric)].copy()
+    raw = frame[list(data.encoding.numbers)].copy()
+    for column, parts in data.encoding.dates.items():
+        known = {"year": 2000, "month": 1, "day": 1} | {
+            part: frame[f"{column}.{part}"].astype(int) for part in parts if part != "day_of_week"
+        }
+        raw[column] = pd.to_datetime(pd.DataFrame(known, index=frame.index))
     for column, levels in data.encoding.levels.items():
         indicators = frame[[f"{column}={level}" for level in levels[1:]]].to_numpy()
         places = np.column_stack([~indicators.any(axis=1), indicators]).argmax(axis=1)

@@ -227,6 +227,12 @@ class TableData(Split):
         "number is the mean of the training rows, with an indicator beside it, and in a "
         "categorical column it is a level of its own; a row without its target is dropped",
     )
+    dates: Literal["auto"] | list[Name] = Field(
+        "auto",
+        description="columns that become numbers: year, month, day, day_of_week, hour and minute, "
+        "those that vary, in UTC or as written without a zone; auto: timestamps, and text of which "
+        "every value is a date or time in ISO 8601",
+    )
     log_target: bool = Field(
         False,
         description="train on the logarithm of the target, which must be above 0; scores and "
@@ -269,6 +275,7 @@ class TableData(Split):
             )
         _check_encoding(self.encoding)
         lists = {"features": self.features or (), "categorical": self.categorical}
+        lists["dates"] = () if self.dates == "auto" else self.dates
         if self.weight == self.target:
             raise disagreement("data.weight", "another column than the target", self.weight)
         for key, names in (*lists.items(), ("exclude", self.exclude)):

@@ -11,7 +11,7 @@ import torch
 
 from plumbline.data.blocks import Block, block_rows
 from plumbline.data.columns import Columns
-from plumbline.data.encoding import MISSING, hole_in, names_of
+from plumbline.data.encoding import MISSING, PARTS, date_parts, hole_in, names_of, parts_of
 from plumbline.data.files import DataFile
 from plumbline.errors import InputError
 
@@ -45,7 +45,7 @@ class Buffer:
     @property
     def names(self) -> tuple[str, ...]:
         holes, levels = map(hole_in, self.holes), names_of(self.levels)
-        return (*self.columns.numeric, *holes, *levels, self.columns.target)
+        return (*self.columns.numbers, *holes, *levels, self.columns.target)
 
     def _allocate(self) -> None:
         height = len(self.names) + 1
@@ -82,6 +82,9 @@ class Buffer:
         for i, name in enumerate(self.columns.numeric):
             self.array[i + 1, place] = _floats(batch.column(name))
         row = len(self.columns.numeric) + 1
+        for name in self.columns.dates:
+            self.array[row : row + len(PARTS), place] = self._parts(name, batch, place.start)
+            row += len(PARTS)
         for name, number in self.holes.items():
             values = self.array[number, place]
             self.array[row, place] = hole = np.isnan(values)
@@ -98,6 +101,19 @@ class Buffer:
         if not self.columns.has_classes:
             self.array[-1, place] = _floats(batch.column(self.columns.target))
 
+    def _parts(self, name: str, batch: pa.RecordBatch, first_row: int) -> np.ndarray:
+        """The parts of a column's dates, (parts, n). Raises InputError if one is no date."""
+        column = as_dates(batch.column(name)).to_pandas()
+        parts = np.stack([*date_parts(column).values()])
+        if (wrong := np.isnan(parts[0]) & column.notna().to_numpy()).any():
+            row = int(wrong.argmax())
+            place = f"{self.file.uri}: column '{name}', row {self.first_row + first_row + row + 1}"
+            raise InputError(
+                f"{place} must be a date or time in ISO 8601. Got "
+                f"'{str(column.iloc[row])[:60]}' instead; data.dates: [] takes none."
+            )
+        return parts
+
     def _names(self, name: str, batch: pa.RecordBatch) -> pa.Array:
         """A categorical column as text, or the target's classes."""
         values = batch.column(name)
@@ -110,8 +126,11 @@ class Buffer:
         """The numeric columns, with their rows here, in which something is missing at last."""
         if not self.impute:
             return {}
-        rows = {name: row for row, name in enumerate(self.columns.numeric, 1)}
-        return {n: r for n, r in rows.items() if n not in self.holes and _has_holes(batch[n])}
+        some = {name for name in self.columns.numeric if _has_holes(batch[name])}
+        for name in self.columns.dates:
+            some |= {*parts_of(name)} if batch[name].null_count else set()
+        rows = {name: row for row, name in enumerate(self.columns.numbers, 1)}
+        return {n: row for n, row in rows.items() if n in some and n not in self.holes}
 
     def _new_levels(self, name: str, batch: pa.RecordBatch, first_row: int) -> list[str]:
         """The levels of a column that were not met before."""
@@ -189,6 +208,13 @@ def _refuse_first(buffer: Buffer, first_row: int, wrong: torch.Tensor) -> None:
         f"{buffer.file.uri}: column '{names[place]}', row {first_row + row + 1} must be {allowed}. "
         f"Got {found} instead{hint}."
     )
+
+
+def as_dates(values: pa.Array) -> pa.Array:
+    """Dates and times as timestamps, or as text where they are text."""
+    if pa.types.is_date(values.type):
+        return pc.cast(values, pa.timestamp("s"))
+    return values if pa.types.is_timestamp(values.type) else _text(values)
 
 
 def _has_holes(values: pa.Array) -> bool:

@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from plumbline.config.schema import TableData
-from plumbline.data.doubts import IDENTIFIER, long_integers, numbers_as_text, read_head, unfit
+from plumbline.data.doubts import (
+    IDENTIFIER,
+    all_dates,
+    long_integers,
+    numbers_as_text,
+    read_head,
+    unfit,
+)
+from plumbline.data.encoding import parts_of
 from plumbline.data.files import DataFile
 from plumbline.data.header import AUTO, Dialect, Header, Kind, configured_dialect, read_header
 from plumbline.errors import InputError, nearest, refuse
@@ -19,6 +27,7 @@ class Columns:
     Attributes:
         kinds: every column that is read, with its kind; missing columns and other kinds are errors.
         numeric: the numeric features, in order.
+        dates: the columns whose dates become numbers, in order.
         categorical: each categorical feature with its given levels, and a target of classes; ():
             found in the pass.
         target: the column to predict.
@@ -38,6 +47,7 @@ class Columns:
     numeric: tuple[str, ...]
     categorical: dict[str, tuple[str, ...]]
     target: str
+    dates: tuple[str, ...] = ()
     weight: str | None = None
     log_target: bool = False
     class_weights: dict[str, float] = field(default_factory=dict)
@@ -57,7 +67,13 @@ class Columns:
     @property
     def features(self) -> tuple[str, ...]:
         """The columns that a row to predict must have."""
-        return (*self.numeric, *(name for name in self.categorical if name != self.target))
+        levels = (name for name in self.categorical if name != self.target)
+        return (*self.numeric, *self.dates, *levels)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The numeric features and the parts of dates, in the order of blocks."""
+        return (*self.numeric, *(part for name in self.dates for part in parts_of(name)))
 
     @property
     def reading(self) -> dict[str, Kind]:
@@ -84,21 +100,23 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     head = _doubtful_head(file, header, (data.target, *weights, *wanted))
     doubts = numbers_as_text(head, header)
     classes = _has_classes(data, header, doubts)
-    _check_numbers(data, classes, file, header, doubts)
+    dates = _dates(data, wanted, head, header, file)
+    _check_numbers(data, classes, file, header, doubts, dates)
     every = frozenset() if data.features else frozenset(kinds)
-    certain = [name for name in wanted if name not in doubts]
+    certain = [name for name in wanted if name not in {*doubts, *dates}]
     left_out = unfit(head, header, certain, data.max_levels) if every else {}
     usable = [name for name in certain if name not in left_out]
     numeric = tuple(name for name in usable if kinds[name] != "text")
     levels = data.categorical if isinstance(data.categorical, dict) else {}
     names = (*data.categorical, *(name for name in usable if kinds[name] == "text"))
-    used = (*numeric, *names, data.target, *weights)
+    used = (*numeric, *dates, *names, data.target, *weights)
     _check_used(used, names, data, file, header)
     return Columns(
         kinds={name: _as_number(kinds[name]) for name in used},
         numeric=numeric,
         categorical={n: tuple(levels.get(n, ())) for n in (*names, *[data.target][:classes])},
         target=data.target,
+        dates=dates,
         weight=data.weight,
         log_target=data.log_target,
         left_out=dict.fromkeys(index if every else (), "an index") | left_out,
@@ -142,7 +160,27 @@ def _doubtful_head(file: DataFile, header: Header, names: Sequence[str]) -> dict
     """The first values of the columns that are not numbers for certain."""
     kinds = header.kinds
     texts = [n for n in names if kinds[n] in ("text", "unknown") or IDENTIFIER.fullmatch(n)]
-    return read_head(file, header, [name for name in texts if kinds[name] != "other"])
+    return read_head(file, header, [n for n in texts if kinds[n] not in ("other", "date")])
+
+
+def _dates(
+    data: TableData,
+    wanted: Sequence[str],
+    head: Mapping[str, pa.Array],
+    header: Header,
+    file: DataFile,
+) -> tuple[str, ...]:
+    """The columns whose dates become numbers. Raises InputError if one that is named has none."""
+    found = [n for n in wanted if header.kinds[n] == "date" or (n in head and all_dates(head[n]))]
+    if data.dates == "auto":
+        return tuple(found)
+    for name in data.dates:
+        if name not in found:
+            raise InputError(
+                f"data.dates: column '{name}' of {file.uri} must hold timestamps, or text of which "
+                "every value is a date or time in ISO 8601."
+            )
+    return tuple(data.dates)
 
 
 def _has_classes(data: TableData, header: Header, doubts: Mapping[str, str]) -> bool:
@@ -159,6 +197,7 @@ def _check_names(data: TableData, file: DataFile, header: Header) -> None:
         ("features", data.features or []),
         ("categorical", data.categorical),
         ("exclude", data.exclude),
+        ("dates", [] if data.dates == "auto" else data.dates),
         ("weight", [data.weight] if data.weight else []),
     ):
         for name in names:
@@ -166,7 +205,7 @@ def _check_names(data: TableData, file: DataFile, header: Header) -> None:
                 wrong = refuse(f"data.{key}", f"a column of {file.uri} ({header.named()})", name)
                 raise InputError(f"{wrong}{_hint(name, file, header)}")
             names_wanted = key == "categorical" or (key, data.target_type) == ("target", "class")
-            if names_wanted and header.kinds[name] == "other":
+            if names_wanted and header.kinds[name] in ("other", "date"):
                 raise InputError(
                     f"data.{key}: column '{name}' of {file.uri} must hold names or numbers."
                 )
@@ -200,19 +239,25 @@ def _hint(name: str, file: DataFile, header: Header) -> str:
 
 
 def _check_numbers(
-    data: TableData, classes: bool, file: DataFile, header: Header, doubts: Mapping[str, str]
+    data: TableData,
+    classes: bool,
+    file: DataFile,
+    header: Header,
+    doubts: Mapping[str, str],
+    dates: Sequence[str],
 ) -> None:
     """Refuse a column that must hold numbers and does not, and a feature of a kind that none is."""
     numbers = [] if classes else [("target", data.target)]
     numbers += [("weight", data.weight)] if data.weight else []
-    features = [("features", n) for n in data.features or () if n not in data.categorical]
+    others = {*data.categorical, *dates}
+    features = [("features", n) for n in data.features or () if n not in others]
     for key, name in (*numbers, *features):
         if name in doubts:
             why = f"{doubts[name][0].upper()}{doubts[name][1:]}."
         elif header.kinds[name] == "text" and key != "features":
             help_ = ", which is classes: leave data.target_type out, or set class"
             why = f"Got text instead{help_ if key == 'target' else ''}."
-        elif header.kinds[name] == "other":
+        elif header.kinds[name] in ("other", "date"):
             why = "Got neither numbers nor text instead."
         else:
             continue

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from plumbline.data.batches import read_batches
+from plumbline.data.encoding import date_parts
 from plumbline.data.files import DataFile
 from plumbline.data.header import MISSING, Header, Kind
 from plumbline.errors import InputError
@@ -19,6 +21,7 @@ WRITTEN = re.compile(
 LONG = re.compile(r"[+-]?\d{16,300}")
 # id, PassengerId, order_id, row index
 IDENTIFIER = re.compile(r"(?i:(?:.*[\W_])?(?:(?:uu)?id|index|rownames))|.*[a-z]I[dD]")
+ISO_DATE = r"\d{4}-\d\d-\d\d"  # and a time after it; 2024 and 20240131 are numbers
 LOOKED_AT, JUDGED = 10_000, 1_000  # rows: for levels, and for how numbers are written
 FEW = 10  # levels that may stand in less than two rows each
 SENTENCE = 4  # words, on average: no name
@@ -46,6 +49,15 @@ def numbers_as_text(head: Mapping[str, pa.Array], header: Header) -> dict[str, s
     return {name: odd for name, odd in found.items() if odd}
 
 
+def all_dates(values: pa.Array) -> bool:
+    """Whether there are values, and all of them are dates or times in ISO 8601."""
+    there = values.drop_null()
+    first = there.slice(0, JUDGED).to_pandas()
+    return bool(first.str.match(ISO_DATE).all() and len(first)) and not (
+        np.isnan(date_parts(there.to_pandas())["year"]).any()
+    )
+
+
 def unfit(
     head: Mapping[str, pa.Array], header: Header, names: Sequence[str], max_levels: int
 ) -> dict[str, str]:
@@ -59,8 +71,9 @@ def unfit(
     """
     reasons = {}
     for name in names:
-        if header.kinds[name] == "other":
-            reasons[name] = "neither numbers nor text"
+        if header.kinds[name] in ("other", "date"):
+            what = {"other": "neither numbers nor text", "date": "dates, which data.dates takes"}
+            reasons[name] = what[header.kinds[name]]
         elif len(head.get(name, ())):
             reasons[name] = _misfit(head[name], header.kinds[name], max_levels)
     return {name: why for name, why in reasons.items() if why}

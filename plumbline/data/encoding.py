@@ -6,12 +6,14 @@ model, and so it imports nothing of this project.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 LEVELS_SHOWN = 20
+PARTS = ("year", "month", "day", "day_of_week", "hour", "minute")  # of a date; Monday is 0
 MISSING = "(missing)"  # the level of values that are not there
 UNKNOWN = -1.0  # the place of a value that is no known level
 
@@ -35,7 +37,7 @@ class Encoding:
     """What the raw columns are, and which features they become.
 
     Attributes:
-        numeric: numeric columns, features as they stand.
+        numeric: the numeric features: columns as they stand, and parts of dates, `column.hour`.
         levels: each categorical column's levels; the first is the reference and has no feature.
         classes: the names of the target's classes, sorted; empty if it is a number.
         half_width: half the width of the interval about each prediction; None if there is none.
@@ -45,6 +47,7 @@ class Encoding:
             about then; predictions are in the target's own units.
         shares: by column, what an unknown level is read as: the share of the training rows that
             each level has. Empty: such rows are refused.
+        dates: the columns of dates and times, each with the parts that are features.
     """
 
     numeric: tuple[str, ...]
@@ -55,6 +58,7 @@ class Encoding:
     holes: tuple[str, ...] = ()
     log_target: bool = False
     shares: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    dates: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -62,6 +66,7 @@ class Encoding:
         columns: Sequence[str],
         categorical: Sequence[str] | Mapping[str, Sequence[str]],
         target: str = "",
+        dates: Sequence[str] = (),
     ) -> "Encoding":
         """The encoding of columns named in a pass.
 
@@ -70,6 +75,7 @@ class Encoding:
             categorical: the categorical columns; those without levels have the ones
                 found in the pass, sorted, "(missing)" last.
             target: the column to predict, if it may have classes.
+            dates: columns of dates, all of whose parts are among the columns.
         """
         given = categorical if isinstance(categorical, Mapping) else {}
         found = {
@@ -81,7 +87,7 @@ class Encoding:
         holes = tuple(holes_of(columns))
         indicators = {*names_of(found), *names_of({target: classes}), *map(hole_in, holes)}
         numeric = tuple(name for name in columns if name not in indicators)
-        return cls(numeric, levels, classes, holes=holes)
+        return cls(numeric, levels, classes, holes=holes, dates=dict.fromkeys(dates, PARTS))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Encoding":
@@ -89,13 +95,32 @@ class Encoding:
         levels = {column: tuple(found) for column, found in values["levels"].items()}
         classes, half_width = tuple(values.get("classes", ())), values.get("half_width")
         means, holes = values.get("means", {}), tuple(values.get("holes", ()))
-        log, shares = values.get("log_target", False), values.get("shares", {})
-        return cls(tuple(values["numeric"]), levels, classes, half_width, means, holes, log, shares)
+        return cls(
+            tuple(values["numeric"]),
+            levels,
+            classes,
+            half_width,
+            means,
+            holes,
+            values.get("log_target", False),
+            values.get("shares", {}),
+            {column: tuple(parts) for column, parts in values.get("dates", {}).items()},
+        )
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The raw columns that a row must have."""
-        return (*self.numeric, *self.levels)
+        return (*self.numbers, *self.dates, *self.levels)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The raw columns of numbers."""
+        return tuple(name for name in self.numeric if name not in self._origin)
+
+    @cached_property
+    def _origin(self) -> dict[str, str]:
+        """The column that each part of a date comes from."""
+        return {name: c for c, parts in self.dates.items() for name in parts_of(c, parts)}
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -107,8 +132,11 @@ class Encoding:
     @property
     def features_by_column(self) -> dict[str, list[str]]:
         """The features that each raw column becomes; none of one that has a single level."""
-        numbers = {n: [n, *([hole_in(n)] if n in self.holes else [])] for n in self.numeric}
-        return numbers | {c: names_of({c: found[1:]}) for c, found in self.levels.items()}
+        of: dict[str, list[str]] = {name: [] for name in (*self.numbers, *self.dates)}
+        for name in self.numeric:
+            holes = [hole_in(name)] if name in self.holes else []
+            of[self._origin.get(name, name)] += [name, *holes]
+        return of | {c: names_of({c: found[1:]}) for c, found in self.levels.items()}
 
     @property
     def predicted(self) -> tuple[str, ...]:
@@ -135,7 +163,8 @@ class Encoding:
 
     def features_of(self, values: np.ndarray) -> np.ndarray:
         """The features of raw columns as `read` gives them, all finite: (n, d) float64."""
-        numbers, levels, holes = np.split(values, [len(self.numeric), len(self.columns)])
+        count = len(self.numeric)
+        numbers, levels, holes = np.split(values, [count, count + len(self.levels)])
         columns = [*numbers, *holes]
         for places, (name, known) in zip(levels, self.levels.items(), strict=True):
             shares = self.shares.get(name, (0.0,) * len(known))
@@ -145,17 +174,25 @@ class Encoding:
         return np.stack(columns, axis=1, dtype=np.float64)
 
     def read(self, frame: pd.DataFrame) -> np.ndarray:
-        """The raw columns of rows, (columns + holes, n): numbers, the places of levels among the
-        known, and 1 for each hole.
+        """What the features are made of, (numbers + levels + holes, n): numbers and parts of dates,
+        the places of levels among the known, and 1 for each hole.
 
         What is no number is NaN, and so is a hole that is not filled; what is no known level is
         NaN, or UNKNOWN if it is read as shares.
         """
-        numbers = [_numbers(frame[name], self.means.get(name)) for name in self.numeric]
+        numbers = {name: _numbers(frame[name]) for name in self.numbers}
+        for column, parts in self.dates.items():
+            found = date_parts(frame[column])
+            numbers |= {f"{column}.{part}": found[part] for part in parts}
+        filled = [name for name in self.numeric if name in self.means]
+        absent = {name: frame[self._origin.get(name, name)].isna() for name in filled}
+        for name in filled:
+            numbers[name] = np.where(absent[name], self.means[name], numbers[name])
         places = [
             _places(frame[name], known, name in self.shares) for name, known in self.levels.items()
         ]
-        return np.stack([*numbers, *places, *(frame[name].isna() for name in self.holes)])
+        holes = [absent[name] for name in self.holes]
+        return np.stack([*(numbers[name] for name in self.numeric), *places, *holes])
 
     def first_error(self, frame: pd.DataFrame, values: np.ndarray) -> EncodingError | None:
         """What is wrong with the first row, of those read, that cannot be predicted from."""
@@ -163,12 +200,15 @@ class Encoding:
         if not wrong.any():
             return None
         row = int(wrong.any(axis=0).argmax())
-        column = self.columns[int(wrong[:, row].argmax())]
+        place = int(wrong[:, row].argmax())
+        column = [*(self._origin.get(n, n) for n in self.numeric), *self.levels][place]
         value = frame[column].iloc[row]
         missing = pd.api.types.is_scalar(value) and pd.isna(value)
         if known := self.levels.get(column):
             more = f" or {len(known) - LEVELS_SHOWN} more" if len(known) > LEVELS_SHOWN else ""
             allowed, found = f"one of {', '.join(known[:LEVELS_SHOWN])}{more}", repr(_level(value))
+        elif column in self.dates:
+            allowed, found = "a date or time in ISO 8601", repr(value)
         elif missing or isinstance(value, float | np.floating):
             allowed, found = "a finite number", str(value)
         else:
@@ -193,6 +233,22 @@ def holes_of(columns: Sequence[str]) -> list[str]:
     return [name for name in columns if hole_in(name) in known]
 
 
+def parts_of(column: str, parts: Sequence[str] = PARTS) -> list[str]:
+    """The names of the parts of a date: `column.hour`."""
+    return [f"{column}.{part}" for part in parts]
+
+
+def date_parts(column: pd.Series) -> dict[str, np.ndarray]:
+    """The parts of dates and times, (n,) float64; NaN where there is none, or no ISO 8601.
+
+    A time with a zone counts in UTC, one without as it is written.
+    """
+    if column.dtype.kind in "biufc":  # no date, though pandas would count from 1970
+        column = pd.Series(pd.NaT, index=column.index)
+    moments = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601").dt
+    return {part: getattr(moments, part).to_numpy(np.float64) for part in PARTS}
+
+
 def _levels(features: Sequence[str], column: str) -> list[str]:
     return [name[len(column) + 1 :] for name in features if name.startswith(f"{column}=")]
 
@@ -205,13 +261,11 @@ def _place(name: str) -> tuple[float, str]:
         return np.inf, name
 
 
-def _numbers(column: pd.Series, mean: float | None) -> np.ndarray:
-    """A column as float64, holes filled if there is a mean; text that reads as a number is none."""
+def _numbers(column: pd.Series) -> np.ndarray:
+    """A column as float64; text that reads as a number is none."""
     if column.dtype.kind in "biuf":
-        numbers = column.to_numpy(np.float64, na_value=np.nan)
-    else:
-        numbers = np.array([_number(value) for value in column], dtype=np.float64)
-    return numbers if mean is None else np.where(column.isna(), mean, numbers)
+        return column.to_numpy(np.float64, na_value=np.nan)
+    return np.array([_number(value) for value in column], dtype=np.float64)
 
 
 def _number(value: object) -> float:

@@ -17,7 +17,7 @@ from plumbline.config.data import TableData
 from plumbline.data.files import DataFile
 from plumbline.errors import InputError
 
-Kind = Literal["number", "boolean", "text", "other", "unknown"]
+Kind = Literal["number", "boolean", "text", "date", "other", "unknown"]
 BOOLEANS = ("true", "True", "TRUE", "false", "False", "FALSE")
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 # as pandas names an index without a name: read_csv(to_csv()), and to_parquet
@@ -266,6 +266,8 @@ def _arrow_kind(kind: pa.DataType) -> Kind:
         kind = kind.value_type
     if pa.types.is_null(kind):
         return "unknown"
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return "date"
     if pa.types.is_boolean(kind):
         return "boolean"
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):

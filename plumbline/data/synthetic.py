@@ -33,6 +33,11 @@ class Synthetic:
         return (*(["x"] if width == 1 else [f"x{i + 1}" for i in range(width)]), "y")
 
     @property
+    def dates(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    @property
     def categorical(self) -> dict[str, tuple[str, ...]]:
         """None: generated columns are all numbers."""
         return {}

@@ -41,13 +41,18 @@ class Table:
     @property
     def names(self) -> tuple[str, ...]:
         levels = names_of(self.columns.categorical)
-        return (*self.columns.numeric, *levels, self.columns.target)
+        return (*self.columns.numbers, *levels, self.columns.target)
 
     @property
     def categorical(self) -> dict[str, tuple[str, ...]]:
         """The categorical features, each with its levels; (): they are found in the pass."""
         of_all = self.columns.categorical
         return {name: levels for name, levels in of_all.items() if name != self.columns.target}
+
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """The columns whose dates become numbers."""
+        return self.columns.dates
 
     def file(self, part: str) -> DataFile:
         """The file that a part stands for."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from plumbline.config.schema import SyntheticData, TableData
 from plumbline.data.blocks import Source
-from plumbline.data.encoding import MISSING, Encoding, names_of
+from plumbline.data.encoding import MISSING, Encoding, names_of, parts_of
 from plumbline.errors import InputError
 from plumbline.linear.factor import Factor
 from plumbline.linear.summary import Summary
@@ -57,7 +57,8 @@ class Dataset:
                 column's squares are beyond float64.
         """
         *columns, target = whole.columns
-        encoding = Encoding.of(columns, source.categorical, target)
+        encoding = Encoding.of(columns, source.categorical, target, source.dates)
+        encoding = _varying(encoding, whole.train)
         encoding = replace(encoding, log_target=data.log_target)
         if data.missing == "impute":
             encoding = _with_means(encoding, whole.train)
@@ -134,16 +135,35 @@ class Dataset:
         if isinstance(data, SyntheticData) or data.features is None:
             return self
         levels, wanted = self.encoding.levels, (*data.features, *data.categorical)
-        numeric = tuple(name for name in data.features if name not in levels)
+        dates = {n: parts for n, parts in self.encoding.dates.items() if n in wanted}
+        numeric = tuple(name for name in data.features if name not in {*levels, *dates})
+        numeric += tuple(part for name, parts in dates.items() for part in parts_of(name, parts))
         encoding = replace(
             self.encoding,
             numeric=numeric,
             levels={name: found for name, found in levels.items() if name in wanted},
             holes=tuple(name for name in self.encoding.holes if name in numeric),
+            dates=dates,
         )
         summary = self.summary.select((*encoding.features, self.target))
         profiled = self.profiled.select(_profiled(encoding, self.target))
         return replace(self, summary=summary, profiled=profiled, encoding=encoding)
+
+
+def _varying(encoding: Encoding, train: Factor) -> Encoding:
+    """The encoding without the parts of dates that are alike in all training rows."""
+    spreads = train.r[1:, 1:].norm(dim=0) > train.rounding()
+    varies = dict(zip(train.columns, spreads.tolist(), strict=True))
+    dates = {
+        column: tuple(part for part in parts if varies[f"{column}.{part}"])
+        for column, parts in encoding.dates.items()
+    }
+    gone = {name for c in dates for name in parts_of(c)}.difference(
+        *(parts_of(c, parts) for c, parts in dates.items())
+    )
+    numeric = tuple(name for name in encoding.numeric if name not in gone)
+    holes = tuple(name for name in encoding.holes if name not in gone)
+    return replace(encoding, numeric=numeric, dates=dates, holes=holes)
 
 
 def _with_means(encoding: Encoding, train: Factor) -> Encoding:
@@ -153,9 +173,10 @@ def _with_means(encoding: Encoding, train: Factor) -> Encoding:
     found = dict(zip(train.columns, means.tolist(), strict=True))
     found = {name: found[name] for name in encoding.numeric}
     shifts, holes = dict(zip(train.columns, train.shift.tolist(), strict=True)), []
+    others = {name for c, parts in encoding.dates.items() for name in parts_of(c, parts[1:])}
     for name in encoding.holes:  # which read as the shift
         there, missing = level_counts(name, ("", MISSING), train).values()
-        holes += [name] * (missing > 0)
+        holes += [name] * (missing > 0 and name not in others)  # one for all parts of a date
         share = there / (there + missing)
         found[name] = shifts[name] + ((found[name] - shifts[name]) / share if there else 0.0)
     return replace(encoding, means=found, holes=tuple(holes))

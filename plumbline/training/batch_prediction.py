@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from plumbline.data.batches import read_batches
+from plumbline.data.buffer import as_dates
 from plumbline.data.doubts import numbers_as_text, read_head
 from plumbline.data.encoding import Encoding
 from plumbline.data.files import DataFile
@@ -116,24 +117,31 @@ def _reading(
                 f"{file.uri}: has no column '{name}'{why if name in encoding.columns else ''}. "
                 f"Its columns: {header.named()}."
             )
-    for name in encoding.numeric:
+    for name in encoding.numbers:
         if kinds[name] not in ("number", "boolean", "unknown"):
             head = read_head(file, header, [name] if kinds[name] == "text" else [])
             odd = numbers_as_text(head, header)
             why = f"But {odd[name]}" if odd else f"Got {kinds[name]} instead"
             raise InputError(f"{file.uri}: column '{name}' must hold numbers. {why}.")
+    for name in encoding.dates:
+        if kinds[name] not in ("date", "text", "unknown"):
+            raise InputError(
+                f"{file.uri}: column '{name}' must hold dates. Got {kinds[name]} instead."
+            )
     known = {name: "text" if kind == "unknown" else kind for name, kind in kinds.items()}
     passed = {name: "text" if as_text else known[name] for name in kept}
-    numeric = {n: "boolean" if kinds[n] == "boolean" else "number" for n in encoding.numeric}
+    numeric = {n: "boolean" if kinds[n] == "boolean" else "number" for n in encoding.numbers}
+    numeric |= {name: known[name] for name in encoding.dates}
     return passed | dict.fromkeys(encoding.levels, "text") | numeric
 
 
 def _as_trained(batch: pa.RecordBatch, encoding: Encoding) -> pd.DataFrame:
     """The model's columns as training reads them: float64, and levels as text."""
-    types = {name: pa.float64() for name in encoding.numeric}
+    types = {name: pa.float64() for name in encoding.numbers}
     types |= {name: pa.string() for name in encoding.levels}
-    columns = [pc.cast(batch.column(name), kind, safe=False) for name, kind in types.items()]
-    return pa.RecordBatch.from_arrays(columns, names=list(types)).to_pandas()
+    columns = {n: pc.cast(batch.column(n), kind, safe=False) for n, kind in types.items()}
+    columns |= {name: as_dates(batch.column(name)) for name in encoding.dates}
+    return pa.RecordBatch.from_pydict(columns).to_pandas()
 
 
 def _first_wrong(

@@ -18,7 +18,15 @@ import numpy as np
 import pandas as pd
 import torch
 from mlflow.models import Model, ModelSignature
-from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+from mlflow.types.schema import (
+    AnyType,
+    ColSpec,
+    DataType,
+    ParamSchema,
+    ParamSpec,
+    Schema,
+    TensorSpec,
+)
 from torch import nn
 
 from plumbline.data.encoding import Encoding
@@ -125,14 +133,15 @@ def load_back(uri: str, example: pd.DataFrame, encoding: Encoding, named: bool) 
 def _signature(encoding: Encoding, named: bool) -> ModelSignature:
     """Numbers are `double`: MLflow's server converts integers, and text of numbers in CSV."""
     text = [ColSpec(DataType.string, name) for name in encoding.levels]
-    numbers = [ColSpec(DataType.double, name if named else None) for name in encoding.numeric]
+    numbers = [ColSpec(DataType.double, name if named else None) for name in encoding.numbers]
+    dates = [ColSpec(AnyType(), name) for name in encoding.dates]
     outputs = [TensorSpec(np.dtype(np.float64), (-1, 1))]
     asked = [] if encoding.half_width is None else [ParamSpec("interval", DataType.boolean, False)]
     if encoding.classes:
         name, *probabilities = encoding.predicted
         numbers_out = [ColSpec(DataType.double, each) for each in probabilities]
         outputs = [ColSpec(DataType.string, name), *numbers_out]
-    inputs, params = Schema([*numbers, *text]), ParamSchema(asked)
+    inputs, params = Schema([*numbers, *dates, *text]), ParamSchema(asked)
     return ModelSignature(inputs, Schema(outputs), params if asked else None)
 
 
