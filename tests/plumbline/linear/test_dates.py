@@ -1,0 +1,115 @@
+"""Dates and times become numbers, in the pass as in prediction."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+
+from plumbline.config.schema import TableData
+from plumbline.data.encoding import Encoding, EncodingError
+from plumbline.data.files import find_files
+from plumbline.data.split import share_rows
+from plumbline.linear.dataset import Dataset
+from plumbline.training.batch_prediction import score
+from tests.plumbline.tools import opened, read, refusal, write
+
+MOMENTS = pd.date_range("2023-12-30 22:00", periods=200, freq="397min")
+WRITTEN = {
+    "csv": [f"{moment}" for moment in MOMENTS],
+    "csv zone": [f"{m.tz_localize('UTC').tz_convert('Asia/Tokyo').isoformat()}" for m in MOMENTS],
+    "parquet": pa.array(MOMENTS),
+    "parquet zone": pa.array(MOMENTS.tz_localize("UTC").tz_convert("Asia/Tokyo")),
+    "parquet text": pa.array([f"{moment:%Y-%m-%dT%H:%M}" for moment in MOMENTS]),
+}
+EACH = pytest.mark.parametrize("kind", WRITTEN)
+
+
+def prepared(path: Path, **data: object) -> Dataset:
+    given = TableData(kind="table", path=str(path), target="y", **data)
+    return Dataset.of(read(path, **data), given, opened(path, **data), {})
+
+
+def table(folder: Path, kind: str, when: object) -> Path:
+    x = [float(i % 7) for i in range(len(when))]
+    rows = {"when": when, "x": x, "y": [v + i % 5 for i, v in enumerate(x)]}
+    return write(folder / f"rows.{kind.split()[0]}", rows)
+
+
+@EACH
+def test_the_parts_that_vary_are_features_in_utc(kind, tmp_path):
+    data = prepared(table(tmp_path, kind, WRITTEN[kind]))
+    parts = ("year", "month", "day", "day_of_week", "hour", "minute")
+    assert data.encoding.features == ("x", *(f"when.{part}" for part in parts))
+    assert data.encoding.columns == ("x", "when")
+    (rows,) = share_rows(data.source, data_split(data), ("train",), data.encoding.features)
+    expected = [getattr(MOMENTS, part) for part in parts]
+    assert rows[:, 1:].mT.tolist() == [list(map(float, values)) for values in expected]
+    frame = pd.DataFrame({"when": MOMENTS, "x": rows[:, 0].numpy()})
+    for when in (MOMENTS, [str(each) for each in MOMENTS], MOMENTS.tz_localize("UTC")):
+        assert np.array_equal(data.encoding.encode(frame.assign(when=when)), rows.numpy())
+
+
+def data_split(data: Dataset) -> TableData:
+    return TableData(kind="table", path="rows.csv", target=data.target)
+
+
+def test_days_have_no_hours_and_a_constant_part_is_none(tmp_path):
+    days = pa.array([pd.Timestamp(2024, 1, 1 + i % 20).date() for i in range(60)])
+    data = prepared(table(tmp_path, "parquet", days))
+    assert data.encoding.dates == {"when": ("day", "day_of_week")}
+
+
+def test_what_is_listed_overrules(tmp_path):
+    path = table(tmp_path, "csv", WRITTEN["csv"])
+    assert prepared(path, dates=["when"]).encoding.dates.keys() == {"when"}
+    assert prepared(path, dates=[]).encoding.features == ("x",)
+    assert "data.dates: column 'x' of" in refusal(path, dates=["x"])
+    assert prepared(path, features=["when"]).encoding.columns == ("when",)
+    parquet = table(tmp_path, "parquet", WRITTEN["parquet"])
+    assert opened(parquet, dates=[]).columns.left_out == {"when": "dates, which data.dates takes"}
+
+
+def test_a_later_value_that_is_no_date_is_refused_with_its_place(tmp_path):
+    written = [*WRITTEN["csv"] * 80, "soon"]
+    message = refusal(table(tmp_path, "csv", written))
+    assert f"column 'when', row {len(written)} must be a date or time in ISO 8601" in message
+    few = table(tmp_path / "few", "csv", [*WRITTEN["csv"], "soon"])
+    assert opened(few, categorical=["when"]).columns.dates == ()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_missing_date_is_a_hole_with_one_indicator(kind, tmp_path):
+    when = [None, *WRITTEN[kind][1:]] if kind == "csv" else pa.array([None, *MOMENTS[1:]])
+    path = table(tmp_path, kind, when)
+    assert "column 'when" in refusal(path)
+    data = prepared(path, missing="impute")
+    assert [n for n in data.encoding.features if "=" in n] == ["when.year=(missing)"]
+    frame = pd.DataFrame({"x": [1.0], "when": [None]})
+    encoded = data.encoding.encode(frame)[0]
+    assert encoded[5] == pytest.approx(MOMENTS[1:].hour.to_numpy().mean())
+    assert encoded[-1] == 1
+
+
+def test_files_are_predicted_from_the_raw_column(tmp_path):
+    encoding = Encoding(("t.day", "t.hour"), {}, dates={"t": ("day", "hour")})
+    for kind, when in (("csv", ["2024-02-03 04:00", "x"]), ("parquet", pa.array([MOMENTS[0]] * 2))):
+        path, output = write(tmp_path / f"in.{kind}", {"t": when}), tmp_path / "out.parquet"
+        done = score(find_files(str(path)), encoding, lambda f: f @ [100, 1], str(output),
+                     on_missing="null")  # fmt: skip
+        found = pd.read_parquet(output)["prediction"].tolist()
+        assert found[0] == (304 if kind == "csv" else 3022)
+        assert done.empty == (kind == "csv")
+    with pytest.raises(EncodingError, match="column 't' must be a date or time"):
+        encoding.encode(pd.DataFrame({"t": [5.0]}))
+
+
+def test_a_part_keeps_its_place_when_features_are_narrowed(tmp_path):
+    path = table(tmp_path, "csv", WRITTEN["csv"])
+    narrow = TableData(kind="table", path=str(path), target="y", features=["when"])
+    found = prepared(path).narrowed(narrow)
+    assert found.encoding.columns == ("when",)
+    assert len(found.encoding.features) == 6
+    assert torch.equal(found.summary.train.rounding() > 0, torch.ones(7, dtype=torch.bool))
