@@ -69,11 +69,12 @@ def test_kinds_are_told_apart(kind, tmp_path):
     assert read_header(file).kinds == {"n": "number", "f": "number", "b": "boolean", "t": "text"}
 
 
-def test_a_timestamp_is_no_feature_and_is_refused_where_it_is_named(tmp_path):
+def test_a_timestamp_without_dates_is_no_feature_and_is_refused_where_it_is_named(tmp_path):
     when = pa.array([0, 1], pa.timestamp("s"))
     path = write(tmp_path / "a.parquet", {**GOOD, "when": when})
-    assert opened(path).columns.left_out == {"when": "neither numbers nor text"}
-    assert "'when'" in refusal(path, features=["when"])
+    left_out = opened(path, dates=[]).columns.left_out
+    assert left_out == {"when": "dates, which data.dates takes"}
+    assert "'when'" in refusal(path, features=["when"], dates=[])
 
 
 def test_the_first_value_that_is_there_decides_a_csv_column(tmp_path):

@@ -68,8 +68,6 @@ def test_what_is_listed_overrules(tmp_path):
     assert prepared(path, dates=[]).encoding.features == ("x",)
     assert "data.dates: column 'x' of" in refusal(path, dates=["x"])
     assert prepared(path, features=["when"]).encoding.columns == ("when",)
-    parquet = table(tmp_path, "parquet", WRITTEN["parquet"])
-    assert opened(parquet, dates=[]).columns.left_out == {"when": "dates, which data.dates takes"}
 
 
 def test_a_later_value_that_is_no_date_is_refused_with_its_place(tmp_path):
