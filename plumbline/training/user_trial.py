@@ -37,7 +37,7 @@ def check_model(config: Config) -> None:
     """Try the user's module before anything slow; other kinds of models need no check.
 
     Where only the rows tell the number of features (categorical columns without given levels,
-    holes that are imputed) or of classes, the file and the options alone are looked at; training
+    holes that are imputed, dates) or of classes, the file and the options alone are looked at; training
     tries the module then.
 
     Raises:
@@ -51,7 +51,7 @@ def check_model(config: Config) -> None:
     source = Synthetic(data) if isinstance(data, SyntheticData) else open_table(data)
     if data.missing == "impute" or not all(source.categorical.values()):
         return
-    if isinstance(source, Table) and source.columns.has_classes:
+    if source.dates or (isinstance(source, Table) and source.columns.has_classes):
         return
     features = Encoding.of(source.names[:-1], source.categorical).features
     rows = next(share_rows(source, data, ("train",), features), None)
