@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from plumbline.config.schema import TableData
-from plumbline.data.encoding import MISSING, hole_in
+from plumbline.data.encoding import MISSING, hole_in, parts_of
 from plumbline.linear.dataset import Dataset, level_counts
 
 
@@ -14,7 +14,7 @@ class Column:
     Attributes:
         name: as the files have it.
         becomes: what the model makes of it, or why it is left out.
-        kind: number, boolean or categorical; None of a column that is not read.
+        kind: number, boolean, date or categorical; None of a column that is not read.
         missing: the share of the rows without a value; None if it is not known.
         levels: how many there are, or classes of a target.
         most_frequent, share: the level that most rows have, and their share.
@@ -49,7 +49,20 @@ def describe(data: Dataset, section: TableData) -> list[Column]:
         outside.insert(0, Column(section.weight, "weight", "number"))
     numbers, levels = _numbers(data, section), _categorical(data, section)
     target = numbers.pop() if not data.encoding.classes else levels.pop()
-    return [*numbers, *levels, target, *outside]
+    return [*numbers, *_dates(data, section), *levels, target, *outside]
+
+
+def _dates(data: Dataset, section: TableData) -> list[Column]:
+    """Those of dates and times."""
+    found = []
+    for name, parts in data.encoding.dates.items():
+        missing = _missing(section)
+        for part in {*data.encoding.holes}.intersection(parts_of(name, parts)):
+            counts = level_counts(part, ("", MISSING), data.summary.train)
+            missing = counts[MISSING] / sum(counts.values())
+        becomes = ", ".join(parts) or "a constant, which tells nothing"
+        found.append(Column(name, becomes, "date", missing))
+    return found
 
 
 def _numbers(data: Dataset, section: TableData) -> list[Column]:
@@ -60,7 +73,7 @@ def _numbers(data: Dataset, section: TableData) -> list[Column]:
     means = factor.r[0, 1:] / size + factor.shift
     place = {name: i for i, name in enumerate(factor.columns)}
     found = []
-    for name in (*data.encoding.numeric, *(() if data.encoding.classes else [data.target])):
+    for name in (*data.encoding.numbers, *(() if data.encoding.classes else [data.target])):
         hole = place.get(hole_in(name))
         missing = _missing(section) if hole is None else float(means[hole])
         deviation = float(spread[place[name]]) / (1 - (missing or 0.0) or 1.0) ** 0.5

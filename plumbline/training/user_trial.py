@@ -37,8 +37,8 @@ def check_model(config: Config) -> None:
     """Try the user's module before anything slow; other kinds of models need no check.
 
     Where only the rows tell the number of features (categorical columns without given levels,
-    holes that are imputed, dates) or of classes, the file and the options alone are looked at; training
-    tries the module then.
+    holes that are imputed, dates) or of classes, the file and the options alone are looked at;
+    training tries the module then.
 
     Raises:
         InputError: the file, build, its options or the module is wrong, or the first rows are.

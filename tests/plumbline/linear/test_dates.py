@@ -13,6 +13,7 @@ from plumbline.data.encoding import Encoding, EncodingError
 from plumbline.data.files import find_files
 from plumbline.data.split import share_rows
 from plumbline.linear.dataset import Dataset
+from plumbline.linear.description import describe
 from plumbline.training.batch_prediction import score
 from tests.plumbline.tools import opened, read, refusal, write
 
@@ -111,3 +112,11 @@ def test_a_part_keeps_its_place_when_features_are_narrowed(tmp_path):
     assert found.encoding.columns == ("when",)
     assert len(found.encoding.features) == 6
     assert torch.equal(found.summary.train.rounding() > 0, torch.ones(7, dtype=torch.bool))
+
+
+def test_a_description_has_a_line_for_a_date(tmp_path):
+    path = table(tmp_path, "csv", [None, *WRITTEN["csv"][1:]])
+    section = TableData(kind="table", path=str(path), target="y", missing="impute")
+    (found,) = [c for c in describe(prepared(path, missing="impute"), section) if c.kind == "date"]
+    assert found.becomes == "year, month, day, day_of_week, hour, minute"
+    assert found.missing == pytest.approx(1 / 200)
