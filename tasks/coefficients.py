@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
+import torch
 
 from plumbline.linear.penalty import PenaltyPath
+from plumbline.linear.problem import Standardizer
 from plumbline.training.experiment import Result
 from plumbline.training.loop import Trained
 from plumbline.training.plan import optimum_of
@@ -42,6 +45,64 @@ def likelihood_table(result: Result) -> dict[str, dict]:
         for values, errors in zip(fit.parameters.tolist(), fit.errors.tolist(), strict=True)
     ]
     return dict(zip(fit.classes[1:], tables, strict=True)) if fit.classes else tables[0]
+
+
+def standard_coefficients(result: Result) -> dict[str, Any] | None:
+    """What the picture of a linear model's coefficients shows; None of a model without such.
+
+    They are per standard deviation of each feature in the training rows, so that they compare.
+
+    Returns:
+        `rows`: (name, value, standard error) of each feature that the data determine, of classes
+        for each but the first, and of a line the trained value; `left_out`, the number of features
+        that are not determined; `degrees_of_freedom`; `title` and `told`, what the values are.
+        None if no coefficient has a standard error.
+    """
+    data, fit, target = result.data, result.trained.likelihood, result.data.target
+    best = optimum_of(data.summary, result.config.training.bias)
+    if fit:
+        tables = torch.stack([fit.parameters, fit.errors], dim=1)[:, :, 1:]
+        of = f"log-odds against '{fit.classes[0]}'" if fit.classes else f"log({target})"
+        title, free = "Most likely coefficients", math.inf
+        title += " (there is no optimum)" if fit.problem else ""
+    elif result.trained.exact:
+        rows = result.trained.coefficients[1:]
+        told = [(c.value, math.nan if c.error is None else c.error, value) for value, c in rows]
+        tables = torch.tensor(told, dtype=torch.float64).mT[None]
+        of = f"log({target})" if data.encoding.log_target else target
+        title, free = "Coefficients of least squares", best.rows - best.rank
+    else:
+        return None
+    deviations = Standardizer.of(data.summary.train, bias=True, standardize=True).scale
+    prefixes = [f"{name}: " for name in fit.classes[1:]] if len(tables) > 1 else [""]
+    rows = [
+        (prefix + name, *numbers)
+        for prefix, table in zip(prefixes, tables * deviations, strict=True)
+        for name, numbers in zip(best.names, table.mT.tolist(), strict=True)
+        if math.isfinite(numbers[1])
+    ]
+    counts = {"left_out": len(best.equals), "degrees_of_freedom": free}
+    words = {"title": title, "told": f"change of {of}\nper standard deviation of the feature"}
+    return {"rows": rows, **words, **counts} if rows else None
+
+
+def shown_path(result: Result) -> dict[str, Any] | None:
+    """What the picture of a penalty's path shows: plain values of PenaltyPath, and `kind`; None of
+    a model without a penalty."""
+    if not (result.trained.exact and result.trained.exact.penalized):
+        return None
+    path = result.trained.exact.penalized.path
+    folds = path.errors.shape[1]
+    return {
+        "kind": result.config.training.penalty.kind.replace("_", " "),
+        "names": path.names,
+        "strengths": path.strengths.tolist(),
+        "weights": path.weights.tolist(),
+        "chosen": path.chosen,
+        "folds": folds,
+        "mean_errors": path.mean_errors.tolist() if folds else [],
+        "standard_errors": path.standard_errors.tolist() if folds else [],
+    }
 
 
 def penalty_table(path: PenaltyPath) -> pd.DataFrame:

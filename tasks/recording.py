@@ -31,7 +31,13 @@ from plumbline.training.loop import Trained
 from plumbline.training.model import LinearModel
 from plumbline.training.plan import optimum_of
 from tasks.artifacts import publish
-from tasks.coefficients import coefficient_table, likelihood_table, penalty_table
+from tasks.coefficients import (
+    coefficient_table,
+    likelihood_table,
+    penalty_table,
+    shown_path,
+    standard_coefficients,
+)
 from tasks.pictures.drawing import drawing
 from tasks.tracking.artifact import load_back, log_model
 from tasks.tracking.models import PROFILE
@@ -141,10 +147,12 @@ def pictures(folder: Path, result: Result) -> AbstractContextManager[None]:
         "validation_losses": trained.validation_losses,
         "best_epoch": trained.best_epoch,
         "optimum": trained.exact.optimum.mse if trained.exact else None,
-        "unconverged": _is_far(result),
+        "unconverged": _unconverged(result),
         "target": data.target,
         "told": sampled(data),
         "importance": importance_of(result),
+        "coefficients": standard_coefficients(result),
+        "path": shown_path(result),
     }
     if what["importance"]:
         (folder / "importance.json").write_text(json.dumps(what["importance"], indent=2))
@@ -205,6 +213,13 @@ def _predicted(module: nn.Module, features: Tensor) -> list[float]:
 def _is_far(result: Result) -> bool:
     gap = result.metrics.get("optimality_gap", 0.0)
     return is_far(result.trained, result.config.training, gap)
+
+
+def _unconverged(result: Result) -> str:
+    """Why the model is not at its optimum, in a few words; empty if it is, or if it has none."""
+    if result.trained.likelihood and result.trained.likelihood.problem:
+        return "there is no optimum"
+    return "far from the exact optimum" if _is_far(result) else ""
 
 
 def store_model(run: Run, result: Result) -> str:

@@ -76,6 +76,5 @@ def _curves(
     for name, p, is_class in curves:
         marker = "." if points_of is calibration else None
         axes.plot(*points_of(p, is_class), marker=marker, label=name)
-    axes.set(**words)
-    axes.annotate(told, (0.01, 0.02), xycoords="axes fraction", color=GREY, fontsize=8)
+    axes.set(**{**words, "title": f"{words['title']}: {told}"})
     axes.legend(frameon=False)

@@ -1,14 +1,18 @@
-"""The pictures of a model's columns, one a line: what each is worth."""
+"""The pictures of a model's columns: what each is worth, and its coefficient."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.pictures.style import BLUE, GREY, ORANGE, save
+import numpy as np
+
+from tasks.pictures.style import BLUE, GREEN, GREY, ORANGE, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_SHOWN, LONGEST_NAME = 30, 40
+MOST_NAMED = 10  # of a path: the legend's lines
 
 
 def draw_importance(found: dict, folder: Path) -> None:
@@ -23,19 +27,82 @@ def draw_importance(found: dict, folder: Path) -> None:
     draw_ranked(folder / "importance.png", rows, words)
 
 
-def draw_ranked(path: Path, rows: list[tuple[str, float, float]], words: dict[str, str]) -> None:
-    """Draw a point with an error bar for each (name, value, error), the first 30 from the top."""
+def draw_coefficients(found: dict, folder: Path) -> None:
+    """Draw the coefficients and their intervals, from `standard_coefficients`."""
+    from scipy.special import stdtrit  # Student's quantile
+
+    wide = stdtrit(found["degrees_of_freedom"], 0.975)
+    rows = sorted(found["rows"], key=lambda row: -abs(row[1]))
+    near = 0.01 * abs(rows[0][1])
+    trained = [(place, row[3]) for place, row in enumerate(rows[:MOST_SHOWN]) if len(row) > 3]
+    if all(abs(value - rows[place][1]) <= near for place, value in trained):
+        trained = []
+    rows = [(name, value, wide * error) for name, value, error, *_ in rows]
+    words = {"title": f"{found['title']}, 95 % intervals", "xlabel": found["told"]}
+    if found["left_out"]:
+        words["xlabel"] += f"\n({found['left_out']} that the data do not determine left out)"
+    draw_ranked(folder / "coefficients.png", rows, words, trained)
+
+
+def draw_path(found: dict, folder: Path) -> None:
+    """Draw the coefficients against the strength of a penalty and, with folds, the error over them
+    below; from `shown_path`. The largest at the chosen strength have a colour and a name."""
+    strengths, weights = found["strengths"], np.array(found["weights"])
+    size, chosen = np.abs(weights), strengths[found["chosen"]]
+    order = np.lexsort((-size.max(axis=0), -size[found["chosen"]]))[:MOST_SHOWN]
+
+    def plot(above: "Axes", *below: "Axes") -> None:
+        for place, j in enumerate(order):
+            named = place < MOST_NAMED
+            label = short(found["names"][j]) if named else "others" if place == MOST_NAMED else None
+            style = {} if named else {"color": GREY, "linewidth": 0.7}
+            above.plot(strengths, weights[:, j], label=label, **style)
+        above.set(ylabel="coefficient (features standardised)", xscale="log")
+        above.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+        for axes in below:
+            bar = {"yerr": found["standard_errors"], "ecolor": GREY, "elinewidth": 0.8}
+            axes.errorbar(strengths, found["mean_errors"], color=BLUE, marker=".", **bar)
+            axes.set(ylabel=f"RMSE over {found['folds']} folds ± std. error")
+        for axes in (above, *below):
+            axes.axvline(chosen, color=ORANGE, linestyle="--")
+        (above, *below)[-1].set_xlabel(f"strength ({chosen:.4g} is taken: dashed)")
+        left_out = len(weights[0]) - len(order)
+        more = f" ({left_out} smaller coefficients left out)" if left_out else ""
+        above.set_title(f"Path of the penalty: {found['kind']}{more}")
+
+    panels = 2 if found["folds"] else 1
+    save(folder / "penalty.png", plot, height=1 + 3.2 * panels, panels=panels)
+
+
+def draw_ranked(
+    path: Path,
+    rows: list[tuple[str, float, float]],
+    words: dict[str, str],
+    trained: Sequence[tuple[int, float]] = (),
+) -> None:
+    """Draw a point with an error bar for each (name, value, error), the first 30 from the top, and
+    a ring for each (line, value) that was trained instead."""
     names, values, errors = zip(*rows[:MOST_SHOWN], strict=True)
-    short = [n if len(n) <= LONGEST_NAME else f"{n[: LONGEST_NAME - 1]}…" for n in names]
     lines = range(len(names))
 
     def plot(axes: "Axes") -> None:
         axes.axvline(0, color=GREY, linewidth=1)
         axes.errorbar(values, lines, xerr=errors, fmt="o", color=BLUE, ecolor=ORANGE, capsize=3)
-        axes.set_yticks(lines, short)
+        if trained:
+            places, instead = zip(*trained, strict=True)
+            ring = {"s": 60, "facecolors": "none", "edgecolors": GREEN, "zorder": 3}
+            axes.scatter(instead, places, label="as trained", **ring)
+            axes.legend(frameon=False)
+        axes.set_yticks(lines, [short(each) for each in names])
         axes.set_ylim(len(lines) - 0.5, -0.5)
-        axes.set(**words)
-        if left_out := len(rows) - len(names):
-            axes.set_title(f"{words['title']} ({left_out} smaller ones left out)")
+        left_out = len(rows) - len(names)
+        more = f" ({left_out} smaller ones left out)" if left_out else ""
+        axes.figure.suptitle(f"{words['title']}{more}")  # of the figure: names take much of it
+        axes.figure.supxlabel(words["xlabel"], fontsize="medium")
 
     save(path, plot, height=1.2 + 0.25 * max(6, len(names)))
+
+
+def short(name: str) -> str:
+    """A name that leaves room for the rest."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"

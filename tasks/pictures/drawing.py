@@ -28,12 +28,13 @@ def drawing(what: dict, folder: Path) -> AbstractContextManager[None]:
     Args:
         what: plain values: `losses` (one an epoch); `validation_losses`, as many or none;
             `best_epoch`, whose weights were kept, or None; `optimum`, the exact loss, or None;
-            `unconverged`; `target`; `actual` and `predicted` values of some rows; `told`, which
-            rows they are; `fit`: None, or of a model of one feature its `name`, `x` (of the rows),
-            the curve's `along` and `height`, and `told`, what the curve is called. Of classes, in
-            place of `actual`, `predicted` and `fit`: `classes`, their names; `observed`, a place
-            among them a row; `probabilities`, of each class a row. `importance`: an Importance
-            as a dict, or None.
+            `unconverged`, why it is not at its optimum, or empty; `target`; `actual` and
+            `predicted` values of some rows; `told`, which rows they are; `fit`: None, or of a model
+            of one feature its `name`, `x` (of the rows), the curve's `along` and `height`, and
+            `told`, what the curve is called. Of classes, in place of `actual`, `predicted` and
+            `fit`: `classes`, their names; `observed`, a place among them a row; `probabilities`, of
+            each class a row. If there are such, otherwise None: `importance`, an Importance as a
+            dict; `coefficients`, from `standard_coefficients`; `path`, from `shown_path`.
         folder: where to write.
     """
     shown = thinned(len(what["losses"]))

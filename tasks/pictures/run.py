@@ -6,18 +6,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.pictures.classes import draw_classes
-from tasks.pictures.columns import draw_importance
+from tasks.pictures.columns import draw_coefficients, draw_importance, draw_path
 from tasks.pictures.style import BLUE, GREEN, GREY, ORANGE, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+OF_COLUMNS = {
+    "importance": draw_importance,
+    "coefficients": draw_coefficients,
+    "path": draw_path,
+}
+
+FEW_EPOCHS = 12  # a tick each
+MANY_TIMES = 5  # between the least and the largest loss: then the axis is logarithmic
+
 
 def draw_run(what: dict, folder: Path) -> None:
     """Draw what `drawing` describes."""
     save(folder / "loss.png", lambda axes: _loss(axes, what))
-    if what["importance"]:
-        draw_importance(what["importance"], folder)
+    for name, draw in OF_COLUMNS.items():
+        if what[name]:
+            draw(what[name], folder)
     if "classes" in what:
         draw_classes(what, folder)
         return
@@ -40,18 +50,22 @@ def _loss(axes: "Axes", what: dict) -> None:
         epoch, loss = what["best"]
         axes.scatter(epoch, loss, color=ORANGE, s=50, zorder=3, label=f"kept: epoch {epoch}")
     _scale(axes, [*losses, *validation], what["optimum"])
-    title = "Loss (far from the exact optimum)" if what["unconverged"] else "Loss"
+    title = f"Loss ({what['unconverged']})" if what["unconverged"] else "Loss"
     axes.set(xlabel="epoch", ylabel="loss", title=title)
+    if len(epochs) <= FEW_EPOCHS:
+        axes.set_xticks(epochs)
     axes.legend(frameon=False)
 
 
 def _scale(axes: "Axes", losses: list[float], optimum: float | None) -> None:
-    """A logarithmic axis, without the decades in which there is rounding alone; the optimum."""
+    """The optimum, and a logarithmic axis of losses that differ much, without the decades in which
+    there is rounding alone."""
     floor = np.finfo(float).eps * losses[0]
     if optimum is not None and optimum > floor:
         axes.axhline(optimum, color=ORANGE, linestyle="--", label=f"exact optimum {optimum:.4g}")
-    if floor > 0:
-        axes.set_yscale("log")
+    if min(losses) < 0 or max(losses) <= MANY_TIMES * min(losses):
+        return
+    axes.set_yscale("log")
     if min(losses) < floor:
         axes.set_ylim(bottom=floor)
         told = "cut at 2e-16 of the first loss: below that it is rounding"

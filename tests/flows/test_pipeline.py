@@ -113,7 +113,7 @@ def test_the_artifacts_are_complete_and_none_is_a_pickle(
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files >= {
         "config.yaml", "coefficients.json", "predictions.json",
-        "plots/loss.png", "plots/fit.png", "plots/residuals.png",
+        "plots/loss.png", "plots/fit.png", "plots/residuals.png", "plots/coefficients.png",
     }  # fmt: skip
     assert yaml.safe_load((folder / "config.yaml").read_text())["training"]["epochs"] == 1000
     coefficients = json.loads((folder / "coefficients.json").read_text())

@@ -14,9 +14,9 @@ from tasks.pictures.style import figure_of
 
 WHAT = {
     "losses": [8.0, 2.0, 1.0, 0.5], "validation_losses": [9.0, 3.0, 2.0, 2.5], "best_epoch": 3,
-    "optimum": None, "unconverged": False, "target": "y", "told": "3 held-out rows",
+    "optimum": None, "unconverged": "", "target": "y", "told": "3 held-out rows",
     "actual": [1.0, 2.0, 4.0], "predicted": [1.5, 2.0, 3.0], "fit": None,
-    "importance": None,
+    "importance": None, "coefficients": None, "path": None,
 }  # fmt: skip
 
 
@@ -80,8 +80,20 @@ def test_one_point_of_rounding_does_not_stretch_the_axis_and_the_picture_says_so
     assert words(axes)[0] == "training loss"
 
 
+def test_losses_that_may_be_below_zero_or_differ_little_have_a_linear_axis() -> None:
+    for losses in ([3.0, -1.0, -2.0], [3.0, 2.0, 1.0]):
+        line = WHAT | {"losses": losses, "validation_losses": []}
+        axes = loss_axes(**line, best=None)
+        assert axes.get_yscale() == "linear"
+        assert axes.get_ylim()[0] < losses[-1]
+
+
 def test_a_model_that_is_far_from_its_optimum_is_marked() -> None:
-    line = WHAT | {"validation_losses": [], "optimum": 0.01, "unconverged": True}
+    line = WHAT | {
+        "validation_losses": [],
+        "optimum": 0.01,
+        "unconverged": "far from the exact optimum",
+    }
     axes = loss_axes(**line, best=None)
     assert axes.get_title() == "Loss (far from the exact optimum)"
     assert words(axes) == ["training loss", "exact optimum 0.01"]
@@ -97,6 +109,24 @@ def test_a_net_has_the_pictures_of_a_line(tmp_path: Path, features: int) -> None
         pass
     drawn = {path.stem for path in tmp_path.iterdir()}
     assert drawn == {"loss", "fit", "residuals", "importance"}
+
+
+@pytest.mark.parametrize("folds", [0, 3])
+def test_a_line_has_pictures_of_its_coefficients_and_of_its_penalty_s_path(
+    tmp_path: Path, folds: int
+) -> None:
+    names, errors = [f"x{n}" for n in range(40)], [1.0, 2.0] if folds else []
+    path = {
+        "kind": "lasso", "names": names, "strengths": [10.0, 0.1], "chosen": 1, "folds": folds,
+        "weights": [[0.0] * 40, [float(n) for n in range(40)]],
+        "mean_errors": errors, "standard_errors": errors,
+    }  # fmt: skip
+    rows = [(name, float(n), 0.5, n / 2) for n, name in enumerate(names)]
+    words = {"left_out": 2, "degrees_of_freedom": 9.5, "title": "Coefficients", "told": "change"}
+    with drawing(WHAT | {"path": path, "coefficients": {"rows": rows, **words}}, tmp_path):
+        pass
+    drawn = {path.stem for path in tmp_path.iterdir()}
+    assert drawn == {"loss", "fit", "residuals", "coefficients", "penalty"}
 
 
 @pytest.mark.parametrize("names", [("no", "yes"), ("a", "b", "c"), tuple(map(str, range(30)))])
