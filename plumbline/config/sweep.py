@@ -30,14 +30,9 @@ Values = Mapping[str, Any]
 OPTIONS = "model.options."  # what follows is for the user's own build
 SHORT = {"learning_rate": "lr"}
 # Keys on which depends what the loss is of: trials that differ in them cannot be compared by it.
-DECIDE_LOSS = (
-    "training.loss",
-    "training.quantile",
-    "data.target",
-    "data.log_target",
-    "data.weight",
-    "data.class_weight",
-)
+DECIDE_LOSS = {"training.loss", "training.quantile"} | {
+    f"data.{key}" for key in ("target", "log_target", "weight", "class_weight")
+}
 MOST_CHECKED = 2_000  # combinations, before the first trial
 
 
@@ -310,10 +305,9 @@ def _check_metric(sweep: Sweep, trials: Sequence[Config], path: str | Path) -> N
 def _check_pruner(sweep: Sweep, trials: Sequence[Config], path: str | Path) -> None:
     if sweep.search.pruner == "none":
         return
-    for key in DECIDE_LOSS:
-        if key in sweep.search.parameters:
-            allowed = f"none while {key} varies (it compares the trials' losses)"
-            raise refuse(f"{path}: sweep.pruner", allowed, sweep.search.pruner)
+    if varied := DECIDE_LOSS & sweep.search.parameters.keys():
+        allowed = f"none while {min(varied)} varies (it compares the trials' losses)"
+        raise refuse(f"{path}: sweep.pruner", allowed, sweep.search.pruner)
     if not all(config.data.validation_fraction for config in trials):
         allowed = "above 0 in every trial with sweep.pruner median (it compares validation losses)"
         raise refuse(f"{path}: data.validation_fraction", allowed, 0)
