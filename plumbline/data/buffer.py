@@ -197,7 +197,9 @@ def _refuse_first(buffer: Buffer, first_row: int, wrong: torch.Tensor) -> None:
         return
     row = int(wrong.any(dim=0).int().argmax())
     place = int(wrong[:, row].int().argmax())
-    names = (buffer.columns.weight, *buffer.names, *buffer.levels)
+    columns = buffer.columns
+    dates = {part: column for column in columns.dates for part in parts_of(column)}
+    names = (columns.weight, *(dates.get(n, n) for n in buffer.names), *buffer.levels)
     value = buffer.array[place, row] if place < len(buffer.array) else np.nan
     nan = bool(np.isnan(value))
     found = "a missing value (empty or NaN)" if nan else str(value)
