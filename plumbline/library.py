@@ -18,8 +18,8 @@ from plumbline.linear.summary import combine
 from plumbline.threads import in_threads
 from plumbline.training import experiment, prediction
 from plumbline.training.device import device_of
-from plumbline.training.loop import OnEpoch, Trained
 from plumbline.training.nets import with_budget
+from plumbline.training.trained import OnEpoch, Trained
 from plumbline.training.user_trial import check_model
 
 

@@ -10,8 +10,8 @@ import torch
 from plumbline.linear.penalty import PenaltyPath
 from plumbline.linear.problem import Standardizer
 from plumbline.training.experiment import Result
-from plumbline.training.loop import Trained
 from plumbline.training.plan import optimum_of
+from plumbline.training.trained import Trained
 
 
 def coefficient_table(trained: Trained) -> dict[str, dict]:

@@ -13,9 +13,9 @@ from plumbline.training.advice import doubts, is_far, what_helps
 from plumbline.training.checkpoint import Checkpoint
 from plumbline.training.classes import largest_class
 from plumbline.training.evaluation import r_scores
-from plumbline.training.loop import OnEpoch, Status, Trained
 from plumbline.training.plan import Plan
 from plumbline.training.prediction import Prediction, predict_inputs
+from plumbline.training.trained import OnEpoch, Status, Trained
 from tasks.screen import (
     bar,
     note,

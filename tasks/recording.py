@@ -27,9 +27,9 @@ from plumbline.training.advice import is_far
 from plumbline.training.experiment import Result
 from plumbline.training.exported import input_type
 from plumbline.training.importance import permutation_importance
-from plumbline.training.loop import Trained
 from plumbline.training.model import LinearModel
 from plumbline.training.plan import optimum_of
+from plumbline.training.trained import Trained
 from tasks.artifacts import publish
 from tasks.coefficients import (
     coefficient_table,

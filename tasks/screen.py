@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # commands show things before what is slow to import is there
     from plumbline.registry.drift import DriftReport
     from plumbline.registry.gate import Decision
     from plumbline.registry.history import HistoryEntry
-    from plumbline.training.loop import Trained
+    from plumbline.training.trained import Trained
 
 MOST_LINES = 25  # of coefficients
 MOST_PERCENT = -1_000  # worse than that is said as a multiple

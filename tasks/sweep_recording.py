@@ -10,7 +10,7 @@ from prefect import task
 from plumbline.config.sweep import Sweep, Values, label
 from plumbline.errors import AllTrialsFailedError
 from plumbline.training.experiment import Result
-from plumbline.training.loop import Status
+from plumbline.training.trained import Status
 from tasks.artifacts import ProgressArtifact, publish
 from tasks.pictures.drawing import drawing_sweep
 from tasks.recording import log_model_file, log_results, pictures, store_model, write_files

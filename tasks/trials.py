@@ -14,8 +14,8 @@ from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.training.device import device_of
 from plumbline.training.experiment import Outcome, Result
-from plumbline.training.loop import Status
 from plumbline.training.nets import with_budget
+from plumbline.training.trained import Status
 from tasks.cluster import cores
 from tasks.reading import compress_all, source_of
 from tasks.search import Reached, ahead_of, search

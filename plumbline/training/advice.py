@@ -10,8 +10,8 @@ from plumbline.linear.dataset import Dataset
 from plumbline.linear.least_squares import LeastSquares, leaks, least_squares
 from plumbline.linear.rates import best_momentum, best_rate
 from plumbline.training.classes import few_values
-from plumbline.training.loop import Status, Trained
 from plumbline.training.plan import Plan, epochs_needed, optimum_of
+from plumbline.training.trained import Status, Trained
 
 # A gap up to this share of the optimum's mean squared error makes its root 1 % larger: next to that
 # noise it does not show. If the features determine the target (all but this share of its variance,

@@ -77,10 +77,12 @@ class Progress:
         loss: their part of the epoch's loss.
     """
 
-    def __init__(self, parts: Mapping[str, Stateful], checkpoint: Checkpoint | None) -> None:
-        """Give this and the other parts of a training the state that the checkpoint holds."""
-        self.steps, self.loss = 0, 0.0
-        self._parts, self._checkpoint = {**parts, "progress": self}, checkpoint
+    def __init__(self, parts: Mapping[str, object], checkpoint: Checkpoint | None) -> None:
+        """Give this, and those parts of a training that have one, the state that the checkpoint
+        holds."""
+        self.steps, self.loss, self._checkpoint = 0, 0.0, checkpoint
+        stateful = {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
+        self._parts: dict[str, Stateful] = {**stateful, "progress": self}
         if checkpoint:
             checkpoint.read(self._parts)
 

@@ -14,8 +14,8 @@ from plumbline.linear.dataset import Dataset
 from plumbline.linear.factor import Factor
 from plumbline.linear.least_squares import excess, least_squares, squared_error, total_squares
 from plumbline.linear.summary import Summary
-from plumbline.training.loop import Trained
 from plumbline.training.model import Exp, LinearModel
+from plumbline.training.trained import Trained
 
 
 def evaluate(trained: Trained, data: Summary) -> dict[str, float]:

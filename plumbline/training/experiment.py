@@ -21,13 +21,13 @@ from plumbline.training.evaluation import baselines, evaluate, row_scores, strea
 from plumbline.training.exported import Exported, export
 from plumbline.training.head import head_layers
 from plumbline.training.intervals import check_interval, conformal_half_width
-from plumbline.training.loop import OnEpoch, Status, Trained
 from plumbline.training.model import Exp
 from plumbline.training.nets import AVERAGED_EPOCHS, MLP, threads_for, with_plain_indicators
 from plumbline.training.newton import train_by_newton
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective
 from plumbline.training.plan import Plan, make_plan
 from plumbline.training.prediction import Prediction, predict_inputs
+from plumbline.training.trained import OnEpoch, Status, Trained
 from plumbline.training.user_module import blamed, build_user_module
 from plumbline.training.user_trial import try_user_module
 

@@ -1,9 +1,7 @@
 """The training loop, and the closed form beside it."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 import torch
@@ -11,8 +9,6 @@ from torch import Tensor, nn
 
 from plumbline.config.schema import Training
 from plumbline.errors import TrainingDivergedError
-from plumbline.linear.least_squares import Coefficient
-from plumbline.linear.newton import LikelihoodFit
 from plumbline.training.checkpoint import Checkpoint, Progress
 from plumbline.training.head import solve_head
 from plumbline.training.model import LinearModel, RawModel, initial_model, make_optimizer
@@ -20,105 +16,7 @@ from plumbline.training.objectives import FactorObjective, Objective, RowObjecti
 from plumbline.training.plan import Plan
 from plumbline.training.schedule import RateSchedule
 from plumbline.training.stop_rules import Averaged, BestWeights, StopRule, Tolerance, stop_rules
-
-# Called with (epoch, loss), and with validation_loss and learning_rate by name if there are such.
-OnEpoch = Callable[..., None]
-
-
-class Status(StrEnum):
-    """How a training ended."""
-
-    COMPLETED = "completed"  # after the configured number of epochs, or by the closed form
-    STOPPED = "stopped"  # a stop rule ended it; the message says why
-    PRUNED = "pruned"  # of a sweep's trial: it was poor beside others
-    FAILED = "failed"  # the message says why
-
-
-@dataclass
-class Curve:
-    """How a training went.
-
-    Attributes:
-        losses: the loss before each epoch's step, or the mean of its steps'.
-        status: how it ended.
-        message: why a stop rule ended it.
-        validation_losses: after each epoch; empty if no rows are held out for it.
-        best_epoch: the epoch whose weights were kept; None if those of the last one were.
-        rates: the learning rate of each epoch's last step; empty if it never changes.
-    """
-
-    losses: list[float] = field(default_factory=list)
-    status: Status = Status.COMPLETED
-    message: str = ""
-    validation_losses: list[float] = field(default_factory=list)
-    best_epoch: int | None = None
-    rates: list[float] = field(default_factory=list)
-
-    def add(self, loss: float, validation_loss: float | None, rate: float | None) -> None:
-        """Take an epoch in."""
-        self.losses.append(loss)
-        if rate is not None:
-            self.rates.append(rate)
-        if validation_loss is not None:
-            self.validation_losses.append(validation_loss)
-
-    def tell(self, epoch: int, on_epoch: OnEpoch) -> None:
-        """Tell what is known of an epoch, from 1."""
-        others = {"learning_rate": self.rates, "validation_loss": self.validation_losses}
-        named = {name: values[epoch - 1] for name, values in others.items() if values}
-        on_epoch(epoch, self.losses[epoch - 1], **named)
-
-    def state_dict(self) -> dict[str, list[float]]:
-        return {name: getattr(self, name) for name in ("losses", "validation_losses", "rates")}
-
-    def load_state_dict(self, state: Mapping[str, list[float]]) -> None:
-        vars(self).update(state)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained model.
-
-    Attributes:
-        module: takes raw features, (n, d) float64, and returns predictions, (n, 1), or the logits
-            of K classes, (n, K).
-        losses, status, message, validation_losses, best_epoch, rates: as those of Curve.
-        exact: what is known exactly of a linear model: the optimum, the rates; None of others.
-        likelihood: of newton's models the most likely parameters; None of others.
-        head_kept: whether the exact head is better and was kept; None if none was asked for.
-    """
-
-    module: nn.Module
-    losses: list[float]
-    status: Status
-    message: str
-    validation_losses: list[float] = field(default_factory=list)
-    best_epoch: int | None = None
-    rates: list[float] = field(default_factory=list)
-    exact: Plan | None = None
-    likelihood: LikelihoodFit | None = None
-    head_kept: bool | None = None
-
-    @property
-    def curves(self) -> dict[str, list[float]]:
-        """What was told of every epoch, by the metric's name; empty if there was no such value."""
-        return {
-            "loss": self.losses,
-            "validation_loss": self.validation_losses,
-            "learning_rate": self.rates,
-        }
-
-    @property
-    def line(self) -> LinearModel:
-        """Of a linear model the line, also if its exponential is predicted."""
-        return self.module if isinstance(self.module, LinearModel) else self.module[0]
-
-    @property
-    def coefficients(self) -> list[tuple[float, Coefficient]]:
-        """Of a linear model the trained value and the exact one of the intercept and each feature,
-        in order."""
-        values = [self.line.intercept, *self.line.weights.tolist()]
-        return list(zip(values, self.exact.optimum.coefficients, strict=True))
+from plumbline.training.trained import Curve, OnEpoch, Status, Trained
 
 
 def train(
@@ -245,9 +143,8 @@ def fit(
         return loss
 
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "curve": curve}
-    parts |= {type(rule).__name__: rule for rule in rules if hasattr(rule, "state_dict")}
-    parts |= {"average": averaged} if averaged else {}
-    parts |= {"draws": objective.draws} if objective.draws else {}
+    parts |= {"average": averaged, "draws": objective.draws}
+    parts |= {type(rule).__name__: rule for rule in rules}
     progress = Progress(parts, checkpoint)
     for epoch in range(1, len(curve.losses) + 1):
         curve.tell(epoch, on_epoch)
@@ -257,9 +154,8 @@ def fit(
     )
     if reason:
         curve.status, curve.message = Status.STOPPED, reason
-    if best.epoch:
-        curve.best_epoch = best.epoch
-        best.restore(judged)
+    curve.best_epoch = best.epoch or None
+    best.restore(judged)
     if averaged:
         model.load_state_dict(judged.state_dict())
     return curve

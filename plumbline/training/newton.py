@@ -14,9 +14,9 @@ from plumbline.linear.families import Logistic, Poisson
 from plumbline.linear.least_squares import least_squares
 from plumbline.linear.newton import LikelihoodFit, LikelihoodProblem, maximize_likelihood
 from plumbline.linear.problem import Standardizer
-from plumbline.training.loop import OnEpoch, Status, Trained
 from plumbline.training.model import RawModel
 from plumbline.training.objectives import BUFFER_BYTES, check_counts
+from plumbline.training.trained import OnEpoch, Status, Trained
 
 
 def train_by_newton(data: Dataset, split: Split, on_epoch: OnEpoch) -> Trained:

@@ -14,7 +14,7 @@ from plumbline.data.inputs import Row, named_values
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.training.intervals import gaussian_interval
-from plumbline.training.loop import Trained
+from plumbline.training.trained import Trained
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from plumbline.linear.least_squares import LeastSquares, least_squares
 from plumbline.linear.rates import best_rate
 from plumbline.linear.summary import Summary, combine
 from plumbline.threads import one_thread
-from plumbline.training.loop import Status, train
+from plumbline.training.loop import train
 from plumbline.training.plan import make_plan
+from plumbline.training.trained import Status
 from tests.plumbline.tools import Rows, compressed, random_rows
 
 

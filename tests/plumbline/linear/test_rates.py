@@ -13,8 +13,9 @@ from plumbline.linear.rates import (
     epochs_to,
     largest_stable_rate,
 )
-from plumbline.training.loop import Status, train
+from plumbline.training.loop import train
 from plumbline.training.plan import Plan, make_plan
+from plumbline.training.trained import Status
 from tests.plumbline.tools import compressed, random_rows
 
 ROWS = random_rows(60, 2, far=0.5)

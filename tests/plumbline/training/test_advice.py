@@ -14,8 +14,9 @@ from plumbline.config.loading import validated
 from plumbline.config.schema import Training
 from plumbline.linear.least_squares import excess
 from plumbline.training.advice import doubts, is_far, largest_gap, what_helps
-from plumbline.training.loop import Status, Trained, train
+from plumbline.training.loop import train
 from plumbline.training.plan import Plan, make_plan
+from plumbline.training.trained import Status, Trained
 from tests.plumbline.tools import DTYPES, compressed, random_rows, write
 
 X = random_rows(60, 4, seed=1)

@@ -10,8 +10,8 @@ from plumbline.config.schema import Config
 from plumbline.errors import InputError
 from plumbline.training.checkpoint import Checkpoint
 from plumbline.training.experiment import train
-from plumbline.training.loop import Trained
 from plumbline.training.nets import with_budget
+from plumbline.training.trained import Trained
 from tests.plumbline.training.test_experiment import prepared
 
 DATA = {"kind": "synthetic", "rows": 300, "weights": [1.0, -2.0, 0.5], "noise": 0.1}

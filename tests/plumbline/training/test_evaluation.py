@@ -11,8 +11,9 @@ from plumbline.data.split import row_hashes
 from plumbline.linear.least_squares import least_squares
 from plumbline.linear.summary import Summary
 from plumbline.training.evaluation import cross_validation, evaluate, mean_absolute_error
-from plumbline.training.loop import Trained, train
+from plumbline.training.loop import train
 from plumbline.training.plan import make_plan
+from plumbline.training.trained import Trained
 from tests.plumbline.tools import compressed, random_rows
 
 ROWS = random_rows(300, 3, far=2.0)

@@ -9,8 +9,9 @@ from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine
 from plumbline.training.experiment import attempt
-from plumbline.training.loop import Status, train
+from plumbline.training.loop import train
 from plumbline.training.plan import make_plan
+from plumbline.training.trained import Status
 
 DATA = {"kind": "synthetic", "rows": 200, "weights": [1.0, -2.0, 0.5], "noise": 0.1}
 

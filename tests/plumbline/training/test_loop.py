@@ -13,11 +13,12 @@ from plumbline.data.synthetic import Synthetic
 from plumbline.errors import InputError, TrainingDivergedError
 from plumbline.linear.factor import merge
 from plumbline.linear.least_squares import least_squares
-from plumbline.training.loop import Status, Trained, train
+from plumbline.training.loop import train
 from plumbline.training.model import initial_model, parameters
 from plumbline.training.objectives import FactorObjective
 from plumbline.training.plan import Plan, make_plan
 from plumbline.training.prediction import predict
+from plumbline.training.trained import Status, Trained
 from tests.plumbline.tools import DTYPES, ROOT, compressed, plain_loop, random_rows
 
 OPTIMIZERS = {

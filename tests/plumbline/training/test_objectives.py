@@ -10,9 +10,10 @@ from plumbline.data.split import row_hashes
 from plumbline.linear.compress import compress
 from plumbline.linear.summary import combine
 from plumbline.training import objectives
-from plumbline.training.loop import Trained, train
+from plumbline.training.loop import train
 from plumbline.training.objectives import RowObjective
 from plumbline.training.plan import make_plan
+from plumbline.training.trained import Trained
 from tests.plumbline.tools import DTYPES, Rows, opened, plain_loop, random_rows, write
 
 ROWS = random_rows(90, 3, far=0.5)

@@ -12,7 +12,7 @@ from plumbline.config.loading import validated
 from plumbline.config.schema import Config
 from plumbline.data.synthetic import Synthetic
 from plumbline.library import train
-from plumbline.training.loop import Trained
+from plumbline.training.trained import Trained
 from tests.plumbline.tools import random_rows, write
 
 NETS = """

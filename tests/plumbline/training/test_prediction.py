@@ -9,10 +9,10 @@ from plumbline.config.schema import Training
 from plumbline.data.encoding import Encoding, EncodingError
 from plumbline.data.inputs import check_inputs
 from plumbline.errors import InputError
-from plumbline.training.loop import Status, Trained
 from plumbline.training.model import LinearModel
 from plumbline.training.plan import make_plan
 from plumbline.training.prediction import predict
+from plumbline.training.trained import Status, Trained
 from tests.plumbline.tools import compressed, random_rows, write
 
 TWO = Encoding(("a", "b"), {})
