@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def run_sweep(path: str, overrides: Sequence[str]) -> None:
     """Run many configurations: one parent run, a nested run for each trial."""
-    from plumbline.config.sweep import load_sweep
+    from plumbline.config.sweep_loading import load_sweep
 
     sweep(load_sweep(path, overrides))
 
@@ -58,7 +58,7 @@ def _checked(plan: "Sweep") -> "Sweep":
 
 
 if __name__ == "__main__":
-    from plumbline.config.sweep import SweepFile
+    from plumbline.config.sweep_loading import SweepFile
 
     BASE = "  base: the path of an experiment, relative to this file; or that experiment's keys\n"
     main(run_sweep, *CONFIG, keys=BASE + as_text(SweepFile))

@@ -12,7 +12,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from plumbline.config.schema import Split, Training
 from plumbline.data.blocks import WEIGHT, Source
@@ -20,6 +19,7 @@ from plumbline.data.split import share_rows
 from plumbline.errors import InputError
 from plumbline.linear.problem import Problem, Standardizer
 from plumbline.training.draws import Draws
+from plumbline.training.losses import loss_of
 from plumbline.training.model import parameters
 
 # A step's share of the epoch's rows, and a closure as torch.optim's step takes one: it computes the
@@ -52,29 +52,6 @@ class Objective(Protocol):
 
     def validation_loss(self, model: nn.Module) -> float | None:
         """The loss on the rows that are held out for it; None if none are."""
-
-
-def quantile_loss(
-    predicted: Tensor, target: Tensor, quantile: float, reduction: str = "mean"
-) -> Tensor:
-    """max(q·e, (q - 1)·e), e = target - predicted (Koenker and Bassett 1978)."""
-    error = target - predicted
-    losses = torch.maximum(quantile * error, (quantile - 1) * error)
-    return losses.mean() if reduction == "mean" else losses
-
-
-def loss_of(training: Training, reduction: str = "mean") -> Callable[[Tensor, Tensor], Tensor]:
-    """The configured loss of predictions and targets of one shape: the mean, or "none": a row's."""
-    loss = {
-        "cross_entropy": functional.cross_entropy,  # of logits and indicators of classes
-        "auto": functional.mse_loss,  # of a number
-        "mse": functional.mse_loss,
-        "huber": functional.huber_loss,
-        "l1": functional.l1_loss,
-        "poisson": functional.poisson_nll_loss,  # of logarithms and counts
-        "quantile": partial(quantile_loss, quantile=training.quantile),
-    }[training.loss]
-    return partial(loss, reduction=reduction)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from plumbline.linear.problem import Standardizer
 from plumbline.training.device import device_of
 from plumbline.training.draws import Draws
 from plumbline.training.exported import program_of
+from plumbline.training.losses import loss_of
 from plumbline.training.model import RawModel
-from plumbline.training.objectives import loss_of, precision_of, tensor_type
+from plumbline.training.objectives import precision_of, tensor_type
 from plumbline.training.user_module import (
     blaming,
     build_function,

@@ -13,9 +13,9 @@ from plumbline.config.sweep import (
     Sweep,
     is_whole,
     label,
-    load_sweep,
     takes_numbers,
 )
+from plumbline.config.sweep_loading import load_sweep
 from plumbline.errors import InputError
 
 BASE = {"experiment": "s", "data": {"kind": "synthetic", "x": [1.0, 2.0]}}
