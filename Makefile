@@ -3,17 +3,17 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-PYTHON ?= python3
-VENV   := .venv
-RUN    := $(VENV)/bin/python
-STAMP  := $(VENV)/.installed
+PYTHON  ?= python3
+VENV    := .venv
+IN_VENV := $(VENV)/bin/python
+STAMP   := $(VENV)/.installed
 
 # What people give reaches a command through the environment, as it stands: neither make nor a shell
 # reads it. flows/support/make.py makes arguments of it. An exported variable counts too.
-GIVEN := CONFIG SET INPUT OUTPUT MODEL KEEP ON_MISSING POOL EXPERIMENT RUNS OUT TO FOLDER SIZE GROUPS YES
+GIVEN := CONFIG SET INPUT OUTPUT MODEL KEEP ON_MISSING POOL EXPERIMENT RUN RUNS OUT TO SIZE GROUPS YES
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 export $(GIVEN)
-CALL  := exec $(RUN) -m flows.support.make
+CALL  := exec $(IN_VENV) -m flows.support.make
 
 ADDABLE := cluster servers servers-test
 ADDED   = $(patsubst $(VENV)/.installed-%,%,$(wildcard $(VENV)/.installed-*))
@@ -27,8 +27,8 @@ install: $(STAMP) $(patsubst %,$(VENV)/.installed-%,$(filter $(ADDABLE),$(GROUPS
 # What pyproject.toml asks for, at the versions of the lock. The lock serves as constraints and is
 # not installed whole, so that torch's own metadata decides about CUDA packages.
 define pip_install
-$(RUN) -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["project"]["dependencies"], *(each for group in sys.argv[1:] for each in p["dependency-groups"][group]), sep="\n")' dev $(1) > $(VENV)/wanted.txt
-@$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements.lock -r $(VENV)/wanted.txt
+$(IN_VENV) -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["project"]["dependencies"], *(each for group in sys.argv[1:] for each in p["dependency-groups"][group]), sep="\n")' dev $(1) > $(VENV)/wanted.txt
+@$(IN_VENV) -m pip install --quiet --disable-pip-version-check -c requirements.lock -r $(VENV)/wanted.txt
 endef
 
 $(STAMP): pyproject.toml requirements.lock
@@ -74,34 +74,34 @@ rollback: $(STAMP) ## let an earlier version be champion: MODEL=name [TO=version
 	@$(CALL) flows.rollback MODEL --to=TO
 
 ui: $(STAMP) ## open the MLflow and the Prefect UI on 127.0.0.1, until Ctrl-C
-	@$(RUN) -m flows.ui
+	@$(IN_VENV) -m flows.ui
 
 resume: $(STAMP) ## go on with an interrupted run, in the same MLflow run: [RUN=id or name]
 	@$(CALL) flows.resume RUN
 
 test: $(STAMP) ## run the test suite
-	@$(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not long"
+	@$(IN_VENV) -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not long"
 
 test-slow: $(STAMP) ## run the checks of the whole system: fresh clone, kills, schedules, memory
-	@$(RUN) -m pytest -q -n auto --maxprocesses 2 --dist loadfile -m slow
+	@$(IN_VENV) -m pytest -q -n auto --maxprocesses 2 --dist loadfile -m slow
 
 test-long: $(STAMP) ## run the checks that take minutes each: schedules under faults, Ray's nodes, shared servers, load
-	@$(RUN) -m pytest -q -m long
+	@$(IN_VENV) -m pytest -q -m long
 
 lint: $(STAMP) ## check style, and that the generated reference is up to date
-	@$(RUN) -m ruff check .
-	@$(RUN) -m plumbline.config.reference | diff -u docs/configuration.md - || \
+	@$(IN_VENV) -m ruff check .
+	@$(IN_VENV) -m plumbline.config.reference | diff -u docs/configuration.md - || \
 	  { echo "docs/configuration.md is out of date: make docs"; exit 1; }
 
 docs: $(STAMP) ## write docs/configuration.md from the schema
-	@$(RUN) -m plumbline.config.reference > docs/configuration.md
+	@$(IN_VENV) -m plumbline.config.reference > docs/configuration.md
 
 bench: $(STAMP) ## print the figures of the README: SIZE=quick | small | full
 	@$(CALL) benchmarks SIZE:-small...
 
 GROUPED = $(addprefix --group ,dev cluster servers servers-test)
 lock: $(STAMP) ## renew requirements.lock for all systems and Python versions
-	@$(RUN) -m uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-header \
+	@$(IN_VENV) -m uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-header \
 	  --no-annotate --no-emit-index-url $(GROUPED) pyproject.toml -o requirements.lock
 
 clean: ## remove .venv and caches; runs, models and Prefect's history stay

@@ -75,6 +75,13 @@ def test_values_arrive_as_they_were_written(folder: Path) -> None:
     assert make(folder, "echo", INPUT=written).stdout == f"{['--', written]!a}\n"
 
 
+def test_every_value_that_a_command_takes_is_handed_on() -> None:
+    called = re.findall(r"^\t@\$\(CALL\) \S+(.*)$", MAKEFILE, re.MULTILINE)
+    taken = {name for words in called for name in re.findall(r"(?<!-)\b[A-Z_]{2,}\b", words)}
+    assert {"CONFIG", "RUN", "ON_MISSING"} <= taken <= {*GIVEN}
+    assert not [name for name in GIVEN if re.search(rf"^{name}\s*:?=", MAKEFILE, re.MULTILINE)]
+
+
 def test_words_become_arguments() -> None:
     words = ["CONFIG:-c.yaml", "SET...", "--runs=RUNS...", "--out=OUT"]
     assert arguments(words, {}) == ["--", "c.yaml"]
