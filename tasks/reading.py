@@ -90,7 +90,7 @@ def compress_all(source: Source, data: SyntheticData | TableData, device: str) -
         InputError: the data is wrong.
         OSError: a file cannot be read, or the cluster lost work for good.
     """
-    split = data.split
+    split = data.holding_out
     with bar("Reading rows", None) as shown, _counting(shown) as on_rows, clear_errors():
         if isinstance(source, Table):
             files = _Summaries(source, split, device)
@@ -224,7 +224,7 @@ def part_key(table: Table, file: DataFile, split: Split) -> str:
     """
     c = table.columns
     what = [c.kinds, c.numeric, c.categorical, sorted(c.whole), sorted(c.texts), asdict(c.dialect)]
-    keys = [table.missing, c.weight, c.log_target, split.model_dump()]
+    keys = [table.missing, c.weight, c.group, c.log_target, split.model_dump()]
     content = [VERSION, asdict(file), *keys, *what]
     return "factor-" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

@@ -29,8 +29,8 @@ class Split(Section):
 
     test_fraction: Fraction = Field(
         0.0,
-        description="share of the rows held out for testing; a row's place follows from "
-        "(seed, file name, row number) alone, so adding files moves no row",
+        description="share of the rows (or groups) held out for testing; a row's place follows "
+        "from (seed, file name, row number) alone, so adding files moves no row",
     )
     validation_fraction: Fraction | None = Field(
         None,
@@ -43,7 +43,7 @@ class Split(Section):
     seed: Seed = Field(42, description="seed of the split, and of generated data")
 
     @property
-    def split(self) -> "Split":
+    def holding_out(self) -> "Split":
         """These keys alone."""
         return Split(**{name: getattr(self, name) for name in Split.model_fields})
 
@@ -172,6 +172,28 @@ class Window(Section):
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+class Together(Section):
+    """What is held out as one."""
+
+    by: Literal["rows", "group"] = Field(
+        "rows",
+        description="what is drawn for testing, validation and folds: rows, or groups, of each of "
+        "which all rows go together (a customer is not on both sides)",
+    )
+    column: Name | None = Field(
+        None,
+        description="group: the column that names each row's; it is no feature, unless features or "
+        "categorical name it",
+    )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "Together":
+        if (self.by == "group") != (self.column is not None):
+            allowed = "given with data.split.by group, and only then"
+            raise disagreement("data.split.column", allowed, self.column)
+        return self
+
+
 class TableData(Split):
     """Rows read from CSV or Parquet files."""
 
@@ -211,6 +233,7 @@ class TableData(Split):
     exclude: list[Name] = Field(
         [], description="columns that are no feature: identifiers, and what gives the target away"
     )
+    split: Together = Together()
     weight: Name | None = Field(
         None,
         description="a column of row weights >= 0, which count in every loss, metric and baseline; "

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,12 +33,14 @@ class Block:
             buffer that the next block overwrites.
         first_row: number of the first row in its part, from 0.
         kept: (k0,) bool, which of the rows from first_row on are here; None: all.
+        groups: (k,) uint64, a number for the group of each row; None: each is by itself.
     """
 
     columns: tuple[str, ...]
     rows: Tensor
     first_row: int
     kept: Tensor | None = None
+    groups: np.ndarray | None = None
 
     @property
     def span(self) -> int:

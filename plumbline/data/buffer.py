@@ -13,6 +13,7 @@ from plumbline.data.blocks import Block, block_rows
 from plumbline.data.columns import Columns
 from plumbline.data.encoding import MISSING, PARTS, date_parts, hole_in, names_of, parts_of
 from plumbline.data.files import DataFile
+from plumbline.data.split import group_numbers
 from plumbline.errors import InputError
 
 MAX_LEVELS = 1_000
@@ -37,6 +38,7 @@ class Buffer:
     levels: dict[str, list[str]] = field(init=False)
     array: np.ndarray = field(init=False)
     absent: np.ndarray = field(init=False)
+    groups: np.ndarray = field(init=False)  # a number for the group of each row
 
     def __post_init__(self) -> None:
         self.levels = {name: list(given) for name, given in self.columns.categorical.items()}
@@ -51,6 +53,7 @@ class Buffer:
         height = len(self.names) + 1
         self.array = np.zeros((height, block_rows(height)))
         self.absent = np.zeros((len(self.levels), self.array.shape[1]), dtype=bool)
+        self.groups = np.zeros(self.array.shape[1], dtype=np.uint64)
 
     def fill(self, batch: pa.RecordBatch) -> Iterator[tuple[int, int]]:
         """Copy a batch in; yield (first row, rows) whenever the buffer is full."""
@@ -77,7 +80,9 @@ class Buffer:
         self.first_row, self.filled = self.first_row + self.filled, 0
 
     def _copy(self, batch: pa.RecordBatch, place: slice) -> None:
-        weight = self.columns.weight
+        weight, group = self.columns.weight, self.columns.group
+        if group:
+            self.groups[place] = group_numbers(_text(batch.column(group)))
         self.array[0, place] = _floats(batch.column(weight)) if weight else 1.0
         for i, name in enumerate(self.columns.numeric):
             self.array[i + 1, place] = _floats(batch.column(name))
@@ -165,9 +170,10 @@ def finite(buffer: Buffer, first_row: int, rows: int, missing: str) -> Block:
     if buffer.columns.log_target:
         _take_logarithm(buffer, first_row, block[-1])
     absent = torch.from_numpy(buffer.absent)[:, :rows]
+    groups = buffer.groups[:rows].copy() if buffer.columns.group else None
     weights, finite = block[0], math.isfinite(block.sum())  # NaN and infinity survive a sum
     if finite and not absent.any() and weights.min() > 0:
-        return Block(buffer.names, block, first_row)
+        return Block(buffer.names, block, first_row, groups=groups)
     # where numbers are imputed, only a row's weight and its target must be there
     nan, wrong = (block[[0, -1]] if missing == "impute" else block).isnan(), block.isinf()
     wrong[0] |= weights < 0
@@ -176,8 +182,9 @@ def finite(buffer: Buffer, first_row: int, rows: int, missing: str) -> Block:
     _refuse_first(buffer, first_row, wrong)
     kept = ~(nan.any(dim=0) | absent.any(dim=0)) & (weights != 0)
     if kept.all():
-        return Block(buffer.names, block, first_row)
-    return Block(buffer.names, block[:, kept], first_row, kept)
+        return Block(buffer.names, block, first_row, groups=groups)
+    groups = groups if groups is None else groups[kept.numpy()]
+    return Block(buffer.names, block[:, kept], first_row, kept, groups)
 
 
 def _take_logarithm(buffer: Buffer, first_row: int, target: torch.Tensor) -> None:

@@ -32,6 +32,7 @@ class Columns:
             found in the pass.
         target: the column to predict.
         weight: the column of the rows' weights; None: they have none.
+        group: the column that names each row's group; None: rows are held out one by one.
         class_weights: what a row's weight is multiplied by, by its class; empty: by nothing.
         log_target: whether the target's logarithm is read.
         means: what a missing number is read as, by column; empty before they are known.
@@ -49,6 +50,7 @@ class Columns:
     target: str
     dates: tuple[str, ...] = ()
     weight: str | None = None
+    group: str | None = None
     log_target: bool = False
     class_weights: dict[str, float] = field(default_factory=dict)
     means: dict[str, float] = field(default_factory=dict)
@@ -77,8 +79,9 @@ class Columns:
 
     @property
     def reading(self) -> dict[str, Kind]:
-        """The columns to read and as what: categorical features as text, whatever they hold."""
-        as_text = self.categorical.keys() - {self.target}
+        """The columns to read and as what: categorical features, and a group that is no number for
+        the model, as text, whatever they hold."""
+        as_text = {*self.categorical, self.group} - {self.target, *self.numeric}
         return {n: "text" if n in as_text else kind for n, kind in self.kinds.items()}
 
 
@@ -93,7 +96,8 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     header = read_header(file, dialect)
     _check_names(data, file, header)
     kinds, weights = header.kinds, [data.weight] if data.weight else []
-    taken = {data.target, *weights, *data.categorical, *data.exclude}
+    group = [data.split.column] if data.split.column else []
+    taken = {data.target, *weights, *group, *data.categorical, *data.exclude}
     index = tuple(name for name in kinds if name in header.index - taken)
     rest = [name for name in kinds if name not in taken.union(index)]
     wanted = [name for name in data.features or rest if name not in data.categorical]
@@ -112,12 +116,13 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     used = (*numeric, *dates, *names, data.target, *weights)
     _check_used(used, names, data, file, header)
     return Columns(
-        kinds={name: _as_number(kinds[name]) for name in used},
+        kinds={name: _as_number(kinds[name]) for name in (*used, *group)},
         numeric=numeric,
         categorical={n: tuple(levels.get(n, ())) for n in (*names, *[data.target][:classes])},
         target=data.target,
         dates=dates,
         weight=data.weight,
+        group=data.split.column,
         log_target=data.log_target,
         left_out=dict.fromkeys(index if every else (), "an index") | left_out,
         texts=frozenset(n for n in every - taken | {data.target} if kinds.get(n) == "text"),
@@ -142,7 +147,8 @@ def check_columns(columns: Columns, file: DataFile, header: Header) -> None:
     for name, kind in columns.kinds.items():
         if name not in kinds:
             raise InputError(f"{file.uri}: has no column '{name}'. Its columns: {header.named()}.")
-        loose = file.is_csv and name in columns.categorical  # "1000" here and "10A" there
+        named = name in columns.categorical or name == columns.group
+        loose = file.is_csv and named  # "1000" here and "10A" there
         if not loose and kinds[name] not in (kind, "unknown"):
             raise InputError(
                 f"{file.uri}: column '{name}' must hold what it holds in the first "
@@ -199,12 +205,14 @@ def _check_names(data: TableData, file: DataFile, header: Header) -> None:
         ("exclude", data.exclude),
         ("dates", [] if data.dates == "auto" else data.dates),
         ("weight", [data.weight] if data.weight else []),
+        ("split.column", [data.split.column] if data.split.column else []),
     ):
         for name in names:
             if name not in header.kinds:
                 wrong = refuse(f"data.{key}", f"a column of {file.uri} ({header.named()})", name)
                 raise InputError(f"{wrong}{_hint(name, file, header)}")
-            names_wanted = key == "categorical" or (key, data.target_type) == ("target", "class")
+            names_wanted = key in ("categorical", "split.column")
+            names_wanted |= (key, data.target_type) == ("target", "class")
             if names_wanted and header.kinds[name] in ("other", "date"):
                 raise InputError(
                     f"data.{key}: column '{name}' of {file.uri} must hold names or numbers."

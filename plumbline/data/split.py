@@ -1,10 +1,14 @@
-"""Which row is held out: a hash of (seed, file name, row number), never of the run's order."""
+"""Which row is held out: a hash of (seed, file name, row number), never of the run's order.
+
+Where rows go together by group, a hash of (seed, the group's name).
+"""
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -18,8 +22,6 @@ _GAMMA, _MIX1, _MIX2 = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0
 def row_hashes(seed: int, name: str, first_row: int, rows: int, use: str) -> Tensor:
     """Uniform numbers in [0, 1), one a row: (rows,) float64.
 
-    SplitMix64 (Steele, Lea and Flood 2014) of the row number, keyed by a SHA-256 of the rest.
-
     Args:
         seed: the configuration's data.seed.
         name: the file's name, without its folder, so that moving a folder moves no row.
@@ -27,9 +29,29 @@ def row_hashes(seed: int, name: str, first_row: int, rows: int, use: str) -> Ten
         rows: how many.
         use: what the numbers decide ("test", "validation", "fold", "sample"); uses are independent.
     """
-    key = hashlib.sha256(f"{seed}\0{name}\0{use}".encode()).digest()
-    z = np.arange(first_row + 1, first_row + rows + 1, dtype=np.uint64)
-    z *= _GAMMA
+    numbers = np.arange(first_row + 1, first_row + rows + 1, dtype=np.uint64)
+    return _uniform(numbers, f"{seed}\0{name}\0{use}")
+
+
+def group_numbers(names: pa.Array) -> np.ndarray:
+    """A number for each name, the same wherever it stands: 64 bits of its SHA-256, (n,) uint64.
+
+    A missing name is one, too.
+    """
+    encoded = names.dictionary_encode(null_encoding="encode")
+    known = [
+        hashlib.sha256(repr(name).encode()).digest()[:8] for name in encoded.dictionary.to_pylist()
+    ]
+    return np.frombuffer(b"".join(known), dtype="<u8")[encoded.indices.to_numpy()]
+
+
+def _uniform(numbers: np.ndarray, key: str) -> Tensor:
+    """Numbers in [0, 1) for (n,) uint64: (n,) float64.
+
+    SplitMix64 (Steele, Lea and Flood 2014), keyed by a SHA-256.
+    """
+    key = hashlib.sha256(key.encode()).digest()
+    z = numbers * _GAMMA
     z += np.uint64(int.from_bytes(key[:8], "little"))
     z ^= z >> 30
     z *= _MIX1
@@ -40,7 +62,9 @@ def row_hashes(seed: int, name: str, first_row: int, rows: int, use: str) -> Ten
 
 
 def block_hashes(seed: int, part: str, block: Block, use: str) -> Tensor:
-    """row_hashes of the rows that a block of a part kept: (k,) float64."""
+    """row_hashes of the rows that a block of a part kept, or such numbers of their groups: (k,)."""
+    if block.groups is not None and use != "sample":
+        return _uniform(block.groups, f"{seed}\0\0{use}")
     numbers = row_hashes(seed, PurePosixPath(part).name, block.first_row, block.span, use)
     return numbers if block.kept is None else numbers[block.kept]
 

@@ -43,10 +43,13 @@ def describe(data: Dataset, section: TableData) -> list[Column]:
     outside = [Column(name, f"left out: {why}") for name, why in columns.left_out.items()]
     outside += [Column(name, "left out: data.exclude") for name in section.exclude]
     told = {data.target, *data.encoding.columns, *(column.name for column in outside)}
-    damaged = sorted(columns.whole - told - {section.weight})
+    damaged = sorted(columns.whole - told - {section.weight, section.split.column})
     outside += [Column(name, "left out: numbers written as text") for name in damaged]
     if section.weight:
         outside.insert(0, Column(section.weight, "weight", "number"))
+    group = section.split.column
+    if group and group not in {data.target, *data.encoding.columns, *section.exclude}:
+        outside.insert(0, Column(group, "group, held out together"))
     numbers, levels = _numbers(data, section), _categorical(data, section)
     target = numbers.pop() if not data.encoding.classes else levels.pop()
     return [*numbers, *_dates(data, section), *levels, target, *outside]

@@ -105,7 +105,7 @@ def train(
     check_interval(config.prediction.interval, data.summary.sample)
     training = config.training
     if training.optimizer == "newton":
-        return train_by_newton(data, config.data.split, on_epoch)
+        return train_by_newton(data, config.data.holding_out, on_epoch)
     if config.model.kind != "linear" or data.encoding.classes or training.loss == "poisson":
         trained = _train_net(config, data, device, on_epoch, checkpoint)
     else:
@@ -206,7 +206,7 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
         on every row of a share. Of both the baselines, best_epoch if the best weights were kept,
         and of tables, how many files and rows were read and dropped.
     """
-    split = config.data.split
+    split = config.data.holding_out
     if data.encoding.classes:
         scores, beside, judged = class_scores, class_baselines(data, split), "test_log_loss"
     else:

@@ -3,12 +3,13 @@
 import hashlib
 import random
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 
 from plumbline.config.schema import Split
-from plumbline.data.split import row_hashes
+from plumbline.data.split import block_hashes, row_hashes, share_rows
 from plumbline.errors import InputError
 from plumbline.linear.compress import compress
 from plumbline.linear.summary import combine
@@ -130,3 +131,47 @@ def test_holding_out_every_row_is_refused(tmp_path):
     seed = next(s for s in range(50) if row_hashes(s, "a.csv", 0, 1, "test") < 0.9)
     with pytest.raises(InputError, match=r"at least one row to train on.*1 held out"):
         read(path, Split(test_fraction=0.9, seed=seed))
+
+
+def shares_by_group(folder: Path) -> dict[str, set[float]]:
+    """The groups that each share and fold of the rows has."""
+    split = Split(test_fraction=0.3, validation_fraction=0.2, folds=3)
+    how = {"split": {"by": "group", "column": "g"}, "features": ["g", "x"], "missing": "drop"}
+    source, found = opened(folder, **how), {}
+    for name in ("train", "validation", "test"):
+        rows = torch.cat([*share_rows(source, split, (name,), ("g",))])
+        found[name] = set(rows[:, 0].tolist())
+    for part in source.parts:
+        for block in source.blocks(part):
+            fold_of = (block_hashes(split.seed, part, block, "fold") * 3).floor().tolist()
+            for fold, group in zip(fold_of, block.rows[1].tolist(), strict=True):
+                found.setdefault(f"fold {fold:.0f}", set()).add(group)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_no_group_is_in_two_shares_or_folds_whichever_files_it_is_in(tmp_path, kind):
+    for number in range(2):
+        g = [(7 * i + number) % 90 for i in range(400)]
+        y = [None if i % 11 == 3 else float(i) for i in range(400)]
+        write(tmp_path / f"{number}.{kind}", {"g": g, "x": [i / 3 for i in range(400)], "y": y})
+    before = shares_by_group(tmp_path)
+    for names in (("train", "validation", "test"), ("fold 0", "fold 1", "fold 2")):
+        assert sum(len(before[name]) for name in names) == 90
+        assert set.union(*(before[name] for name in names)) == {*map(float, range(90))}
+    assert 15 < len(before["test"]) < 40
+    write(tmp_path / f"2.{kind}", {"g": [3, 200], "x": [0.0, 1.0], "y": [0.0, 1.0]})
+    after = shares_by_group(tmp_path)
+    assert all(groups <= after[name] for name, groups in before.items())
+
+
+def test_a_group_is_no_feature_unless_it_is_named(tmp_path):
+    rows = {"id": [f"c{i % 9}" for i in range(60)], "x": [*range(60)], "y": [*range(60)]}
+    path = write(tmp_path / "a.csv", rows)
+    how = {"split": {"by": "group", "column": "id"}}
+    assert opened(path, **how).columns.features == ("x",)
+    assert opened(path, **how, categorical=["id"]).columns.features == ("x", "id")
+    with pytest.raises(InputError, match=r"data\.split\.column must be a column .* mean 'id'"):
+        opened(path, split={"by": "group", "column": "idd"})
+    with pytest.raises(ValueError, match=r"given with data\.split\.by group, and only then"):
+        opened(path, split={"by": "group"})

@@ -40,7 +40,7 @@ def labelled(y: list) -> dict[str, list]:
 @pytest.mark.parametrize("model", [None, MLP])
 def test_scores_are_scikit_learns_on_the_same_rows(tmp_path: Path, model: dict | None) -> None:
     found = trained(wine(tmp_path / "a.csv"), model, test_fraction=0.3)
-    scores, split = plumbline.evaluate(found), found.config.data.split
+    scores, split = plumbline.evaluate(found), found.config.data.holding_out
     columns = (*found.data.encoding.features, *found.data.outputs)
     for share in ("train", "test"):
         rows = torch.cat([*share_rows(found.data.source, split, (share,), columns)])
