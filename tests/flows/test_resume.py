@@ -37,7 +37,7 @@ def test_killed_twice_it_ends_as_if_it_never_was(workspace: Workspace, started: 
     process.kill()
     process.communicate()
     assert workspace.client.get_run(run.info.run_id).data.tags.get("epochs_run") is None
-    process = started("flows.resume")
+    process = started("flows.resume")  # the newest
     eventually(lambda: begun(workspace, "killed-twice", epochs=12))
     process.kill()
     process.communicate()
@@ -52,10 +52,11 @@ def test_killed_twice_it_ends_as_if_it_never_was(workspace: Workspace, started: 
         n: v for n, v in expected.data.metrics.items() if not n.startswith(own)
     }
     assert len(again.outputs.model_outputs) == 1
-    none = workspace.run("flows.resume")
-    assert (none.status, len(none.err.splitlines())) == (2, 1)
-    assert "was interrupted" in none.err
-    assert not [*(workspace.root / ".plumbline").glob("checkpoints/*/*")]
+    over = workspace.run("flows.resume", run.info.run_id)
+    assert (over.status, len(over.err.splitlines())) == (2, 1)
+    assert "an interrupted run of this store" in over.err
+    folders = workspace.root / ".plumbline" / "checkpoints"
+    assert not [*folders.glob(f"*/{run.info.run_id}")]
 
 
 def begun(workspace: Workspace, experiment: str, epochs: int) -> Run | None:
