@@ -13,7 +13,7 @@ from typing import BinaryIO
 import pyarrow as pa
 from pyarrow import fs
 
-from plumbline.config.data import Window
+from plumbline.config.rows import Window
 from plumbline.config.schema import TableData
 from plumbline.errors import InputError
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import torch
 
-from plumbline.config.data import Window
 from plumbline.config.loading import validated
+from plumbline.config.rows import Window
 from plumbline.data.files import DataFile, in_window
 from plumbline.errors import InputError
 from plumbline.linear.factor import merge
