@@ -7,13 +7,14 @@ from flows.support.command import argument, main, prepare_store
 def resume(run: str) -> None:
     """Go on with an interrupted run, in the same MLflow run, from its last checkpoint."""
     prepare_store()
+    from tasks.lease import exclusive
     from tasks.resuming import find_interrupted
 
     found = find_interrupted(run)
-    print(
-        f"Going on with run '{found.title}' of experiment '{found.config.experiment}'", flush=True
-    )
-    pipeline(found.config, found.name, found.id)
+    named = f"run '{found.title}' of experiment '{found.config.experiment}'"
+    with exclusive(f"run-{found.id}", f"{named} is under way. Wait until it has ended."):
+        print(f"Going on with {named}", flush=True)
+        pipeline(found.config, found.name, found.id)
 
 
 if __name__ == "__main__":

@@ -91,13 +91,18 @@ def retrain(flow_run_id: UUID, own: dict[str, Any], by_worker: bool = False) -> 
 
 def _lost(client: "SyncPrefectClient", parameters: dict[str, Any]) -> str | None:
     """The id of a run of the same experiment and files that was interrupted, but not cancelled."""
+    from prefect.exceptions import ObjectNotFound
+
     from tasks.resuming import interrupted_like
 
-    if found := interrupted_like(parameters):
+    found = interrupted_like(parameters)
+    if found is None:
+        return None
+    try:
         state = client.read_flow_run(UUID(found.flow_run)).state
-        if not (state.is_cancelling() or state.is_cancelled()):
-            return found.id
-    return None
+    except ObjectNotFound:  # another server's, or its history was deleted
+        return found.id
+    return None if state.is_cancelling() or state.is_cancelled() else found.id
 
 
 def put_own(own: dict[str, Any], parameters: dict[str, Any]) -> None:

@@ -69,8 +69,8 @@ def resumable(run: Run, config: Config, name: str, source: Source) -> Iterator[C
             begun = _read(folder)
             if begun and begun["digest"] != digest:
                 raise InputError(
-                    f"run '{run.name}' cannot go on: the files that it reads changed since it was "
-                    "interrupted. Run the experiment anew."
+                    f"run '{run.name}' cannot go on: its data's files or its module changed since "
+                    "it was interrupted. Run the experiment anew."
                 )
             if not begun:
                 asked = config.model_dump(mode="json", exclude_unset=True)
@@ -121,8 +121,7 @@ def _interrupted() -> Iterator[Interrupted]:
             if not kept or not run or old:
                 shutil.rmtree(folder)
                 continue
-            config = validated(kept.pop("config"), str(folder))
-            yield Interrupted(folder.name, config=config, flow_run=run.data.tags[FLOW_TAG], **kept)
+            yield Interrupted(folder.name, flow_run=run.data.tags[FLOW_TAG], **kept)
 
 
 def _store() -> Path:
@@ -132,10 +131,12 @@ def _store() -> Path:
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
-    """What a folder says of its run; None if nothing was written yet, or only a half."""
+    """What a folder says of its run; None if nothing was written yet, only a half, or by a version
+    whose configurations were others."""
     try:
-        return json.loads((folder / RUN).read_text())
-    except (FileNotFoundError, ValueError):
+        kept = json.loads((folder / RUN).read_text())
+        return {**kept, "config": validated(kept["config"], str(folder))}
+    except (FileNotFoundError, ValueError):  # an InputError is one
         return None
 
 

@@ -16,9 +16,16 @@ from tasks.pictures.drawing import drawing_sweep
 from tasks.recording import log_model_file, log_results, pictures, store_model, write_files
 from tasks.screen import print_trial
 from tasks.search import Reached
-from tasks.tracking.experiment import description, how_it_ended, leaves, params_of, what_it_is
-from tasks.tracking.run import Run
-from tasks.tracking.sweep import FLOW_RUN_TAG, PRUNED_TAG, RecordedTrial, SweepRun
+from tasks.tracking.experiment import (
+    PRUNED_TAG,
+    description,
+    how_it_ended,
+    leaves,
+    params_of,
+    what_it_is,
+)
+from tasks.tracking.run import FLOW_TAG, Run
+from tasks.tracking.sweep import RecordedTrial, SweepRun
 from tasks.trials import Trial
 
 
@@ -97,7 +104,7 @@ class SweepRecorder:
 
 def _note(trial: Trial, tracked: SweepRun) -> str:
     """The description of a trial's run: how it ended, and what it was."""
-    outcome, flow_run_id = trial.outcome, tracked.tags[FLOW_RUN_TAG]
+    outcome, flow_run_id = trial.outcome, tracked.tags[FLOW_TAG]
     status = outcome.status.upper() if outcome.error else "FINISHED"
     metrics = {"loss": outcome.losses[-1]} if outcome.error and outcome.losses else outcome.metrics
     ending = how_it_ended(status, outcome.error, metrics or {}, str(len(outcome.losses)))

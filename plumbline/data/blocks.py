@@ -66,6 +66,11 @@ class Source(Protocol):
         """The categorical features, each with its levels; (): they are found in the rows."""
         ...
 
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """The columns whose dates become numbers."""
+        ...
+
     def blocks(self, part: str) -> Iterator[Block]:
         """The rows of one part, in order. Raises OSError if it is no longer what was listed."""
         ...

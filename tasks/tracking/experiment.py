@@ -30,6 +30,7 @@ VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 LONGEST_NAME = 120  # of a run
 # What the number of training rows decides.
 WAITING = tuple((f"training.{key}", "auto") for key in ("batch_size", "epochs", "patience"))
+PRUNED_TAG = "pruned"  # of a sweep's trial: the epoch
 SWEEP_TAG = "plumbline.sweep"  # of a sweep's parent, which repeats its best trial
 # The columns by the UI's own names, and their widths in pixels. The first two are always there. A
 # metric needs its width: the UI writes all digits and cuts off the exponent.

@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from plumbline.errors import InputError, nearest, refuse
 from tasks.compare.comparison import RecordedRun
 from tasks.pictures.drawing import thinned
-from tasks.tracking.experiment import SWEEP_TAG, newest_experiment
+from tasks.tracking.experiment import PRUNED_TAG, SWEEP_TAG, newest_experiment
 from tasks.tracking.store import open_store
 
 LATEST = 10
@@ -96,7 +96,7 @@ def _recorded(run: Run, experiment: str) -> RecordedRun:
     metrics = dict(data.metrics)
     if epochs := data.tags.get("epochs_run"):
         metrics["epochs_run"] = float(epochs)
-    status = "PRUNED" if "pruned" in data.tags else info.status  # of MLflow's it has none
+    status = "PRUNED" if PRUNED_TAG in data.tags else info.status  # of MLflow's it has none
     ended_well = status in ("FINISHED", "RUNNING")
     return RecordedRun(
         id=info.run_id,

@@ -17,6 +17,7 @@ from plumbline.errors import InputError
 from plumbline.linear.compress import VERSION
 from tasks.tracking.experiment import (
     NOTE_TAG,
+    PRUNED_TAG,
     SWEEP_TAG,
     description,
     experiment_id,
@@ -25,13 +26,11 @@ from tasks.tracking.experiment import (
     unused_name,
     what_a_sweep_is,
 )
-from tasks.tracking.run import LEASE_TAG, NUMBER_TAG, Run
+from tasks.tracking.run import FLOW_TAG, LEASE_TAG, NUMBER_TAG, Run
 from tasks.tracking.store import as_store_error, open_store
 
 PARENT_TAG = "mlflow.parentRunId"
-FLOW_RUN_TAG = "prefect_flow_run_id"
 VALUES_TAG = "plumbline.values"
-PRUNED_TAG = "pruned"  # the epoch
 RESUMED = ("KILLED", "FAILED")
 HALF = {"status": "KILLED", "reason": "interrupted while it was recorded"}  # of a trial
 
@@ -112,7 +111,7 @@ def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepR
         client = open_store()
         experiment = experiment_id(client, str(sweep.base["experiment"]))
         identity = fingerprint(sweep)
-        tags = {LEASE_TAG: lease, FLOW_RUN_TAG: flow_run_id, **git_state()}
+        tags = {LEASE_TAG: lease, FLOW_TAG: flow_run_id, **git_state()}
         note = description("Running.", what_a_sweep_is(sweep, flow_run_id))
         own, trials = tags | {SWEEP_TAG: identity, NOTE_TAG: note}, {}
         if found := _interrupted(client, experiment, identity):
