@@ -78,8 +78,10 @@ def print_gain(metrics: Mapping[str, float], rows: int) -> None:
         worth = f"{ratio:.3g} times the {what} of"
     else:
         worth = f"{shown} % {'better' if percent > 0 else 'worse'} than"
-    linear = "logistic" if classes else "exact linear"
-    print(f"{worth} the {linear} model on the same {rows:,} rows", flush=True)
+    linear, knows_nothing = ("logistic", "majority") if classes else ("exact linear", "mean")
+    poor = metrics[f"linear_test_{score}"] > metrics[f"{knows_nothing}_test_{score}"]
+    beside = f", which is worse there than {knows_nothing}_test_{score}" if poor else ""
+    print(f"{worth} the {linear} model on the same {rows:,} rows{beside}", flush=True)
 
 
 def _class_scores(share: str, metrics: Mapping[str, float], largest: Mapping[str, float]) -> str:

@@ -113,7 +113,9 @@ def test_a_budget_that_the_rows_decide_is_said(said) -> None:
 )
 def test_the_worth_of_a_model_is_one_line(capsys, rmse: float, told: str) -> None:
     metrics = {"test_rmse": rmse, "linear_test_rmse": 1.0, "gain_over_linear": 1 - rmse}
-    print_gain(metrics, 10_788)
-    assert capsys.readouterr().out == f"{told} the exact linear model on the same 10,788 rows\n"
+    line = f"{told} the exact linear model on the same 10,788 rows"
+    for mean, beside in ((2.0, ""), (0.9, ", which is worse there than mean_test_rmse")):
+        print_gain({**metrics, "mean_test_rmse": mean}, 10_788)
+        assert capsys.readouterr().out == f"{line}{beside}\n"
     print_gain({"train_rmse": 1.0}, 0)
     assert capsys.readouterr().out == ""
