@@ -127,7 +127,7 @@ def costs(features: int) -> Costs:
         keys = [part_key(few, file, data) for file in few.files]
 
         def keep(result: Summary, key: str) -> None:
-            cache.write(key, result)
+            cache.write(key, result.to_bytes())
             cache.read(key)
 
         results, files = _timed(lambda: [compress(few, part, data) for part in few.parts])

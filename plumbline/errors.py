@@ -17,6 +17,19 @@ class InputError(ValueError):
         super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
 
 
+class TooManyLevelsError(InputError):
+    """A pass found more levels in a column than data.max_levels: which of them are kept must be
+    known before.
+
+    Attributes:
+        column: its name.
+    """
+
+    def __init__(self, column: str) -> None:
+        super().__init__(f"column '{column}' has more levels than data.max_levels.")
+        self.column = column
+
+
 class TrainingDivergedError(ArithmeticError):
     """The loss became infinite or NaN; training stopped at that epoch."""
 

@@ -10,11 +10,13 @@ from torch import nn
 from plumbline.config.loading import load
 from plumbline.config.schema import Config, SyntheticData, TableData
 from plumbline.data.inputs import Row, check_inputs
+from plumbline.data.levels import count_levels, with_levels
 from plumbline.data.synthetic import Synthetic
-from plumbline.data.table import open_table
+from plumbline.data.table import Table, open_table
+from plumbline.errors import TooManyLevelsError
 from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
-from plumbline.linear.summary import combine
+from plumbline.linear.summary import Summary, combine, within_levels
 from plumbline.threads import in_threads
 from plumbline.training import experiment, prediction
 from plumbline.training.device import device_of
@@ -88,10 +90,22 @@ def predict(model: Model, rows: Sequence[Row]) -> list[float | str]:
 
 
 def read(data: SyntheticData | TableData, device: str) -> Dataset:
-    """One pass over the rows, a file a thread."""
-    source = Synthetic(data) if isinstance(data, SyntheticData) else open_table(data)
-    summarize = partial(compress, source, split=data, device=device)
-    parts = list(in_threads(summarize, source.parts))
-    ages = reversed(range(len(parts)))
-    whole = combine(part.aged(age, data.half_life) for part, age in zip(parts, ages, strict=True))
+    """One pass over the rows, a file a thread; one more before it over columns of many levels."""
+    if isinstance(data, SyntheticData):
+        source = Synthetic(data)
+        whole = combine([compress(source, *source.parts, data, device)])
+    else:
+        source, whole = _read_table(open_table(data), data, device)
     return Dataset.of(whole, data, source, {"rows_dropped": whole.dropped})
+
+
+def _read_table(table: Table, data: TableData, device: str) -> tuple[Table, Summary]:
+    if table.columns.many:
+        table, _ = with_levels(table, in_threads(partial(count_levels, table, data), table.parts))
+    parts = in_threads(partial(compress, table, split=data, device=device), table.parts)
+    ages = reversed(range(len(table.parts)))
+    aged = (part.aged(age, data.half_life) for part, age in zip(parts, ages, strict=True))
+    try:
+        return table, combine(within_levels(aged, table.columns))
+    except TooManyLevelsError as found:
+        return _read_table(table.counting(found.column), data, device)

@@ -1,6 +1,7 @@
-"""What is kept of each file that was read: its summary, in the storage of Prefect's results.
+"""What is kept of each file that was read: its summary, in the storage of Prefect's results, and
+the counts of its levels if there are many.
 
-Summaries are binary, and Prefect's result records are JSON; so they are written to the storage
+They are binary, and Prefect's result records are JSON; so they are written to the storage
 itself. A file's modification time there is the time of its last use. Only a storage on this machine
 is looked after; one elsewhere has rules of its own for how long things stay.
 """
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prefect.filesystems import LocalFileSystem, WritableFileSystem
 from prefect.results import get_default_result_storage, get_result_store
@@ -22,7 +24,7 @@ LONGEST_UNUSED = 90 * 86_400  # seconds
 
 @dataclass(frozen=True)
 class FactorCache:
-    """Summaries by key.
+    """Summaries, and what else is kept of files, by key.
 
     Attributes:
         storage: where results are kept.
@@ -41,16 +43,17 @@ class FactorCache:
         local = isinstance(self.storage, LocalFileSystem) and self.storage.basepath
         return Path(local).expanduser() if local else None
 
-    def read(self, key: str) -> Summary | None:
-        """A summary; None if there is none, or it is damaged."""
+    def read(self, key: str, decode: Callable[[bytes], Any] = Summary.from_bytes) -> Any | None:
+        """What is kept, a summary unless it is decoded as something else; None if there is none, or
+        it is damaged."""
         try:
-            return Summary.from_bytes(self.storage.read_path(key, _sync=True))
+            return decode(self.storage.read_path(key, _sync=True))
         except (ValueError, FileNotFoundError):  # local storage and remote ones say it differently
             return None
 
-    def write(self, key: str, summary: Summary) -> None:
-        """Keep a summary."""
-        self.storage.write_path(key, content=summary.to_bytes(), _sync=True)
+    def write(self, key: str, content: bytes) -> None:
+        """Keep a summary's bytes, or something else."""
+        self.storage.write_path(key, content=content, _sync=True)
 
     def use(self, key: str) -> bool:
         """Whether there is a summary; one on this machine counts as used now, and is not opened."""

@@ -9,7 +9,7 @@ import hashlib
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import asdict, replace
@@ -26,21 +26,18 @@ from plumbline.data.files import DataFile
 from plumbline.data.inputs import check_inputs
 from plumbline.data.synthetic import Synthetic
 from plumbline.data.table import Table, open_table
-from plumbline.errors import InputError
+from plumbline.errors import InputError, TooManyLevelsError
 from plumbline.linear.compress import VERSION, compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.sample import MOST_ROWS
-from plumbline.linear.summary import Summary, combine
+from plumbline.linear.summary import Summary, combine, within_levels
 from tasks.artifacts import ProgressArtifact
+from tasks.batching import batches_of, label_of
 from tasks.cluster import clear_errors, connected, cores, map_parts
 from tasks.factor_cache import FactorCache
+from tasks.levels import with_known_levels
 from tasks.screen import bar, note, warn
 
-# Bytes of files in a task. Fewer are not worth a task run of their own, more make a long wait of
-# what a lost worker had not finished. In between there are four tasks a worker, so that all end
-# at about the same time.
-LEAST_BATCH, MOST_BATCH, BATCHES_A_WORKER = 16 << 20, 1 << 30, 4
-FILES_A_BATCH = 64  # at most: the command holds the summaries of some batches at a time
 # How many rows a table has is known once its files are read. Till then a file keeps all of its own
 # if they are within its share by bytes of so many, twice as many as are kept in the end.
 SPARE_ROWS = 2 * MOST_ROWS
@@ -93,9 +90,7 @@ def compress_all(source: Source, data: SyntheticData | TableData, device: str) -
     split = data.holding_out
     with bar("Reading rows", None) as shown, _counting(shown) as on_rows, clear_errors():
         if isinstance(source, Table):
-            files = _Summaries(source, split, device)
-            whole = combine(files.in_order(data.half_life), f"the data ({label_of(source.files)})")
-            counts = {**files.counts, **files.left_out()}
+            whole, source, counts = _summarised(source, data, device)
         else:
             whole = combine(
                 [compress_generated(source, split, device, on_rows)], "the data (generated rows)"
@@ -107,6 +102,21 @@ def compress_all(source: Source, data: SyntheticData | TableData, device: str) -
         named = ", ".join(found.encoding.holes)
         note(f"missing numbers are read as the training rows' mean, with an indicator: {named}")
     return found
+
+
+def _summarised(
+    table: Table, data: TableData, device: str
+) -> tuple[Summary, Table, dict[str, int]]:
+    """A table's rows, the lists of levels by which they were read, and the counts of files and
+    rows. If a column turns out to have too many levels, its list is made and the rows read anew."""
+    table = with_known_levels(table, data)
+    files = _Summaries(table, data.holding_out, device)
+    parts = within_levels(files.in_order(data.half_life), table.columns)
+    try:
+        whole = combine(parts, f"the data ({label_of(table.files)})")
+    except TooManyLevelsError as found:
+        return _summarised(table.counting(found.column), data, device)
+    return whole, table, {**files.counts, **files.left_out()}
 
 
 @task(name="compress", task_run_name="compress generated rows")
@@ -161,7 +171,7 @@ class _Summaries:
     def in_order(self, half_life: float | None) -> Iterator[Summary]:
         """The summary of every file; its rows weighted, if they have a half-life."""
         new = {file: None for file, key in self.keys.items() if not self.cache.use(key)}
-        batches = _batches(list(new))
+        batches = batches_of(list(new))
         under_way = deque(map(self._submit, islice(batches, 2 * cores())))
         artifact = ProgressArtifact("reading", "Files compressed", len(self.keys))
         made: deque[Summary] = deque()
@@ -229,28 +239,8 @@ def part_key(table: Table, file: DataFile, split: Split) -> str:
     return "factor-" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def label_of(files: Sequence[DataFile]) -> str:
-    """Some files in a few words, such as `part-0001.parquet and 63 more`."""
-    return files[0].name + (f" and {len(files) - 1} more" if len(files) > 1 else "")
-
-
 def _rows_of(summary: Summary) -> int:
     return summary.rows + summary.dropped
-
-
-def _batches(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
-    """Files in their order, those of some size together."""
-    share = sum(file.size for file in files) // (BATCHES_A_WORKER * cores())
-    most = min(max(share, LEAST_BATCH), MOST_BATCH)
-    batch, total = [], 0
-    for file in files:
-        if batch and (total + file.size > most or len(batch) == FILES_A_BATCH):
-            yield batch
-            batch, total = [], 0
-        batch.append(file)
-        total += file.size
-    if batch:
-        yield batch
 
 
 def _may_pass(task: Any, task_run: Any, state: Any) -> bool:
@@ -295,5 +285,5 @@ def _summary_of(
     summary = cache.read(key)
     if summary is None:
         summary = compress(table, part, split, device, _on_rows.get(), most_rows)
-        cache.write(key, summary)
+        cache.write(key, summary.to_bytes())
     return summary

@@ -153,13 +153,15 @@ class TableData(Split):
     )
     max_levels: Annotated[int, Field(ge=2)] = Field(
         100,
-        description="levels, in the first rows, of a column of text that is a feature without "
-        "being named",
+        description="levels of a categorical column: if it has more, the most frequent in the "
+        "training rows are kept and the others share '(other)'; text that has more in the first "
+        "rows is a feature only if it is named",
     )
     unknown: Literal["error", "other"] = Field(
         "error",
         description="a level that training did not meet, in a row to predict: error refuses the "
-        "row; other reads it as the training rows' shares of the levels, the mean over them",
+        "row; other reads it as the training rows' shares of the levels, the mean over them; in a "
+        "column with '(other)' it is that",
     )
     exclude: list[Name] = Field(
         [], description="columns that are no feature: identifiers, and what gives the target away"

@@ -1,5 +1,6 @@
 """Blocks of rows: what every source of data yields, whatever it reads or draws."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,11 +16,13 @@ WEIGHT = ""  # stands for the rows' weights among names of columns; no feature h
 # Rows a block. Enough that what is done once a block costs little beside the matrix products (so
 # 32 rows a column at least), few enough that a block stays in the last cache.
 BLOCK_ROWS = 32_768
+BLOCK_NUMBERS = 1 << 27  # at most, 1 GiB, unless there are more columns than rows then
+MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # of this machine, in bytes
 
 
 def block_rows(columns: int) -> int:
     """Rows in a block of this many columns."""
-    return max(BLOCK_ROWS, 32 * columns)
+    return min(max(BLOCK_ROWS, 32 * columns), max(BLOCK_NUMBERS // columns, columns))
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from plumbline.data.blocks import Block, block_rows
+from plumbline.data.blocks import MEMORY, Block, block_rows
 from plumbline.data.columns import Columns
-from plumbline.data.encoding import MISSING, PARTS, date_parts, hole_in, names_of, parts_of
+from plumbline.data.encoding import MISSING, OTHER, PARTS, date_parts, hole_in, names_of, parts_of
 from plumbline.data.files import DataFile
 from plumbline.data.split import group_numbers
-from plumbline.errors import InputError
+from plumbline.errors import InputError, TooManyLevelsError
 
-MAX_LEVELS = 1_000
+MAX_CLASSES = 1_000
 
 
 @dataclass
@@ -51,6 +51,12 @@ class Buffer:
 
     def _allocate(self) -> None:
         height = len(self.names) + 1
+        needed = 32 * height**2  # R, and what is beside it when it is merged
+        if self.levels and needed > MEMORY:
+            raise InputError(
+                f"data.max_levels must be so few that R fits in memory ({MEMORY / 1e9:.3g} GB). "
+                f"Got {height - 1:,} columns in {self.file.uri}, which need {needed / 1e9:.3g} GB."
+            )
         self.array = np.zeros((height, block_rows(height)))
         self.absent = np.zeros((len(self.levels), self.array.shape[1]), dtype=bool)
         self.groups = np.zeros(self.array.shape[1], dtype=np.uint64)
@@ -82,7 +88,7 @@ class Buffer:
     def _copy(self, batch: pa.RecordBatch, place: slice) -> None:
         weight, group = self.columns.weight, self.columns.group
         if group:
-            self.groups[place] = group_numbers(_text(batch.column(group)))
+            self.groups[place] = group_numbers(as_text(batch.column(group)))
         self.array[0, place] = _floats(batch.column(weight)) if weight else 1.0
         for i, name in enumerate(self.columns.numeric):
             self.array[i + 1, place] = _floats(batch.column(name))
@@ -124,7 +130,9 @@ class Buffer:
         values = batch.column(name)
         if name == self.columns.target:
             return _class_names(values)
-        text = _text(values)
+        text, given = as_text(values), self.columns.categorical[name]
+        if OTHER in given:
+            text = pc.if_else(pc.is_in(text, pa.array([*given, None])), text, OTHER)
         return text.fill_null(MISSING) if self.impute else text
 
     def _new_holes(self, batch: pa.RecordBatch) -> dict[str, int]:
@@ -150,16 +158,14 @@ class Buffer:
                 f"{self.file.uri}: column '{name}', row {row} must be one of {', '.join(given)}. "
                 f"Got '{wrong[0]}' instead."
             )
-        if len(known) + len(new) > MAX_LEVELS:
-            key, what = (
-                ("target", "classes (is it a number?).")
-                if name == self.columns.target
-                else ("categorical", "levels (is it an identifier? data.exclude leaves it out).")
-            )
+        levels = len({*known, *new} - {MISSING})
+        if name == self.columns.target and levels > MAX_CLASSES:
             raise InputError(
-                f"data.{key}: column '{name}' must have at most {MAX_LEVELS} {what} "
-                f"{self.file.uri} has more."
+                f"data.target: column '{name}' must have at most {MAX_CLASSES} classes (is it a "
+                f"number?). {self.file.uri} has more."
             )
+        if name != self.columns.target and not given and levels > self.columns.max_levels:
+            raise TooManyLevelsError(name)
         return new
 
 
@@ -223,7 +229,7 @@ def as_dates(values: pa.Array) -> pa.Array:
     """Dates and times as timestamps, or as text where they are text."""
     if pa.types.is_date(values.type):
         return pc.cast(values, pa.timestamp("s"))
-    return values if pa.types.is_timestamp(values.type) else _text(values)
+    return values if pa.types.is_timestamp(values.type) else as_text(values)
 
 
 def _has_holes(values: pa.Array) -> bool:
@@ -247,9 +253,9 @@ def _class_names(values: pa.Array) -> pa.Array:
         as_integers = pc.cast(pc.if_else(whole, values, None), pa.int64(), safe=False)
         names = pc.if_else(whole, pc.cast(as_integers, pa.string()), pc.cast(values, pa.string()))
         return pc.if_else(pc.is_nan(values), None, names)
-    return _text(values)
+    return as_text(values)
 
 
-def _text(values: pa.Array) -> pa.Array:
+def as_text(values: pa.Array) -> pa.Array:
     """A categorical column as text; numbers and booleans are written out."""
     return values if values.type == pa.string() else pc.cast(values, pa.string())

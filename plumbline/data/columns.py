@@ -9,10 +9,11 @@ from plumbline.config.schema import TableData
 from plumbline.data.doubts import (
     IDENTIFIER,
     all_dates,
-    long_integers,
+    many_valued,
     numbers_as_text,
     read_head,
     unfit,
+    warnings_of,
 )
 from plumbline.data.encoding import parts_of
 from plumbline.data.files import DataFile
@@ -29,7 +30,9 @@ class Columns:
         numeric: the numeric features, in order.
         dates: the columns whose dates become numbers, in order.
         categorical: each categorical feature with its given levels, and a target of classes; ():
-            found in the pass.
+            found in the pass. "(other)", if it is one, is whatever is none of the others.
+        max_levels: that may be found in the pass.
+        many: columns that have more, of which the most frequent are to be chosen before the pass.
         target: the column to predict.
         weight: the column of the rows' weights; None: they have none.
         group: the column that names each row's group; None: rows are held out one by one.
@@ -48,6 +51,8 @@ class Columns:
     numeric: tuple[str, ...]
     categorical: dict[str, tuple[str, ...]]
     target: str
+    max_levels: int = 100
+    many: frozenset[str] = frozenset()
     dates: tuple[str, ...] = ()
     weight: str | None = None
     group: str | None = None
@@ -113,6 +118,7 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     numeric = tuple(name for name in usable if kinds[name] != "text")
     levels = data.categorical if isinstance(data.categorical, dict) else {}
     names = (*data.categorical, *(name for name in usable if kinds[name] == "text"))
+    found = [name for name in names if name not in levels]
     used = (*numeric, *dates, *names, data.target, *weights)
     _check_used(used, names, data, file, header)
     return Columns(
@@ -120,6 +126,8 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
         numeric=numeric,
         categorical={n: tuple(levels.get(n, ())) for n in (*names, *[data.target][:classes])},
         target=data.target,
+        max_levels=data.max_levels,
+        many=many_valued(read_head(file, header, found), data.max_levels),
         dates=dates,
         weight=data.weight,
         group=data.split.column,
@@ -129,7 +137,7 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
         ignored=frozenset((*index, *data.exclude)),
         whole=every,
         dialect=dialect,
-        warnings=_warnings(file, header, [*numeric, data.target], doubts),
+        warnings=warnings_of(file, header, [*numeric, data.target], doubts),
     )
 
 
@@ -270,20 +278,6 @@ def _check_numbers(
         else:
             continue
         raise InputError(f"data.{key}: column '{name}' of {file.uri} must hold numbers. {why}")
-
-
-def _warnings(
-    file: DataFile, header: Header, numbers: Sequence[str], doubts: Mapping[str, str]
-) -> tuple[str, ...]:
-    text = (
-        f"column '{name}' is left out, because {why}; {file.uri}" for name, why in doubts.items()
-    )
-    digits = (
-        f"column '{name}' holds integers beyond 2^53, such as {value}, which lose digits as "
-        "float64; list an identifier in data.exclude, and count times from a later start"
-        for name, value in long_integers(file, header, numbers).items()
-    )
-    return (*text, *digits)
 
 
 def _as_number(kind: Kind) -> Kind:

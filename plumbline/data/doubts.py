@@ -113,6 +113,34 @@ def _oddity(values: Sequence[str | None], header: Header) -> str:
     )
 
 
+def many_valued(head: Mapping[str, pa.Array], most: int) -> frozenset[str]:
+    """The columns with more than so many different values."""
+    return frozenset(n for n, values in head.items() if pc.count_distinct(values).as_py() > most)
+
+
+def warnings_of(
+    file: DataFile, header: Header, numbers: Sequence[str], doubts: Mapping[str, str]
+) -> tuple[str, ...]:
+    """A line for each text column that is left out for its numbers, and for each column of numbers
+    that has integers beyond float64.
+
+    Args:
+        file: with this header.
+        header: of the file.
+        numbers: columns that are read as such.
+        doubts: as numbers_as_text gives them.
+    """
+    text = (
+        f"column '{name}' is left out, because {why}; {file.uri}" for name, why in doubts.items()
+    )
+    digits = (
+        f"column '{name}' holds integers beyond 2^53, such as {value}, which lose digits as "
+        "float64; list an identifier in data.exclude, and count times from a later start"
+        for name, value in long_integers(file, header, numbers).items()
+    )
+    return (*text, *digits)
+
+
 def long_integers(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, int]:
     """Columns with an integer that float64 cannot hold, and one such integer.
 

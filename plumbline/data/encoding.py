@@ -15,6 +15,7 @@ import pandas as pd
 LEVELS_SHOWN = 20
 PARTS = ("year", "month", "day", "day_of_week", "hour", "minute")  # of a date; Monday is 0
 MISSING = "(missing)"  # the level of values that are not there
+OTHER = "(other)"  # the level of all values that have none of their own
 UNKNOWN = -1.0  # the place of a value that is no known level
 
 
@@ -46,7 +47,7 @@ class Encoding:
         log_target: whether the model was trained on the target's logarithm, which the interval is
             about then; predictions are in the target's own units.
         shares: by column, what an unknown level is read as: the share of the training rows that
-            each level has. Empty: such rows are refused.
+            each level has. Empty: such rows are refused, unless "(other)" is a level.
         dates: the columns of dates and times, each with the parts that are features.
     """
 
@@ -79,11 +80,11 @@ class Encoding:
         """
         given = categorical if isinstance(categorical, Mapping) else {}
         found = {
-            column: sorted(_levels(columns, column), key=lambda level: (level == MISSING, level))
+            column: sorted(levels_in(columns, column), key=lambda level: (level == MISSING, level))
             for column in categorical
         }
         levels = {c: tuple(dict.fromkeys([*given.get(c, ()), *found[c]])) for c in categorical}
-        classes = tuple(sorted(_levels(columns, target), key=_place)) if target else ()
+        classes = tuple(sorted(levels_in(columns, target), key=_place)) if target else ()
         holes = tuple(holes_of(columns))
         indicators = {*names_of(found), *names_of({target: classes}), *map(hole_in, holes)}
         numeric = tuple(name for name in columns if name not in indicators)
@@ -222,6 +223,11 @@ def names_of(levels: Mapping[str, Sequence[str]]) -> list[str]:
     return [f"{column}={level}" for column, found in levels.items() for level in found]
 
 
+def levels_in(names: Sequence[str], column: str) -> list[str]:
+    """The levels of a column that have an indicator among the names."""
+    return [name[len(column) + 1 :] for name in names if name.startswith(f"{column}=")]
+
+
 def hole_in(column: str) -> str:
     """The name of the indicator of what is missing in a column."""
     return f"{column}={MISSING}"
@@ -249,10 +255,6 @@ def date_parts(column: pd.Series) -> dict[str, np.ndarray]:
     return {part: getattr(moments, part).to_numpy(np.float64) for part in PARTS}
 
 
-def _levels(features: Sequence[str], column: str) -> list[str]:
-    return [name[len(column) + 1 :] for name in features if name.startswith(f"{column}=")]
-
-
 def _place(name: str) -> tuple[float, str]:
     """Where a class sorts: numbers by value, before text."""
     try:
@@ -276,14 +278,15 @@ def _number(value: object) -> float:
 
 
 def _places(column: pd.Series, known: Sequence[str], shared: bool) -> np.ndarray:
-    """Where each value stands among the known levels, as float64; UNKNOWN if it does not and such
-    values are shared out among them."""
+    """Where each value stands among the known levels, as float64; that of "(other)", if it is one,
+    or UNKNOWN, if such values are shared out among them, for a value that is none of them."""
     written = isinstance(column.dtype, pd.StringDtype)
     text = column if written else column.map(_level, na_action="ignore")
     places = pd.Index(known).get_indexer(text)
     if MISSING in known:
         places = np.where(column.isna(), known.index(MISSING), places)
-    outside = np.where(column.isna() | (not shared), np.nan, UNKNOWN)
+    other = known.index(OTHER) if OTHER in known else UNKNOWN if shared else np.nan
+    outside = np.where(column.isna(), np.nan, other)
     return np.where(places < 0, outside, places)
 
 

@@ -1,10 +1,10 @@
 """What the configuration asks to read and to predict, checked without reading the rows."""
 
-import os
 from collections.abc import Sequence
 
 from plumbline.config.loading import disagreement_line
 from plumbline.config.schema import Config, SyntheticData, TableData
+from plumbline.data.blocks import MEMORY
 from plumbline.data.columns import choose_columns
 from plumbline.data.files import choose_files
 from plumbline.errors import InputError, refuse
@@ -75,8 +75,8 @@ def _check_memory(data: SyntheticData) -> None:
     """Refuse generated rows of which R, or a block (32 rows a column), does not fit in memory."""
     height = data.width + 2
     rows = min(max(height, data.rows or 0), 32 * height)
-    needed, there = 8 * rows * height, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
-        allowed = f"so few that their rows fit in memory ({there / 1e9:.3g} GB)"
+    needed = 8 * rows * height
+    if needed > MEMORY:
+        allowed = f"so few that their rows fit in memory ({MEMORY / 1e9:.3g} GB)"
         found = f"{data.width}, which need {needed / 1e9:.3g} GB"
         raise InputError(f"data.features must be {allowed}. Got {found}.")

@@ -1,10 +1,10 @@
 """Rows of CSV and Parquet files, read in blocks through one buffer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal
 
 from plumbline.config.schema import TableData
 from plumbline.data.batches import first_rows, read_batches
@@ -98,9 +98,14 @@ class Table:
             hashed.update(repr(block.columns).encode() + block.rows.contiguous().numpy().tobytes())
         return hashed.hexdigest()
 
-    def with_columns(self, **changes: Mapping[str, float]) -> "Table":
-        """The same rows with what only a pass over them tells: `class_weights`, `means`."""
+    def with_columns(self, **changes: Any) -> "Table":
+        """The same rows with what only a pass over them tells of the columns: `class_weights`,
+        `means`, `many`, `categorical`."""
         return replace(self, columns=replace(self.columns, **changes))
+
+    def counting(self, column: str) -> "Table":
+        """The same rows with one more column that has many levels."""
+        return self.with_columns(many=self.columns.many | {column})
 
 
 def open_table(data: TableData) -> Table:

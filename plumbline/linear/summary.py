@@ -12,8 +12,9 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from plumbline.data.encoding import holes_of
-from plumbline.errors import InputError
+from plumbline.data.columns import Columns
+from plumbline.data.encoding import MISSING, holes_of, levels_in
+from plumbline.errors import InputError, TooManyLevelsError
 from plumbline.linear.factor import MERGED_AT_ONCE, Factor, merge, union_of
 from plumbline.linear.sample import Sample, merge_samples
 from plumbline.threads import one_thread
@@ -197,6 +198,22 @@ def combine(parts: Iterable[Summary], label: str = "data") -> Summary:
             f"{whole.dropped} dropped, {whole.test.rows} held out."
         )
     return whole
+
+
+def within_levels(parts: Iterable[Summary], columns: Columns) -> Iterator[Summary]:
+    """The same parts, while no column has more levels in all of them than it may.
+
+    Raises:
+        TooManyLevelsError: it has.
+    """
+    met = {name: {MISSING} for name, given in columns.categorical.items() if not given}
+    met.pop(columns.target, None)
+    for part in parts:
+        for name, levels in met.items():
+            levels.update(levels_in(part.columns, name))
+            if len(levels) > columns.max_levels + 1:
+                raise TooManyLevelsError(name)
+        yield part
 
 
 def combine_eight(parts: Sequence[Summary]) -> Summary:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from plumbline.config.schema import Split
-from plumbline.data.encoding import MISSING, Encoding, hole_in
+from plumbline.data.encoding import MISSING, OTHER, Encoding, hole_in
 from plumbline.linear.dataset import Dataset, level_counts
 from plumbline.training.classes import class_scores
 from plumbline.training.evaluation import held_out_scores, row_scores
@@ -37,8 +37,9 @@ class Fitted:
         what class_scores gives.
 
         Of a linear model from R, and mae from the sample; of others on every held-out row, which
-        are read for it, and so they are if R has another target than the model, its logarithm, or
-        does not know of holes that the model does. Empty if no row is held out.
+        are read for it, and so they are if R has another target than the model, its logarithm,
+        does not know of holes that the model does, or has other levels in the model's "(other)".
+        Empty if no row is held out.
 
         Raises:
             NotComparableError: another target, a column that is gone or of another kind, or a
@@ -46,16 +47,26 @@ class Fitted:
         """
         self._check(data)
         in_r = {*self.encoding.holes} <= {*data.encoding.holes} and not data.encoding.log_target
+        chosen, today = self._chosen_levels(), data.encoding.levels
+        in_r = in_r and all({*known} == {*today[name]} for name, known in chosen.items())
         if isinstance(self.model, LinearModel) and in_r:
             return held_out_scores(self._line_in(data.encoding), data.summary)
-        if self.encoding.means and data.encoding.means:  # holes are read as in its training
-            source = data.source.with_columns(means=self.encoding.means)
-            data = replace(data, source=source)
+        changes = {}  # so that holes and other levels are read as in its training
+        if self.encoding.means and data.encoding.means:
+            changes["means"] = self.encoding.means
+        if chosen:
+            changes["categorical"] = data.source.columns.categorical | chosen
+        if changes:
+            data = replace(data, source=data.source.with_columns(**changes))
         features, classes = self.encoding.features, self.encoding.classes
         if classes:
             model = MatchedClasses(self.model, classes, data.encoding.classes)
             return class_scores("test", model, data, split, features)
         return row_scores("test", self.model, data, split, features)
+
+    def _chosen_levels(self) -> dict[str, tuple[str, ...]]:
+        """The levels of the columns that have "(other)"."""
+        return {name: known for name, known in self.encoding.levels.items() if OTHER in known}
 
     def _line_in(self, encoding: Encoding) -> LinearModel:
         """The same linear model in the features of another encoding.
@@ -108,6 +119,8 @@ class Fitted:
                 )
         for column in self.encoding.levels:
             counts = level_counts(column, encoding.levels[column], data.summary.test)
+            if column in self._chosen_levels():
+                counts = {MISSING: counts.get(MISSING, 0.0)}
             _check_met(column, self.encoding.levels[column], counts)
         if encoding.classes:
             _check_met(target, self.encoding.classes, data.class_counts(data.profiled.test))

@@ -21,7 +21,7 @@ def test_a_result_that_is_not_there_is_unknown_wherever_results_are_kept(remote,
     assert cache.read("factor-1") is None
     assert not cache.use("factor-1")
     kept = compress(Rows({"a": random_rows(9, 2)}), "a", Split())
-    cache.write("factor-1", kept)
+    cache.write("factor-1", kept.to_bytes())
     assert same_bits(cache.read("factor-1"), kept)
     assert cache.use("factor-1")
     storage.write_path("factor-1", kept.to_bytes()[:200])

@@ -1,0 +1,94 @@
+"""Which levels a column keeps if it has many; all its others share "(other)"."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from plumbline.config.schema import Split
+from plumbline.data.batches import read_batches
+from plumbline.data.blocks import Block
+from plumbline.data.buffer import as_text
+from plumbline.data.columns import check_columns
+from plumbline.data.encoding import MISSING, OTHER
+from plumbline.data.header import read_header
+from plumbline.data.split import group_numbers, shares_of
+from plumbline.data.table import Table
+
+MOST_COUNTED = 1 << 20  # different values; beyond that the rarest so far are forgotten
+NO_LEVELS = pa.array([MISSING, OTHER, None], pa.string())
+COUNTED = pa.schema({"column": pa.string(), "level": pa.string(), "rows": pa.int64()})
+
+
+def count_levels(table: Table, split: Split, part: str) -> pa.Table:
+    """How many rows of a file that are drawn for training have each level of the table's columns
+    of many levels, with those that a value missing elsewhere drops.
+
+    Returns:
+        column, level and rows, the most frequent first.
+
+    Raises:
+        InputError, OSError: as Table.blocks.
+    """
+    file, columns, first_row = table.file(part), table.columns, 0
+    header = read_header(file, columns.dialect)
+    check_columns(columns, file, header)
+    group = [columns.group] if columns.group else []
+    found = [COUNTED.empty_table()]
+    for batch in read_batches(file, dict.fromkeys([*columns.many, *group], "text"), header):
+        groups = group_numbers(as_text(batch[columns.group])) if group else None
+        block = Block((), torch.empty(1, batch.num_rows), first_row, groups=groups)
+        train = shares_of(split, part, block)["train"]
+        for name in columns.many:
+            values = as_text(batch[name])
+            values = values if train is None else values.filter(pa.array(train.numpy()))
+            of = pc.value_counts(values.filter(pc.invert(pc.is_in(values, NO_LEVELS))))
+            found.append(pa.table([pa.repeat(name, len(of)), *of.flatten()], COUNTED))
+        if sum(map(len, found)) > 2 * MOST_COUNTED:
+            found = [_sum_of(found)]
+        first_row += batch.num_rows
+    file.check_unchanged()
+    return _sum_of(found)
+
+
+def with_levels(
+    table: Table, counts: Iterable[pa.Table], before: Mapping[str, Sequence[str]] | None = None
+) -> tuple[Table, dict[str, int]]:
+    """The table with lists of levels for its columns that have many.
+
+    Args:
+        table: with `columns.many`.
+        counts: of each part, as count_levels gives them; they are taken one by one.
+        before: the lists of an earlier time.
+
+    Returns:
+        The table, and of each column how many levels there are (as far as they were counted).
+    """
+    whole = reduce(lambda some, more: _sum_of([some, more]), counts)
+    chosen, found = {}, {}
+    for name in sorted(table.columns.many):
+        of = whole.filter(pc.equal(whole["column"], name))
+        levels = _chosen(of, table.columns.max_levels, (before or {}).get(name, ()))
+        chosen[name], found[name] = (*levels, OTHER), len(of)
+    return table.with_columns(categorical=table.columns.categorical | chosen), found
+
+
+def _chosen(counts: pa.Table, most: int, before: Sequence[str]) -> list[str]:
+    """The most frequent levels, sorted. Those of before stay until one outside has twice as many
+    rows as the rarest of them: other rows would otherwise make all that is known stale."""
+    inside = pc.is_in(counts["level"], pa.array(before, pa.string()))
+    kept, outside = counts.filter(inside)["rows"], counts.filter(pc.invert(inside))["rows"]
+    least = kept[-1].as_py() if len(kept) == most else 0
+    if len(before) and (not len(outside) or outside[0].as_py() < 2 * least):
+        return sorted(set(before) - {OTHER})
+    return sorted(counts["level"].slice(0, most).to_pylist())
+
+
+def _sum_of(counts: Sequence[pa.Table]) -> pa.Table:
+    """The sum of several counts, the most frequent levels first, and of those alike by name."""
+    whole = pa.concat_tables(counts).group_by(["column", "level"]).aggregate([("rows", "sum")])
+    whole = whole.rename_columns(COUNTED.names)
+    order = [("rows", "descending"), ("column", "ascending"), ("level", "ascending")]
+    return whole.sort_by(order).slice(0, MOST_COUNTED)
