@@ -12,7 +12,8 @@ from plumbline.linear.dataset import Dataset
 from plumbline.training.device import device_of
 from plumbline.training.experiment import Result
 from plumbline.training.nets import with_budget
-from tasks.gates import check_drift, promote
+from tasks.drift import check_drift
+from tasks.gates import promote
 from tasks.lease import held_lease
 from tasks.modelling import evaluate, predict, train
 from tasks.notifying import tell_how_it_ended
@@ -47,13 +48,12 @@ def pipeline(config: Config, name: str = "retraining", resumed: str | None = Non
         source = source_of(config.data)
         with resumable(run, asked, name, source) as checkpoint:
             config, data = _read_rows(run, config, source, device)
-            if config.registry:
-                check_drift(run, config, data)
+            drift = check_drift(run, config, data) if config.registry else None
             trained = train(data, config, device, run.losses.add, checkpoint)
             metrics = evaluate(trained, data, config)
             predictions = predict(trained, data, config, metrics)
             result = Result(config, data, trained, metrics, predictions)
-            model = record(run, result)
+            model = record(run, result, drift)
         if config.registry:
             promote(run, result, model)
     return run.name

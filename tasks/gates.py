@@ -1,20 +1,15 @@
-"""Prefect tasks: the gate that data must pass before training, and the one for the new model."""
+"""Prefect task: the gate for a new model."""
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from datetime import datetime
 
-import pandas as pd
 from prefect import task
 
 from plumbline.config.metrics import COMPARABLE
-from plumbline.config.registry import Drift
 from plumbline.config.schema import Config
-from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
-from plumbline.registry.drift import DataProfile, DriftReport, beyond, compare
 from plumbline.registry.fitted import NotComparableError
 from plumbline.registry.gate import Champion, Decision, decide
 from plumbline.registry.history import blocked, fingerprint, scores_of
@@ -22,40 +17,16 @@ from plumbline.training.evaluation import held_out_scores, mean_model
 from plumbline.training.experiment import Result
 from tasks.factor_cache import FactorCache
 from tasks.recording import MODEL_FILE_DIGEST
-from tasks.screen import note, print_decision, print_drift
+from tasks.screen import note, print_decision
 from tasks.tracking.housekeeping import prune, use_of_factors
-from tasks.tracking.models import DamagedModelError, load_fitted, load_profile
+from tasks.tracking.models import DamagedModelError, load_fitted
 from tasks.tracking.registry import (
     ModelVersion,
     RegisteredModel,
     apply_promotions,
-    incumbent_of,
     registered_model,
 )
 from tasks.tracking.run import Run
-
-MOST_SHOWN = 5  # columns that drifted, on the screen
-
-
-@task
-def check_drift(run: Run, config: Config, data: Dataset) -> None:
-    """Hold today's data against the champion's: metrics, a table, and the limits of `drift`.
-
-    Raises:
-        InputError: a limit is passed and drift.action is stop.
-    """
-    champion = incumbent_of(config.registry.model)
-    if champion is None:
-        return
-    then = load_profile(champion.run_id)
-    if then is None:
-        note(f"the data of version {champion.version} is not there to compare with")
-        return
-    report = compare(then, DataProfile.of(data))
-    run.log(report.metrics())
-    run.client.log_table(run.id, _drift_table(report), "drift.json")
-    print_drift(report, int(champion.version))
-    _apply_limits(beyond(report, config.drift or Drift()), config, run, champion)
 
 
 @task
@@ -79,30 +50,6 @@ def promote(run: Run, result: Result, model_uri: str) -> None:
         _print_decision(decision, model, version, champion)
         if prune(now, rules.keep):
             FactorCache.current().delete_unused(use_of_factors(now, rules.keep))
-
-
-def _apply_limits(found: list[str], config: Config, run: Run, champion: ModelVersion) -> None:
-    if not found:
-        return
-    if len(found) > MOST_SHOWN:
-        found = [*found[:MOST_SHOWN], f"{len(found) - MOST_SHOWN} more columns moved (drift.json)"]
-    since = f"since version {champion.version} of '{champion.name}' was trained"
-    if config.drift and config.drift.action == "stop":
-        raise InputError(
-            f"data: {since}, {'; '.join(found)}. Look at the newest rows, or raise "
-            "drift.max_shift, or set drift.action to warn."
-        )
-    run.log(tags={"drift": "; ".join(found)})
-    for each in found:
-        note(f"{since}, {each}")
-
-
-def _drift_table(report: DriftReport) -> pd.DataFrame:
-    """A row for each column; JSON has no infinity, so that is written out."""
-    table = pd.DataFrame(report.columns).rename(columns={"name": "column"})
-    return table.rename(columns=lambda name: name.replace("_", " ")).replace(
-        {math.inf: "inf", -math.inf: "-inf", math.nan: "nan"}
-    )
 
 
 def _rescored(version: ModelVersion | None, result: Result) -> Champion | None:

@@ -2,43 +2,35 @@
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 import yaml
 from prefect import task
-from torch import Tensor, nn
 
 from plumbline.config.schema import Config
 from plumbline.data.table import Table
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.description import describe
-from plumbline.linear.sample import SAMPLE_ROWS
-from plumbline.registry.drift import DataProfile
-from plumbline.training.advice import is_far
+from plumbline.registry.drift import DriftReport
 from plumbline.training.experiment import Result
 from plumbline.training.exported import input_type
-from plumbline.training.importance import permutation_importance
 from plumbline.training.model import LinearModel
 from plumbline.training.plan import optimum_of
-from plumbline.training.trained import Trained
 from tasks.artifacts import publish
 from tasks.coefficients import (
     coefficient_table,
     likelihood_table,
     penalty_table,
-    shown_path,
-    standard_coefficients,
 )
-from tasks.pictures.drawing import drawing
+from tasks.drift import profile_of, shown_drift
+from tasks.pictures.shown import is_far_from_optimum, pictures, sampled
 from tasks.tracking.artifact import load_back, log_model
 from tasks.tracking.models import PROFILE
 from tasks.tracking.run import Run
@@ -51,8 +43,13 @@ AGREEMENT = {"float32": 1e-5, "bfloat16": 1e-5, "float64": 1e-12}
 
 
 @task
-def record(run: Run, result: Result) -> str:
+def record(run: Run, result: Result, drift: DriftReport | None = None) -> str:
     """Log metrics, tags, data set, model and files; load the model back and compare.
+
+    Args:
+        run: of the result.
+        result: what was trained.
+        drift: how its data differs from the champion's, if that is known.
 
     Returns:
         The URI of the model that was loaded back.
@@ -63,13 +60,15 @@ def record(run: Run, result: Result) -> str:
     run.losses.close()  # what waits there is part of the record
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        with pictures(folder, result):
+        shown = drift and shown_drift(drift, result)
+        if shown and (moved := shown["predictions"]):
+            run.log({"drift_stability_index_predictions": moved["index"]})
+        with pictures(folder, result, shown):
             model = store_model(run, result)
             log_results(run, result, model=model)
             write_files(folder, result)
             if result.config.registry:
-                profile = DataProfile.of(result.data).to_dict()
-                (folder / PROFILE).write_text(json.dumps(profile))
+                (folder / PROFILE).write_text(json.dumps(profile_of(result).to_dict()))
         run.log_folder(folder)
     publish(run, f"{result.config.experiment}: {run.name}", result.all_metrics)
     return model
@@ -94,7 +93,7 @@ def log_results(
     }
     if trained.exact:
         tags["mae_rows"] = len(data.summary.sample.rows)
-    if _is_far(result):
+    if is_far_from_optimum(result):
         tags["far_from_optimum"] = "true"
     for each in result.predictions[:MOST_TAGS]:
         if each.probabilities:  # a class is no metric
@@ -130,96 +129,6 @@ def column_types(data: Dataset) -> dict[str, str]:
         types[data.target] = "string"
     names = (*data.encoding.columns, data.target)
     return {name: types.get(name, "double") for name in names}
-
-
-def pictures(folder: Path, result: Result) -> AbstractContextManager[None]:
-    """Draw a run's pictures into folder/plots beside the body; they are there when it ends.
-
-    If the importance of columns is asked for, importance.json has it.
-    """
-    data, trained = result.data, result.trained
-    (folder / "plots").mkdir()
-    sample = data.summary.sample
-    if not len(sample.rows):  # every held-out row was dropped, or none drawn
-        return nullcontext()
-    what = {
-        "losses": trained.losses,
-        "validation_losses": trained.validation_losses,
-        "best_epoch": trained.best_epoch,
-        "optimum": trained.exact.optimum.mse if trained.exact else None,
-        "unconverged": _unconverged(result),
-        "target": data.target,
-        "told": sampled(data),
-        "importance": importance_of(result),
-        "coefficients": standard_coefficients(result),
-        "path": shown_path(result),
-    }
-    if what["importance"]:
-        (folder / "importance.json").write_text(json.dumps(what["importance"], indent=2))
-    points = class_points(trained, data) if data.encoding.classes else _points(trained, data)
-    return drawing(what | points, folder / "plots")
-
-
-def importance_of(result: Result) -> dict[str, Any] | None:
-    """The importance of columns as importance.json has it, if it is asked for."""
-    explain, config = result.config.prediction.explain, result.config
-    if explain is False or (explain == "auto" and config.model.kind == "linear"):
-        return None
-    found = permutation_importance(result.trained.module, result.data, config.training.seed)
-    return found and asdict(found)
-
-
-def _points(trained: Trained, data: Dataset) -> dict[str, Any]:
-    rows = data.summary.sample.rows[:SAMPLE_ROWS]
-    features, actual = rows[:, :-1], rows[:, -1]
-    return {
-        "actual": data.in_own_units(actual).tolist(),
-        "predicted": _predicted(trained.module, features),
-        "fit": _fit(trained, features[:, 0], data.summary.columns)
-        if features.shape[1] == 1
-        else None,
-    }
-
-
-@torch.no_grad()
-def class_points(trained: Trained, data: Dataset) -> dict[str, Any]:
-    """The classes of the sample's rows, and what the model gives each."""
-    features = data.summary.sample.rows[:SAMPLE_ROWS, :-1]
-    return {
-        "classes": data.encoding.classes,
-        "observed": data.observed_classes[:SAMPLE_ROWS].tolist(),
-        "probabilities": trained.module(features).double().softmax(dim=1).tolist(),
-    }
-
-
-def _fit(trained: Trained, x: Tensor, columns: Sequence[str]) -> dict[str, Any]:
-    """The predictions along the one feature of a model, over the range of some rows."""
-    name, target = columns
-    along = torch.linspace(float(x.min()), float(x.max()), 200, dtype=torch.float64)
-    told = "the model"
-    if trained.exact:
-        slope, line = float(trained.line.weights[0]), trained.line
-        target = target if line is trained.module else f"log({target})"
-        told = f"{target} = {line.intercept:.4g} + {slope:.4g} · {name}"
-    height = _predicted(trained.module, along[:, None])
-    return {"name": name, "x": x.tolist(), "along": along.tolist(), "height": height, "told": told}
-
-
-@torch.no_grad()
-def _predicted(module: nn.Module, features: Tensor) -> list[float]:
-    return module(features)[:, 0].tolist()
-
-
-def _is_far(result: Result) -> bool:
-    gap = result.metrics.get("optimality_gap", 0.0)
-    return is_far(result.trained, result.config.training, gap)
-
-
-def _unconverged(result: Result) -> str:
-    """Why the model is not at its optimum, in a few words; empty if it is, or if it has none."""
-    if result.trained.likelihood and result.trained.likelihood.problem:
-        return "there is no optimum"
-    return "far from the exact optimum" if _is_far(result) else ""
 
 
 def store_model(run: Run, result: Result) -> str:
@@ -287,13 +196,3 @@ def write_files(folder: Path, result: Result) -> None:
         for p in result.predictions
     ]
     (folder / "predictions.json").write_text(json.dumps(told, indent=2))
-
-
-def sampled(data: Dataset) -> str:
-    """Which rows the plots show, in words."""
-    held_out = data.summary.test.rows
-    shown = min(SAMPLE_ROWS, len(data.summary.sample.rows))
-    share, rows = ("held-out", held_out) if held_out else ("training", data.summary.train.rows)
-    if shown == rows:
-        return f"{rows} {share} rows"
-    return f"{shown} of {rows} {share} rows (a uniform sample)"

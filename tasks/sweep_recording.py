@@ -13,7 +13,8 @@ from plumbline.training.experiment import Result
 from plumbline.training.trained import Status
 from tasks.artifacts import ProgressArtifact, publish
 from tasks.pictures.drawing import drawing_sweep
-from tasks.recording import log_model_file, log_results, pictures, store_model, write_files
+from tasks.pictures.shown import pictures
+from tasks.recording import log_model_file, log_results, store_model, write_files
 from tasks.screen import print_trial
 from tasks.search import Reached
 from tasks.tracking.experiment import (

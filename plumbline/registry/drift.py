@@ -16,9 +16,11 @@ from plumbline.config.registry import Drift
 from plumbline.data.encoding import hole_in
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.factor import Factor, merge, triangle
+from plumbline.registry.stability import PredictionShares, stability_index
 
 # A deviation this much smaller than the champion's is rounding: the column is constant.
 CONSTANT = 1e-9
+ROUNDING = 1e-9  # of shares
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,13 @@ class DataProfile:
             for every level of a categorical column (the reference level, too).
         indicators: names of those indicators, and of those of holes in numeric columns.
         dropped: rows left out because a value was missing.
+        predictions: of the model that was trained on it; None if they are not known.
     """
 
     factor: Factor
     indicators: tuple[str, ...]
     dropped: int
+    predictions: PredictionShares | None = None
 
     @classmethod
     def of(cls, data: Dataset) -> "DataProfile":
@@ -59,13 +63,16 @@ class DataProfile:
             "factor": self.factor.to_dict(),
             "indicators": list(self.indicators),
             "dropped": self.dropped,
+            "predictions": self.predictions and self.predictions.to_dict(),
         }
 
     @classmethod
     def from_dict(cls, values: dict) -> "DataProfile":
         """The inverse of to_dict."""
         factor = Factor.from_dict(values["factor"])
-        return cls(factor, tuple(values["indicators"]), values["dropped"])
+        predictions = values.get("predictions")  # older versions have none
+        predictions = predictions and PredictionShares.from_dict(predictions)
+        return cls(factor, tuple(values["indicators"]), values["dropped"], predictions)
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,9 @@ class DriftReport:
         missing_then, missing_now: shares of rows dropped.
         correlation_change: the largest |change| of a correlation of two columns, in [0, 2]; 0 where
             fewer than two columns vary both then and now.
+        stability: the stability index of each categorical column that is there both then and now,
+            and of the holes of each numeric one.
+        predictions_then: those of the champion when it was trained, if they are known.
     """
 
     columns: tuple[ColumnDrift, ...]
@@ -106,6 +116,8 @@ class DriftReport:
     missing_then: float
     missing_now: float
     correlation_change: float
+    stability: dict[str, float]
+    predictions_then: PredictionShares | None
 
     def in_state(self, state: str) -> list[str]:
         """Names of the columns in one state."""
@@ -121,6 +133,7 @@ class DriftReport:
         known = [c.spread_ratio for c in self.columns if not math.isnan(c.spread_ratio)]
         each = {f"drift_shift/{c.name}": c.shift for c in self.columns}
         each |= {f"drift_spread_ratio/{c.name}": c.spread_ratio for c in self.columns}
+        each |= {f"drift_stability_index/{name}": found for name, found in self.stability.items()}
         return {
             "drift_rows_ratio": self.rows_now / self.rows_then,
             "drift_missing_share": self.missing_now,
@@ -128,6 +141,7 @@ class DriftReport:
             "drift_max_shift": abs(self.furthest.shift),
             "drift_spread_ratio_min": min(known, default=math.nan),
             "drift_spread_ratio_max": max(known, default=math.nan),
+            "drift_stability_index_max": max(self.stability.values(), default=math.nan),
             "drift_correlation_change": self.correlation_change,
             **{
                 f"drift_columns_{state}": float(len(self.in_state(state)))
@@ -157,7 +171,11 @@ def compare(then: DataProfile, now: DataProfile) -> DriftReport:
     vary = [i for i in range(len(shared)) if before[1][i] > 0 and after[1][i] > 0]
     change = _correlations(old.select(shared), vary) - _correlations(new.select(shared), vary)
     largest = float(change.abs().max()) if len(vary) > 1 else 0.0
-    return DriftReport(tuple(columns), old.rows, new.rows, then.missing, now.missing, largest)
+    return DriftReport(
+        *(tuple(columns), old.rows, new.rows, then.missing, now.missing, largest),
+        stability=_stability(columns, {*then.indicators, *now.indicators}, old.rows, new.rows),
+        predictions_then=then.predictions,
+    )
 
 
 def beyond(report: DriftReport, limits: Drift) -> list[str]:
@@ -172,6 +190,26 @@ def beyond(report: DriftReport, limits: Drift) -> list[str]:
         if abs(c.shift) > limits.max_shift
     ]
     return [*gone, *moved, *flat]
+
+
+def _stability(
+    columns: list[ColumnDrift], indicators: set[str], rows_then: int, rows_now: int
+) -> dict[str, float]:
+    """The stability index of what is there both then and now and has indicators."""
+    sides = []
+    for side in ("mean_then", "mean_now"):
+        means = {c.name: getattr(c, side) for c in columns if not math.isnan(getattr(c, side))}
+        shares: dict[str, dict[str, float]] = {name.partition("=")[0]: {} for name in means}
+        for name in indicators & means.keys():
+            shares[name.partition("=")[0]][name] = means[name]
+        for found in shares.values():
+            if (rest := 1 - sum(found.values())) > ROUNDING:
+                found[""] = rest  # the rows that have no hole
+        sides.append(shares)
+    then, now = sides
+    names = dict.fromkeys(c.name.partition("=")[0] for c in columns if c.name in indicators)
+    both = [name for name in names if name in then and name in now]
+    return {n: stability_index(then[n], now[n], rows_then, rows_now) for n in both}
 
 
 def _with_rest(factor: Factor, indicators: list[str]) -> Factor:

@@ -34,7 +34,8 @@ def drawing(what: dict, folder: Path) -> AbstractContextManager[None]:
             `told`, what the curve is called. Of classes, in place of `actual`, `predicted` and
             `fit`: `classes`, their names; `observed`, a place among them a row; `probabilities`, of
             each class a row. If there are such, otherwise None: `importance`, an Importance as a
-            dict; `coefficients`, from `standard_coefficients`; `path`, from `shown_path`.
+            dict; `coefficients`, from `standard_coefficients`; `path`, from `shown_path`;
+            `drift`, from `shown_drift`.
         folder: where to write.
     """
     shown = thinned(len(what["losses"]))

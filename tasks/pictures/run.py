@@ -7,6 +7,7 @@ import numpy as np
 
 from tasks.pictures.classes import draw_classes
 from tasks.pictures.columns import draw_coefficients, draw_importance, draw_path
+from tasks.pictures.drift import draw_drift
 from tasks.pictures.style import BLUE, GREEN, GREY, ORANGE, save
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ OF_COLUMNS = {
     "importance": draw_importance,
     "coefficients": draw_coefficients,
     "path": draw_path,
+    "drift": draw_drift,
 }
 
 FEW_EPOCHS = 12  # a tick each

@@ -67,6 +67,9 @@ def test_data_is_compared_before_training_as_metrics_and_a_table(
     assert newest.data.metrics["drift_max_shift"] == 0.0
     assert newest.data.metrics["drift_shift/x"] == 0.0
     assert newest.data.metrics["drift_spread_ratio/x"] == 1.0
+    assert newest.data.metrics["drift_stability_index_predictions"] == 0.0
+    drawn = workspace.client.list_artifacts(newest.info.run_id, "plots")
+    assert {"plots/drift.png", "plots/drift_predictions.png"} <= {each.path for each in drawn}
     path = workspace.client.download_artifacts(newest.info.run_id, "drift.json", str(tmp_path))
     table = json.loads(Path(path).read_text())
     assert "column" in table["columns"]

@@ -16,7 +16,7 @@ WHAT = {
     "losses": [8.0, 2.0, 1.0, 0.5], "validation_losses": [9.0, 3.0, 2.0, 2.5], "best_epoch": 3,
     "optimum": None, "unconverged": "", "target": "y", "told": "3 held-out rows",
     "actual": [1.0, 2.0, 4.0], "predicted": [1.5, 2.0, 3.0], "fit": None,
-    "importance": None, "coefficients": None, "path": None,
+    "importance": None, "coefficients": None, "path": None, "drift": None,
 }  # fmt: skip
 
 
@@ -127,6 +127,24 @@ def test_a_line_has_pictures_of_its_coefficients_and_of_its_penalty_s_path(
         pass
     drawn = {path.stem for path in tmp_path.iterdir()}
     assert drawn == {"loss", "fit", "residuals", "coefficients", "penalty"}
+
+
+@pytest.mark.parametrize("edges", [(), (1.0, 2.0)])
+def test_drift_has_pictures_of_means_of_shares_and_of_predictions(
+    tmp_path: Path, edges: tuple[float, ...]
+) -> None:
+    predicted = {"then": {"0": 0.5, "2": 0.5}, "now": {"1": 1.0}, "edges": edges, "index": 9.0}
+    found = {
+        "shifts": [(f"x{n}", n - 20.0) for n in range(40)],
+        "shares": [(f"city={n}", 0.1, n / 100) for n in range(40)],
+        "stability": {"city": 0.3, "x1": 0.0},
+        "predictions": predicted,
+    }
+    with drawing(WHAT | {"drift": found}, tmp_path):
+        pass
+    drawn = {path.stem for path in tmp_path.iterdir()}
+    of_drift = {"drift", "drift_shares", "drift_predictions"}
+    assert drawn == {"loss", "fit", "residuals"} | of_drift
 
 
 @pytest.mark.parametrize("names", [("no", "yes"), ("a", "b", "c"), tuple(map(str, range(30)))])

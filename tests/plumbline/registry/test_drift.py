@@ -13,6 +13,7 @@ from plumbline.data.encoding import Encoding
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import Summary
 from plumbline.registry.drift import DataProfile, beyond, compare
+from plumbline.registry.stability import stability_index
 from tests.plumbline.tools import compressed, opened, random_rows, read, write
 
 
@@ -106,6 +107,22 @@ def test_levels_are_compared_by_their_shares_whatever_the_reference(tmp_path, to
         assert before == pytest.approx("aabc".count(level) / 4, abs=1e-12)
         assert after == pytest.approx(today.count(level) / 4, abs=1e-12)
     assert report.in_state("vanished") == report.in_state("constant") == []
+    shares = [{level: text.count(level) / 4 for level in text} for text in ("aabc", today)]
+    assert report.stability == {"city": pytest.approx(stability_index(*shares, 4, 4), abs=1e-12)}
+    assert report.metrics()["drift_stability_index/city"] == report.stability["city"]
+
+
+def test_holes_are_compared_by_their_share_also_if_there_were_none(tmp_path):
+    found, x = [], [1.0, 2.0, 4.0, 3.0]
+    for name, z in (("a", [5.0, 6.0, 7.0, 9.0]), ("b", [None, 6.0, 7.0, None])):
+        path = write(tmp_path / f"{name}.csv", {"x": x, "z": z, "y": x})
+        given = TableData(kind="table", path=str(path), target="y", missing="impute")
+        read_so = read(path, missing="impute")
+        source = opened(path, missing="impute")
+        found.append(DataProfile.of(Dataset.of(read_so, given, source, {})))
+    expected = stability_index({"z": 0.0, "": 1.0}, {"z": 0.5, "": 0.5}, 4, 4)
+    for report in (compare(*found), compare(*found[::-1])):
+        assert report.stability == {"z": pytest.approx(expected, rel=1e-9)}
 
 
 def test_classes_are_compared_by_their_shares(tmp_path):

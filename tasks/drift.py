@@ -1,0 +1,117 @@
+"""Prefect task: the gate that data must pass before training; and what a picture of it shows."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import torch
+from prefect import task
+
+from plumbline.config.registry import Drift
+from plumbline.config.schema import Config
+from plumbline.errors import InputError
+from plumbline.linear.dataset import Dataset
+from plumbline.linear.sample import SAMPLE_ROWS
+from plumbline.registry.drift import DataProfile, DriftReport, beyond, compare
+from plumbline.registry.stability import PredictionShares
+from plumbline.training.experiment import Result
+from tasks.screen import note, print_drift
+from tasks.tracking.models import load_profile
+from tasks.tracking.registry import ModelVersion, incumbent_of
+from tasks.tracking.run import Run
+
+MOST_SHOWN = 5  # columns that drifted, on the screen
+
+
+@task
+def check_drift(run: Run, config: Config, data: Dataset) -> DriftReport | None:
+    """Hold today's data against the champion's: metrics, a table, and the limits of `drift`.
+
+    Returns:
+        What has moved; None if there is no champion, or its data is not known.
+
+    Raises:
+        InputError: a limit is passed and drift.action is stop.
+    """
+    champion = incumbent_of(config.registry.model)
+    if champion is None:
+        return None
+    then = load_profile(champion.run_id)
+    if then is None:
+        note(f"the data of version {champion.version} is not there to compare with")
+        return None
+    report = compare(then, DataProfile.of(data))
+    run.log(report.metrics())
+    run.client.log_table(run.id, _drift_table(report), "drift.json")
+    print_drift(report, int(champion.version))
+    _apply_limits(beyond(report, config.drift or Drift()), config, run, champion)
+    return report
+
+
+def profile_of(result: Result) -> DataProfile:
+    """The profile of a run's data, with its model's predictions."""
+    return replace(DataProfile.of(result.data), predictions=_predictions(result))
+
+
+def shown_drift(report: DriftReport, result: Result) -> dict[str, Any]:
+    """What `draw_drift` draws, as plain values.
+
+    `shifts`: (column, shift) of numbers, in deviations then; `shares`: (indicator, share then,
+    share now); `stability`: the index by column; `predictions`: None, or the `edges` of the tenths
+    (of numbers) with the shares `then` and `now` and their `index`.
+    """
+    shares, shifts = [], []
+    for column in report.columns:
+        if "=" in column.name and column.name.partition("=")[0] in report.stability:
+            both = (column.mean_then, column.mean_now)
+            shares.append((column.name, *(0.0 if math.isnan(share) else share for share in both)))
+        elif math.isfinite(column.shift):
+            shifts.append((column.name, column.shift))
+    then, now = report.predictions_then, None
+    if then and bool(then.edges) != bool(result.data.encoding.classes):
+        now = _predictions(result, then)
+    predictions = now and {
+        "edges": then.edges,
+        "then": then.shares,
+        "now": now.shares,
+        "index": now.index_since(then),
+    }
+    found = {"shifts": shifts, "shares": shares, "stability": report.stability}
+    return found | {"predictions": predictions}
+
+
+@torch.no_grad()
+def _predictions(result: Result, then: PredictionShares | None = None) -> PredictionShares | None:
+    """Of the rows that the pictures show; None if there are none."""
+    rows = result.data.summary.sample.rows[:SAMPLE_ROWS, :-1]
+    if not len(rows):
+        return None
+    predicted, classes = result.trained.module(rows), result.data.encoding.classes
+    if classes:
+        return PredictionShares.of([classes[place] for place in predicted.argmax(dim=1)], then)
+    return PredictionShares.of(predicted[:, 0].double().numpy(), then)
+
+
+def _apply_limits(found: list[str], config: Config, run: Run, champion: ModelVersion) -> None:
+    if not found:
+        return
+    if len(found) > MOST_SHOWN:
+        found = [*found[:MOST_SHOWN], f"{len(found) - MOST_SHOWN} more columns moved (drift.json)"]
+    since = f"since version {champion.version} of '{champion.name}' was trained"
+    if config.drift and config.drift.action == "stop":
+        raise InputError(
+            f"data: {since}, {'; '.join(found)}. Look at the newest rows, or raise "
+            "drift.max_shift, or set drift.action to warn."
+        )
+    run.log(tags={"drift": "; ".join(found)})
+    for each in found:
+        note(f"{since}, {each}")
+
+
+def _drift_table(report: DriftReport) -> pd.DataFrame:
+    """A row for each column; JSON has no infinity, so that is written out."""
+    table = pd.DataFrame(report.columns).rename(columns={"name": "column"})
+    return table.rename(columns=lambda name: name.replace("_", " ")).replace(
+        {math.inf: "inf", -math.inf: "-inf", math.nan: "nan"}
+    )

@@ -1,0 +1,124 @@
+"""What the pictures of a run show."""
+
+import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from plumbline.linear.dataset import Dataset
+from plumbline.linear.sample import SAMPLE_ROWS
+from plumbline.training.advice import is_far
+from plumbline.training.experiment import Result
+from plumbline.training.importance import permutation_importance
+from plumbline.training.trained import Trained
+from tasks.coefficients import shown_path, standard_coefficients
+from tasks.pictures.drawing import drawing
+
+
+def pictures(
+    folder: Path, result: Result, drift: dict[str, Any] | None = None
+) -> AbstractContextManager[None]:
+    """Draw a run's pictures into folder/plots beside the body; they are there when it ends.
+
+    If the importance of columns is asked for, importance.json has it. `drift` is what
+    `shown_drift` gives.
+    """
+    data, trained = result.data, result.trained
+    (folder / "plots").mkdir()
+    sample = data.summary.sample
+    if not len(sample.rows):  # every held-out row was dropped, or none drawn
+        return nullcontext()
+    what = {
+        "losses": trained.losses,
+        "validation_losses": trained.validation_losses,
+        "best_epoch": trained.best_epoch,
+        "optimum": trained.exact.optimum.mse if trained.exact else None,
+        "unconverged": _unconverged(result),
+        "target": data.target,
+        "told": sampled(data),
+        "importance": importance_of(result),
+        "coefficients": standard_coefficients(result),
+        "path": shown_path(result),
+        "drift": drift,
+    }
+    if what["importance"]:
+        (folder / "importance.json").write_text(json.dumps(what["importance"], indent=2))
+    points = class_points(trained, data) if data.encoding.classes else _points(trained, data)
+    return drawing(what | points, folder / "plots")
+
+
+def importance_of(result: Result) -> dict[str, Any] | None:
+    """The importance of columns as importance.json has it, if it is asked for."""
+    explain, config = result.config.prediction.explain, result.config
+    if explain is False or (explain == "auto" and config.model.kind == "linear"):
+        return None
+    found = permutation_importance(result.trained.module, result.data, config.training.seed)
+    return found and asdict(found)
+
+
+def _points(trained: Trained, data: Dataset) -> dict[str, Any]:
+    rows = data.summary.sample.rows[:SAMPLE_ROWS]
+    features, actual = rows[:, :-1], rows[:, -1]
+    return {
+        "actual": data.in_own_units(actual).tolist(),
+        "predicted": _predicted(trained.module, features),
+        "fit": _fit(trained, features[:, 0], data.summary.columns)
+        if features.shape[1] == 1
+        else None,
+    }
+
+
+@torch.no_grad()
+def class_points(trained: Trained, data: Dataset) -> dict[str, Any]:
+    """The classes of the sample's rows, and what the model gives each."""
+    features = data.summary.sample.rows[:SAMPLE_ROWS, :-1]
+    return {
+        "classes": data.encoding.classes,
+        "observed": data.observed_classes[:SAMPLE_ROWS].tolist(),
+        "probabilities": trained.module(features).double().softmax(dim=1).tolist(),
+    }
+
+
+def _fit(trained: Trained, x: Tensor, columns: Sequence[str]) -> dict[str, Any]:
+    """The predictions along the one feature of a model, over the range of some rows."""
+    name, target = columns
+    along = torch.linspace(float(x.min()), float(x.max()), 200, dtype=torch.float64)
+    told = "the model"
+    if trained.exact:
+        slope, line = float(trained.line.weights[0]), trained.line
+        target = target if line is trained.module else f"log({target})"
+        told = f"{target} = {line.intercept:.4g} + {slope:.4g} · {name}"
+    height = _predicted(trained.module, along[:, None])
+    return {"name": name, "x": x.tolist(), "along": along.tolist(), "height": height, "told": told}
+
+
+@torch.no_grad()
+def _predicted(module: nn.Module, features: Tensor) -> list[float]:
+    return module(features)[:, 0].tolist()
+
+
+def is_far_from_optimum(result: Result) -> bool:
+    gap = result.metrics.get("optimality_gap", 0.0)
+    return is_far(result.trained, result.config.training, gap)
+
+
+def _unconverged(result: Result) -> str:
+    """Why the model is not at its optimum, in a few words; empty if it is, or if it has none."""
+    if result.trained.likelihood and result.trained.likelihood.problem:
+        return "there is no optimum"
+    return "far from the exact optimum" if is_far_from_optimum(result) else ""
+
+
+def sampled(data: Dataset) -> str:
+    """Which rows the plots show, in words."""
+    held_out = data.summary.test.rows
+    shown = min(SAMPLE_ROWS, len(data.summary.sample.rows))
+    share, rows = ("held-out", held_out) if held_out else ("training", data.summary.train.rows)
+    if shown == rows:
+        return f"{rows} {share} rows"
+    return f"{shown} of {rows} {share} rows (a uniform sample)"
