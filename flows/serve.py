@@ -1,4 +1,4 @@
-"""make serve-model: REST prediction by MLflow's own server, until Ctrl-C.
+"""make serve-model: REST prediction by MLflow's own server, with the champion of the moment.
 
 `python -m flows.serve [--model URI]`
 """
@@ -6,6 +6,7 @@
 import contextlib
 import json
 import shlex
+import threading
 
 from flows.support.command import argument, main, prepare_store
 from flows.support.server import listen
@@ -17,19 +18,21 @@ PORT = 5001
 def serve(model: str | None = None) -> None:
     """Serve a stored model over REST on 127.0.0.1, until Ctrl-C."""
     prepare_store()
-    from tasks.tracking.models import default_model, load_served
-    from tasks.tracking.serving import scoring_app
+    from tasks.tracking.following import FollowingApp
+    from tasks.tracking.models import default_model
 
-    uri = model or default_model()
-    served, example = load_served(uri)
+    app = FollowingApp(model or default_model())
     with listen(PORT) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        body = shlex.quote(json.dumps(example))
-        print(f"{uri} is served at {address}. Ask it:")
+        body = shlex.quote(json.dumps(app.served.example))
+        print(f"{app.uri} is served at {address}. Ask it:")
         print(f"curl {address}/invocations -H 'Content-Type: application/json' -d {body}")
-        print("A new champion is served from the next start on. Ctrl-C ends it.", flush=True)
+        if "@" in app.uri:
+            threading.Thread(target=app.follow, daemon=True).start()
+            print("The version that is promoted next is served seconds later.")
+        print("Ctrl-C ends it.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
-            answer(scoring_app(served), listener)
+            answer(app, listener)
     print("\nEnded.")
 
 

@@ -5,7 +5,8 @@ import pickle
 import re
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -154,6 +155,21 @@ def load_served(uri: str) -> tuple[PyFuncModel, dict[str, Any]]:
     return _opened(uri, read)
 
 
+def exact_uri(uri: str) -> str:
+    """What a URI names at this moment: of an alias models:/NAME/VERSION, of a run's model
+    models:/ID; others as they are.
+
+    Raises:
+        InputError: there is no such model. StoreError: the store does not say.
+    """
+    silence_libraries()
+    with _as_named(uri):
+        name, at, alias = uri.removeprefix("models:/").rpartition("@")
+        if not (uri.startswith("models:/") and at):
+            return own_uri(uri)
+        return f"models:/{name}/{MlflowClient().get_model_version_by_alias(name, alias).version}"
+
+
 def own_uri(uri: str) -> str:
     """models:/ID where runs:/ID/NAME names a model, others as they are.
 
@@ -200,20 +216,28 @@ def _opened(uri: str, read: Callable[[Path], Loaded], where: str = "MODEL") -> L
 
 def _fetch(uri: str, scratch: str, where: str) -> Path:
     """Copy a model's files into a folder. Raises: as load_predictor, but DamagedModelError."""
-    with as_store_error():
-        try:
-            folder = Path(mlflow.artifacts.download_artifacts(own_uri(uri), dst_path=scratch))
-        except (LookupError, MlflowException) as error:
-            if isinstance(error, MlflowException) and NAMED.fullmatch(uri) and not is_absent(error):
-                raise
-            reason = str(error).splitlines()[0]
-            raise refuse(where, f"a model of this project ({reason})", uri) from None
+    with _as_named(uri, where):
+        folder = Path(mlflow.artifacts.download_artifacts(own_uri(uri), dst_path=scratch))
     if folder.is_dir() and not any(folder.iterdir()):
         raise StoreError(
             f"the store has no file of {uri}. Is the disk or the bucket of its artifacts away? If "
             "they are deleted for good, delete the model's version, too."
         )
     return folder
+
+
+@contextmanager
+def _as_named(uri: str, where: str = "MODEL") -> Iterator[None]:
+    """Turn what MLflow raises about a URI in the body into a line: it names no model (InputError),
+    or the store failed (StoreError)."""
+    with as_store_error():
+        try:
+            yield
+        except (LookupError, MlflowException) as error:
+            if isinstance(error, MlflowException) and NAMED.fullmatch(uri) and not is_absent(error):
+                raise
+            reason = str(error).splitlines()[0]
+            raise refuse(where, f"a model of this project ({reason})", uri) from None
 
 
 def load_profile(run_id: str) -> DataProfile | None:
