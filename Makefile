@@ -92,9 +92,12 @@ lint: $(STAMP) ## check style, and that the generated reference is up to date
 	@$(IN_VENV) -m ruff check .
 	@$(IN_VENV) -m plumbline.config.reference | diff -u docs/configuration.md - || \
 	  { echo "docs/configuration.md is out of date: make docs"; exit 1; }
+	@$(IN_VENV) -m plumbline.config.json_schema | diff -u docs/configuration.schema.json - || \
+	  { echo "docs/configuration.schema.json is out of date: make docs"; exit 1; }
 
-docs: $(STAMP) ## write docs/configuration.md from the schema
+docs: $(STAMP) ## write docs/configuration.md and the JSON Schema beside it, for editors
 	@$(IN_VENV) -m plumbline.config.reference > docs/configuration.md
+	@$(IN_VENV) -m plumbline.config.json_schema > docs/configuration.schema.json
 
 bench: $(STAMP) ## print the figures of the README: SIZE=quick | small | full
 	@$(CALL) benchmarks SIZE:-small...

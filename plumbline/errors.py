@@ -50,6 +50,6 @@ def refuse(where: str, allowed: str, found: object) -> InputError:
     return InputError(f"{where} must be {allowed}. Got {shown} instead.")
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
     """The known name that was probably meant; None if none is near."""
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)

@@ -15,6 +15,8 @@ from plumbline.config.schema import Config
 from plumbline.errors import InputError, nearest, refuse
 
 Schema = TypeVar("Schema", bound=BaseModel)
+TYPO = 0.7  # likeness of names, by difflib's ratio; "options" is no slip for "optimizer"
+FEW = 4  # sections that have a key of one name; as many or more are not listed
 
 
 class Loader(yaml.SafeLoader):
@@ -178,14 +180,19 @@ def _line(item: Mapping[str, Any], schema: type[BaseModel]) -> str:
 
 
 def hint(key: str, schema: type[BaseModel]) -> str:
-    """What an unknown key may have meant."""
-    known = list(known_keys(schema))
-    if key in known:
-        return " It belongs to another kind of " + key.rpartition(".")[0] + "."
+    """What an unknown key may have meant: one like it in its section, or its name in another."""
+    keys = known_keys(schema)
     section, _, last = key.rpartition(".")
-    same = next((name for name in known if name.rpartition(".")[2] == last), None)
-    close = same or nearest(key, known)
-    if close and not key.startswith(close):
-        return f" Did you mean {close}?"
-    siblings = [name for name in known if name.rpartition(".")[0] == section]
-    return f" Known here: {', '.join(siblings or known)}."
+    if key in keys:
+        return f" It belongs to another kind of {section}."
+    start = f"{section}." if section else ""
+    here = {
+        each.removeprefix(start).partition(".")[0]: None for each in keys if each.startswith(start)
+    }
+    if close := nearest(last, here, TYPO):
+        return f" Did you mean {start}{close}?"
+    paths = {each[: dot.start()] for each in keys for dot in re.finditer(r"\.|$", each)}
+    elsewhere = sorted(path for path in paths if path.rpartition(".")[2] == last)
+    if 0 < len(elsewhere) < FEW:
+        return f" Did you mean {' or '.join(elsewhere)}?"
+    return f" Known here: {', '.join(start + each for each in here or keys)}."

@@ -185,6 +185,9 @@ def main() -> None:
         "`plumbline/config` (`make docs`);\n`python -m flows.pipeline --help` says the same. "
         "Any key can be replaced on the command line:\n"
         '`make run-pipeline SET="training.epochs=500 data.noise=0.1"`.\n\n'
+        "An editor with a YAML language server completes and checks keys by "
+        "[configuration.schema.json](configuration.schema.json),\nwhich the first line of each "
+        "file in `configs/` names.\n\n"
         "## Keys\n\n"
         "A key is listed twice if its section has two kinds and the key means something else in "
         "each.\n\n" + as_markdown(Config) + "\n"

@@ -104,7 +104,12 @@ def test_a_wrong_value_is_refused_with_key_allowed_and_found(key, tmp_path):
         ("training__learning_rte", "training.learning_rte is not a known key. Did you mean "
          "training.learning_rate?"),
         ("training__noise", "Did you mean data.noise?"),
-        ("trainig", "trainig is not a known key."),
+        ("trainig", "trainig is not a known key. Did you mean training?"),
+        ("epochs", "Did you mean training.epochs?"),
+        ("seed", "Did you mean data.seed or training.seed?"),
+        ("data__optimizer", "Did you mean training.optimizer?"),
+        ("training__limit", "Did you mean data.limit?"),
+        ("training__alpha", "Known here: training."),
         ("data__target", "data.target is not a known key. It belongs to another kind of data."),
     ],
 )  # fmt: skip
