@@ -20,6 +20,7 @@ from tasks.notifying import tell_how_it_ended
 from tasks.reading import compress_all, resolved, source_of
 from tasks.recording import log_model_file, record
 from tasks.resuming import resumable
+from tasks.starting import find_start
 from tasks.tracking.experiment import params_of
 from tasks.tracking.run import Run, tracked_run
 
@@ -49,7 +50,8 @@ def pipeline(config: Config, name: str = "retraining", resumed: str | None = Non
         with resumable(run, asked, name, source) as checkpoint:
             config, data = _read_rows(run, config, source, device)
             drift = check_drift(run, config, data) if config.registry else None
-            trained = train(data, config, device, run.losses.add, checkpoint)
+            start = find_start(run, config, data)
+            trained = train(data, config, device, run.losses.add, checkpoint, start)
             metrics = evaluate(trained, data, config)
             predictions = predict(trained, data, config, metrics)
             result = Result(config, data, trained, metrics, predictions)

@@ -57,7 +57,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 def train(config: Config, on_epoch: OnEpoch = lambda epoch, loss, **others: None) -> Model:
     """Read the rows once and train; `on_epoch` is called with each epoch and its loss, and by name
-    with the validation_loss and learning_rate if there are such.
+    with the validation_loss and learning_rate if there are such. It always starts fresh.
 
     Raises:
         InputError: the configuration or the data is wrong. OSError: a file cannot be read.

@@ -15,6 +15,7 @@ from plumbline.training.classes import largest_class
 from plumbline.training.evaluation import r_scores
 from plumbline.training.plan import Plan
 from plumbline.training.prediction import Prediction, predict_inputs
+from plumbline.training.start import Start
 from plumbline.training.trained import OnEpoch, Status, Trained
 from tasks.screen import (
     bar,
@@ -37,8 +38,12 @@ def train(
     device: str,
     record: OnEpoch,
     checkpoint: Checkpoint | None = None,
+    start: Start | None = None,
 ) -> Trained:
     """Train on the selected device, from the checkpoint if there is one; record every epoch's loss.
+
+    Args:
+        start: from `find_start`.
 
     Raises:
         InputError: the learning rate must diverge. TrainingDivergedError: the loss did.
@@ -72,9 +77,8 @@ def train(
                 printed = epoch
             shown(epoch, _losses(loss, validation_loss))
 
-        trained = experiment.train(
-            config, data, device, on_epoch, partial(_print_plan, training=training), checkpoint
-        )
+        on_plan = partial(_print_plan, training=training)
+        trained = experiment.train(config, data, device, on_epoch, on_plan, checkpoint, start)
     last = len(trained.losses)
     if printed != last:
         print_epoch(last, epochs, trained.losses[-1], (trained.validation_losses or [None])[-1])

@@ -8,7 +8,8 @@ from plumbline.config.section import disagreement
 from plumbline.config.training import LOSSES, WITH_MOMENTUM, Optimizer
 
 OPTIMIZERS = get_args(Optimizer)
-NUMBER, ABOVE_0 = object(), object()  # stand for any number, and for any above 0
+# Stand for any number, any above 0, and whatever is given.
+NUMBER, ABOVE_0, GIVEN = object(), object(), object()
 R_FACTOR = "only the R factor carries the weights of rows"
 BEST_RATE = "the best rate is known only for sgd on the R factor"
 WITHOUT_STEPS = ("exact", "newton", "lbfgs")
@@ -24,7 +25,7 @@ class Rule:
 
     Attributes:
         key: the dotted key that is restricted.
-        allowed: the values it may have; NUMBER stands for any number, ABOVE_0 for one above 0.
+        allowed: the values it may have; NUMBER, ABOVE_0 and GIVEN stand for several.
         other: the key that it depends on.
         unless: values of the other key that leave this one free, written likewise.
         why: the reason.
@@ -97,6 +98,10 @@ RULES = (
          STEPS),
     Rule("training.patience", (None, 0), "data.validation_fraction", (ABOVE_0,),
          "it watches the loss of rows that are held out for it"),
+    Rule("training.start", ("fresh",), "training.optimizer", _all_but("exact", "newton"),
+         "they find the same from everywhere"),
+    Rule("training.start", ("fresh",), "registry.model", (GIVEN,),
+         "the champion is that of a registered model"),
     Rule("model.exact_head", (None, False), "data.validation_fraction", (ABOVE_0,),
          "the rows held out for the validation loss say whether it is kept"),
     Rule("model.exact_head", (None, False), "training.loss", MSE,
@@ -145,10 +150,10 @@ def _value(config: Any, key: str) -> Any:
 
 def _is_one_of(value: Any, allowed: tuple[Any, ...]) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    is_number = {NUMBER: number, ABOVE_0: number and value > 0}
-    return any(is_number.get(each, each == value) for each in allowed)
+    stands_for = {NUMBER: number, ABOVE_0: number and value > 0, GIVEN: value is not None}
+    return any(stands_for.get(each, each == value) for each in allowed)
 
 
 def _text(value: Any) -> str:
-    words = {None: "null", NUMBER: "a number", ABOVE_0: "above 0"}
+    words = {None: "null", NUMBER: "a number", ABOVE_0: "above 0", GIVEN: "given"}
     return str(value).lower() if isinstance(value, bool) else words.get(value, str(value))

@@ -124,6 +124,11 @@ class Training(Section):
     max_minutes: Positive | None = Field(
         None, description="stop the loop then, and keep the best weights"
     )
+    start: Literal["fresh", "champion"] = Field(
+        "fresh",
+        description="champion: go on from the weights of the registered model's champion, if it "
+        "has the same columns, levels and shape; otherwise, and with fresh, from drawn ones",
+    )
     checkpoint_every: NotNegative = Field(
         60.0, description="seconds from one checkpoint to the next, which make resume goes on from"
     )

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from plumbline.config.schema import Config, Training
-from plumbline.data.encoding import Encoding
 from plumbline.data.split import share_rows
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
@@ -22,13 +21,19 @@ from plumbline.training.exported import Exported, export
 from plumbline.training.head import head_layers
 from plumbline.training.intervals import check_interval, conformal_half_width
 from plumbline.training.model import Exp
-from plumbline.training.nets import AVERAGED_EPOCHS, MLP, threads_for, with_plain_indicators
+from plumbline.training.nets import (
+    AVERAGED_EPOCHS,
+    build_net,
+    threads_for,
+    with_plain_indicators,
+)
 from plumbline.training.newton import train_by_newton
-from plumbline.training.objectives import FactorObjective, Objective, RowObjective
+from plumbline.training.objectives import FactorObjective, Objective, RowObjective, tensor_type
 from plumbline.training.plan import Plan, make_plan
 from plumbline.training.prediction import Prediction, predict_inputs
+from plumbline.training.start import Start
 from plumbline.training.trained import OnEpoch, Status, Trained
-from plumbline.training.user_module import blamed, build_user_module
+from plumbline.training.user_module import blamed
 from plumbline.training.user_trial import try_user_module
 
 
@@ -94,9 +99,11 @@ def train(
     on_epoch: OnEpoch = lambda epoch, loss, **others: None,
     on_plan: Callable[[Plan], None] = lambda plan: None,
     checkpoint: Checkpoint | None = None,
+    start: Start | None = None,
 ) -> Trained:
     """Train what the configuration, from `with_budget`, asks for; of a linear model, `on_plan` is
-    called before that with what is known. It goes on from the checkpoint, if there is one.
+    called before that with what is known. It goes on from the checkpoint, if there is one, and
+    begins with the weights of `start`, in the way of which there is no obstacle.
 
     Raises:
         InputError: the learning rate must diverge, or the user's module is wrong.
@@ -107,9 +114,9 @@ def train(
     if training.optimizer == "newton":
         return train_by_newton(data, config.data.holding_out, on_epoch)
     if config.model.kind != "linear" or data.encoding.classes or training.loss == "poisson":
-        trained = _train_net(config, data, device, on_epoch, checkpoint)
+        trained = _train_net(config, data, device, on_epoch, checkpoint, start)
     else:
-        plan = make_plan(data.summary, training)
+        plan = make_plan(data.summary, training, start)
         on_plan(plan)
         objective = objective_of(data, config, training, plan, device)
         trained = loop.train(plan, training, device, on_epoch, objective, checkpoint)
@@ -135,17 +142,13 @@ def _train_net(
     device: str,
     on_epoch: OnEpoch,
     checkpoint: Checkpoint | None,
+    start: Start | None,
 ) -> Trained:
     training = config.training
     own, mlp = config.model.kind == "python", config.model.kind == "mlp"
-    scaled = not own and not data.encoding.classes
-    standardizer = Standardizer.of(data.summary.train, True, training.standardize)
-    if mlp and training.standardize:
-        standardizer = with_plain_indicators(standardizer, data.encoding)
-    if scaled:
-        standardizer = standardizer.with_target(data.summary.train, training.loss == "poisson")
+    standardizer = _standardizer_of(config, data)
     objective = _row_objective(data, config, training, standardizer, device)
-    if scaled and mlp:  # predictions stay within the target's range
+    if mlp and not data.encoding.classes:  # predictions stay within the target's range
         objective.limits = (math.inf, -math.inf)
     objective.draws = draws = Draws(training.seed, device)
     if own:
@@ -154,11 +157,13 @@ def _train_net(
         try_user_module(config.model, training, rows, outputs, standardizer, device)
     objective.drawing = blamed(config.model, draws) if own else draws
     with draws():
-        net = build_net(config, data.encoding)
+        net = build_net(config, data.encoding).to(tensor_type(training))
+    if start:
+        objective.standardizer = start.give_to(net, standardizer)
     heads = []
     if config.model.kind != "linear" and config.model.exact_head:
         features = next(objective.blocks("train"))[0][:2]
-        heads = head_layers(net.to(features.dtype), features)
+        heads = head_layers(net, features)
     averaged = AVERAGED_EPOCHS if mlp else 0
     with threads_for(net, training.batch_size):
         return loop.train_net(
@@ -166,17 +171,15 @@ def _train_net(
         )
 
 
-def build_net(config: Config, encoding: Encoding) -> nn.Module:
-    """The net of a configuration, for the features and the classes of an encoding."""
-    model, inputs, outputs = config.model, len(encoding.features), len(encoding.classes) or 1
-    if model.kind == "linear":
-        return nn.Linear(inputs, outputs, bias=config.training.bias)
-    if model.kind == "python":
-        return build_user_module(model, inputs, outputs)
-    numbers = len(encoding.numeric)
-    return MLP(
-        numbers, inputs - numbers, outputs, **model.model_dump(exclude={"kind", "exact_head"})
-    )
+def _standardizer_of(config: Config, data: Dataset) -> Standardizer:
+    """What a net is trained on. A user's module gets the target as it is."""
+    training, kind = config.training, config.model.kind
+    standardizer = Standardizer.of(data.summary.train, True, training.standardize)
+    if kind == "mlp" and training.standardize:
+        standardizer = with_plain_indicators(standardizer, data.encoding)
+    if kind == "python" or data.encoding.classes:
+        return standardizer
+    return standardizer.with_target(data.summary.train, training.loss == "poisson")
 
 
 def _row_objective(

@@ -11,7 +11,7 @@ from plumbline.config.schema import Training
 from plumbline.errors import TrainingDivergedError
 from plumbline.training.checkpoint import Checkpoint, Progress
 from plumbline.training.head import solve_head
-from plumbline.training.model import LinearModel, RawModel, initial_model, make_optimizer
+from plumbline.training.model import LinearModel, RawModel, make_optimizer
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective, tensor_type
 from plumbline.training.plan import Plan
 from plumbline.training.schedule import RateSchedule
@@ -43,7 +43,7 @@ def train(
     """
     if solve := SOLVERS.get(training.optimizer):
         return solve(plan, on_epoch)
-    model = initial_model(len(plan.optimum.names), training, device)
+    model = plan.initial_model(training, device)
     objective = objective or FactorObjective.of(plan.problem, training.dtype, device)
     rules = [Tolerance(plan, training.tolerance)] if training.tolerance else []
     stable = plan.largest_stable_rate

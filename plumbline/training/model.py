@@ -78,6 +78,8 @@ class RawModel(nn.Module):
 
     Attributes:
         net: standardised features, (n, d), to (n, 1), in its own precision.
+        mean, scale: (d,) float64, of the features.
+        target: (2,) float64, the mean and the scale of the target.
     """
 
     def __init__(
@@ -90,16 +92,17 @@ class RawModel(nn.Module):
         """Wrap a net; predictions stay within the limits, if there are any."""
         super().__init__()
         self.net, self.limits, self.log_link = net, limits, log_link
-        self.target_mean, self.target_scale = standardizer.target_mean, standardizer.target_scale
         self.register_buffer("mean", standardizer.mean)
         self.register_buffer("scale", standardizer.scale)
+        target = [standardizer.target_mean, standardizer.target_scale]
+        self.register_buffer("target", torch.tensor(target, dtype=torch.float64))
         self.precision = next((p.dtype for p in net.parameters()), torch.float64)
 
     def forward(self, features: Tensor) -> Tensor:
         standardised = ((features - self.mean) / self.scale).to(self.precision)
         output = self.net(standardised).double()
         output = output.exp() if self.log_link else output
-        predicted = output * self.target_scale + self.target_mean
+        predicted = output * self.target[1] + self.target[0]
         return predicted.clamp(*self.limits) if self.limits else predicted
 
 

@@ -16,6 +16,7 @@ from plumbline.config.schema import Config
 from plumbline.data.encoding import Encoding
 from plumbline.linear.problem import Standardizer
 from plumbline.threads import one_thread
+from plumbline.training.user_module import build_user_module
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 MOST_EMBEDDED = 32  # numeric columns; with more, no column is embedded
@@ -128,6 +129,19 @@ class Periodic(nn.Module):
     def forward(self, numbers: Tensor) -> Tensor:
         waves = torch.cos(2 * math.pi * self.frequency * numbers[..., None] + self.phase)
         return (torch.einsum("endf,edfk->endk", waves, self.weight) + self.bias).flatten(2)
+
+
+def build_net(config: Config, encoding: Encoding) -> nn.Module:
+    """The net of a configuration, for the features and the classes of an encoding."""
+    model, inputs, outputs = config.model, len(encoding.features), len(encoding.classes) or 1
+    if model.kind == "linear":
+        return nn.Linear(inputs, outputs, bias=config.training.bias)
+    if model.kind == "python":
+        return build_user_module(model, inputs, outputs)
+    numbers = len(encoding.numeric)
+    return MLP(
+        numbers, inputs - numbers, outputs, **model.model_dump(exclude={"kind", "exact_head"})
+    )
 
 
 def with_plain_indicators(standardizer: Standardizer, encoding: Encoding) -> Standardizer:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from plumbline.config.schema import Training
 from plumbline.linear.least_squares import LeastSquares, least_squares
@@ -12,6 +12,7 @@ from plumbline.linear.problem import Problem, Standardizer
 from plumbline.linear.rates import choose_rate, descends, epochs_to, largest_stable_rate
 from plumbline.linear.summary import Summary
 from plumbline.training.model import initial_model, parameters
+from plumbline.training.start import Start
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Plan:
         largest_stable_rate: above it training diverges; None if that is not known.
         epochs_expected: epochs to the tolerance; None if there is none, or that is not known.
         penalized: the exact fit with the configured penalty; None without one.
+        start: the model whose weights training begins with; None: they are drawn.
     """
 
     problem: Problem
@@ -35,6 +37,7 @@ class Plan:
     largest_stable_rate: float | None
     epochs_expected: int | None
     penalized: Penalized | None = None
+    start: Start | None = None
 
     @property
     def target(self) -> Tensor:
@@ -42,8 +45,15 @@ class Plan:
         best = self.standardizer.trained(self.optimum.intercept, self.optimum.weights)
         return best if self.problem.bias else best[1:]
 
+    def initial_model(self, training: Training, device: str) -> nn.Linear:
+        """What training begins with, on standardised features."""
+        model = initial_model(len(self.optimum.names), training, device)
+        if self.start:
+            self.start.give_to(model, self.standardizer)
+        return model
 
-def make_plan(data: Summary, training: Training) -> Plan:
+
+def make_plan(data: Summary, training: Training, start: Start | None = None) -> Plan:
     """Find the optimum, the stable rates and the epochs they promise.
 
     Raises:
@@ -56,7 +66,7 @@ def make_plan(data: Summary, training: Training) -> Plan:
     curvature = problem.curvature(optimum.rank, training.weight_decay)
     rate = choose_rate(training, curvature)
     stable = largest_stable_rate(curvature, training.momentum) if descends(training) else None
-    plan = Plan(problem, standardizer, optimum, rate, stable, None)
+    plan = Plan(problem, standardizer, optimum, rate, stable, None, start=start)
     if training.penalty:
         found = fit_with_penalty(data, training.penalty, training.bias, standardizer)
         return replace(plan, penalized=found)
@@ -75,5 +85,5 @@ def epochs_needed(plan: Plan, training: Training, tolerance: float) -> int | Non
     """Epochs until the loss is within a tolerance of the optimum; None if that is not known."""
     if not descends(training):
         return None
-    start = parameters(initial_model(len(plan.optimum.names), training, "cpu")).detach().double()
+    start = parameters(plan.initial_model(training, "cpu")).detach().double()
     return epochs_to(plan.problem, start, plan.target, plan.rate, training.momentum, tolerance)

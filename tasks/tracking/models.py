@@ -28,8 +28,15 @@ from plumbline.registry.drift import DataProfile
 from plumbline.registry.fitted import Fitted
 from plumbline.training.batch_prediction import Predict
 from plumbline.training.model import LinearModel
+from plumbline.training.start import Start
 from tasks.tracking.registry import CHAMPION, registered_names
-from tasks.tracking.store import StoreError, as_store_error, is_absent, silence_libraries
+from tasks.tracking.store import (
+    StoreError,
+    as_store_error,
+    if_there,
+    is_absent,
+    silence_libraries,
+)
 
 Loaded = TypeVar("Loaded")
 PROFILE = "data.json"  # an artifact of a registered run: its data's profile
@@ -119,6 +126,25 @@ def load_fitted(uri: str, target: str = "", where: str = "MODEL") -> Fitted:
         return Fitted(target, encoding, _raw_module(model, encoding))
 
     return _opened(uri, read, where)
+
+
+def load_start(uri: str) -> Start:
+    """The version models:/NAME/NUMBER for a training to begin with.
+
+    Raises:
+        As load_predictor.
+    """
+    name, _, number = uri.removeprefix("models:/").rpartition("/")
+    client = MlflowClient()
+    with as_store_error():
+        version = if_there(client.get_model_version, name, number)
+        run = version and if_there(client.get_run, version.run_id)
+    target = version.tags.get("target", "") if version else ""
+    fitted = load_fitted(uri, target, "training.start")
+    params = run.data.params if run else {}
+    kind, loss = params.get("model.kind", "not known"), params.get("training.loss", "")
+    bias = params.get("training.bias") != "false"
+    return Start(kind, bias, loss, target, fitted.encoding, fitted.model)
 
 
 def _raw_module(model: Any, encoding: Encoding) -> nn.Module:

@@ -175,3 +175,17 @@ def test_code_and_recipients_are_those_of_our_own_configuration(
     parameters = {"model": {"kind": "python", "file": "/tmp/theirs.py"}}
     put_own({}, parameters)
     assert parameters == {"model": {"kind": "linear"}, "notify": None}
+
+
+@pytest.mark.slow
+def test_a_run_that_begins_with_the_champion_needs_an_epoch(
+    workspace: Workspace, retrained: tuple[Done, Done]
+) -> None:
+    champion = workspace.client.get_registered_model("ozone").aliases["champion"]
+    slow = ("training.learning_rate=0.01", "experiment=tuned")  # from 0 it takes hundreds
+    done = workspace.pipeline(CONFIG, "training.start=champion", *slow)
+    assert (done.status, done.err) == (0, "")
+    assert f"Note: training goes on from models:/ozone/{champion}" in done.out
+    (run,) = workspace.runs("tuned")
+    assert run.data.tags["started_from"] == f"models:/ozone/{champion}"
+    assert run.data.tags["epochs_run"] == "1"

@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from plumbline.config.combinations import ABOVE_0, NUMBER, OPTIMIZERS, RULES, Rule, as_markdown
+from plumbline.config.combinations import (
+    ABOVE_0,
+    GIVEN,
+    NUMBER,
+    OPTIMIZERS,
+    RULES,
+    Rule,
+    as_markdown,
+)
 from plumbline.config.loading import validated
 from plumbline.config.schema import Config
 from plumbline.errors import InputError
@@ -38,6 +46,8 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "data.log_target": (False, True),
     "data.class_weight": ("none", "balanced"),
     "data.window.half_life": (None, 3),
+    "training.start": ("fresh", "champion"),
+    "registry.model": ("m", None),
     "runner": ("threads", "ray"),
 }
 PAIRS = [
@@ -64,6 +74,8 @@ def config(**values: Any) -> Config:
         raw["data"]["window"] = {"half_life": half_life}
     if penalty := values.pop("training.penalty.kind", None):
         raw["training"]["penalty"] = {"kind": penalty}
+    if model := values.pop("registry.model", values.get("training.start") == "champion" and "m"):
+        raw["registry"], raw["data"]["test_fraction"] = {"model": model}, 0.2
     for key, value in values.items():
         section, _, last = key.rpartition(".")
         (raw[section] if section else raw)[last] = value
@@ -74,7 +86,8 @@ def free(rule: Rule, value: Any, other: Any) -> bool:
     """Whether this rule lets the two values stand together."""
     number = NUMBER in rule.allowed and not isinstance(value, str)
     above_0 = ABOVE_0 in rule.unless and other > 0
-    return other in rule.unless or value in rule.allowed or number or above_0
+    given = GIVEN in rule.unless and other is not None
+    return other in rule.unless or value in rule.allowed or number or above_0 or given
 
 
 @pytest.mark.parametrize(("rule", "value", "other"), PAIRS)

@@ -1,0 +1,117 @@
+"""Fine-tuning: a training that begins with the weights of a stored model."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from plumbline.config.schema import Config
+from plumbline.data.encoding import Encoding, hole_in, names_of
+from plumbline.linear.dataset import Dataset
+from plumbline.linear.problem import Standardizer
+from plumbline.training.draws import Draws
+from plumbline.training.nets import build_net
+
+NET = "net."  # what the names of a net's own parameters begin with in a RawModel
+
+
+@dataclass(frozen=True)
+class Start:
+    """A stored model that another training begins with.
+
+    Attributes:
+        kind, bias, loss: `model.kind`, `training.bias` and `training.loss` of its own training.
+        target: the column it predicts; empty if that is not known.
+        encoding: the features that it takes, and its classes.
+        module: raw features, (n, d) float64, to (n, 1), or the logits of its classes, (n, K).
+    """
+
+    kind: str
+    bias: bool
+    loss: str
+    target: str
+    encoding: Encoding
+    module: nn.Module
+
+    def obstacle(self, config: Config, data: Dataset) -> str:
+        """Why a training cannot begin with it, as a clause; empty if it can."""
+        mine, today, loss = self.encoding, data.encoding, config.training.loss
+        for what, then, now in (
+            ("target", self.target or data.target, data.target),
+            ("model.kind", self.kind, config.model.kind),
+            ("training.bias", self.bias, config.training.bias),
+            ("data.log_target", mine.log_target, today.log_target),
+            ("training.loss", self.loss, loss if "poisson" in (loss, self.loss) else self.loss),
+        ):
+            if then != now:
+                return f"its {what} is {then}, and that of this run {now}"
+        known, found = _names(mine, self.target), _names(today, data.target)
+        for name in (each for each in found if each not in known):
+            return f"it does not know '{name}', which is in the data"
+        for name in (each for each in known if each not in found):
+            return f"it needs '{name}', which is not in the data"
+        if known != found:
+            return "its columns, levels or classes stand in another order"
+        return "" if self.kind == "linear" else self._other_shape(config, today)
+
+    def _other_shape(self, config: Config, encoding: Encoding) -> str:
+        """How the shape of a net's parameters differs from the configured one's."""
+        with Draws(config.training.seed, "cpu")():
+            today = build_net(config, encoding).state_dict()
+        mine = self._state
+        if "target" not in mine:
+            return "it was stored by an older version, without the scale of its target"
+        shapes = {NET + name: [*values.shape] for name, values in today.items()}
+        for name in [*shapes, *(each for each in mine if each.startswith(NET))]:
+            then, now = [*mine[name].shape] if name in mine else None, shapes.get(name)
+            if then != now:
+                told = f"{now or 'nothing'} in this run's net and {then or 'nothing'} in its own"
+                return f"{name.removeprefix(NET)} is {told}"
+        return ""
+
+    @property
+    def _state(self) -> dict[str, Tensor]:
+        """Of a net, what its RawModel holds; of a logarithm, Exp follows it in a Sequential."""
+        prefix = "0." if self.encoding.log_target else ""
+        return {k.removeprefix(prefix): v for k, v in self.module.state_dict().items()}
+
+    def give_to(self, net: nn.Module, standardizer: Standardizer) -> Standardizer:
+        """Give a net these weights.
+
+        Args:
+            net: as it would be trained from drawn weights, in training's dtype.
+            standardizer: today's.
+
+        Returns:
+            The scales to train with: today's for a linear model, whose weights are expressed in
+            them. Others keep their own: inputs that pass through asinh or cosines, or whatever a
+            user's module does, would else become others.
+        """
+        if self.kind == "linear":
+            self._give_line(net, standardizer)
+            return standardizer
+        state = self._state
+        net.load_state_dict({k.removeprefix(NET): v for k, v in state.items() if k.startswith(NET)})
+        return Standardizer(state["mean"], state["scale"], *state["target"].tolist())
+
+    @torch.no_grad()
+    def _give_line(self, layer: nn.Linear, standardizer: Standardizer) -> None:
+        """The intercept is what the model gives at the features' mean; a weight is by how much that
+        changes one deviation away."""
+        features = len(standardizer.mean)
+        away = torch.zeros(features + 1, features, dtype=torch.float64)
+        away[1:] = standardizer.scale.diag()
+        output = self.module(standardizer.mean + away).double()
+        if self.encoding.log_target:
+            output = output.log()
+        elif self.loss == "poisson":
+            output = (output / standardizer.target_scale).log()
+        layer.weight.copy_((output[1:] - output[0]).mT)
+        if layer.bias is not None:
+            layer.bias.copy_(output[0])
+
+
+def _names(encoding: Encoding, target: str) -> list[str]:
+    """All that weights belong to, in order: features, reference levels and classes."""
+    levels = names_of({**encoding.levels, target: encoding.classes})
+    return [*encoding.numeric, *map(hole_in, encoding.holes), *levels]

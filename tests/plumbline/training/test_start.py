@@ -1,0 +1,147 @@
+"""A training goes on where a stored model's ended, or says why it cannot."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from plumbline import library
+from plumbline.config.loading import validated
+from plumbline.config.schema import Config
+from plumbline.library import Model
+from plumbline.training import experiment
+from plumbline.training.exported import export
+from plumbline.training.model import LinearModel
+from plumbline.training.start import Start
+from plumbline.training.trained import Trained
+from tests.plumbline.tools import write
+
+NET = "from torch import nn\ndef build(inputs, outputs): return nn.Linear(inputs, outputs)\n"
+MLP = {"kind": "mlp", "hidden": [8], "ensemble": 2}
+LINE = {"kind": "linear"}
+ADAM = {"optimizer": "adam", "learning_rate": 0.1, "epochs": 30}
+CASES = {
+    "a line": ("y", LINE, {"epochs": 30}, {}),
+    "of a logarithm": ("y", LINE, {"epochs": 30}, {"log_target": True}),
+    "without an intercept": ("y", LINE, {"epochs": 30, "bias": False}, {}),
+    "absolute errors": ("y", LINE, {**ADAM, "loss": "l1"}, {}),
+    "counts": ("count", LINE, {**ADAM, "loss": "poisson"}, {}),
+    "classes": ("class", LINE, ADAM, {}),
+    "a net": ("y", MLP, {"epochs": 30}, {}),
+    "a net of a logarithm": ("y", MLP, {"epochs": 30}, {"log_target": True}),
+    "a net of classes": ("class", MLP, {"epochs": 30}, {}),
+    "a user's net": ("y", {"kind": "python", "file": "net.py"}, {"epochs": 30}, {}),
+}
+
+
+def table(path: Path, shift: float = 0.0) -> str:
+    """60 rows of which the target depends on a number far from 0 and on a level."""
+    x = [2000 + shift + (7 * n % 60) / 10 for n in range(60)]
+    noise = [0.1 * (n * n % 11) for n in range(60)]
+    y = [10 + (v - 2000) + 3 * (n % 3) + e for n, (v, e) in enumerate(zip(x, noise, strict=True))]
+    columns = {"x": x, "town": ["abc"[n % 3] for n in range(60)]}
+    write(path, {**columns, "y": y})
+    write(path.with_name(f"count_{path.name}"), {**columns, "count": map(round, y)})
+    kinds = ["high" if v > 15 else "low" for v in y]
+    write(path.with_name(f"class_{path.name}"), {**columns, "class": kinds})
+    return str(path)
+
+
+def experiment_of(path: Path, target: str, model: dict, training: dict, data: dict) -> Config:
+    name = path if target == "y" else path.with_name(f"{target}_{path.name}")
+    section = {"kind": "table", "path": str(name), "target": target, **data}
+    raw = {"experiment": "e", "data": section, "model": model, "training": training}
+    return validated(raw, "c.yaml")
+
+
+def stored(model: Model, **other: Any) -> Start:
+    """What is known of a model once it was stored: of a line its numbers, else its pt2 file."""
+    config, module = model.config, model.module
+    if not isinstance(module, LinearModel):
+        content = export(module, len(model.data.encoding.features))
+        module = torch.export.load(io.BytesIO(content)).module()
+    of_training = {"bias": config.training.bias, "loss": config.training.loss}
+    of_data = {"target": model.data.target, "encoding": model.data.encoding}
+    return Start(**{"kind": config.model.kind, **of_training, **of_data, "module": module, **other})
+
+
+def gone_on(before: Model, config: Config) -> tuple[Trained, str]:
+    """A training that begins with a model, and what stands in its way."""
+    start, now = stored(before), library.train(config)
+    obstacle = start.obstacle(now.config, now.data)
+    return experiment.train(
+        now.config, now.data, "cpu", start=None if obstacle else start
+    ), obstacle
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_begins_with_the_same_predictions_though_the_scales_are_others(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(NET)
+    for name, shift in (("then.csv", 0.0), ("now.csv", 1.5)):
+        table(tmp_path / name, shift)
+    target, model, training, data = CASES[case]
+    before = library.train(experiment_of(tmp_path / "then.csv", target, model, training, data))
+    still = {**training, "epochs": 1, "learning_rate": 1e-12, "patience": 0}
+    after, obstacle = gone_on(
+        before, experiment_of(tmp_path / "now.csv", target, model, still, data)
+    )
+    assert obstacle == ""
+    towns = torch.eye(3, dtype=torch.float64)[:, 1:]
+    rows = torch.cat([torch.tensor([[2001.0], [2003.0], [2004.5]]).double(), towns], dim=1)
+    expected = before.module(rows).detach()
+    assert torch.allclose(after.module(rows).double(), expected.double(), rtol=2e-5, atol=1e-5)
+
+
+def test_a_line_is_at_its_optimum_sooner(tmp_path: Path) -> None:
+    training = {"epochs": 5000, "tolerance": 1e-6, "learning_rate": 0.05}
+    for name, shift in (("then.csv", 0.0), ("now.csv", 0.2)):
+        table(tmp_path / name, shift)
+    before = library.train(experiment_of(tmp_path / "then.csv", "y", LINE, training, {}))
+    config = experiment_of(tmp_path / "now.csv", "y", LINE, training, {})
+    after, _ = gone_on(before, config)
+    assert len(after.losses) < 0.9 * len(library.train(config).trained.losses)
+    assert after.losses[0] < 1.1 * before.trained.losses[-1]
+    assert after.exact.optimum.mse == pytest.approx(after.losses[-1], abs=1e-5)
+
+
+OTHER = {
+    "its model.kind is mlp, and that of this run linear": {"model": LINE},
+    "its data.log_target is False, and that of this run True": {"data": {"log_target": True}},
+    "its training.loss is mse, and that of this run poisson": {"training": {"loss": "poisson"}},
+    "it needs 'x', which is not in the data": {"data": {"exclude": ["x"]}},
+    "its target is y, and that of this run x": {"data": {"target": "x"}},
+    "body.0.weight is [2, 6, 9] in this run's net": {"model": {**MLP, "hidden": [9]}},
+    "body.2.weight is [2, 8, 8] in this run's net": {"model": {**MLP, "hidden": [8, 8]}},
+}
+
+
+@pytest.mark.parametrize("told", OTHER)
+def test_what_does_not_fit_is_said_and_training_starts_fresh(told: str, tmp_path: Path) -> None:
+    path, training = tmp_path / "then.csv", {"epochs": 2}
+    table(path)
+    given = {"data": {}, "model": MLP, "training": training}
+    before = library.train(experiment_of(path, "y", **given))
+    given |= {key: {**given[key], **value} for key, value in OTHER[told].items() if key != "model"}
+    given |= {"model": OTHER[told].get("model", MLP)}
+    config = experiment_of(path, "y", **given)
+    after, obstacle = gone_on(before, config)
+    assert told in obstacle
+    assert after.losses == library.train(config).trained.losses
+
+
+def test_a_column_or_a_level_that_is_new_is_said(tmp_path: Path) -> None:
+    path, now = tmp_path / "then.csv", tmp_path / "now.csv"
+    for each in (path, now):
+        table(each)
+    now.write_text(now.read_text().replace(",b,", ",d,"))
+    whole = experiment_of(path, "y", LINE, {}, {})
+    before = library.train(experiment_of(path, "y", LINE, {"epochs": 2}, {"exclude": ["town"]}))
+    assert gone_on(before, whole)[1] == "it does not know 'town=a', which is in the data"
+    renamed = experiment_of(now, "y", LINE, {}, {})
+    obstacle = gone_on(library.train(whole), renamed)[1]
+    assert obstacle == "it does not know 'town=d', which is in the data"
