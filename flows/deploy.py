@@ -22,6 +22,11 @@ def deploy(pool: str, path: str, overrides: Sequence[str] = ()) -> None:
             "such a server: make schedule."
         )
     config = load_scheduled(path, overrides)
+    if config.schedule.on_change:
+        raise InputError(
+            "schedule.on_change needs a process that looks at the files: make schedule, which uses "
+            "the same server. Workers take schedule.cron or schedule.every."
+        )
     for key in ("notify", "model.file"):
         if any(override.startswith(key) for override in overrides):
             raise InputError(
@@ -31,10 +36,10 @@ def deploy(pool: str, path: str, overrides: Sequence[str] = ()) -> None:
     with prefect_server():
         from prefect.client.orchestration import get_client
 
-        from flows.support import scheduler
+        from flows.support import deployment
 
         with get_client(sync_client=True) as client:
-            made = scheduler.deploy(client, config, deployment_name(config), pool, path)
+            made = deployment.deploy(client, config, deployment_name(config), pool, path)
     print(f"Deployment 'pipeline/{made.name}' is run by the workers of '{pool}'.")
 
 

@@ -42,7 +42,7 @@ def load_scheduled(path: str, overrides: Sequence[str]) -> Config:
     """Read a configuration that has a schedule; say what would fail as things are."""
     config = load(path, overrides)
     if config.schedule is None:
-        raise refuse("schedule", "a section with cron or every", None)
+        raise refuse("schedule", "a section with cron, every or on_change", None)
     if config.notify:
         check_addresses(config.notify)
     try:

@@ -1,110 +1,38 @@
-"""Scheduled retraining: the deployment that Prefect knows, and the scheduler that runs it here."""
+"""The scheduler: it starts the runs of a deployment, here and one at a time."""
 
 import contextlib
 import json
 import os
-import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import FlowRun
-from prefect.client.schemas.actions import DeploymentScheduleCreate
-from prefect.client.schemas.objects import (
-    ConcurrencyLimitConfig,
-    ConcurrencyLimitStrategy,
-    Deployment,
-)
+from prefect.client.schemas.objects import Deployment
 from prefect.client.schemas.responses import SetStateStatus
-from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
-from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, Pending
-from pydantic import ValidationError
 
-from flows.pipeline_flow import pipeline
-from flows.support.command import ROOT, may_pass
+from flows.support.command import may_pass
 from flows.support.companion import PATIENCE_SECONDS, start_companion
+from flows.support.deployment import deploy
 from flows.support.server import Server
-from plumbline.config.running import Schedule
+from flows.support.watch import Watch
 from plumbline.config.schema import Config
-from plumbline.errors import refuse
 from tasks.lease import only_retraining
 from tasks.notifying import tell
 from tasks.reconciliation import REASON, reconcile
 from tasks.screen import note
 from tasks.tracking.store import check_store, open_store
 
-ANCHOR = "2020-01-01T00:00:00Z"  # of `every`: the same moments after a restart
 MISSED = "missed: it came due while nothing could start it; at most one such run catches up"
 UNDER_WAY = "skipped: the run before it was still under way"
 RECONCILE_SECONDS = 1.5
 STEP_SECONDS = 1.0
-
-
-def deploy(
-    client: SyncPrefectClient, config: Config, name: str, pool: str | None = None, path: str = ""
-) -> Deployment:
-    """Make the deployment what the configuration says; a pause made in Prefect stays.
-
-    Runs that came due and were not started stay as well; later ones are planned anew.
-
-    Args:
-        client: of the server.
-        config: with a schedule.
-        name: of the deployment.
-        pool: a work pool of the kind `process` (else InputError) whose workers run it, one run at
-            a time, in a checkout at the same place as this one; None: `make schedule` does.
-        path: of the configuration, where workers read whom to notify and which file of code.
-    """
-    try:
-        if pool:
-            client.read_work_pool(pool)
-    except ObjectNotFound:
-        known = "a work pool (prefect work-pool create --type process NAME)"
-        raise refuse("POOL", known, pool) from None
-    try:
-        before = client.read_deployment_by_name(f"{pipeline.name}/{name}")
-    except ObjectNotFound:
-        before = None
-    schedules = before.schedules if before else []
-    active = not schedules or any(schedule.active for schedule in schedules)
-    deployment = pipeline.to_deployment(
-        name,
-        schedules=[DeploymentScheduleCreate(schedule=_times(config.schedule), active=active)],
-        paused=bool(before and before.paused),
-        # what is left out is resolved where it runs, by the data that are there then
-        parameters={"config": config.model_dump(mode="json", exclude_unset=True)},
-        **(_by_workers_of(pool, path) if pool else {}),
-    )
-    return client.read_deployment(deployment.apply())
-
-
-def _by_workers_of(pool: str, path: str) -> dict[str, Any]:
-    """What a deployment says beside for a worker: our own command takes the lease and the lock."""
-    others = ConcurrencyLimitStrategy.CANCEL_NEW
-    command = shlex.join([sys.executable, "-m", "flows.retraining", os.path.abspath(path)])
-    return {
-        "work_pool_name": pool,
-        "job_variables": {"command": command, "working_dir": str(ROOT)},
-        "concurrency_limit": ConcurrencyLimitConfig(limit=1, collision_strategy=others),
-    }
-
-
-def _times(schedule: Schedule) -> CronSchedule | IntervalSchedule:
-    if schedule.every is not None:
-        return IntervalSchedule(interval=timedelta(seconds=schedule.every), anchor_date=ANCHOR)
-    try:
-        return CronSchedule(cron=schedule.cron, timezone=schedule.timezone)
-    except ValidationError:
-        allowed = 'five fields of cron, such as "0 3 * * *"'
-        raise refuse("schedule.cron", allowed, schedule.cron) from None
 
 
 def model_of(flow_run: FlowRun) -> str | None:
@@ -144,18 +72,22 @@ def serve(config: Config, name: str, server: Server, check: Callable[[], None]) 
     with get_client(sync_client=True) as client:
         deployment = deploy(client, config, name)
         scheduler = Scheduler(client, deployment, server, config)
-        _introduce(config.schedule, deployment, server)
+        _introduce(config, deployment, server)
         try:
             _keep_stepping(server, scheduler, check)
         finally:
             scheduler.stop()
 
 
-def _introduce(times: Schedule, deployment: Deployment, server: Server) -> None:
+def _introduce(config: Config, deployment: Deployment, server: Server) -> None:
+    times = config.schedule
     when = f"every {times.every:g} seconds" if times.every else f"{times.cron} {times.timezone}"
+    if times.on_change:
+        pause = f"at most every {times.at_most_every:g} seconds"
+        when = f"when files of {config.data.path} arrive or change, {pause}"
     print(f"Retraining of '{deployment.name}': {when}")
     print(f"Prefect: {server.address}   pause, resume, start or cancel a run there")
-    if deployment.paused or not any(schedule.active for schedule in deployment.schedules):
+    if deployment.paused or not all(schedule.active for schedule in deployment.schedules):
         note("the schedule is paused; resume it there")
     print("Ctrl-C stops it.", flush=True)
 
@@ -191,6 +123,8 @@ class Scheduler:
         self, client: SyncPrefectClient, deployment: Deployment, server: Server, config: Config
     ) -> None:
         self._client, self._deployment, self._server = client, deployment, server
+        on_change = config.schedule.on_change
+        self._watch = Watch(client, deployment, config) if on_change else None
         self._own = config.model_dump(mode="json", include={"notify", "model"})
         self._run: FlowRun | None = None  # under way, in this process:
         self._process: subprocess.Popen | None = None
@@ -204,6 +138,8 @@ class Scheduler:
         reconcile()
         if self._run:
             self._look_after_the_run()
+        elif self._watch:
+            self._watch.look()
         *missed, newest = self._due() or [None]
         for flow_run in missed:
             self._skip(flow_run, UNDER_WAY if self._run else MISSED)

@@ -124,6 +124,8 @@ RULES = (
          "it comes from the residuals of held-out rows"),
     Rule("prediction.explain", ("auto", False), "data.test_fraction", (ABOVE_0,),
          "it is measured on held-out rows"),
+    Rule("data.kind", ("table",), "schedule.on_change", (None, False),
+         "generated rows never change"),
     Rule("training.device", ("auto", "cpu"), "runner", ("threads",),
          "a cluster's workers compute on their CPUs"),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from plumbline.config.section import Name, Section, disagreement
 
 ADDRESS = re.compile(r"(ray://)?[^\s:/]+:\d{1,5}")
+AT_MOST_EVERY = 60.0  # seconds
 Runner = Annotated[
     Literal["threads", "ray"],
     Field(
@@ -18,19 +19,32 @@ Runner = Annotated[
 
 
 class Schedule(Section):
-    """When `make schedule` retrains: give cron, or every."""
+    """When `make schedule` retrains: give cron, every or on_change."""
 
-    cron: Name | None = Field(None, description='five fields, such as "0 3 * * *"; or give every')
+    cron: Name | None = Field(
+        None, description='five fields, such as "0 3 * * *"; or give every or on_change'
+    )
     timezone: Name = Field("UTC", description="the time zone of cron, such as Europe/Berlin")
     every: Annotated[float, Field(ge=1)] | None = Field(
-        None, description="seconds from one start to the next; or give cron"
+        None, description="seconds from one start to the next; or give cron or on_change"
+    )
+    on_change: bool = Field(
+        False, description="true: when files of data.path change; or give cron or every"
+    )
+    at_most_every: Annotated[float, Field(ge=1)] = Field(
+        AT_MOST_EVERY, description="with on_change: seconds from one start to the next, at least"
     )
 
     @model_validator(mode="after")
     def _agrees(self) -> "Schedule":
-        if (self.cron is None) == (self.every is None):
-            found = "neither" if self.cron is None else "both"
-            raise disagreement("schedule.cron", "schedule.every", "exactly one of the two", found)
+        given = {"cron": self.cron, "every": self.every, "on_change": self.on_change or None}
+        found = [name for name, value in given.items() if value is not None]
+        if len(found) != 1:
+            keys = [f"schedule.{name}" for name in given]
+            raise disagreement(*keys, "exactly one of the three", " and ".join(found) or "none")
+        if not self.on_change and self.at_most_every != AT_MOST_EVERY:
+            allowed = "left out without on_change"
+            raise disagreement("schedule.at_most_every", allowed, self.at_most_every)
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder, a long name

@@ -120,13 +120,28 @@ def find_files(path: str, key: str = "data.path") -> tuple[DataFile, ...]:
     return tuple(files)
 
 
-def _listed(path: str) -> list[DataFile]:
+def fingerprint(path: str) -> str:
+    """What tells whether files of a path came, changed or went: a digest of their names, sizes and
+    modification times; empty if there are none. No file of an object store is asked for its ETag.
+
+    Raises:
+        OSError: they cannot be listed just now. InputError: the path cannot be one of files.
+    """
+    try:
+        files = _listed(path, etags=False)
+    except ValueError as error:
+        raise InputError(f"data.path: {path} cannot be listed ({error}).") from None
+    listed = [(file.uri, file.size, file.modified) for file in files]
+    return hashlib.sha256(repr(listed).encode()).hexdigest()[:16] if listed else ""
+
+
+def _listed(path: str, etags: bool = True) -> list[DataFile]:
     """The files that a path names, each once and sorted, as they are now."""
     place = _place(path)
     local = isinstance(place.filesystem, fs.LocalFileSystem)
 
     def as_it_is(info: fs.FileInfo) -> DataFile:
-        etag = "" if local else _etag(place.filesystem, info.path)
+        etag = "" if local or not etags else _etag(place.filesystem, info.path)
         modified = 0 if etag else info.mtime_ns or 0
         uri = place.root + info.path.removeprefix(place.base)
         return DataFile(uri, info.size or 0, modified, etag, place.query)

@@ -160,6 +160,30 @@ def test_of_the_runs_missed_while_it_was_down_one_catches_up(scheduled: Schedule
     assert scheduled.stop() == 0
 
 
+def test_files_that_arrive_are_trained_on_once_a_batch_and_nothing_new_starts_no_run(
+    scheduled: Scheduled,
+) -> None:
+    on_change = "schedule={on_change: true, at_most_every: 2}"
+    scheduled.start(on_change)
+    scheduled.completed()
+    for number in (2, 3, 4):
+        write_file(scheduled.folder / f"part-{number:02}.parquet", seed=number)
+    scheduled.completed(more_than=1)
+    time.sleep(10)  # several looks
+    assert scheduled.stop() == 0
+    write_file(scheduled.folder / "part-05.parquet", seed=5)
+    scheduled.start(on_change)  # it knows what it has seen
+    scheduled.completed(more_than=2)
+    for _ in range(10):  # as a file that is being written
+        (scheduled.folder / "part-05.parquet").touch()
+        time.sleep(1)
+    assert len(scheduled.flow_runs()) == 3
+    scheduled.completed(more_than=3)
+    assert len(scheduled.workspace.runs(scheduled.name)) == len(scheduled.flow_runs()) == 4
+    assert scheduled.stop() == 0
+    assert scheduled.workspace.processes() == []
+
+
 def test_wrong_schedules_and_addresses_are_one_line_each(workspace: Workspace) -> None:
     for override, key in (
         ("schedule.cron=1 2", "schedule"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from plumbline.data.batches import read_batches
-from plumbline.data.files import find_files
+from plumbline.data.files import find_files, fingerprint
 from plumbline.data.header import Header, read_header
 from plumbline.errors import InputError
 from tests.plumbline.object_store import KEYS, bucket, needs_object_store, object_store
@@ -61,6 +61,7 @@ def test_a_uri_names_the_objects_below_it(
 def test_an_object_is_what_its_etag_says_whenever_it_was_written(client: Any) -> None:
     (before,) = find_files("s3://rows/a/part-0.csv")
     assert before.etag
+    assert fingerprint("s3://rows/a/part-0.csv") == fingerprint("s3://rows/a/part-0.csv")
     client.put_object(Bucket="rows", Key="a/part-0.csv", Body=ROWS, Metadata={"again": "yes"})
     assert find_files("s3://rows/a/part-0.csv") == (before,)
     client.put_object(Bucket="rows", Key="a/part-0.csv", Body=ROWS.replace(b"6.5", b"6.6"))

@@ -48,6 +48,8 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "data.window.half_life": (None, 3),
     "training.start": ("fresh", "champion"),
     "registry.model": ("m", None),
+    "data.kind": ("table", "synthetic"),
+    "schedule.on_change": (False, True),
     "runner": ("threads", "ray"),
 }
 PAIRS = [
@@ -76,6 +78,10 @@ def config(**values: Any) -> Config:
         raw["training"]["penalty"] = {"kind": penalty}
     if model := values.pop("registry.model", values.get("training.start") == "champion" and "m"):
         raw["registry"], raw["data"]["test_fraction"] = {"model": model}, 0.2
+    if "schedule.on_change" in values:
+        raw["schedule"] = {"on_change": True} if values.pop("schedule.on_change") else {"every": 9}
+    if values.get("data.kind") == "synthetic":
+        raw["data"] = {"kind": "synthetic", "rows": 4}
     for key, value in values.items():
         section, _, last = key.rpartition(".")
         (raw[section] if section else raw)[last] = value

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from plumbline.data.files import find_files
+from plumbline.data.files import find_files, fingerprint
 from plumbline.errors import InputError
 
 
@@ -108,8 +108,10 @@ def test_the_digest_is_that_of_every_byte(tmp_path):
 
 def test_a_file_as_it_was_listed_is_unchanged_and_another_is_not(tmp_path):
     touch(tmp_path, "a.csv")
-    (file,) = find_files(str(tmp_path))
+    (file,), before = find_files(str(tmp_path)), fingerprint(str(tmp_path))
     file.check_unchanged()
+    assert fingerprint(str(tmp_path)) == before
     os.utime(tmp_path / "a.csv", ns=(1, 1))
+    assert fingerprint(str(tmp_path)) != before
     with pytest.raises(OSError, match="changed while it was read"):
         file.check_unchanged()

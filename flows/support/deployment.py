@@ -1,0 +1,91 @@
+"""The deployment of a schedule: what Prefect knows of it."""
+
+import os
+import shlex
+import sys
+from datetime import timedelta
+from typing import Any
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import (
+    ConcurrencyLimitConfig,
+    ConcurrencyLimitStrategy,
+    Deployment,
+)
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.exceptions import ObjectNotFound
+from pydantic import ValidationError
+
+from flows.pipeline_flow import pipeline
+from flows.support.command import ROOT
+from plumbline.config.running import Schedule
+from plumbline.config.schema import Config
+from plumbline.errors import refuse
+
+ANCHOR = "2020-01-01T00:00:00Z"  # of `every`: the same moments after a restart
+
+
+def deploy(
+    client: SyncPrefectClient, config: Config, name: str, pool: str | None = None, path: str = ""
+) -> Deployment:
+    """Make the deployment what the configuration says; a pause made in Prefect stays.
+
+    Runs that came due and were not started stay as well; later ones are planned anew.
+
+    Args:
+        client: of the server.
+        config: with a schedule.
+        name: of the deployment.
+        pool: a work pool of the kind `process` (else InputError) whose workers run it, one run at
+            a time, in a checkout at the same place as this one; None: `make schedule` does.
+        path: of the configuration, where workers read whom to notify and which file of code.
+    """
+    try:
+        if pool:
+            client.read_work_pool(pool)
+    except ObjectNotFound:
+        known = "a work pool (prefect work-pool create --type process NAME)"
+        raise refuse("POOL", known, pool) from None
+    try:
+        before = client.read_deployment_by_name(f"{pipeline.name}/{name}")
+    except ObjectNotFound:
+        before = None
+    schedules = before.schedules if before else []
+    active = not schedules or any(schedule.active for schedule in schedules)
+    deployment = pipeline.to_deployment(
+        name,
+        schedules=[
+            DeploymentScheduleCreate(schedule=times, active=active)
+            for times in _times(config.schedule)
+        ],
+        paused=bool(before and before.paused),
+        # what is left out is resolved where it runs, by the data that are there then
+        parameters={"config": config.model_dump(mode="json", exclude_unset=True)},
+        **(_by_workers_of(pool, path) if pool else {}),
+    )
+    return client.read_deployment(deployment.apply())
+
+
+def _by_workers_of(pool: str, path: str) -> dict[str, Any]:
+    """What a deployment says beside for a worker: our own command takes the lease and the lock."""
+    others = ConcurrencyLimitStrategy.CANCEL_NEW
+    command = shlex.join([sys.executable, "-m", "flows.retraining", os.path.abspath(path)])
+    return {
+        "work_pool_name": pool,
+        "job_variables": {"command": command, "working_dir": str(ROOT)},
+        "concurrency_limit": ConcurrencyLimitConfig(limit=1, collision_strategy=others),
+    }
+
+
+def _times(schedule: Schedule) -> list[CronSchedule | IntervalSchedule]:
+    """When Prefect plans runs; never, if they are planned as files arrive."""
+    if schedule.on_change:
+        return []
+    if schedule.every is not None:
+        return [IntervalSchedule(interval=timedelta(seconds=schedule.every), anchor_date=ANCHOR)]
+    try:
+        return [CronSchedule(cron=schedule.cron, timezone=schedule.timezone)]
+    except ValidationError:
+        allowed = 'five fields of cron, such as "0 3 * * *"'
+        raise refuse("schedule.cron", allowed, schedule.cron) from None
