@@ -13,6 +13,7 @@ from plumbline.data.columns import choose_columns
 from plumbline.data.files import find_files
 from plumbline.data.table import Table
 from plumbline.linear.compress import compress
+from plumbline.linear.sample import most_of_each
 from plumbline.linear.summary import Summary, combine
 from plumbline.training.loop import train
 from plumbline.training.plan import make_plan
@@ -25,8 +26,13 @@ def one_pass(folder: str) -> Summary:
     data = TableData(kind="table", path=folder, target="y")
     files = find_files(folder)
     table = Table(files, choose_columns(data, files[0]))
+    most = most_of_each(files)
+
+    def summarize(part: str) -> Summary:
+        return compress(table, part, data, most_rows=most[part])
+
     with ThreadPoolExecutor(WORKERS) as pool:
-        return combine(pool.map(lambda part: compress(table, part, data), table.parts))
+        return combine(pool.map(summarize, table.parts))
 
 
 def fit(folder: str, epochs: int) -> dict:

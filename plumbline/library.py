@@ -16,6 +16,7 @@ from plumbline.data.table import Table, open_table
 from plumbline.errors import TooManyLevelsError
 from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
+from plumbline.linear.sample import most_of_each
 from plumbline.linear.summary import Summary, combine, within_levels
 from plumbline.threads import in_threads
 from plumbline.training import experiment, prediction
@@ -102,7 +103,12 @@ def read(data: SyntheticData | TableData, device: str) -> Dataset:
 def _read_table(table: Table, data: TableData, device: str) -> tuple[Table, Summary]:
     if table.columns.many:
         table, _ = with_levels(table, in_threads(partial(count_levels, table, data), table.parts))
-    parts = in_threads(partial(compress, table, split=data, device=device), table.parts)
+    most_rows = most_of_each(table.files)
+
+    def summarize(part: str) -> Summary:
+        return compress(table, part, data, device, most_rows=most_rows[part])
+
+    parts = in_threads(summarize, table.parts)
     ages = reversed(range(len(table.parts)))
     aged = (part.aged(age, data.half_life) for part, age in zip(parts, ages, strict=True))
     try:

@@ -29,7 +29,7 @@ from plumbline.data.table import Table, open_table
 from plumbline.errors import InputError, TooManyLevelsError
 from plumbline.linear.compress import VERSION, compress
 from plumbline.linear.dataset import Dataset
-from plumbline.linear.sample import MOST_ROWS
+from plumbline.linear.sample import most_of_each
 from plumbline.linear.summary import Summary, combine, within_levels
 from tasks.artifacts import ProgressArtifact
 from tasks.batching import batches_of, label_of
@@ -38,9 +38,6 @@ from tasks.factor_cache import FactorCache
 from tasks.levels import with_known_levels
 from tasks.screen import bar, note, warn
 
-# How many rows a table has is known once its files are read. Till then a file keeps all of its own
-# if they are within its share by bytes of so many, twice as many as are kept in the end.
-SPARE_ROWS = 2 * MOST_ROWS
 COUNTED_BYTES = 256 << 20  # of CSV files that are left out and were never read
 
 OnRows = Callable[[int], None]
@@ -165,7 +162,8 @@ class _Summaries:
         self.table, self.split, self.device = table, split, device
         self.cache = FactorCache.current()
         self.keys = {file: part_key(table, file, split) for file in table.files}
-        self.bytes = sum(file.size for file in table.files)
+        # classes need no more than a sample
+        self.most_rows = {} if table.columns.has_classes else most_of_each(table.files)
         self.counts = {"files_new": 0, "files_reused": 0, "rows_new": 0, "rows_reused": 0}
 
     def in_order(self, half_life: float | None) -> Iterator[Summary]:
@@ -194,14 +192,8 @@ class _Summaries:
     def _submit(self, files: list[DataFile]) -> PrefectFuture[list[Summary]]:
         """Have some files compressed, by a worker that is told of no others."""
         table, keys = replace(self.table, files=tuple(files), left_out=()), self.keys
-        kept = {keys[file]: self._most_rows(file) for file in files}
+        kept = {keys[file]: self.most_rows.get(file.uri, 0) for file in files}
         return compress_files.submit(table, kept, self.split, self.device, label_of(files))
-
-    def _most_rows(self, file: DataFile) -> int:
-        """How many rows a file keeps all of; classes need no more than a sample."""
-        if self.table.columns.has_classes:
-            return 0
-        return min(MOST_ROWS, SPARE_ROWS * file.size // max(1, self.bytes))
 
     def _count(self, summary: Summary, which: str) -> None:
         self.counts[f"files_{which}"] += 1

@@ -79,7 +79,7 @@ class Source(Protocol):
         ...
 
     def digest(self, part: str) -> str:
-        """SHA-256 over all the data of one part, in hexadecimal."""
+        """BLAKE3 over all the data of one part, in hexadecimal."""
         ...
 
 

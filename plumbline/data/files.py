@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import pyarrow as pa
+from blake3 import blake3
 from pyarrow import fs
 
 from plumbline.config.rows import Window
@@ -82,9 +83,9 @@ class DataFile:
         return "://" in self.uri and "AWS Error" in str(error)
 
     def digest(self) -> str:
-        """SHA-256 of every byte, in hexadecimal."""
+        """BLAKE3 of every byte, in hexadecimal."""
         with self.open() as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            return hashlib.file_digest(stream, blake3).hexdigest()
 
     def check_unchanged(self) -> None:
         """Raise OSError (which is retried) where the file is no longer what was listed."""

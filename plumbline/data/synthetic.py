@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 
 import torch
+from blake3 import blake3
 from torch import Tensor
 
 from plumbline.config.schema import SyntheticData
@@ -56,10 +56,10 @@ class Synthetic:
             yield self._block(first, min(step, total - first))
 
     def digest(self, part: str) -> str:
-        """SHA-256 over the rows, which are drawn once more for it."""
-        hashed = sha256()
+        """BLAKE3 over the rows, which are drawn once more for it."""
+        hashed = blake3()
         for block in self.blocks(part):
-            hashed.update(block.rows.numpy())
+            hashed.update(block.rows.numpy().tobytes())
         return hashed.hexdigest()
 
     def _block(self, first: int, rows: int) -> Block:

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from hashlib import sha256
 from typing import Any, Literal
+
+from blake3 import blake3
 
 from plumbline.config.schema import TableData
 from plumbline.data.batches import first_rows, read_batches
@@ -90,10 +91,10 @@ class Table:
             yield finite(buffer, buffer.first_row, buffer.filled, self.missing)
 
     def digest(self, part: str) -> str:
-        """SHA-256 of every byte of a file; of one that is cut off, of what is read of it."""
+        """BLAKE3 of every byte of a file; of one that is cut off, of what is read of it."""
         if self.file(part).rows is None:
             return self.file(part).digest()
-        hashed = sha256()
+        hashed = blake3()
         for block in self.blocks(part):
             hashed.update(repr(block.columns).encode() + block.rows.contiguous().numpy().tobytes())
         return hashed.hexdigest()

@@ -10,9 +10,13 @@ import torch
 from torch import Tensor
 
 from plumbline.data.blocks import take_columns
+from plumbline.data.files import DataFile
 
 SAMPLE_ROWS = 1_000  # of more than these:
 MOST_ROWS, MOST_NUMBERS = 100_000, 1 << 24  # so many rows, up to 128 MiB, are all kept
+# How many rows a table has is known once its files are read. Till then a file keeps all of its own
+# if they are within its share by bytes of so many, twice as many as are kept in the end.
+SPARE_ROWS = 2 * MOST_ROWS
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,12 @@ class Sample:
 def most_kept(most_rows: int, columns: Sequence[str]) -> int:
     """How many rows of these columns are all kept where `most_rows` are if they are not wide."""
     return max(SAMPLE_ROWS, min(most_rows, MOST_NUMBERS // len(columns)))
+
+
+def most_of_each(files: Sequence[DataFile]) -> dict[str, int]:
+    """How many rows each file keeps all of before it is known how many all have, by its URI."""
+    total = max(1, sum(file.size for file in files))
+    return {file.uri: min(MOST_ROWS, SPARE_ROWS * file.size // total) for file in files}
 
 
 def merge_samples(

@@ -5,12 +5,12 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from hashlib import sha256
 from io import BytesIO
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from blake3 import blake3
 
 from plumbline.data.columns import Columns
 from plumbline.data.encoding import MISSING, holes_of, levels_in
@@ -28,7 +28,7 @@ class Summary:
         factors: the R factor of each share of the rows: "train" (if it is cross-validated, "fold
             00", "fold 01", ...), "validation" and "test". All have the sample's columns.
         sample: the test rows, the training rows where there are none, or a sample of them.
-        digests: SHA-256 over all the data read of each part, in hexadecimal, in the parts' order.
+        digests: BLAKE3 over all the data read of each part, in hexadecimal, in the parts' order.
         dropped: rows left out because a value was missing, or because their weight is 0.
     """
 
@@ -42,7 +42,7 @@ class Summary:
         """One part's own digest, or the digest of all digests in order."""
         if len(self.digests) == 1:
             return self.digests[0]
-        return sha256("".join(self.digests).encode()).hexdigest()
+        return blake3("".join(self.digests).encode()).hexdigest()
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -157,7 +157,7 @@ class Run:
 
         Args:
             name: of the data set.
-            digest: SHA-256 of the data, in hexadecimal.
+            digest: BLAKE3 of the data, in hexadecimal.
             path: of its files, local or a URI; None for generated rows.
             types: MLflow's type of each column, the target's included.
             rows: how many there are.
@@ -170,7 +170,7 @@ class Run:
             source_type=scheme if remote and scheme != "file" else "local" if path else "code",
             source=json.dumps({"uri": path} if path else {"tags": GENERATED}),
             schema=json.dumps({"mlflow_colspec": columns}),
-            profile=json.dumps({"num_rows": rows, "sha256": digest}),
+            profile=json.dumps({"num_rows": rows, "blake3": digest}),
         )
         self.client.log_inputs(
             self.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]

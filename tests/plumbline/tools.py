@@ -4,13 +4,13 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from blake3 import blake3
 from torch import Tensor, nn, optim
 
 from plumbline.config.schema import Split, TableData, Training
@@ -49,7 +49,7 @@ class Rows:
             yield Block(self.names, torch.cat([ones, some], dim=1).mT.contiguous(), first)
 
     def digest(self, part: str) -> str:
-        return sha256(self.given[part].contiguous().numpy()).hexdigest()
+        return blake3(self.given[part].contiguous().numpy().tobytes()).hexdigest()
 
 
 def random_rows(n: int, d: int, seed: int = 0, far: float = 0.0) -> Tensor:

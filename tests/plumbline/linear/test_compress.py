@@ -3,10 +3,10 @@
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 
 import pytest
 import torch
+from blake3 import blake3
 
 from plumbline.config.schema import Split, SyntheticData
 from plumbline.data.blocks import BLOCK_ROWS
@@ -131,9 +131,9 @@ def test_a_device_without_float64_folds_on_the_cpu():
 
 def test_the_digest_is_that_of_the_files_bytes(tmp_path):
     many_files(tmp_path, 2, random_rows(20, 1))
-    digests = [sha256((tmp_path / f"00{i}.parquet").read_bytes()).hexdigest() for i in (0, 1)]
+    digests = [blake3((tmp_path / f"00{i}.parquet").read_bytes()).hexdigest() for i in (0, 1)]
     assert read(tmp_path / "000.parquet").digest == digests[0]
-    assert read(tmp_path).digest == sha256("".join(digests).encode()).hexdigest()
+    assert read(tmp_path).digest == blake3("".join(digests).encode()).hexdigest()
 
 
 def test_the_digest_of_generated_rows_follows_the_rows():
