@@ -88,8 +88,9 @@ test-slow: $(STAMP) ## run the checks of the whole system: fresh clone, kills, s
 test-long: $(STAMP) ## run the checks that take minutes each: schedules under faults, Ray's nodes, shared servers, load
 	@$(IN_VENV) -m pytest -q -m long
 
-lint: $(STAMP) ## check style, and that the generated reference is up to date
+lint: $(STAMP) ## check style and types, and that the generated reference is up to date
 	@$(IN_VENV) -m ruff check .
+	@$(IN_VENV) -m mypy
 	@$(IN_VENV) -m plumbline.config.reference | diff -u docs/configuration.md - || \
 	  { echo "docs/configuration.md is out of date: make docs"; exit 1; }
 	@$(IN_VENV) -m plumbline.config.json_schema | diff -u docs/configuration.schema.json - || \
@@ -108,7 +109,7 @@ lock: $(STAMP) ## renew requirements.lock for all systems and Python versions
 	  --no-annotate --no-emit-index-url $(GROUPED) pyproject.toml -o requirements.lock
 
 clean: ## remove .venv and caches; runs, models and Prefect's history stay
-	@rm -rf $(VENV) .pytest_cache .ruff_cache benchmarks/data
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache benchmarks/data
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-history: ## delete everything recorded here (mlflow.db, mlruns, .plumbline, .prefect), once you said yes: [YES=1]

@@ -9,6 +9,7 @@ from torch import nn
 
 from plumbline.config.loading import load
 from plumbline.config.schema import Config, SyntheticData, TableData
+from plumbline.data.blocks import Source
 from plumbline.data.inputs import Row, check_inputs
 from plumbline.data.levels import count_levels, with_levels
 from plumbline.data.synthetic import Synthetic
@@ -93,8 +94,8 @@ def predict(model: Model, rows: Sequence[Row]) -> list[float | str]:
 def read(data: SyntheticData | TableData, device: str) -> Dataset:
     """One pass over the rows, a file a thread; one more before it over columns of many levels."""
     if isinstance(data, SyntheticData):
-        source = Synthetic(data)
-        whole = combine([compress(source, *source.parts, data, device)])
+        source: Source = Synthetic(data)
+        whole = combine([compress(source, part, data, device) for part in source.parts])
     else:
         source, whole = _read_table(open_table(data), data, device)
     return Dataset.of(whole, data, source, {"rows_dropped": whole.dropped})

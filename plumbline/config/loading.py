@@ -56,7 +56,11 @@ Loader.add_implicit_resolver(
 )
 
 
-def load(path: str | Path, overrides: Sequence[str] = (), schema: type[Schema] = Config) -> Schema:
+def load(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    schema: type[Schema] = Config,  # type: ignore[assignment]
+) -> Schema:
     """Read one experiment.
 
     Args:
@@ -87,7 +91,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return raw
 
 
-def validated(raw: Any, source: str, schema: type[Schema] = Config) -> Schema:
+def validated(
+    raw: Any,
+    source: str,
+    schema: type[Schema] = Config,  # type: ignore[assignment]
+) -> Schema:
     """Check a mapping against the schema.
 
     Raises:

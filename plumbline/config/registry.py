@@ -30,9 +30,8 @@ class Limit(Section):
     max: float | None = Field(None, description="the metric must be at most this; null: any")
 
 
-Require = create_model(
-    "Require", __base__=Section, **{name: (Limit | None, None) for name in THRESHOLDS}
-)
+_LIMITS: dict[str, Any] = {name: (Limit | None, None) for name in THRESHOLDS}
+Require = create_model("Require", __base__=Section, **_LIMITS)
 
 
 class Registry(Section):
@@ -40,7 +39,10 @@ class Registry(Section):
 
     model: Name = Field(description="the registered model: letters, digits, spaces, '-', '_', '.'")
     require: Require = Field(Require(), description="thresholds that a champion must keep")
-    metric: Annotated[Literal[(*COMPARABLE, "auto")], BeforeValidator(current_name)] = Field(
+    metric: Annotated[
+        Literal[(*COMPARABLE, "auto")],  # type: ignore[valid-type]
+        BeforeValidator(current_name),
+    ] = Field(
         "auto",
         description="what a new model and the champion are compared by, both on the held-out rows "
         "of today's data; auto: test_rmse, for classes test_log_loss",
@@ -77,7 +79,8 @@ class Registry(Section):
             )
         for name, limit in self.limits():
             low, high = limit.min, limit.max
-            if (low is None and high is None) or (None not in (low, high) and low > high):
+            bounds = [bound for bound in (low, high) if bound is not None]
+            if not bounds or bounds[0] > bounds[-1]:
                 found = f"min {low}, max {high}"
                 raise disagreement(
                     f"registry.require.{name}", "a min, a max or both in order", found

@@ -46,6 +46,7 @@ class Window(Section):
 
     def start(self, now: datetime) -> datetime:
         """The moment that `since` names, at a given time."""
+        assert self.since is not None
         age = re.fullmatch(r"(\d+)([mhdw])", self.since)
         try:
             if age:

@@ -86,6 +86,7 @@ class Ray(Section):
     @property
     def place(self) -> tuple[str, int]:
         """Host and port of a given cluster."""
+        assert self.address is not None
         host, port = self.address.removeprefix("ray://").rsplit(":", 1)
         return host, int(port)
 

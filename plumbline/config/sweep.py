@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from typing import Annotated, Any, Literal
@@ -40,11 +40,11 @@ class Range(Section):
             raise disagreement("low", "> 0 where log is true", self.low)
         return self
 
-    def values(self, whole: bool) -> list[float | int]:
+    def values(self, whole: bool) -> Sequence[float]:
         """The values that a grid takes: count of them, evenly spread."""
         spread = np.geomspace if self.log else np.linspace
-        found = spread(self.low, self.high, self.count)
-        found = [float(f"{value:.12g}") for value in found]  # 0.1, not 0.10000000000000002
+        between = spread(self.low, self.high, self.count)
+        found = [float(f"{value:.12g}") for value in between]  # 0.1, not 0.10000000000000002
         return list(dict.fromkeys(map(round, found))) if whole else found
 
 

@@ -72,7 +72,7 @@ class Training(Section):
     dtype: Literal["float32", "float64", "bfloat16"] | None = Field(
         "float64", description="precision of the loop; bfloat16: autocast of float32, for nets"
     )
-    loss: Literal["auto", *LOSSES] = Field(
+    loss: Literal["auto", *LOSSES] = Field(  # type: ignore[valid-type]
         "auto",
         description="auto: mse for a number, cross_entropy for classes; of a linear model mse "
         "trains on the R factor, the others read the rows every epoch; poisson: of counts, whose "

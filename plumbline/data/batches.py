@@ -67,7 +67,7 @@ def count_rows(file: DataFile, asked: Dialect) -> int | None:
         if not file.is_csv:
             return pq.read_metadata(file.open()).num_rows
         header = read_header(file, asked)
-        first = dict.fromkeys(list(header.kinds)[:1], "text")
+        first: dict[str, Kind] = dict.fromkeys(list(header.kinds)[:1], "text")
         return sum(batch.num_rows for batch in read_batches(file, first, header))
     except (OSError, ValueError):
         return None
@@ -75,7 +75,7 @@ def count_rows(file: DataFile, asked: Dialect) -> int | None:
 
 def first_rows(files: Sequence[DataFile], limit: int, asked: Dialect) -> tuple[DataFile, ...]:
     """The files that hold the first so many rows, the last one cut off; no other is opened."""
-    found = []
+    found: list[DataFile] = []
     for file in files:
         rows = count_rows(replace(file, rows=limit + 1), asked)
         if rows is None or rows > limit:  # reading it will say why it cannot be counted

@@ -270,7 +270,7 @@ def _numbers(column: pd.Series) -> np.ndarray:
     return np.array([_number(value) for value in column], dtype=np.float64)
 
 
-def _number(value: object) -> float:
+def _number(value: Any) -> float:
     try:
         return np.nan if isinstance(value, str | bytes) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -294,5 +294,4 @@ def _level(value: object) -> str:
     """A level as the training data's text: true, and 2 also for 2.0."""
     if isinstance(value, bool | np.bool_):
         return str(value).lower()
-    whole = isinstance(value, float) and value.is_integer()
-    return str(int(value)) if whole else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 import pyarrow as pa
 from blake3 import blake3
@@ -65,12 +64,12 @@ class DataFile:
         """How the whole of a CSV file is compressed, as pyarrow calls it."""
         return COMPRESSIONS.get(PurePosixPath(self.name.lower()).suffix)
 
-    def open(self) -> BinaryIO:
+    def open(self) -> pa.NativeFile:
         """The file's bytes, seekable."""
         place = _place(self.uri + self.query)
         return place.filesystem.open_input_file(place.path)
 
-    def open_content(self) -> BinaryIO:
+    def open_content(self) -> pa.NativeFile:
         """The bytes of a CSV file, decompressed."""
         stream = self.open()
         return pa.CompressedInputStream(stream, self.compression) if self.compression else stream

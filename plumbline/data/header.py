@@ -227,7 +227,7 @@ def _csv_kinds(rows: Iterable[Sequence[str]], width: int, dialect: Dialect) -> l
     for row in rows:
         for i, value in enumerate(row[:width]):
             if i not in kinds and value not in MISSING:
-                text = "text" if dialect.number(value) is None else "number"
+                text: Kind = "text" if dialect.number(value) is None else "number"
                 kinds[i] = "boolean" if value in BOOLEANS else text
         if len(kinds) == width:
             break

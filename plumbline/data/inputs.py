@@ -1,6 +1,7 @@
 """What the configuration asks to read and to predict, checked without reading the rows."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from plumbline.config.loading import disagreement_line
 from plumbline.config.schema import Config, SyntheticData, TableData
@@ -65,7 +66,7 @@ def named_values(row: Row, columns: Sequence[str], where: str) -> dict[str, floa
                 f"{where} must have the columns {', '.join(columns)}. Got {', '.join(row)} instead."
             )
         return {name: row[name] for name in columns}
-    values = list(row) if isinstance(row, list | tuple) else [row]
+    values: list[Any] = list(row) if isinstance(row, list | tuple) else [row]
     if len(values) != len(columns):
         raise refuse(where, f"{len(columns)} value(s): {', '.join(columns)}", row)
     return dict(zip(columns, values, strict=True))

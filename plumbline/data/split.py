@@ -50,9 +50,9 @@ def _uniform(numbers: np.ndarray, key: str) -> Tensor:
 
     SplitMix64 (Steele, Lea and Flood 2014), keyed by a SHA-256.
     """
-    key = hashlib.sha256(key.encode()).digest()
+    digest = hashlib.sha256(key.encode()).digest()
     z = numbers * _GAMMA
-    z += np.uint64(int.from_bytes(key[:8], "little"))
+    z += np.uint64(int.from_bytes(digest[:8], "little"))
     z ^= z >> 30
     z *= _MIX1
     z ^= z >> 27
@@ -116,7 +116,7 @@ def share_rows(
             if not chosen:
                 continue
             rows = take_columns(block.rows.mT, (WEIGHT, *block.columns), columns)
-            if chosen[0] is not None:
-                rows = rows[torch.stack(chosen).any(dim=0)]
+            if masks := [mask for mask in chosen if mask is not None]:
+                rows = rows[torch.stack(masks).any(dim=0)]
             if len(rows):
                 yield rows

@@ -62,7 +62,8 @@ def dependences(system: Tensor, noise: Tensor) -> list[Dependence]:
     inverse = torch.linalg.solve_triangular(unit, identity, upper=True)
     if bool((inverse.norm(dim=0) < 1).all()):  # False for NaN, too
         return []
-    basis, inverse, kept, found = torch.zeros_like(unit), torch.zeros_like(unit), [], []
+    basis, inverse, found = torch.zeros_like(unit), torch.zeros_like(unit), []
+    kept: list[int] = []
     for j in range(d):
         k = len(kept)
         q, known, rest, along = basis[:, :k], inverse[:k, :k], unit[:, j], torch.zeros(k).double()

@@ -9,6 +9,7 @@ from torch import Tensor
 from plumbline.config.schema import SyntheticData, TableData
 from plumbline.data.blocks import Source
 from plumbline.data.encoding import MISSING, Encoding, names_of, parts_of
+from plumbline.data.table import Table
 from plumbline.errors import InputError
 from plumbline.linear.factor import Factor
 from plumbline.linear.summary import Summary
@@ -63,6 +64,7 @@ class Dataset:
         if data.missing == "impute":
             encoding = _with_means(encoding, whole.train)
             whole = whole.filled(encoding.means)
+            assert isinstance(source, Table)
             source = source.with_columns(means=encoding.means)
         if not encoding.features:
             raise InputError(
@@ -82,7 +84,13 @@ class Dataset:
         found = cls(summary, profiled, encoding, source, counts, map_parts, balanced)
         if not balanced:
             return found
-        return replace(found, source=source.with_columns(class_weights=found.class_weights))
+        return replace(found, source=found.table.with_columns(class_weights=found.class_weights))
+
+    @property
+    def table(self) -> Table:
+        """The source of rows of files."""
+        assert isinstance(self.source, Table)
+        return self.source
 
     @property
     def target(self) -> str:

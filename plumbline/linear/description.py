@@ -39,7 +39,7 @@ def describe(data: Dataset, section: TableData) -> list[Column]:
         data: whose rows can be read again.
         section: the configuration's.
     """
-    columns = data.source.columns
+    columns = data.table.columns
     outside = [Column(name, f"left out: {why}") for name, why in columns.left_out.items()]
     outside += [Column(name, "left out: data.exclude") for name in section.exclude]
     told = {data.target, *data.encoding.columns, *(column.name for column in outside)}
@@ -70,7 +70,7 @@ def _dates(data: Dataset, section: TableData) -> list[Column]:
 
 def _numbers(data: Dataset, section: TableData) -> list[Column]:
     """Those of the numeric features, and the target's if it is a number."""
-    factor, kinds = data.summary.train, data.source.columns.kinds
+    factor, kinds = data.summary.train, data.table.columns.kinds
     spread, size = factor.r[1:, 1:].norm(dim=0), float(factor.r[0, 0])
     spread = spread.where(spread > factor.rounding(), 0.0) / size
     means = factor.r[0, 1:] / size + factor.shift

@@ -110,8 +110,8 @@ class Summary:
         means = {name: means[name] for name in holes_of(self.columns[:-1])}
         factors = {}
         for name, factor in self.factors.items():
-            shift = zip(factor.columns, factor.shift.tolist(), strict=True)
-            shift = [means.get(column, value) for column, value in shift]
+            known = zip(factor.columns, factor.shift.tolist(), strict=True)
+            shift = [means.get(column, value) for column, value in known]
             factors[name] = factor.merged_to(torch.tensor(shift, dtype=torch.float64))
         fill = torch.tensor([means.get(n, math.nan) for n in self.columns], dtype=torch.float64)
         rows = self.sample.rows

@@ -55,9 +55,9 @@ class Fitted:
         if self.encoding.means and data.encoding.means:
             changes["means"] = self.encoding.means
         if chosen:
-            changes["categorical"] = data.source.columns.categorical | chosen
+            changes["categorical"] = data.table.columns.categorical | chosen
         if changes:
-            data = replace(data, source=data.source.with_columns(**changes))
+            data = replace(data, source=data.table.with_columns(**changes))
         features, classes = self.encoding.features, self.encoding.classes
         if classes:
             model = MatchedClasses(self.model, classes, data.encoding.classes)

@@ -77,7 +77,7 @@ class Progress:
         loss: their part of the epoch's loss.
     """
 
-    def __init__(self, parts: Mapping[str, object], checkpoint: Checkpoint | None) -> None:
+    def __init__(self, parts: Mapping[str, Any], checkpoint: Checkpoint | None) -> None:
         """Give this, and those parts of a training that have one, the state that the checkpoint
         holds."""
         self.steps, self.loss, self._checkpoint = 0, 0.0, checkpoint

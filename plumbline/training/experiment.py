@@ -62,7 +62,7 @@ class Result:
         found = dict(self.metrics)
         for p in self.predictions:
             classes = {f"probability_{name}_{p.label}": v for name, v in p.probabilities.items()}
-            found |= classes or {f"prediction_{p.label}": p.value}
+            found |= classes or {f"prediction_{p.label}": float(p.value)}
         return found
 
 

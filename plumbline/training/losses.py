@@ -21,7 +21,7 @@ def quantile_loss(
 
 def loss_of(training: Training, reduction: str = "mean") -> Callable[[Tensor, Tensor], Tensor]:
     """The configured loss of predictions and targets of one shape: the mean, or "none": a row's."""
-    loss = {
+    losses: dict[str, Callable[..., Tensor]] = {
         "cross_entropy": functional.cross_entropy,  # of logits and indicators of classes
         "auto": functional.mse_loss,  # of a number
         "mse": functional.mse_loss,
@@ -29,5 +29,5 @@ def loss_of(training: Training, reduction: str = "mean") -> Callable[[Tensor, Te
         "l1": functional.l1_loss,
         "poisson": functional.poisson_nll_loss,  # of logarithms and counts
         "quantile": partial(quantile_loss, quantile=training.quantile),
-    }[training.loss]
-    return partial(loss, reduction=reduction)
+    }
+    return partial(losses[training.loss], reduction=reduction)

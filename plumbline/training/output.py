@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -85,7 +86,7 @@ def whole_or_nothing(output: str) -> Iterator[Write]:
     """
     path = Path(os.path.realpath(output))
     part = path.with_name(f".predicted-{os.getpid()}.part")
-    writer = None
+    writer: Any = None  # pyarrow says nothing of its types
 
     def write(batch: pa.RecordBatch) -> None:
         nonlocal writer
@@ -121,10 +122,7 @@ class _ColumnWriter:
         self._stream.close()
 
 
-Writer = pq.ParquetWriter | pacsv.CSVWriter | _ColumnWriter
-
-
-def _writer(output: str, part: Path, schema: pa.Schema) -> Writer:
+def _writer(output: str, part: Path, schema: pa.Schema) -> Any:
     if output.lower().endswith(".parquet"):
         return pq.ParquetWriter(str(part), schema)
     return (pacsv.CSVWriter if len(schema) > 1 else _ColumnWriter)(str(part), schema)
