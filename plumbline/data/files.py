@@ -84,7 +84,7 @@ class DataFile:
     def digest(self) -> str:
         """BLAKE3 of every byte, in hexadecimal."""
         with self.open() as stream:
-            return hashlib.file_digest(stream, blake3).hexdigest()
+            return hashlib.file_digest(stream, blake3).hexdigest()  # type: ignore[arg-type]
 
     def check_unchanged(self) -> None:
         """Raise OSError (which is retried) where the file is no longer what was listed."""
