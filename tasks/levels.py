@@ -68,7 +68,8 @@ def _counts(
 
 def _counts_key(table: Table, file: DataFile, split: Split) -> str:
     c = table.columns
-    return _key(asdict(file), sorted(c.many), c.group, asdict(c.dialect), split.model_dump())
+    split_by = [c.split.model_dump(), split.model_dump()]
+    return _key(asdict(file), sorted(c.many), asdict(c.dialect), *split_by)
 
 
 def _list_key(data: TableData, column: str) -> str:

@@ -226,7 +226,8 @@ def part_key(table: Table, file: DataFile, split: Split) -> str:
     """
     c = table.columns
     what = [c.kinds, c.numeric, c.categorical, sorted(c.whole), sorted(c.texts), asdict(c.dialect)]
-    keys = [table.missing, c.weight, c.group, c.log_target, split.model_dump()]
+    held_out = [c.split.model_dump(), split.model_dump()]
+    keys = [table.missing, c.weight, c.log_target, *held_out]
     content = [VERSION, asdict(file), *keys, *what]
     return "factor-" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

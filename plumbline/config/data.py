@@ -26,10 +26,11 @@ SECRET = re.compile(
 class Split(Section):
     """What both kinds of data share: which rows are held out."""
 
-    test_fraction: Fraction = Field(
+    test_fraction: Fraction | Literal["cut"] = Field(
         0.0,
         description="share of the rows (or groups) held out for testing; a row's place follows "
-        "from (seed, file name, row number) alone, so adding files moves no row",
+        "from (seed, file name, row number) alone, so adding files moves no row; cut: as "
+        "data.split.cut says, and so it is if that is given",
     )
     validation_fraction: Fraction | None = Field(
         None,
@@ -69,6 +70,8 @@ class SyntheticData(Split):
 
     @model_validator(mode="after")
     def _agrees(self) -> "SyntheticData":
+        if self.test_fraction == "cut":
+            raise disagreement("data.test_fraction", "a number for generated rows", "cut")
         if (self.x is None) == (self.rows is None):
             raise disagreement("data.x", "data.rows", "exactly one of the two", self._given())
         if self.x_range[0] >= self.x_range[1]:
@@ -219,6 +222,18 @@ class TableData(Split):
     def half_life(self) -> float | None:
         """After how many files a row counts half; None: all count alike."""
         return self.window.half_life if self.window else None
+
+    @model_validator(mode="after")
+    def _share_fits(self) -> "TableData":
+        share, timed = self.test_fraction, self.split.by == "time"
+        if self.split.cut is None:
+            if share == "cut" or (timed and not share):
+                raise disagreement("data.test_fraction", "above 0 without data.split.cut", share)
+            return self
+        if share not in (0, "cut"):
+            allowed = "left out, since data.split.cut says which rows are held out"
+            raise disagreement("data.test_fraction", allowed, share)
+        return self
 
     @model_validator(mode="after")
     def _agrees(self) -> "TableData":

@@ -4,11 +4,25 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from plumbline.config.section import Count, Name, Section, disagreement
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def _written(given: Any) -> Any:
+    """YAML reads an unquoted date as one."""
+    return given.isoformat() if isinstance(given, date) else given
+
+
+def _moment(text: str) -> datetime:
+    """A date or time in ISO 8601, in UTC if it has no zone; ValueError for other text."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+Written = Annotated[Name, BeforeValidator(_written)]
 
 
 class Window(Section):
@@ -17,7 +31,7 @@ class Window(Section):
     files: Count | None = Field(
         None, description="the last so many files, in the order of their paths"
     )
-    since: Name | None = Field(
+    since: Written | None = Field(
         None,
         description="files changed since then: a date or time (UTC where no zone is given), such "
         'as "2026-01-01", or an age at the start of the run: "90m", "12h", "30d", "4w"',
@@ -27,12 +41,6 @@ class Window(Section):
         description="in files: all of them, but a row counts half for every so many files that "
         "come after its own in the order of their paths",
     )
-
-    @field_validator("since", mode="before")
-    @classmethod
-    def _written(cls, given: Any) -> Any:
-        """YAML reads an unquoted date as one."""
-        return given.isoformat() if isinstance(given, date) else given
 
     @model_validator(mode="after")
     def _agrees(self) -> "Window":
@@ -49,32 +57,58 @@ class Window(Section):
         assert self.since is not None
         age = re.fullmatch(r"(\d+)([mhdw])", self.since)
         try:
-            if age:
-                return now - timedelta(**{UNITS[age[2]]: int(age[1])})
-            moment = datetime.fromisoformat(self.since)
+            return now - timedelta(**{UNITS[age[2]]: int(age[1])}) if age else _moment(self.since)
         except (ValueError, OverflowError):
             allowed = 'a date such as "2026-01-01" or an age such as "30d" or "12h"'
             raise disagreement("data.window.since", allowed, repr(self.since)) from None
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class Together(Section):
     """What is held out as one."""
 
-    by: Literal["rows", "group"] = Field(
+    by: Literal["rows", "group", "time"] = Field(
         "rows",
         description="what is drawn for testing, validation and folds: rows, or groups, of each of "
-        "which all rows go together (a customer is not on both sides)",
+        "which all rows go together (a customer is not on both sides); time: the test rows are the "
+        "latest, and the others are drawn as rows",
     )
     column: Name | None = Field(
         None,
         description="group: the column that names each row's; it is no feature, unless features or "
-        "categorical name it",
+        "categorical name it; time: the column that cut is of",
+    )
+    cut: Written | float | None = Field(
+        None,
+        description="time: the first date or time (UTC if it has no zone), or number, of the test "
+        "rows; null: the last files by path are held out, about test_fraction of all bytes",
     )
 
     @model_validator(mode="after")
     def _agrees(self) -> "Together":
-        if (self.by == "group") != (self.column is not None):
-            allowed = "given with data.split.by group, and only then"
+        if self.cut is not None and self.by != "time":
+            raise disagreement("data.split.cut", "left out unless data.split.by is time", self.cut)
+        named, needed = self.column is not None, self.by == "group" or self.cut is not None
+        if named < needed or named > (self.by != "rows"):
+            allowed = "given with data.split.by group, and with data.split.cut, not with by rows"
             raise disagreement("data.split.column", allowed, self.column)
+        try:
+            self.first  # noqa: B018
+        except ValueError:
+            allowed = 'a number, or a date or time such as "2026-01-01"'
+            raise disagreement("data.split.cut", allowed, repr(self.cut)) from None
         return self
+
+    @property
+    def group(self) -> str | None:
+        """The column that names each row's group."""
+        return self.column if self.by == "group" else None
+
+    @property
+    def time(self) -> str | None:
+        """The column whose values decide which rows are held out for testing."""
+        return None if self.cut is None else self.column
+
+    @property
+    def first(self) -> datetime | float | None:
+        """What `cut` names, a time with its zone."""
+        return _moment(self.cut) if isinstance(self.cut, str) else self.cut

@@ -93,6 +93,8 @@ class Config(Section):
         if data.validation_fraction is None:
             share = 0.1 if training.patience else 0.0
             data = data.model_copy(update={"validation_fraction": share})
+        if isinstance(data, TableData) and data.split.cut is not None:
+            data = data.model_copy(update={"test_fraction": "cut"})
         if training.penalty and training.penalty.strength == "auto" and not data.folds:
             data = data.model_copy(update={"folds": FOLDS})
         return self.model_copy(update={"training": training, "data": data})

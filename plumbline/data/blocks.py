@@ -37,6 +37,7 @@ class Block:
         first_row: number of the first row in its part, from 0.
         kept: (k0,) bool, which of the rows from first_row on are here; None: all.
         groups: (k,) uint64, a number for the group of each row; None: each is by itself.
+        tested: (k,) bool, which rows are held out for testing by their time; None: some are drawn.
     """
 
     columns: tuple[str, ...]
@@ -44,6 +45,7 @@ class Block:
     first_row: int
     kept: Tensor | None = None
     groups: np.ndarray | None = None
+    tested: Tensor | None = None
 
     @property
     def span(self) -> int:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,8 @@ from plumbline.data.blocks import MEMORY, Block, block_rows
 from plumbline.data.columns import Columns
 from plumbline.data.encoding import MISSING, OTHER, PARTS, date_parts, hole_in, names_of, parts_of
 from plumbline.data.files import DataFile
-from plumbline.data.split import group_numbers
+from plumbline.data.split import group_numbers, times_in
+from plumbline.data.values import as_dates, as_numbers, as_text, class_names
 from plumbline.errors import InputError, TooManyLevelsError
 
 MAX_CLASSES = 1_000
@@ -26,7 +27,8 @@ class Buffer:
     Rows of the array: weights (ones if there are none), numeric features, indicators of holes in
     them and of levels in the order met (those of the target's classes among them), the target last
     (zeros if it has classes). A missing number is NaN there, unless its column's mean is known; a
-    missing level is True in `absent`, which has a row a categorical column.
+    missing level is True in `absent`, which has a row a categorical column, and a last one for the
+    time that decides what is held out.
     """
 
     columns: Columns
@@ -39,6 +41,7 @@ class Buffer:
     array: np.ndarray = field(init=False)
     absent: np.ndarray = field(init=False)
     groups: np.ndarray = field(init=False)  # a number for the group of each row
+    tested: np.ndarray = field(init=False)  # whether each row is held out, if its time decides that
 
     def __post_init__(self) -> None:
         self.levels = {name: list(given) for name, given in self.columns.categorical.items()}
@@ -58,8 +61,9 @@ class Buffer:
                 f"Got {height - 1:,} columns in {self.file.uri}, which need {needed / 1e9:.3g} GB."
             )
         self.array = np.zeros((height, block_rows(height)))
-        self.absent = np.zeros((len(self.levels), self.array.shape[1]), dtype=bool)
+        self.absent = np.zeros((len(self.levels) + 1, self.array.shape[1]), dtype=bool)
         self.groups = np.zeros(self.array.shape[1], dtype=np.uint64)
+        self.tested = np.full(self.array.shape[1], bool(self.file.tested))
 
     def fill(self, batch: pa.RecordBatch) -> Iterator[tuple[int, int]]:
         """Copy a batch in; yield (first row, rows) whenever the buffer is full."""
@@ -86,12 +90,14 @@ class Buffer:
         self.first_row, self.filled = self.first_row + self.filled, 0
 
     def _copy(self, batch: pa.RecordBatch, place: slice) -> None:
-        weight, group = self.columns.weight, self.columns.group
+        weight, group = self.columns.weight, self.columns.split.group
         if group:
             self.groups[place] = group_numbers(as_text(batch.column(group)))
-        self.array[0, place] = _floats(batch.column(weight)) if weight else 1.0
+        if self.columns.split.time:
+            self._hold_out(batch, place)
+        self.array[0, place] = as_numbers(batch.column(weight)) if weight else 1.0
         for i, name in enumerate(self.columns.numeric):
-            self.array[i + 1, place] = _floats(batch.column(name))
+            self.array[i + 1, place] = as_numbers(batch.column(name))
         row = len(self.columns.numeric) + 1
         for name in self.columns.dates:
             self.array[row : row + len(PARTS), place] = self._parts(name, batch, place.start)
@@ -110,26 +116,42 @@ class Buffer:
                 self.array[0, place] *= np.array([of[level] for level in levels])[codes]
             row += len(levels)
         if not self.columns.has_classes:
-            self.array[-1, place] = _floats(batch.column(self.columns.target))
+            self.array[-1, place] = as_numbers(batch.column(self.columns.target))
 
     def _parts(self, name: str, batch: pa.RecordBatch, first_row: int) -> np.ndarray:
         """The parts of a column's dates, (parts, n). Raises InputError if one is no date."""
-        column = as_dates(batch.column(name)).to_pandas()
-        parts = np.stack([*date_parts(column).values()])
-        if (wrong := np.isnan(parts[0]) & column.notna().to_numpy()).any():
+        parts = np.stack([*date_parts(as_dates(batch.column(name)).to_pandas()).values()])
+        hint = "; data.dates: [] takes none"
+        self._refuse_other(name, batch, np.isnan(parts[0]), first_row, hint)
+        return parts
+
+    def _hold_out(self, batch: pa.RecordBatch, place: slice) -> None:
+        """Note which rows are from the cut on. Raises InputError if one has something else."""
+        split = self.columns.split
+        times = times_in(split, batch)
+        absent = times.isna().to_numpy()
+        if isinstance(split.cut, str):
+            self._refuse_other(split.time, batch, absent, place.start)
+        self.tested[place], self.absent[-1, place] = times >= split.first, absent
+
+    def _refuse_other(
+        self, name: str, batch: pa.RecordBatch, absent: np.ndarray, first_row: int, hint: str = ""
+    ) -> None:
+        """Refuse the first value that is there and was not read as a date."""
+        wrong = absent & batch[name].is_valid().to_numpy(zero_copy_only=False)
+        if wrong.any():
             row = int(wrong.argmax())
             place = f"{self.file.uri}: column '{name}', row {self.first_row + first_row + row + 1}"
             raise InputError(
                 f"{place} must be a date or time in ISO 8601. Got "
-                f"'{str(column.iloc[row])[:60]}' instead; data.dates: [] takes none."
+                f"'{str(batch[name][row])[:60]}' instead{hint}."
             )
-        return parts
 
     def _names(self, name: str, batch: pa.RecordBatch) -> pa.Array:
         """A categorical column as text, or the target's classes."""
         values = batch.column(name)
         if name == self.columns.target:
-            return _class_names(values)
+            return class_names(values)
         text, given = as_text(values), self.columns.categorical[name]
         if OTHER in given:
             text = pc.if_else(pc.is_in(text, pa.array([*given, None])), text, OTHER)
@@ -176,10 +198,13 @@ def finite(buffer: Buffer, first_row: int, rows: int, missing: str) -> Block:
     if buffer.columns.log_target:
         _take_logarithm(buffer, first_row, block[-1])
     absent = torch.from_numpy(buffer.absent)[:, :rows]
-    groups = buffer.groups[:rows].copy() if buffer.columns.group else None
+    groups = buffer.groups[:rows].copy() if buffer.columns.split.group else None
+    by_time = buffer.columns.split.time or buffer.file.tested is not None
+    tested = torch.from_numpy(buffer.tested[:rows].copy()) if by_time else None
+    whole = Block(buffer.names, block, first_row, groups=groups, tested=tested)
     weights, finite = block[0], math.isfinite(block.sum())  # NaN and infinity survive a sum
     if finite and not absent.any() and weights.min() > 0:
-        return Block(buffer.names, block, first_row, groups=groups)
+        return whole
     # where numbers are imputed, only a row's weight and its target must be there
     nan, wrong = (block[[0, -1]] if missing == "impute" else block).isnan(), block.isinf()
     wrong[0] |= weights < 0
@@ -188,9 +213,10 @@ def finite(buffer: Buffer, first_row: int, rows: int, missing: str) -> Block:
     _refuse_first(buffer, first_row, wrong)
     kept = ~(nan.any(dim=0) | absent.any(dim=0)) & (weights != 0)
     if kept.all():
-        return Block(buffer.names, block, first_row, groups=groups)
+        return whole
     groups = groups if groups is None else groups[kept.numpy()]
-    return Block(buffer.names, block[:, kept], first_row, kept, groups)
+    tested = tested if tested is None else tested[kept]
+    return replace(whole, rows=block[:, kept], kept=kept, groups=groups, tested=tested)
 
 
 def _take_logarithm(buffer: Buffer, first_row: int, target: torch.Tensor) -> None:
@@ -212,12 +238,18 @@ def _refuse_first(buffer: Buffer, first_row: int, wrong: torch.Tensor) -> None:
     place = int(wrong[:, row].int().argmax())
     columns = buffer.columns
     dates = {part: column for column in columns.dates for part in parts_of(column)}
-    names = (columns.weight, *(dates.get(n, n) for n in buffer.names), *buffer.levels)
+    names = (
+        columns.weight,
+        *(dates.get(n, n) for n in buffer.names),
+        *buffer.levels,
+        columns.split.time,
+    )
     value = buffer.array[place, row] if place < len(buffer.array) else np.nan
     nan = bool(np.isnan(value))
     found = "a missing value (empty or NaN)" if nan else str(value)
     hint = "; data.missing: drop leaves such rows out, impute fills holes" if nan else ""
     allowed = "a finite number" if place < len(buffer.array) else "a level"
+    allowed = "a date or a number" if place == len(names) - 1 else allowed
     allowed = allowed if place else "a finite weight >= 0"
     raise InputError(
         f"{buffer.file.uri}: column '{names[place]}', row {first_row + row + 1} must be {allowed}. "
@@ -225,37 +257,5 @@ def _refuse_first(buffer: Buffer, first_row: int, wrong: torch.Tensor) -> None:
     )
 
 
-def as_dates(values: pa.Array) -> pa.Array:
-    """Dates and times as timestamps, or as text where they are text."""
-    if pa.types.is_date(values.type):
-        return pc.cast(values, pa.timestamp("s"))
-    return values if pa.types.is_timestamp(values.type) else as_text(values)
-
-
 def _has_holes(values: pa.Array) -> bool:
-    return values.null_count > 0 or math.isnan(_floats(values).sum())  # NaN survives a sum
-
-
-def _floats(values: pa.Array) -> np.ndarray:
-    """A column as numbers, NaN where a value is missing."""
-    plain = pa.types.is_floating(values.type) or pa.types.is_integer(values.type)
-    if not plain or values.null_count:
-        values = pc.cast(values, pa.float64(), safe=False)
-    return values.to_numpy(zero_copy_only=False)
-
-
-def _class_names(values: pa.Array) -> pa.Array:
-    """Classes as pandas prints them: True, 7 (also for 7.0), 0.5, setosa."""
-    if pa.types.is_boolean(values.type):
-        return pc.if_else(values, "True", "False")
-    if pa.types.is_floating(values.type):
-        whole = pc.fill_null(pc.equal(pc.trunc(values), values), False)
-        as_integers = pc.cast(pc.if_else(whole, values, None), pa.int64(), safe=False)
-        names = pc.if_else(whole, pc.cast(as_integers, pa.string()), pc.cast(values, pa.string()))
-        return pc.if_else(pc.is_nan(values), None, names)
-    return as_text(values)
-
-
-def as_text(values: pa.Array) -> pa.Array:
-    """A categorical column as text; numbers and booleans are written out."""
-    return values if values.type == pa.string() else pc.cast(values, pa.string())
+    return values.null_count > 0 or math.isnan(as_numbers(values).sum())  # NaN survives a sum

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from plumbline.config.rows import Together
 from plumbline.config.schema import TableData
 from plumbline.data.doubts import (
     IDENTIFIER,
@@ -18,6 +19,7 @@ from plumbline.data.doubts import (
 from plumbline.data.encoding import parts_of
 from plumbline.data.files import DataFile
 from plumbline.data.header import AUTO, Dialect, Header, Kind, configured_dialect, read_header
+from plumbline.data.split import check_cut
 from plumbline.errors import InputError, nearest, refuse
 
 
@@ -35,7 +37,7 @@ class Columns:
         many: columns that have more, of which the most frequent are to be chosen before the pass.
         target: the column to predict.
         weight: the column of the rows' weights; None: they have none.
-        group: the column that names each row's group; None: rows are held out one by one.
+        split: which column decides what is held out, if one does.
         class_weights: what a row's weight is multiplied by, by its class; empty: by nothing.
         log_target: whether the target's logarithm is read.
         means: what a missing number is read as, by column; empty before they are known.
@@ -55,7 +57,7 @@ class Columns:
     many: frozenset[str] = frozenset()
     dates: tuple[str, ...] = ()
     weight: str | None = None
-    group: str | None = None
+    split: Together = field(default_factory=Together)
     log_target: bool = False
     class_weights: dict[str, float] = field(default_factory=dict)
     means: dict[str, float] = field(default_factory=dict)
@@ -86,7 +88,7 @@ class Columns:
     def reading(self) -> dict[str, Kind]:
         """The columns to read and as what: categorical features, and a group that is no number for
         the model, as text, whatever they hold."""
-        as_text = {*self.categorical, self.group} - {self.target, *self.numeric}
+        as_text = {*self.categorical, self.split.group} - {self.target, *self.numeric}
         return {n: "text" if n in as_text else kind for n, kind in self.kinds.items()}
 
 
@@ -101,8 +103,7 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     header = read_header(file, dialect)
     _check_names(data, file, header)
     kinds, weights = header.kinds, [data.weight] if data.weight else []
-    group = [data.split.column] if data.split.column else []
-    taken = {data.target, *weights, *group, *data.categorical, *data.exclude}
+    taken = {data.target, *weights, data.split.group, *data.categorical, *data.exclude}
     index = tuple(name for name in kinds if name in header.index - taken)
     rest = [name for name in kinds if name not in taken.union(index)]
     wanted = [name for name in data.features or rest if name not in data.categorical]
@@ -111,6 +112,7 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     classes = _has_classes(data, header, doubts)
     dates = _dates(data, wanted, head, header, file)
     _check_numbers(data, classes, file, header, doubts, dates)
+    check_cut(data.split, file, header)
     every = frozenset() if data.features else frozenset(kinds)
     certain = [name for name in wanted if name not in {*doubts, *dates}]
     left_out = unfit(head, header, certain, data.max_levels) if every else {}
@@ -121,8 +123,9 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     found = [name for name in names if name not in levels]
     used = (*numeric, *dates, *names, data.target, *weights)
     _check_used(used, names, data, file, header)
+    beside = filter(None, (data.split.group, data.split.time))
     return Columns(
-        kinds={name: _as_number(kinds[name]) for name in (*used, *group)},
+        kinds={n: _as_number(kinds[n]) for n in (*used, *beside)},
         numeric=numeric,
         categorical={n: tuple(levels.get(n, ())) for n in (*names, *[data.target][:classes])},
         target=data.target,
@@ -130,7 +133,7 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
         many=many_valued(read_head(file, header, found), data.max_levels),
         dates=dates,
         weight=data.weight,
-        group=data.split.column,
+        split=data.split,
         log_target=data.log_target,
         left_out=dict.fromkeys(index if every else (), "an index") | left_out,
         texts=frozenset(n for n in every - taken | {data.target} if kinds.get(n) == "text"),
@@ -155,7 +158,7 @@ def check_columns(columns: Columns, file: DataFile, header: Header) -> None:
     for name, kind in columns.kinds.items():
         if name not in kinds:
             raise InputError(f"{file.uri}: has no column '{name}'. Its columns: {header.named()}.")
-        named = name in columns.categorical or name == columns.group
+        named = name in columns.categorical or name == columns.split.group
         loose = file.is_csv and named  # "1000" here and "10A" there
         if not loose and kinds[name] not in (kind, "unknown"):
             raise InputError(
@@ -219,7 +222,7 @@ def _check_names(data: TableData, file: DataFile, header: Header) -> None:
             if name not in header.kinds:
                 wrong = refuse(f"data.{key}", f"a column of {file.uri} ({header.named()})", name)
                 raise InputError(f"{wrong}{_hint(name, file, header)}")
-            names_wanted = key in ("categorical", "split.column")
+            names_wanted = key == "categorical" or (key, data.split.by) == ("split.column", "group")
             names_wanted |= (key, data.target_type) == ("target", "class")
             if names_wanted and header.kinds[name] in ("other", "date"):
                 raise InputError(

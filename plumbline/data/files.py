@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -36,6 +37,7 @@ class DataFile:
         etag: what an object store calls this content; empty elsewhere.
         query: what a URI says of its store, such as ?endpoint_override=HOST:PORT&scheme=http.
         rows: how many of its rows are read, the first; None: all of them.
+        tested: whether the whole file is held out for testing; None: that is not decided by file.
     """
 
     uri: str
@@ -44,6 +46,7 @@ class DataFile:
     etag: str = ""
     query: str = ""
     rows: int | None = None
+    tested: bool | None = None
 
     @property
     def name(self) -> str:
@@ -88,7 +91,7 @@ class DataFile:
 
     def check_unchanged(self) -> None:
         """Raise OSError (which is retried) where the file is no longer what was listed."""
-        if _listed(self.uri + self.query) != [replace(self, rows=None)]:
+        if _listed(self.uri + self.query) != [replace(self, rows=None, tested=None)]:
             raise OSError(
                 f"{self.uri} changed while it was read. Write new files elsewhere and "
                 "move them into place when they are whole."
@@ -267,3 +270,23 @@ def in_window(files: tuple[DataFile, ...], window: Window | None, now: datetime)
             f"{len(files)} was changed at {newest:%Y-%m-%d %H:%M} UTC."
         )
     return Chosen(recent, tuple(file for file in files if file.modified < start))
+
+
+def hold_out_newest(files: tuple[DataFile, ...], fraction: float) -> tuple[DataFile, ...]:
+    """Files, sorted by path, of which the last are held out for testing: as many as come nearest to
+    a share of all bytes, so that nothing needs to be read for it; at least one, and not all.
+
+    With more files at the end, or fewer at the beginning, a file that was trained on stays so.
+
+    Raises:
+        InputError: there is one file only.
+    """
+    if len(files) == 1:
+        raise InputError(
+            "data.split: by time holds out the last files, so there must be at least two. Got only "
+            f"{files[0].uri}: give data.split.column and cut."
+        )
+    before = list(accumulate(file.size for file in files))
+    away = [abs((1 - fraction) * before[-1] - size) for size in before[:-1]]
+    first = 1 + away.index(min(away))
+    return tuple(replace(file, tested=i >= first) for i, file in enumerate(files))

@@ -10,12 +10,12 @@ import torch
 from plumbline.config.schema import Split
 from plumbline.data.batches import read_batches
 from plumbline.data.blocks import Block
-from plumbline.data.buffer import as_text
 from plumbline.data.columns import check_columns
 from plumbline.data.encoding import MISSING, OTHER
 from plumbline.data.header import read_header
-from plumbline.data.split import group_numbers, shares_of
+from plumbline.data.split import group_numbers, shares_of, tested_rows
 from plumbline.data.table import Table
+from plumbline.data.values import as_text
 
 MOST_COUNTED = 1 << 20  # different values; beyond that the rarest so far are forgotten
 NO_LEVELS = pa.array([MISSING, OTHER, None], pa.string())
@@ -35,11 +35,14 @@ def count_levels(table: Table, split: Split, part: str) -> pa.Table:
     file, columns, first_row = table.file(part), table.columns, 0
     header = read_header(file, columns.dialect)
     check_columns(columns, file, header)
-    group = [columns.group] if columns.group else []
+    group, time = columns.split.group, columns.split.time
+    reading = dict.fromkeys(filter(None, (*columns.many, group)), "text")
+    reading |= {time: columns.reading[time]} if time else {}
     found = [COUNTED.empty_table()]
-    for batch in read_batches(file, dict.fromkeys([*columns.many, *group], "text"), header):
-        groups = group_numbers(as_text(batch[columns.group])) if group else None
-        block = Block((), torch.empty(1, batch.num_rows), first_row, groups=groups)
+    for batch in read_batches(file, reading, header):
+        groups = group_numbers(as_text(batch[group])) if group else None
+        tested = tested_rows(columns.split, file, batch)
+        block = Block((), torch.empty(1, batch.num_rows), first_row, groups=groups, tested=tested)
         train = shares_of(split, part, block)["train"]
         for name in columns.many:
             values = as_text(batch[name])

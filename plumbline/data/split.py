@@ -1,6 +1,7 @@
 """Which row is held out: a hash of (seed, file name, row number), never of the run's order.
 
-Where rows go together by group, a hash of (seed, the group's name).
+Where rows go together by group, a hash of (seed, the group's name). By time, the latest rows are
+for testing, whatever their hash.
 """
 
 import hashlib
@@ -8,12 +9,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import torch
 from torch import Tensor
 
+from plumbline.config.rows import Together
 from plumbline.config.schema import Split
 from plumbline.data.blocks import WEIGHT, Block, Source, take_columns
+from plumbline.data.files import DataFile
+from plumbline.data.header import Header
+from plumbline.data.values import as_dates, as_numbers
+from plumbline.errors import InputError
 
 # numpy's, because torch has no logical shift of 64 bits
 _GAMMA, _MIX1, _MIX2 = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
@@ -69,6 +76,36 @@ def block_hashes(seed: int, part: str, block: Block, use: str) -> Tensor:
     return numbers if block.kept is None else numbers[block.kept]
 
 
+def check_cut(split: Together, file: DataFile, header: Header) -> None:
+    """Refuse a cut that the values of its column cannot be compared with."""
+    if split.cut is None:
+        return
+    kind, dated = header.kinds[split.column], isinstance(split.cut, str)
+    if kind not in ("unknown", *(("date", "text") if dated else ("number",))):
+        what = "dates" if dated else "numbers"
+        raise InputError(
+            f"data.split.cut: column '{split.column}' of {file.uri} must hold {what}, as the cut "
+            f"{split.cut} is one. Got {kind} instead."
+        )
+
+
+def times_in(split: Together, batch: pa.RecordBatch) -> pd.Series:
+    """What the cut of a split is compared with, (n,): times in UTC or numbers; missing if a value
+    is, or is no date."""
+    values = batch.column(split.time)
+    if not isinstance(split.cut, str):
+        return pd.Series(as_numbers(values))
+    column = as_dates(values).to_pandas()
+    return pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
+
+
+def tested_rows(split: Together, file: DataFile, batch: pa.RecordBatch) -> Tensor | None:
+    """Which rows of a batch are held out by their time, (n,) bool; None: some are drawn."""
+    if split.time:
+        return torch.from_numpy((times_in(split, batch) >= split.first).to_numpy())
+    return None if file.tested is None else torch.full((batch.num_rows,), file.tested)
+
+
 def shares_of(split: Split, part: str, block: Block) -> dict[str, Tensor | None]:
     """Which rows of a block are for testing, for the validation loss and for training.
 
@@ -80,7 +117,10 @@ def shares_of(split: Split, part: str, block: Block) -> dict[str, Tensor | None]
     rest = None
     for name in ("test", "validation"):
         if fraction := getattr(split, f"{name}_fraction"):
-            drawn = block_hashes(split.seed, part, block, name) < fraction
+            if name == "test" and block.tested is not None:
+                drawn = block.tested
+            else:
+                drawn = block_hashes(split.seed, part, block, name) < fraction
             shares[name] = drawn if rest is None else drawn & rest
             rest = ~drawn if rest is None else rest & ~drawn
     return {**shares, "train": rest}

@@ -13,7 +13,7 @@ from plumbline.data.blocks import Block
 from plumbline.data.buffer import Buffer, finite
 from plumbline.data.columns import Columns, check_columns, choose_columns
 from plumbline.data.encoding import names_of
-from plumbline.data.files import DataFile, choose_files
+from plumbline.data.files import DataFile, choose_files, hold_out_newest
 from plumbline.data.header import read_header
 from plumbline.errors import InputError
 
@@ -118,4 +118,6 @@ def open_table(data: TableData) -> Table:
     chosen = choose_files(data)
     columns = choose_columns(data, chosen.files[0])
     files = first_rows(chosen.files, data.limit, columns.dialect) if data.limit else chosen.files
+    if data.split.by == "time" and data.split.cut is None:
+        files = hold_out_newest(files, data.test_fraction)
     return Table(files, columns, data.missing, chosen.left_out)

@@ -43,11 +43,11 @@ def describe(data: Dataset, section: TableData) -> list[Column]:
     outside = [Column(name, f"left out: {why}") for name, why in columns.left_out.items()]
     outside += [Column(name, "left out: data.exclude") for name in section.exclude]
     told = {data.target, *data.encoding.columns, *(column.name for column in outside)}
-    damaged = sorted(columns.whole - told - {section.weight, section.split.column})
+    damaged = sorted(columns.whole - told - {section.weight, section.split.group})
     outside += [Column(name, "left out: numbers written as text") for name in damaged]
     if section.weight:
         outside.insert(0, Column(section.weight, "weight", "number"))
-    group = section.split.column
+    group = section.split.group
     if group and group not in {data.target, *data.encoding.columns, *section.exclude}:
         outside.insert(0, Column(group, "group, held out together"))
     numbers, levels = _numbers(data, section), _categorical(data, section)

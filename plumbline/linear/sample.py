@@ -64,7 +64,7 @@ def most_kept(most_rows: int, columns: Sequence[str]) -> int:
 
 def most_of_each(files: Sequence[DataFile]) -> dict[str, int]:
     """How many rows each file keeps all of before it is known how many all have, by its URI."""
-    total = max(1, sum(file.size for file in files))
+    total = max(1, sum(file.size for file in files if file.tested is not False))
     return {file.uri: min(MOST_ROWS, SPARE_ROWS * file.size // total) for file in files}
 
 

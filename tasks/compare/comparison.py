@@ -152,6 +152,8 @@ def _traits(run: RecordedRun) -> dict[str, str]:
     digest, commit = (run.tags.get(name, "") for name in ("data_digest", "git_commit"))
     changed = " with uncommitted changes" if run.tags.get("git_dirty") == "true" else ""
     share, folds = run.params.get("data.test_fraction"), run.params.get("data.folds")
+    if share == "cut":
+        share = run.params.get("data.split.cut")
     split = f"test_fraction {share}, folds {folds}, seed {run.params.get('data.seed')}"
     if share in ("0", "0.0") and folds in (None, "0"):
         split = "none"  # the seed places no rows then

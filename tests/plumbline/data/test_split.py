@@ -2,18 +2,20 @@
 
 import hashlib
 import random
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 
-from plumbline.config.schema import Split
+from plumbline.config.schema import Config, Split, TableData
 from plumbline.data.split import block_hashes, row_hashes, share_rows
 from plumbline.errors import InputError
 from plumbline.linear.compress import compress
 from plumbline.linear.summary import combine
-from tests.plumbline.tools import opened, read, write
+from tests.plumbline.tools import opened, read, rows_of, write
 
 SPLIT = Split(test_fraction=0.3, folds=3)
 MASK = 2**64 - 1
@@ -173,5 +175,114 @@ def test_a_group_is_no_feature_unless_it_is_named(tmp_path):
     assert opened(path, **how, categorical=["id"]).columns.features == ("x", "id")
     with pytest.raises(InputError, match=r"data\.split\.column must be a column .* mean 'id'"):
         opened(path, split={"by": "group", "column": "idd"})
-    with pytest.raises(ValueError, match=r"given with data\.split\.by group, and only then"):
+    with pytest.raises(ValueError, match=r"given with data\.split\.by group"):
         opened(path, split={"by": "group"})
+
+
+def shares_by_time(folder: Path, fraction: float = 0.25, **split: object) -> dict[str, set[float]]:
+    """The values of x in each share, and in folds 1 and 2."""
+    source = opened(folder, test_fraction=fraction, split={"by": "time", **split}, missing="drop")
+    by = Split(test_fraction=fraction or "cut", validation_fraction=0.2, folds=2)
+    found = {}
+    for name in ("train", "validation", "test"):
+        rows = [*share_rows(source, by, (name,), ("x",))]
+        found[name] = {*torch.cat(rows)[:, 0].tolist()} if rows else set()
+    whole = combine(compress(source, part, by) for part in source.parts)
+    counts = (whole.train.rows, whole.validation.rows, whole.test.rows)
+    assert counts == tuple(len(found[name]) for name in ("train", "validation", "test"))
+    assert {*whole.sample.select(("x",)).rows[:, 0].tolist()} == found["test"]
+    return found
+
+
+DAYS = [date(2024, 1, 1) + timedelta(days=7 * i % 90) for i in range(90)]
+ZONED = pa.timestamp("us", "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("name", "when", "cut"),
+    [
+        ("a.csv", [f"{day}T12:00:00+01:00" for day in DAYS], "2024-03-01"),
+        ("a.csv", [str(day) for day in DAYS], "2024-03-01T00:00:00+00:00"),
+        ("a.csv", [day.month + day.day / 100 for day in DAYS], 3.005),
+        ("a.parquet", pa.array(DAYS), "2024-03-01"),
+        (
+            "a.parquet",
+            pa.array([datetime(*d.timetuple()[:3], 12) for d in DAYS], ZONED),
+            "2024-03-01",
+        ),
+    ],
+)
+def test_rows_from_the_cut_on_are_the_test_rows(tmp_path, name, when, cut):
+    x = [*map(float, range(90))]
+    path = write(tmp_path / name, {"when": when, "x": x, "y": x})
+    found = shares_by_time(path, 0.0, column="when", cut=cut)
+    assert found["test"] == {x for x, day in zip(x, DAYS, strict=True) if day >= date(2024, 3, 1)}
+    assert found["validation"]
+    assert len(found["validation"] | found["train"]) == 60
+    assert (
+        "when" in opened(path, split={"by": "time", "column": "when", "cut": cut}).columns.features
+    )
+
+
+def refused(path: Path, **data: object) -> str:
+    with pytest.raises(InputError) as caught:
+        rows_of(opened(path, **data))
+    return str(caught.value)
+
+
+def test_a_row_without_a_time_is_on_no_side(tmp_path):
+    rows = {"when": ["2024-01-01", "2024-03-01", None], "x": [1.0, 2.0, 3.0], "y": [1.0, 2.0, 3.0]}
+    path = write(tmp_path / "a.csv", rows)
+    how = {"split": {"by": "time", "column": "when", "cut": "2024-02-01"}, "dates": []}
+    for missing in ("drop", "impute"):
+        source = opened(path, **how, missing=missing)
+        found = compress(source, str(path), Split(test_fraction="cut"))
+        assert (found.train.rows, found.test.rows, found.dropped) == (1, 1, 1)
+    assert "'when', row 3 must be a date or a number. Got a missing" in refused(path, **how)
+    write(path, rows | {"when": ["2024-01-01", "2024-03-01", "spring"]})
+    assert "row 3 must be a date or time in ISO 8601. Got 'spring'" in refused(path, **how)
+
+
+def test_the_newest_files_are_held_out_and_a_file_that_was_trained_on_stays_so(tmp_path):
+    trained, tested = set(), []
+    for letter in "abcdefgh":
+        files(tmp_path, letter)
+        if letter == "a":
+            with pytest.raises(InputError, match=r"at least two.*give data\.split\.column and cut"):
+                shares_by_time(tmp_path)
+            continue
+        found = shares_by_time(tmp_path, column="x")
+        assert not found["test"] & (found["train"] | found["validation"])
+        assert min(found["test"]) > max(found["train"] | found["validation"])
+        assert trained <= found["train"] | found["validation"]
+        trained = found["train"] | found["validation"]
+        tested.append(len(found["test"]) // 200)
+    assert tested == [1, 1, 1, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"by": "time", "cut": "2024-01-01"}, r"data\.split\.column.*data\.split\.cut"),
+        ({"by": "rows", "column": "x"}, r"data\.split\.column"),
+        ({"by": "group", "column": "x", "cut": 3}, r"data\.split\.cut.*left out unless"),
+        ({"by": "time", "column": "x", "cut": "spring"}, r"data\.split\.cut.*2026-01-01"),
+        ({"by": "time", "column": "x", "cut": "2024-01-01"}, "must hold dates.*Got number"),
+        ({"by": "time", "column": "g", "cut": 3}, "must hold numbers.*Got text"),
+        ({"by": "time", "column": "when", "cut": 3}, r"data\.split\.column must be a column"),
+        ({"by": "time"}, r"data\.test_fraction.*above 0 without data\.split\.cut"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused_by_name(tmp_path, keys, said):
+    path = write(tmp_path / "a.csv", {"g": ["a", "b"], "x": [1.0, 2.0], "y": [1.0, 2.0]})
+    with pytest.raises(ValueError, match=said):
+        opened(path, split=keys)
+
+
+def test_a_share_beside_a_cut_is_refused_and_without_one_it_is_resolved():
+    data = {"kind": "table", "path": "a.csv", "target": "y"}
+    data["split"] = {"by": "time", "column": "when", "cut": date(2024, 3, 1)}
+    found = Config.model_validate({"experiment": "e", "data": data}).data
+    assert (found.test_fraction, found.split.cut) == ("cut", "2024-03-01")
+    with pytest.raises(ValueError, match=r"data\.test_fraction.*left out, since"):
+        TableData.model_validate(data | {"test_fraction": 0.2})
