@@ -14,6 +14,8 @@ from plumbline.config.reference import as_text
 from plumbline.config.schema import Config
 from tasks.lease import only_retraining
 
+UNNAMED = ("experiment", "data.path", "data.target")  # keys that a run's name leaves out
+
 
 def run_pipeline(path: str, overrides: Sequence[str]) -> None:
     """Run one experiment."""
@@ -80,9 +82,11 @@ def say_where(recorded: str, experiment: str) -> None:
 def run_name(path: str, overrides: Sequence[str]) -> str:
     """What tells a run apart within its experiment: the file, and what was changed of it.
 
-    Keys of `training` are written without it: a name is read in narrow columns.
+    A name is read in narrow columns: what differs between most runs comes first, keys of
+    `training` without that word, and what says which data set it is, is left out.
     """
-    changed = [each for each in overrides if not each.startswith("experiment=")]
+    changed = [each for each in overrides if each.partition("=")[0] not in UNNAMED]
+    changed.sort(key=lambda each: not each.startswith("training."))
     return " ".join([Path(path).stem, *(each.removeprefix("training.") for each in changed)])
 
 

@@ -1,11 +1,13 @@
 """Prefect task: everything about a run that MLflow keeps, once the model is there."""
 
 import json
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from types import MappingProxyType
 
 import numpy as np
@@ -32,6 +34,7 @@ from tasks.coefficients import (
 from tasks.drift import profile_of, shown_drift
 from tasks.pictures.shown import is_far_from_optimum, pictures, sampled
 from tasks.tracking.artifact import load_back, log_model
+from tasks.tracking.inputs import log_inputs
 from tasks.tracking.models import PROFILE
 from tasks.tracking.run import Run
 
@@ -100,13 +103,26 @@ def log_results(
             tags[f"prediction_{each.label}"] = each.value
     if left_out := optimum_of(data.summary, config.training.bias).equals:
         tags["collinear"] = ", ".join(left_out)
-    path = config.data.path if config.data.kind == "table" else None
-    links = run.log_dataset(
-        config.experiment, data.summary.digest, path, column_types(data), data.summary.rows
-    )
+    rows_of, of_model = log_inputs(run, config, data), {}
+    metrics = result.all_metrics
     if model:
-        links["model_id"] = model.removeprefix("models:/")
-    run.log(result.all_metrics, tags, params, links)
+        of_model = {"model_id": model.removeprefix("models:/")}
+        metrics |= _resources()
+    run.log(metrics, tags, params, lambda metric: of_model | rows_of(metric))
+
+
+def _resources() -> dict[str, float]:
+    """What this process has used so far, of the GPU as well if it has one in use, by the names of
+    MLflow's system metrics."""
+    used = getrusage(RUSAGE_SELF)
+    unit = 1 if sys.platform == "darwin" else 1_024  # bytes
+    found = {
+        "cpu_seconds": used.ru_utime + used.ru_stime,
+        "peak_memory_megabytes": used.ru_maxrss * unit / 1e6,
+    }
+    if torch.cuda.is_initialized():
+        found["gpu_peak_memory_megabytes"] = torch.cuda.max_memory_allocated() / 1e6
+    return {f"system/{name}": value for name, value in found.items()}
 
 
 def log_model_file(run: Run, config: Config) -> None:
@@ -117,18 +133,6 @@ def log_model_file(run: Run, config: Config) -> None:
     file = Path(config.model.file)
     run.client.log_artifact(run.id, str(file))
     run.log(tags={MODEL_FILE_DIGEST: sha256(file.read_bytes()).hexdigest()})
-
-
-def column_types(data: Dataset) -> dict[str, str]:
-    """MLflow's type of each raw column, the target the last."""
-    kinds = data.source.columns.kinds if isinstance(data.source, Table) else {}
-    types = {name: "boolean" for name, kind in kinds.items() if kind == "boolean"}
-    types |= dict.fromkeys(data.encoding.levels, "string")
-    types |= dict.fromkeys(data.encoding.dates, "datetime")
-    if data.encoding.classes and kinds.get(data.target, "text") == "text":
-        types[data.target] = "string"
-    names = (*data.encoding.columns, data.target)
-    return {name: types.get(name, "double") for name in names}
 
 
 def store_model(run: Run, result: Result) -> str:

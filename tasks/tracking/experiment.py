@@ -8,14 +8,21 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_GIT_COMMIT,
+    MLFLOW_RUN_NOTE,
+    MLFLOW_SOURCE_NAME,
+    MLFLOW_SOURCE_TYPE,
+)
 
 from plumbline.config.metrics import SUMMARY
 from plumbline.config.schema import Config, SyntheticData
@@ -32,22 +39,36 @@ LONGEST_NAME = 120  # of a run
 WAITING = tuple((f"training.{key}", "auto") for key in ("batch_size", "epochs", "patience"))
 PRUNED_TAG = "pruned"  # of a sweep's trial: the epoch
 SWEEP_TAG = "plumbline.sweep"  # of a sweep's parent, which repeats its best trial
-# The columns by the UI's own names, and their widths in pixels. The first two are always there. A
-# metric needs its width: the UI writes all digits and cuts off the exponent.
-NAME_AND_TIME = {"attributes.`Run Name`": 320, "runDateAndNestInfo": 150}
+# The columns by the UI's own names, and their widths in pixels: those that a window of 1,400 shows,
+# then the others. The first two are always there. A metric needs its width: the UI writes all
+# digits and cuts off the exponent.
+NAME_AND_TIME = {"attributes.`Run Name`": 235, "runDateAndNestInfo": 110}
+METRIC_WIDTH = 172
 COLUMNS = {
-    **{f"metrics.`{name}`": 185 for name in SUMMARY},
+    "metrics.`gain_over_linear`": METRIC_WIDTH,
+    "params.`model.kind`": 90,
+    "params.`training.learning_rate`": 160,
+    "params.`training.epochs`": 120,
+    **{f"metrics.`{name}`": METRIC_WIDTH for name in SUMMARY if name != "gain_over_linear"},
     "params.`training.optimizer`": 150,
-    "params.`training.learning_rate`": 175,
-    "params.`training.epochs`": 135,
     "params.`data.noise`": 100,
-    "metrics.`loss`": 185,
+    "metrics.`loss`": METRIC_WIDTH,
     "attributes.`Description`": 500,
 }
 
 
-def experiment_id(client: MlflowClient, name: str) -> str:
+def headline(config: Config) -> str:
+    """The score that a run is known by."""
+    share = "test" if config.data.test_fraction else "train"
+    return f"{share}_{'log_loss' if config.training.loss == 'cross_entropy' else 'rmse'}"
+
+
+def experiment_id(client: MlflowClient, name: str, score: str) -> str:
     """The id of an experiment; it is created or restored if it has to be.
+
+    Args:
+        name: of the experiment.
+        score: the metric that its view of the runs shows first, if it is created.
 
     Raises:
         InputError: MLflow does not take the name.
@@ -58,7 +79,7 @@ def experiment_id(client: MlflowClient, name: str) -> str:
             client.restore_experiment(found.experiment_id)
         return found.experiment_id
     try:
-        made = client.create_experiment(name, tags={VIEW_TAG: _view()})
+        made = client.create_experiment(name, tags={VIEW_TAG: _view(score)})
     except MlflowException as error:
         if error.error_code == "INVALID_PARAMETER_VALUE":
             allowed = f"a name that MLflow takes ({error.message})"
@@ -112,10 +133,11 @@ def _note(experiment: str) -> str:
     )
 
 
-def _view() -> str:
-    """A saved view as the UI writes it: JSON in JSON."""
-    widths = NAME_AND_TIME | COLUMNS
-    shown = {"selectedColumns": list(COLUMNS), "columnOrder": list(widths), "columnWidths": widths}
+def _view(score: str) -> str:
+    """A saved view as the UI writes it, JSON in JSON: a metric first, then what goes with it."""
+    columns = {f"metrics.`{score}`": METRIC_WIDTH} | COLUMNS
+    widths = NAME_AND_TIME | columns
+    shown = {"selectedColumns": list(columns), "columnOrder": list(widths), "columnWidths": widths}
     now = int(time.time() * 1000)
     named = {"name": VIEW_NAME, "createdAt": now, "updatedAt": now}
     return json.dumps({**named, "state": json.dumps(shown)})
@@ -214,8 +236,15 @@ def _leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
         yield key, value if isinstance(value, str) else json.dumps(value)
 
 
-def git_state() -> dict[str, str]:
-    """The project's commit, and whether its files differ from it; unknown outside a checkout."""
+def source_tags() -> dict[str, str]:
+    """The command's file, as MLflow has it; the project's commit, and whether its files differ from
+    it: unknown outside a checkout."""
+    file = Path(sys.argv[0]).resolve()
+    name = str(file.relative_to(ROOT)) if file.is_relative_to(ROOT) else file.name
+    return {MLFLOW_SOURCE_NAME: name, MLFLOW_SOURCE_TYPE: "LOCAL", **_git_state()}
+
+
+def _git_state() -> dict[str, str]:
     command = ["git", "status", "--porcelain=v2", "--branch"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -223,4 +252,5 @@ def git_state() -> dict[str, str]:
         return {"git_commit": "unknown", "git_dirty": "unknown"}
     first, *lines = done.stdout.splitlines()  # headers begin with #, the first names the commit
     changed = not all(line.startswith("#") for line in lines)
-    return {"git_commit": first.split()[-1], "git_dirty": str(changed).lower()}
+    commit, dirty = first.split()[-1], str(changed).lower()
+    return {MLFLOW_GIT_COMMIT: commit, "git_commit": commit, "git_dirty": dirty}

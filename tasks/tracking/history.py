@@ -17,6 +17,7 @@ LATEST = 10
 MOST_NAMES = 1_000  # looked through for the nearest
 SHORTEST_ID = 4
 MOST_TOLD = 3
+SYSTEM = "system/"  # metrics of the machine, not of the model
 
 
 def read_runs(experiment: str | None, wanted: Sequence[str] = ()) -> list[RecordedRun]:
@@ -93,7 +94,7 @@ def _meant(text: str, known: Iterable[str]) -> str:
 
 def _recorded(run: Run, experiment: str) -> RecordedRun:
     info, data = run.info, run.data
-    metrics = dict(data.metrics)
+    metrics = {n: value for n, value in data.metrics.items() if not n.startswith(SYSTEM)}
     if epochs := data.tags.get("epochs_run"):
         metrics["epochs_run"] = float(epochs)
     status = "PRUNED" if PRUNED_TAG in data.tags else info.status  # of MLflow's it has none

@@ -1,17 +1,16 @@
 """One MLflow run from its beginning to a status that is true."""
 
-import json
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
 
 from plumbline.config.schema import Config
@@ -20,9 +19,10 @@ from tasks.tracking.experiment import (
     NOTE_TAG,
     description,
     experiment_id,
-    git_state,
+    headline,
     how_it_ended,
     params_of,
+    source_tags,
     unused_name,
     what_it_is,
 )
@@ -45,8 +45,6 @@ NUMBER_TAG = "plumbline.trial"  # of a sweep's trial
 OWN_TAGS = (LEASE_TAG, NUMBER_TAG)  # they tell a run from all others
 MODEL_PARAM = "registry.model"
 LONGEST_NAME = 250  # of a metric
-GENERATED = {"mlflow.source.name": "generated rows"}  # a data set's source that is no file
-DIGEST_LENGTH = 36  # of an MLflow dataset's digest; the whole one is the tag data_digest
 
 
 class Run:
@@ -124,11 +122,11 @@ class Run:
         metrics: Mapping[str, float] = MappingProxyType({}),
         tags: Mapping[str, object] = MappingProxyType({}),
         params: Mapping[str, str] = MappingProxyType({}),
-        links: Mapping[str, str] = MappingProxyType({}),
+        links: Callable[[str], Mapping[str, str]] = lambda metric: {},
     ) -> None:
         """Log final values, tags and params; in one call, because each costs a transaction.
 
-        The links say what the metrics are of: model_id, dataset_name and dataset_digest.
+        The links say what each metric is of: model_id, dataset_name and dataset_digest.
 
         Metrics that are no finite number are left out; characters that MLflow does not take in
         their names are replaced, and long names are cut. A param that is there already must have
@@ -139,7 +137,7 @@ class Run:
         named = {key: value for key, value in named.items() if key not in self.known}
         self.client.log_batch(
             self.id,
-            metrics=[Metric(key, value, now, 0, **links) for key, value in named.items()],
+            metrics=[Metric(key, value, now, 0, **links(key)) for key, value in named.items()],
             params=[Param(key, value) for key, value in params.items()],
             tags=[RunTag(_metric_name(key), str(value)) for key, value in tags.items()],
         )
@@ -149,33 +147,6 @@ class Run:
         now = int(time.time() * 1000)
         curve = [Metric(name, value, now, epoch) for epoch, value in enumerate(values, 1)]
         self.client.log_batch(self.id, curve)
-
-    def log_dataset(
-        self, name: str, digest: str, path: str | None, types: Mapping[str, str], rows: int
-    ) -> dict[str, str]:
-        """Log what the run was trained on as its dataset input; returns what links metrics to it.
-
-        Args:
-            name: of the data set.
-            digest: BLAKE3 of the data, in hexadecimal.
-            path: of its files, local or a URI; None for generated rows.
-            types: MLflow's type of each column, the target's included.
-            rows: how many there are.
-        """
-        columns = [{"type": t, "name": column, "required": True} for column, t in types.items()]
-        scheme, remote, _ = (path or "").partition("://")
-        dataset = Dataset(
-            name=name,
-            digest=digest[:DIGEST_LENGTH],
-            source_type=scheme if remote and scheme != "file" else "local" if path else "code",
-            source=json.dumps({"uri": path} if path else {"tags": GENERATED}),
-            schema=json.dumps({"mlflow_colspec": columns}),
-            profile=json.dumps({"num_rows": rows, "blake3": digest}),
-        )
-        self.client.log_inputs(
-            self.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
-        )
-        return {"dataset_name": dataset.name, "dataset_digest": dataset.digest}
 
     def log_folder(self, folder: Path) -> None:
         """Log every file of a folder as an artifact of the same name."""
@@ -242,9 +213,9 @@ def tracked_run(
         if resumed:
             run = Run.resume(client, client.get_run(resumed), tags)
         else:
-            experiment = experiment_id(client, config.experiment)
+            experiment = experiment_id(client, config.experiment, headline(config))
             unused = unused_name(client, experiment, name)
-            run = Run.begin(client, experiment, unused, tags | git_state())
+            run = Run.begin(client, experiment, unused, tags | source_tags())
         with run.ending_accurately():
             run.log(params=params_of(config, device))
             with run.losses.sending():

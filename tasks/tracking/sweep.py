@@ -21,8 +21,8 @@ from tasks.tracking.experiment import (
     SWEEP_TAG,
     description,
     experiment_id,
-    git_state,
     leaves,
+    source_tags,
     unused_name,
     what_a_sweep_is,
 )
@@ -109,9 +109,9 @@ def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepR
     """
     with as_store_error("Run the same command again: it goes on where it stopped."):
         client = open_store()
-        experiment = experiment_id(client, str(sweep.base["experiment"]))
+        experiment = experiment_id(client, str(sweep.base["experiment"]), sweep.search.metric)
         identity = fingerprint(sweep)
-        tags = {LEASE_TAG: lease, FLOW_TAG: flow_run_id, **git_state()}
+        tags = {LEASE_TAG: lease, FLOW_TAG: flow_run_id, **source_tags()}
         note = description("Running.", what_a_sweep_is(sweep, flow_run_id))
         own, trials = tags | {SWEEP_TAG: identity, NOTE_TAG: note}, {}
         if found := _interrupted(client, experiment, identity):

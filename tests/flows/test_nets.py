@@ -105,8 +105,10 @@ def test_models_are_ranked_by_their_scores_in_mlflow(runs, workspace) -> None:
     assert found[0].source_run_id == net.info.run_id
     (score,) = (metric for metric in found[0].metrics if metric.key == "test_rmse")
     assert score.value == net.data.metrics["test_rmse"]
-    data = net.inputs.dataset_inputs[0].dataset
-    assert (score.dataset_name, score.dataset_digest) == (data.name, data.digest)
+    inputs = {each.tags[0].value: each.dataset for each in net.inputs.dataset_inputs}
+    assert {"training", "test"} <= {*inputs}
+    held_out = inputs["test"]
+    assert (score.dataset_name, score.dataset_digest) == (held_out.name, held_out.digest)
 
 
 def test_line_and_net_are_compared_on_the_same_rows_whichever_is_the_champion(

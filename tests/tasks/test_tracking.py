@@ -8,15 +8,13 @@ import time
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
-import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
-from mlflow.types.schema import ColSpec, Schema
 
 from plumbline.config.schema import Config
 from plumbline.errors import InputError
-from tasks.tracking.experiment import experiment_id, git_state, page
+from tasks.tracking.experiment import experiment_id, page, source_tags
 from tasks.tracking.losses import LossLog
 from tasks.tracking.run import Run, end_runs, tracked_run
 
@@ -159,7 +157,7 @@ def test_a_new_experiment_has_a_description_and_a_view_that_it_links_to(
     key = re.search(r"viewStateShareKey=(\w+)", page(experiment)).group(1)
     view = json.loads(experiment.tags[f"mlflow.sharedViewState.{key}"])
     columns = json.loads(view["state"])["selectedColumns"]
-    assert columns.index("metrics.`test_rmse`") < columns.index("params.`training.optimizer`")
+    assert columns[:2] == ["metrics.`train_rmse`", "metrics.`gain_over_linear`"]
     older = client.get_experiment(client.create_experiment("older"))
     assert "viewStateShareKey" not in page(older)
 
@@ -189,35 +187,12 @@ def test_an_experiment_that_mlflow_does_not_take_is_refused_with_its_reason(
     client: MlflowClient,
 ) -> None:
     with pytest.raises(InputError, match=r"experiment must be a name that MLflow takes .*500"):
-        experiment_id(client, "x" * 501)
+        experiment_id(client, "x" * 501, "test_rmse")
 
 
 def test_the_commit_is_the_projects_wherever_the_command_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = git_state()
+    here = source_tags()
     monkeypatch.chdir(tmp_path)
-    assert git_state() == here
-
-
-SOURCES = {
-    "data/norris.csv": ("local", "LocalArtifactDatasetSource"),
-    "file:///data/a.csv": ("local", "LocalArtifactDatasetSource"),
-    "s3://bucket/prefix": ("s3", "S3ArtifactDatasetSource"),
-    None: ("code", "CodeDatasetSource"),
-}
-
-
-@pytest.mark.parametrize(("path", "kind"), SOURCES.items())
-def test_a_data_set_is_recorded_with_its_source_and_types(
-    client: MlflowClient, path: str | None, kind: tuple[str, str]
-) -> None:
-    types = {"x": "double", "g": "string", "on": "boolean", "y": "double"}
-    with tracked_run(CONFIG, "try", "cpu", "flow", "lease") as run:
-        run.log_dataset("rows", "0" * 64, path, types, 7)
-    found = client.get_run(run.id).inputs.dataset_inputs[0].dataset
-    source = mlflow.data.get_source(found)
-    assert (found.source_type, type(source).__name__) == kind
-    assert path is None or source.uri == path
-    columns = Schema.from_json(json.dumps(json.loads(found.schema)["mlflow_colspec"]))
-    assert columns == Schema([ColSpec(each, name) for name, each in types.items()])
+    assert source_tags() == here

@@ -1,0 +1,77 @@
+"""The rows that a run was trained and tested on, as MLflow's dataset inputs."""
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+
+from mlflow.entities import Dataset as MlflowDataset
+from mlflow.entities import DatasetInput, InputTag
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+from plumbline.config.metrics import METRICS
+from plumbline.config.schema import Config
+from plumbline.data.table import Table
+from plumbline.linear.dataset import Dataset
+from tasks.tracking.run import Run
+
+TRAINING, VALIDATION, TEST = "training", "validation", "test"  # as MLflow calls them
+GENERATED = {"mlflow.source.name": "generated rows"}  # a data set's source that is no file
+DIGEST_LENGTH = 36  # of an MLflow dataset's digest; the data's whole one is the tag data_digest
+
+
+def log_inputs(run: Run, config: Config, data: Dataset) -> Callable[[str], dict[str, str]]:
+    """Log the training rows, and those held out, as dataset inputs; a share without rows is none.
+
+    The split tells held-out rows from others of the same files.
+
+    Returns:
+        What links a metric, by its name, to the rows that it is of.
+    """
+    summary, digest = data.summary, data.summary.digest
+    split = sha256(f"{digest} {config.data.holding_out!r}".encode()).hexdigest()
+    shares = {
+        TRAINING: (config.experiment, digest, summary.train.rows),
+        VALIDATION: (f"{config.experiment} {VALIDATION}", split, summary.validation.rows),
+        TEST: (f"{config.experiment} {TEST}", split, summary.test.rows),
+    }
+    where = _schema_and_source(config, data)
+    found = {
+        share: MlflowDataset(
+            name, of[:DIGEST_LENGTH], profile=json.dumps({"num_rows": n, "blake3": digest}), **where
+        )
+        for share, (name, of, n) in shares.items()
+        if n
+    }
+    tagged = {share: [InputTag(MLFLOW_DATASET_CONTEXT, share)] for share in found}
+    run.client.log_inputs(run.id, [DatasetInput(found[share], tagged[share]) for share in found])
+
+    def links(metric: str) -> dict[str, str]:
+        held_out = metric in METRICS and METRICS[metric].needs == "test_fraction"
+        of = found[TEST if held_out else TRAINING]
+        return {"dataset_name": of.name, "dataset_digest": of.digest}
+
+    return links
+
+
+def _schema_and_source(config: Config, data: Dataset) -> dict[str, str]:
+    types = column_types(data).items()
+    columns = [{"type": kind, "name": column, "required": True} for column, kind in types]
+    path = config.data.path if config.data.kind == "table" else None
+    scheme, remote, _ = (path or "").partition("://")
+    return {
+        "schema": json.dumps({"mlflow_colspec": columns}),
+        "source": json.dumps({"uri": path} if path else {"tags": GENERATED}),
+        "source_type": scheme if remote and scheme != "file" else "local" if path else "code",
+    }
+
+
+def column_types(data: Dataset) -> dict[str, str]:
+    """MLflow's type of each raw column, the target the last."""
+    kinds = data.source.columns.kinds if isinstance(data.source, Table) else {}
+    types = {name: "boolean" for name, kind in kinds.items() if kind == "boolean"}
+    types |= dict.fromkeys(data.encoding.levels, "string")
+    types |= dict.fromkeys(data.encoding.dates, "datetime")
+    if data.encoding.classes and kinds.get(data.target, "text") == "text":
+        types[data.target] = "string"
+    names = (*data.encoding.columns, data.target)
+    return {name: types.get(name, "double") for name in names}
