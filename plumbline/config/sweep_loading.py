@@ -60,6 +60,9 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     sweep = Sweep(name=Path(path).stem, base=raw, search=search)
     _check_keys(sweep, path)
     right = _check_values(sweep, path)
+    if any(config.training.start != "fresh" for config in right):
+        allowed = "fresh in a sweep, whose trials are compared from the same beginning"
+        raise refuse(f"{path}: training.start", allowed, "champion")
     _check_metric(sweep, right, path)
     _check_pruner(sweep, right, path)
     return sweep

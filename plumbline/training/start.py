@@ -46,10 +46,10 @@ class Start:
             if then != now:
                 return f"its {what} is {then}, and that of this run {now}"
         known, found = _names(mine, self.target), _names(today, data.target)
-        for name in (each for each in found if each not in known):
-            return f"it does not know '{name}', which is in the data"
-        for name in (each for each in known if each not in found):
-            return f"it needs '{name}', which is not in the data"
+        if new := [name for name in found if name not in known]:
+            return f"it does not know '{new[0]}', which is in the data"
+        if gone := [name for name in known if name not in found]:
+            return f"it needs '{gone[0]}', which is not in the data"
         if known != found:
             return "its columns, levels or classes stand in another order"
         return "" if self.kind == "linear" else self._other_shape(config, today)
@@ -58,16 +58,13 @@ class Start:
         """How the shape of a net's parameters differs from the configured one's."""
         with Draws(config.training.seed, "cpu")():
             today = build_net(config, encoding).state_dict()
-        mine = self._state
-        if "target" not in mine:
-            return "it was stored by an older version, without the scale of its target"
-        shapes = {NET + name: [*values.shape] for name, values in today.items()}
-        for name in [*shapes, *(each for each in mine if each.startswith(NET))]:
-            then, now = [*mine[name].shape] if name in mine else None, shapes.get(name)
-            if then != now:
-                told = f"{now or 'nothing'} in this run's net and {then or 'nothing'} in its own"
-                return f"{name.removeprefix(NET)} is {told}"
-        return ""
+        now = {"target": [2]} | {NET + name: [*values.shape] for name, values in today.items()}
+        then = {k: [*v.shape] for k, v in self._state.items() if k not in ("mean", "scale")}
+        other = next((name for name in now | then if now.get(name) != then.get(name)), None)
+        if other is None:
+            return ""
+        its, ours = (shapes.get(other, "missing") for shapes in (then, now))
+        return f"{other} is {its} in it, and {ours} in this run's net"
 
     @property
     def _state(self) -> dict[str, Tensor]:

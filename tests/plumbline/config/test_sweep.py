@@ -247,3 +247,10 @@ def test_options_of_a_module_of_ones_own_may_vary(tmp_path: Path) -> None:
     found = [sweep.trial(values).model.options for values in sweep.grid()]
     assert found == [{"depth": 2, "width": 4}, {"depth": 2, "width": 16}]
     assert sweep.first().model.options == found[0]
+
+
+def test_trials_begin_alike(tmp_path: Path) -> None:
+    given = {"parameters": {"training.start": ["fresh", "champion"]}}
+    gate = ("registry.model=m", "data.test_fraction=0.2")
+    with pytest.raises(InputError, match=r"training\.start must be fresh in a sweep"):
+        loaded(tmp_path, given, *gate)

@@ -18,7 +18,10 @@ from plumbline.training.start import Start
 from plumbline.training.trained import Trained
 from tests.plumbline.tools import write
 
-NET = "from torch import nn\ndef build(inputs, outputs): return nn.Linear(inputs, outputs)\n"
+NET = """from torch import nn
+def build(inputs, outputs):
+    return nn.Sequential(nn.BatchNorm1d(inputs, momentum=1e-9), nn.Linear(inputs, outputs))
+"""
 MLP = {"kind": "mlp", "hidden": [8], "ensemble": 2}
 LINE = {"kind": "linear"}
 ADAM = {"optimizer": "adam", "learning_rate": 0.1, "epochs": 30}
@@ -115,8 +118,12 @@ OTHER = {
     "its training.loss is mse, and that of this run poisson": {"training": {"loss": "poisson"}},
     "it needs 'x', which is not in the data": {"data": {"exclude": ["x"]}},
     "its target is y, and that of this run x": {"data": {"target": "x"}},
-    "body.0.weight is [2, 6, 9] in this run's net": {"model": {**MLP, "hidden": [9]}},
-    "body.2.weight is [2, 8, 8] in this run's net": {"model": {**MLP, "hidden": [8, 8]}},
+    "net.body.0.weight is [2, 6, 8] in it, and [2, 6, 9] in this run's net": {
+        "model": {**MLP, "hidden": [9]}
+    },
+    "net.body.2.weight is missing in it, and [2, 8, 8] in this run's net": {
+        "model": {**MLP, "hidden": [8, 8]}
+    },
 }
 
 
