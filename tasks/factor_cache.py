@@ -7,9 +7,9 @@ is looked after; one elsewhere has rules of its own for how long things stay.
 """
 
 import contextlib
+import math
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from prefect.results import get_default_result_storage, get_result_store
 
 from plumbline.linear.summary import Summary
 
-LONGEST_UNUSED = 90 * 86_400  # seconds
+MOST_BYTES = 5 << 30
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,22 @@ class FactorCache:
 
     def delete_unused(self, used: Callable[[float], bool]) -> None:
         """Delete the summaries whose last use (seconds since 1970) does not count."""
+        for path, stat in self._files():
+            if not used(stat.st_mtime):
+                path.unlink(missing_ok=True)
+
+    def shrink(self, most_bytes: int = MOST_BYTES, began: float = math.inf) -> int:
+        """Delete the summaries beyond so many bytes, those that were used longest ago, unless that
+        was since a run began (seconds since 1970). Returns how many bytes that were."""
+        left = deleted = 0
+        for path, stat in sorted(self._files(), key=lambda file: file[1].st_mtime, reverse=True):
+            left += stat.st_size
+            if left > most_bytes and stat.st_mtime < began - 1:
+                path.unlink(missing_ok=True)
+                deleted += stat.st_size
+        return deleted
+
+    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
         for path in self.folder.glob("factor-*") if self.folder else ():
             with contextlib.suppress(FileNotFoundError):
-                if not used(path.stat().st_mtime):
-                    path.unlink()
-
-    def delete_old(self) -> None:
-        """Delete the summaries that no run has used for 90 days."""
-        oldest = time.time() - LONGEST_UNUSED
-        self.delete_unused(lambda used: used >= oldest)
+                yield path, path.stat()

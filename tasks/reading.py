@@ -8,6 +8,7 @@ what they are merged with, never. This module imports no mlflow, so that workers
 import hashlib
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -160,7 +161,7 @@ class _Summaries:
 
     def __init__(self, table: Table, split: Split, device: str) -> None:
         self.table, self.split, self.device = table, split, device
-        self.cache = FactorCache.current()
+        self.cache, self.began = FactorCache.current(), time.time()
         self.keys = {file: part_key(table, file, split) for file in table.files}
         # classes need no more than a sample
         self.most_rows = {} if table.columns.has_classes else most_of_each(table.files)
@@ -187,7 +188,7 @@ class _Summaries:
             artifact.show(number)
             yield summary.aged(len(self.keys) - number, half_life)
         if new:
-            self.cache.delete_old()
+            self.cache.shrink(began=self.began)
 
     def _submit(self, files: list[DataFile]) -> PrefectFuture[list[Summary]]:
         """Have some files compressed, by a worker that is told of no others."""

@@ -1,7 +1,6 @@
 """What is kept of files that were read: where, and for how long."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from prefect.filesystems import LocalFileSystem, RemoteFileSystem
 
 from plumbline.config.schema import Split
 from plumbline.linear.compress import compress
-from tasks.factor_cache import LONGEST_UNUSED, FactorCache
+from tasks.factor_cache import FactorCache
 from tests.plumbline.tools import Rows, random_rows, same_bits
 
 
@@ -28,12 +27,16 @@ def test_a_result_that_is_not_there_is_unknown_wherever_results_are_kept(remote,
     assert cache.read("factor-1") is None
 
 
-def test_only_factors_that_no_run_has_used_for_long_are_deleted(tmp_path: Path) -> None:
-    long_ago = time.time() - LONGEST_UNUSED - 60
-    for name in ("factor-new", "factor-old", "another-old"):
-        (tmp_path / name).touch()
-        if name.endswith("old"):
-            os.utime(tmp_path / name, (long_ago, long_ago))
-    FactorCache(LocalFileSystem(basepath=tmp_path)).delete_old()
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"factor-new", "another-old"}
+def test_beyond_the_bound_the_factors_used_longest_ago_go_but_none_of_this_run(tmp_path: Path):
+    for used, name in enumerate(("another", "factor-a", "factor-b", "factor-c", "factor-d")):
+        (tmp_path / name).write_bytes(bytes(100))
+        os.utime(tmp_path / name, (1000 * used, 1000 * used))
+    cache = FactorCache(LocalFileSystem(basepath=tmp_path))
+
+    def left() -> str:
+        return "".join(sorted(path.name[-1] for path in tmp_path.glob("factor-*")))
+
+    assert (cache.shrink(300), left()) == (100, "bcd")
+    assert (cache.shrink(100, began=3000), left()) == (100, "cd")
+    assert (cache.shrink(0), left()) == (200, "")
+    assert (tmp_path / "another").exists()
