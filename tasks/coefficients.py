@@ -55,7 +55,7 @@ def standard_coefficients(result: Result) -> dict[str, Any] | None:
     Returns:
         `rows`: (name, value, standard error) of each feature that the data determine, of classes
         for each but the first, and of a line the trained value; `left_out`, the number of features
-        that are not determined; `degrees_of_freedom`; `title` and `told`, what the values are.
+        that are not determined; `degrees_of_freedom`; `title` and `xlabel`, what the values are.
         None if no coefficient has a standard error.
     """
     data, fit, target = result.data, result.trained.likelihood, result.data.target
@@ -67,8 +67,8 @@ def standard_coefficients(result: Result) -> dict[str, Any] | None:
         title += " (there is no optimum)" if fit.problem else ""
     elif result.trained.exact:
         rows = result.trained.coefficients[1:]
-        told = [(c.value, math.nan if c.error is None else c.error, value) for value, c in rows]
-        tables = torch.tensor(told, dtype=torch.float64).mT[None]
+        values = [(c.value, math.nan if c.error is None else c.error, value) for value, c in rows]
+        tables = torch.tensor(values, dtype=torch.float64).mT[None]
         of = f"log({target})" if data.encoding.log_target else target
         title, free = "Coefficients of least squares", best.rows - best.rank
     else:
@@ -82,7 +82,7 @@ def standard_coefficients(result: Result) -> dict[str, Any] | None:
         if math.isfinite(numbers[1])
     ]
     counts = {"left_out": len(best.equals), "degrees_of_freedom": free}
-    words = {"title": title, "told": f"change of {of}\nper standard deviation of the feature"}
+    words = {"title": title, "xlabel": f"change of {of}\nper standard deviation of the feature"}
     return {"rows": rows, **words, **counts} if rows else None
 
 

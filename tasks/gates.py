@@ -116,10 +116,10 @@ def _origin(run: Run, config: Config, data: Dataset) -> dict[str, str]:
     parts = [each.model_dump() for each in (config.data, config.model, config.training)]
     if config.model.kind == "python":
         parts.append(run.client.get_run(run.id).data.tags.get(MODEL_FILE_DIGEST, ""))
-    told = json.dumps(parts, sort_keys=True, default=str)
+    payload = json.dumps(parts, sort_keys=True, default=str)
     return {
         "data_digest": data.summary.digest,
-        "config_digest": hashlib.sha256(told.encode()).hexdigest()[:16],
+        "config_digest": hashlib.sha256(payload.encode()).hexdigest()[:16],
         "run_id": run.id,
         "target": data.summary.columns[-1],
     }

@@ -194,9 +194,9 @@ def write_files(folder: Path, result: Result) -> None:
     if trained.exact and trained.exact.penalized:
         table = penalty_table(trained.exact.penalized.path)
         table.to_csv(folder / "penalty_path.csv", index=False)
-    told = [
+    records = [
         {"input": p.input, "prediction": p.value}
         | {name: found for name in BESIDE if (found := getattr(p, name))}
         for p in result.predictions
     ]
-    (folder / "predictions.json").write_text(json.dumps(told, indent=2))
+    (folder / "predictions.json").write_text(json.dumps(records, indent=2))

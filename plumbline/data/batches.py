@@ -74,7 +74,7 @@ def count_rows(file: DataFile, asked: Dialect) -> int | None:
 
 
 def first_rows(files: Sequence[DataFile], limit: int, asked: Dialect) -> tuple[DataFile, ...]:
-    """The files that hold the first so many rows, the last one cut off; no other is opened."""
+    """The files that hold the first `limit` rows, the last one cut off; no other is opened."""
     found: list[DataFile] = []
     for file in files:
         rows = count_rows(replace(file, rows=limit + 1), asked)
@@ -150,9 +150,9 @@ def _damaged(file: DataFile, header: Header, rows_read: int, error: Exception) -
         if value is None:
             return dialect.undecodable(_undecodable_line(file), place)
         kind, value = "number" if kind == "double" else "boolean", value.strip()
-        help_ = dialect.mend_comma(value, "write a decimal point")
+        help_ = dialect.help_with_comma(value, "write a decimal point")
         if not help_ and dialect.configured:
-            help_ = "mend it, or list the column in data.categorical (names) or data.exclude (ids)"
+            help_ = "fix it, or list the column in data.categorical (names) or data.exclude (ids)"
         got = f"Got '{value[:60]}' instead{'; ' if help_ else ''}{help_}."
         return InputError(f"{place} must be a {kind}. {got}")
     reason = said.splitlines()[0].rstrip(".")

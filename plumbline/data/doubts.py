@@ -107,7 +107,7 @@ def _oddity(values: Sequence[str | None], header: Header) -> str:
             f"at least half of its values are numbers, but row {row} has '{value[:60]}' "
             "(leave empty what is missing)"
         )
-    help_ = header.dialect.mend_comma(value)
+    help_ = header.dialect.help_with_comma(value)
     return f"it has numbers written as text, '{value[:60]}' in row {row}" + (
         f" (if that is a decimal comma, {help_})" if help_ else " (write plain numbers)"
     )
@@ -162,7 +162,7 @@ def _extremes(file: DataFile, names: Mapping[str, str]) -> list[tuple[str, int]]
     found = []
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
-            told = column.statistics if column.path_in_schema in names else None
-            if told is not None and told.has_min_max and isinstance(told.max, int):
-                found += [(names[column.path_in_schema], v) for v in (told.min, told.max)]
+            known = column.statistics if column.path_in_schema in names else None
+            if known is not None and known.has_min_max and isinstance(known.max, int):
+                found += [(names[column.path_in_schema], v) for v in (known.min, known.max)]
     return found

@@ -46,14 +46,14 @@ class Dialect:
     encoding: str = "utf-8"
     configured: bool = False
 
-    def mend(self, key: str, value: str, otherwise: str) -> str:
+    def help_with(self, key: str, value: str, otherwise: str) -> str:
         """What helps a file that is written in another way than it was read."""
         return f"set data.{key}: {value}" if self.configured else otherwise
 
-    def mend_comma(self, value: str, otherwise: str = "") -> str:
+    def help_with_comma(self, value: str, otherwise: str = "") -> str:
         """What helps if a value is no number because of its decimal comma; "" if it has none."""
         comma = self.decimal == "." and DECIMAL_COMMA.fullmatch(value)
-        return self.mend("decimal", "','", otherwise) if comma else ""
+        return self.help_with("decimal", "','", otherwise) if comma else ""
 
     def undecodable(self, raw: bytes, place: str) -> InputError:
         """The error for bytes that are not in the encoding, with a guess at what they are in."""
@@ -61,7 +61,7 @@ class Dialect:
         others = (name for name in guesses if name != self.encoding)
         looks = next((name for name in others if decode(raw, name) is not None), "")
         called = {"cp1252": "Windows-1252 (or Latin-1)", "": "no text at all"}.get(looks, looks)
-        help_ = self.mend("encoding", looks, "save it as UTF-8") if looks else "is it CSV?"
+        help_ = self.help_with("encoding", looks, "save it as UTF-8") if looks else "is it CSV?"
         return InputError(f"{place}: is not in {self.encoding}. It looks like {called}: {help_}.")
 
     def number(self, value: str) -> str | None:
@@ -236,8 +236,8 @@ def _csv_kinds(rows: Iterable[Sequence[str]], width: int, dialect: Dialect) -> l
 
 def _parquet_header(file: DataFile) -> Header:
     schema = pq.read_schema(file.open())
-    told = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
-    index = [name for name in told.get("index_columns", ()) if isinstance(name, str)]
+    metadata = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
+    index = [name for name in metadata.get("index_columns", ()) if isinstance(name, str)]
     return _header(file, schema.names, [_arrow_kind(t) for t in schema.types], index)
 
 

@@ -42,8 +42,8 @@ def describe(data: Dataset, section: TableData) -> list[Column]:
     columns = data.table.columns
     outside = [Column(name, f"left out: {why}") for name, why in columns.left_out.items()]
     outside += [Column(name, "left out: data.exclude") for name in section.exclude]
-    told = {data.target, *data.encoding.columns, *(column.name for column in outside)}
-    damaged = sorted(columns.whole - told - {section.weight, section.split.group})
+    described = {data.target, *data.encoding.columns, *(column.name for column in outside)}
+    damaged = sorted(columns.whole - described - {section.weight, section.split.group})
     outside += [Column(name, "left out: numbers written as text") for name in damaged]
     if section.weight:
         outside.insert(0, Column(section.weight, "weight", "number"))

@@ -30,7 +30,7 @@ CHOLESKY_LIMIT = 10.0
 # against a triangular solve. Measured, nothing is lost up to 1e5; above this Householder folds.
 INVERSE_LIMIT = 1e4
 SLICE = 512  # rows that Householder reduces at once; 8 p of more than 64 columns
-HEAD = 6  # Householder folds one row in so many of the first block: the others then have an r
+HEAD = 6  # Householder folds one row in HEAD of the first block: the others then have an r
 IN_CACHE = 2048  # rows whose products stay in the cache
 EPS = torch.finfo(torch.float64).eps
 # Of a column's length, a column of R: what rounding may add up to over all blocks and merges. Each
@@ -85,7 +85,7 @@ class Factor:
         return cls(tuple(columns), zero, 0, torch.zeros(p - 1, dtype=torch.float64))
 
     def weighted(self, weight: float) -> "Factor":
-        """The same rows, the square of each counted so many times in every sum of squares."""
+        """The same rows, the weight of each in every sum of squares multiplied by `weight`."""
         return replace(self, r=self.r * weight**0.5, mean_weight=self.mean_weight * weight)
 
     def plus(self, rows: Tensor) -> "Factor":

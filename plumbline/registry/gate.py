@@ -117,15 +117,15 @@ def _against(champion: Champion, rules: Registry, metrics: Scores) -> Decision:
         problem = champion.problem or f"{name} is not defined on today's held-out rows"
         return Decision(False, f"it cannot be compared with version {version}: {problem}")
     margin = improvement(name, new, old)
-    told = f"{name} {new:.6g} against {old:.6g} of version {version} on the same held-out rows"
+    both = f"{name} {new:.6g} against {old:.6g} of version {version} on the same held-out rows"
     if _equal(new, old):
-        return Decision(False, f"it is no better than the champion (equal to 1e-5): {told}", margin)
+        return Decision(False, f"it is no better than the champion (equal to 1e-5): {both}", margin)
     if not margin > 0:
-        return Decision(False, f"it is no better than the champion: {told}", margin)
+        return Decision(False, f"it is no better than the champion: {both}", margin)
     if margin < rules.min_improvement:
         asked = f"{rules.min_improvement:.3%} (registry.min_improvement)"
-        return Decision(False, f"better by {margin:.3%}, less than {asked}: {told}", margin)
-    return Decision(True, f"better by {margin:.3%}: {told}", margin)
+        return Decision(False, f"better by {margin:.3%}, less than {asked}: {both}", margin)
+    return Decision(True, f"better by {margin:.3%}: {both}", margin)
 
 
 def _against_recorded(champion: Champion, rules: Registry, metrics: Scores) -> Decision:
@@ -138,10 +138,10 @@ def _against_recorded(champion: Champion, rules: Registry, metrics: Scores) -> D
     if new is None or old is None:
         return Decision(False, f"{unreadable}, and no {name} of it is recorded to compare with")
     margin = improvement(name, new, old)
-    told = f"{name} {new:.6g} against {old:.6g} recorded when it was registered"
+    both = f"{name} {new:.6g} against {old:.6g} recorded when it was registered"
     if margin < 0 and not _equal(new, old):
-        return Decision(False, f"{unreadable}, and this model is worse: {told}", margin)
-    return Decision(True, f"{unreadable}, and this model is no worse: {told}", margin)
+        return Decision(False, f"{unreadable}, and this model is worse: {both}", margin)
+    return Decision(True, f"{unreadable}, and this model is no worse: {both}", margin)
 
 
 def _equal(one: float, other: float) -> bool:

@@ -28,10 +28,10 @@ def draw_classes(what: dict, folder: Path) -> None:
     shown = [1] if len(names) == 2 else range(min(len(names), MOST_CLASSES))
     curves = [(names[i], p[:, i], is_class[:, i]) for i in shown]
     counts = is_class.T.astype(int) @ np.eye(len(names), dtype=int)[p.argmax(axis=1)]
-    target, told = what["target"], what["told"]
-    save(folder / "confusion.png", lambda axes: _confusion(axes, counts, names, target, told))
-    save(folder / "roc.png", lambda axes: _curves(axes, curves, roc, ROC_WORDS, told))
-    save(folder / "calibration.png", lambda axes: _curves(axes, curves, calibration, BINS, told))
+    target, subset = what["target"], what["subset"]
+    save(folder / "confusion.png", lambda axes: _confusion(axes, counts, names, target, subset))
+    save(folder / "roc.png", lambda axes: _curves(axes, curves, roc, ROC_WORDS, subset))
+    save(folder / "calibration.png", lambda axes: _curves(axes, curves, calibration, BINS, subset))
 
 
 def roc(p: np.ndarray, is_class: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +52,9 @@ def calibration(p: np.ndarray, is_class: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.array([p[t].mean() for t in tenths]), np.array([is_class[t].mean() for t in tenths])
 
 
-def _confusion(axes: "Axes", counts: np.ndarray, names: list[str], target: str, told: str) -> None:
+def _confusion(
+    axes: "Axes", counts: np.ndarray, names: list[str], target: str, subset: str
+) -> None:
     axes.imshow(counts / np.maximum(1, counts.sum(axis=1, keepdims=True)), "Blues", vmin=0, vmax=1)
     axes.grid(visible=False)
     if len(names) <= MOST_NAMED:
@@ -61,7 +63,7 @@ def _confusion(axes: "Axes", counts: np.ndarray, names: list[str], target: str, 
         for (i, j), count in np.ndenumerate(counts):
             dark = count > counts[i].sum() / 2
             axes.text(j, i, f"{count:,}", ha="center", va="center", color="white" if dark else GREY)
-    axes.set(ylabel=f"actual {target}", title=f"Predicted {target}, across: {told}")
+    axes.set(ylabel=f"actual {target}", title=f"Predicted {target}, across: {subset}")
 
 
 def _curves(
@@ -69,12 +71,12 @@ def _curves(
     curves: list[tuple[str, np.ndarray, np.ndarray]],
     points_of: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
     words: dict[str, str],
-    told: str,
+    subset: str,
 ) -> None:
     """A line for each (name, probabilities, whether a row is of the class)."""
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1)
     for name, p, is_class in curves:
         marker = "." if points_of is calibration else None
         axes.plot(*points_of(p, is_class), marker=marker, label=name)
-    axes.set(**{**words, "title": f"{words['title']}: {told}"})
+    axes.set(**{**words, "title": f"{words['title']}: {subset}"})
     axes.legend(frameon=False)

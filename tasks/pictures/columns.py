@@ -38,7 +38,7 @@ def draw_coefficients(found: dict, folder: Path) -> None:
     if all(abs(value - rows[place][1]) <= near for place, value in trained):
         trained = []
     rows = [(name, value, wide * error) for name, value, error, *_ in rows]
-    words = {"title": f"{found['title']}, 95 % intervals", "xlabel": found["told"]}
+    words = {"title": f"{found['title']}, 95 % intervals", "xlabel": found["xlabel"]}
     if found["left_out"]:
         words["xlabel"] += f"\n({found['left_out']} that the data do not determine left out)"
     draw_ranked(folder / "coefficients.png", rows, words, trained)

@@ -29,21 +29,21 @@ def drawing(what: dict, folder: Path) -> AbstractContextManager[None]:
         what: plain values: `losses` (one an epoch); `validation_losses`, as many or none;
             `best_epoch`, whose weights were kept, or None; `optimum`, the exact loss, or None;
             `unconverged`, why it is not at its optimum, or empty; `target`; `actual` and
-            `predicted` values of some rows; `told`, which rows they are; `fit`: None, or of a model
-            of one feature its `name`, `x` (of the rows), the curve's `along` and `height`, and
-            `told`, what the curve is called. Of classes, in place of `actual`, `predicted` and
+            `predicted` values of some rows; `subset`, which rows they are; `fit`: None, or of a
+            model of one feature its `name`, `x` (of the rows), the curve's `along` and `height`,
+            and `label`, what the curve is called. Of classes, in place of `actual`, `predicted` and
             `fit`: `classes`, their names; `observed`, a place among them a row; `probabilities`, of
             each class a row. If there are such, otherwise None: `importance`, an Importance as a
-            dict; `coefficients`, from `standard_coefficients`; `path`, from `shown_path`;
-            `drift`, from `shown_drift`.
+            dict; `coefficients`, from `standard_coefficients`; `path`, from `shown_path`; `drift`,
+            from `shown_drift`.
         folder: where to write.
     """
     shown = thinned(len(what["losses"]))
     points = {key: [what[key][i] for i in shown if what[key]] for key in CURVES}
     best = what["best_epoch"]
     point = best and [best, what["validation_losses"][best - 1]]
-    told = {**what, **points, "epochs": (shown + 1).tolist(), "best": point}
-    return draw_beside({"kind": "run", **told}, folder)
+    drawn = {**what, **points, "epochs": (shown + 1).tolist(), "best": point}
+    return draw_beside({"kind": "run", **drawn}, folder)
 
 
 def drawing_sweep(what: dict, folder: Path) -> AbstractContextManager[None]:

@@ -38,7 +38,7 @@ def _draw_shares(path: Path, found: dict) -> None:
     rows = sorted(found["shares"], key=lambda row: -abs(row[2] - row[1]))
     names, then, now = zip(*rows[:MOST_SHOWN], strict=True)
     indices = sorted(found["stability"].items(), key=lambda item: -item[1])[:MOST_INDICES]
-    told = ", ".join(f"{short(name)} {index:.2g}" for name, index in indices)
+    listed = ", ".join(f"{short(name)} {index:.2g}" for name, index in indices)
     left_out = (
         f" ({len(rows) - len(names)} that moved less left out)" if len(rows) > MOST_SHOWN else ""
     )
@@ -52,7 +52,7 @@ def _draw_shares(path: Path, found: dict) -> None:
         axes.set_ylim(len(lines) - 0.5, -0.5)
         axes.legend(frameon=False)
         axes.figure.suptitle(f"Shares of rows since the champion was trained{left_out}")
-        axes.figure.supxlabel(f"share; stability index: {told}", fontsize="medium")
+        axes.figure.supxlabel(f"share; stability index: {listed}", fontsize="medium")
 
     save(path, plot, height=1.2 + 0.25 * max(6, len(names)))
 

@@ -34,12 +34,12 @@ def draw_run(what: dict, folder: Path) -> None:
         draw_classes(what, folder)
         return
     y, predicted = np.array(what["actual"]), np.array(what["predicted"])
-    target, told = what["target"], what["told"]
+    target, subset = what["target"], what["subset"]
     if what["fit"]:
-        save(folder / "fit.png", lambda axes: _fit(axes, y, what["fit"], target, told))
+        save(folder / "fit.png", lambda axes: _fit(axes, y, what["fit"], target, subset))
     else:
-        save(folder / "fit.png", lambda axes: _agreement(axes, y, predicted, target, told))
-    save(folder / "residuals.png", lambda axes: _residuals(axes, y, predicted, target, told))
+        save(folder / "fit.png", lambda axes: _agreement(axes, y, predicted, target, subset))
+    save(folder / "residuals.png", lambda axes: _residuals(axes, y, predicted, target, subset))
 
 
 def _loss(axes: "Axes", what: dict) -> None:
@@ -70,19 +70,21 @@ def _scale(axes: "Axes", losses: list[float], optimum: float | None) -> None:
     axes.set_yscale("log")
     if min(losses) < floor:
         axes.set_ylim(bottom=floor)
-        told = "cut at 2e-16 of the first loss: below that it is rounding"
-        axes.annotate(told, (0.01, 0.02), xycoords="axes fraction", color=GREY, fontsize=8)
+        note = "cut at 2e-16 of the first loss: below that it is rounding"
+        axes.annotate(note, (0.01, 0.02), xycoords="axes fraction", color=GREY, fontsize=8)
 
 
-def _fit(axes: "Axes", y: np.ndarray, fit: dict, target: str, told: str) -> None:
-    axes.scatter(fit["x"], y, color=BLUE, s=18, alpha=0.7, label=told)
-    axes.plot(fit["along"], fit["height"], color=ORANGE, label=fit["told"])
+def _fit(axes: "Axes", y: np.ndarray, fit: dict, target: str, subset: str) -> None:
+    axes.scatter(fit["x"], y, color=BLUE, s=18, alpha=0.7, label=subset)
+    axes.plot(fit["along"], fit["height"], color=ORANGE, label=fit["label"])
     axes.set(xlabel=fit["name"], ylabel=target, title="Fit")
     axes.legend(frameon=False)
 
 
-def _agreement(axes: "Axes", y: np.ndarray, predicted: np.ndarray, target: str, told: str) -> None:
-    axes.scatter(predicted, y, color=BLUE, s=12, alpha=0.5, label=told)
+def _agreement(
+    axes: "Axes", y: np.ndarray, predicted: np.ndarray, target: str, subset: str
+) -> None:
+    axes.scatter(predicted, y, color=BLUE, s=12, alpha=0.5, label=subset)
     low, high = min(y.min(), predicted.min()), max(y.max(), predicted.max())
     axes.plot([low, high], [low, high], color=ORANGE, label="actual = predicted")
     axes.set(
@@ -91,8 +93,10 @@ def _agreement(axes: "Axes", y: np.ndarray, predicted: np.ndarray, target: str, 
     axes.legend(frameon=False)
 
 
-def _residuals(axes: "Axes", y: np.ndarray, predicted: np.ndarray, target: str, told: str) -> None:
+def _residuals(
+    axes: "Axes", y: np.ndarray, predicted: np.ndarray, target: str, subset: str
+) -> None:
     axes.scatter(predicted, y - predicted, color=BLUE, s=14, alpha=0.6)
     axes.axhline(0, color=GREY, linewidth=1)
     axes.set(xlabel=f"predicted {target}", ylabel=f"actual - predicted {target}")
-    axes.set_title(f"Residuals of {told}")
+    axes.set_title(f"Residuals of {subset}")

@@ -40,7 +40,7 @@ def pictures(
         "optimum": trained.exact.optimum.mse if trained.exact else None,
         "unconverged": _unconverged(result),
         "target": data.target,
-        "told": sampled(data),
+        "subset": sampled(data),
         "importance": importance_of(result),
         "coefficients": standard_coefficients(result),
         "path": shown_path(result),
@@ -88,13 +88,19 @@ def _fit(trained: Trained, x: Tensor, columns: Sequence[str]) -> dict[str, Any]:
     """The predictions along the one feature of a model, over the range of some rows."""
     name, target = columns
     along = torch.linspace(float(x.min()), float(x.max()), 200, dtype=torch.float64)
-    told = "the model"
+    label = "the model"
     if trained.exact:
         slope, line = float(trained.line.weights[0]), trained.line
         target = target if line is trained.module else f"log({target})"
-        told = f"{target} = {line.intercept:.4g} + {slope:.4g} · {name}"
+        label = f"{target} = {line.intercept:.4g} + {slope:.4g} · {name}"
     height = _predicted(trained.module, along[:, None])
-    return {"name": name, "x": x.tolist(), "along": along.tolist(), "height": height, "told": told}
+    return {
+        "name": name,
+        "x": x.tolist(),
+        "along": along.tolist(),
+        "height": height,
+        "label": label,
+    }
 
 
 @torch.no_grad()

@@ -69,7 +69,7 @@ def test_a_wrong_cell_is_said_with_file_column_and_row_and_the_run_is_failed(
     config = tmp_path / "cells.yaml"
     config.write_text(CONFIG.format(path=path))
     line = (
-        f"{path}: column 'y', row 1001 must be a number. Got 'two' instead; mend it, or list the "
+        f"{path}: column 'y', row 1001 must be a number. Got 'two' instead; fix it, or list the "
         "column in data.categorical (names) or data.exclude (ids).\n"
     )
     done = workspace.pipeline(str(config))

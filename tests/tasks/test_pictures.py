@@ -14,7 +14,7 @@ from tasks.pictures.style import figure_of
 
 WHAT = {
     "losses": [8.0, 2.0, 1.0, 0.5], "validation_losses": [9.0, 3.0, 2.0, 2.5], "best_epoch": 3,
-    "optimum": None, "unconverged": "", "target": "y", "told": "3 held-out rows",
+    "optimum": None, "unconverged": "", "target": "y", "subset": "3 held-out rows",
     "actual": [1.0, 2.0, 4.0], "predicted": [1.5, 2.0, 3.0], "fit": None,
     "importance": None, "coefficients": None, "path": None, "drift": None,
 }  # fmt: skip
@@ -101,7 +101,7 @@ def test_a_model_that_is_far_from_its_optimum_is_marked() -> None:
 
 @pytest.mark.parametrize("features", [1, 2])
 def test_a_net_has_the_pictures_of_a_line(tmp_path: Path, features: int) -> None:
-    curve = {"along": [0.0, 1.0, 2.0], "height": [0.0, 1.0, 0.0], "told": "the model"}
+    curve = {"along": [0.0, 1.0, 2.0], "height": [0.0, 1.0, 0.0], "label": "the model"}
     fit = {"name": "x", "x": [0.0, 1.0, 2.0], **curve} if features == 1 else None
     columns = {f"{n} $ of $^": {"mean": 40.0 - n, "std": 1.0} for n in range(40)}
     found = {"metric": "test_rmse", "score": 1, "rows": 9, "repeats": 5, "columns": columns}
@@ -122,7 +122,7 @@ def test_a_line_has_pictures_of_its_coefficients_and_of_its_penalty_s_path(
         "mean_errors": errors, "standard_errors": errors,
     }  # fmt: skip
     rows = [(name, float(n), 0.5, n / 2) for n, name in enumerate(names)]
-    words = {"left_out": 2, "degrees_of_freedom": 9.5, "title": "Coefficients", "told": "change"}
+    words = {"left_out": 2, "degrees_of_freedom": 9.5, "title": "Coefficients", "xlabel": "change"}
     with drawing(WHAT | {"path": path, "coefficients": {"rows": rows, **words}}, tmp_path):
         pass
     drawn = {path.stem for path in tmp_path.iterdir()}
