@@ -111,7 +111,7 @@ def better(name: str) -> Literal["lower", "higher"] | None:
     return known.better if known else None
 
 
-def unknown_because(name: str, test_fraction: float, folds: int) -> str:
+def unknown_because(name: str, test_fraction: float | str, folds: int) -> str:
     """Why a metric cannot be measured on data that is split so; empty if it can be.
 
     The sample that mae is measured on holds rows of one share only.

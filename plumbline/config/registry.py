@@ -124,7 +124,7 @@ class Drift(Section):
 
 
 def check_gates(
-    registry: Registry | None, drift: Drift | None, test_fraction: float, folds: int
+    registry: Registry | None, drift: Drift | None, test_fraction: float | str, folds: int
 ) -> None:
     """Refuse gates that the data cannot serve.
 

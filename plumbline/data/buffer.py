@@ -93,8 +93,8 @@ class Buffer:
         weight, group = self.columns.weight, self.columns.split.group
         if group:
             self.groups[place] = group_numbers(as_text(batch.column(group)))
-        if self.columns.split.time:
-            self._hold_out(batch, place)
+        if time := self.columns.split.time:
+            self._hold_out(time, batch, place)
         self.array[0, place] = as_numbers(batch.column(weight)) if weight else 1.0
         for i, name in enumerate(self.columns.numeric):
             self.array[i + 1, place] = as_numbers(batch.column(name))
@@ -125,13 +125,13 @@ class Buffer:
         self._refuse_other(name, batch, np.isnan(parts[0]), first_row, hint)
         return parts
 
-    def _hold_out(self, batch: pa.RecordBatch, place: slice) -> None:
+    def _hold_out(self, name: str, batch: pa.RecordBatch, place: slice) -> None:
         """Note which rows are from the cut on. Raises InputError if one has something else."""
         split = self.columns.split
         times = times_in(split, batch)
         absent = times.isna().to_numpy()
         if isinstance(split.cut, str):
-            self._refuse_other(split.time, batch, absent, place.start)
+            self._refuse_other(name, batch, absent, place.start)
         self.tested[place], self.absent[-1, place] = times >= split.first, absent
 
     def _refuse_other(

@@ -12,7 +12,7 @@ from plumbline.data.batches import read_batches
 from plumbline.data.blocks import Block
 from plumbline.data.columns import check_columns
 from plumbline.data.encoding import MISSING, OTHER
-from plumbline.data.header import read_header
+from plumbline.data.header import Kind, read_header
 from plumbline.data.split import group_numbers, shares_of, tested_rows
 from plumbline.data.table import Table
 from plumbline.data.values import as_text
@@ -36,7 +36,7 @@ def count_levels(table: Table, split: Split, part: str) -> pa.Table:
     header = read_header(file, columns.dialect)
     check_columns(columns, file, header)
     group, time = columns.split.group, columns.split.time
-    reading = dict.fromkeys(filter(None, (*columns.many, group)), "text")
+    reading: dict[str, Kind] = dict.fromkeys(filter(None, (*columns.many, group)), "text")
     reading |= {time: columns.reading[time]} if time else {}
     found = [COUNTED.empty_table()]
     for batch in read_batches(file, reading, header):

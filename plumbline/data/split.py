@@ -78,9 +78,9 @@ def block_hashes(seed: int, part: str, block: Block, use: str) -> Tensor:
 
 def check_cut(split: Together, file: DataFile, header: Header) -> None:
     """Refuse a cut that the values of its column cannot be compared with."""
-    if split.cut is None:
+    if split.time is None:
         return
-    kind, dated = header.kinds[split.column], isinstance(split.cut, str)
+    kind, dated = header.kinds[split.time], isinstance(split.cut, str)
     if kind not in ("unknown", *(("date", "text") if dated else ("number",))):
         what = "dates" if dated else "numbers"
         raise InputError(

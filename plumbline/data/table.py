@@ -118,6 +118,6 @@ def open_table(data: TableData) -> Table:
     chosen = choose_files(data)
     columns = choose_columns(data, chosen.files[0])
     files = first_rows(chosen.files, data.limit, columns.dialect) if data.limit else chosen.files
-    if data.split.by == "time" and data.split.cut is None:
+    if data.split.by == "time" and data.test_fraction != "cut" and data.split.cut is None:
         files = hold_out_newest(files, data.test_fraction)
     return Table(files, columns, data.missing, chosen.left_out)
