@@ -20,6 +20,7 @@ from plumbline.training.user_module import build_user_module
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 MOST_EMBEDDED = 32  # numeric columns; with more, no column is embedded
+MOST_INDICATORS, LEVEL_SPREAD = 32, 0.3  # of a column; with more, each level has a vector
 FREQUENCIES, SPREAD, EMBEDDED = 8, 0.3, 3
 AVERAGED_EPOCHS = 4  # whose weights' running mean is judged and kept
 STEPS, LEAST_EPOCHS, MOST_EPOCHS = 3_000, 10, 200
@@ -32,15 +33,16 @@ class MLP(nn.Module):
     """A multilayer perceptron on standardised features: (n, d) to (n, outputs).
 
     Numbers pass a smooth clip, 3·asinh(z/3), which leaves small |z| almost as it is and turns
-    outliers into their logarithm. Indicators enter as they are given. With 1 to 32 numeric columns,
-    each number also enters as a few cosines (`Periodic`).
+    outliers into their logarithm. With 1 to 32 numeric columns, each number also enters as a few
+    cosines (`Periodic`). Indicators enter as they are given, but those of a column that has more
+    than 32 as a learned vector for each level, the reference's being 0.
 
     Several nets (`ensemble`) are one batched product. A loss is taken of `members`, so that each
     net learns by itself; `forward` gives their mean.
 
     Args:
         numbers: how many of the d columns, the first, are numbers; the others are indicators.
-        indicators: how many the others are.
+        indicators: how many of them each raw column has, in order.
         outputs: 1 for a number; for classes one logit each.
         hidden: widths of the hidden layers; none: linear in the inputs.
         activation: relu | gelu | silu | tanh.
@@ -55,7 +57,7 @@ class MLP(nn.Module):
     def __init__(
         self,
         numbers: int,
-        indicators: int,
+        indicators: Sequence[int],
         outputs: int,
         hidden: Sequence[int] = (256, 256),
         activation: str = "relu",
@@ -64,10 +66,14 @@ class MLP(nn.Module):
         ensemble: int = 1,
     ) -> None:
         super().__init__()
-        self.ensemble, self.numbers = ensemble, numbers
+        self.ensemble, self.numbers, self.indicators = ensemble, numbers, indicators
         embedded = embedding and 1 <= numbers <= MOST_EMBEDDED
         self.periodic = Periodic(ensemble, numbers) if embedded else None
-        width = numbers + indicators + (EMBEDDED * numbers if embedded else 0)
+        many = [count for count in indicators if count > MOST_INDICATORS]
+        self.levels = nn.ModuleList(LevelVectors(ensemble, count) for count in many)
+        features = numbers + sum(indicators)
+        width = features - sum(many) + sum(each.width for each in self.levels)
+        width += EMBEDDED * numbers if embedded else 0
         layers: list[nn.Module] = []
         for size in hidden:
             layers += [Linears(ensemble, width, size), ACTIVATIONS[activation]()]
@@ -75,7 +81,7 @@ class MLP(nn.Module):
             width = size
         self.body = nn.Sequential(*layers)
         self.head = Linears(ensemble, width, outputs)
-        self.line = Linears(ensemble, numbers + indicators, outputs)
+        self.line = Linears(ensemble, features, outputs)
         nn.init.zeros_(self.line.weight)
 
     @property
@@ -86,10 +92,14 @@ class MLP(nn.Module):
     def members(self, rows: Tensor) -> Tensor:
         """Each net's outputs: (n, d) to (ensemble, n, outputs)."""
         numbers = 3 * torch.asinh(rows[:, : self.numbers] / 3)
-        inputs = torch.cat([numbers, rows[:, self.numbers :]], dim=1)
-        inputs = inputs.expand(self.ensemble, -1, -1)
-        if self.periodic is not None:
-            inputs = torch.cat([inputs, self.periodic(numbers)], dim=-1)
+        few, many, place = [], [], self.numbers
+        for count in self.indicators:
+            (many if count > MOST_INDICATORS else few).append(rows[:, place : place + count])
+            place += count
+        inputs = [torch.cat([numbers, *few], dim=1).expand(self.ensemble, -1, -1)]
+        inputs += [] if self.periodic is None else [self.periodic(numbers)]
+        inputs += [vectors(each) for vectors, each in zip(self.levels, many, strict=True)]
+        inputs = torch.cat(inputs, dim=-1)
         return self.head(self.body(inputs)) + self.line(rows.expand(self.ensemble, -1, -1))
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -108,6 +118,21 @@ class Linears(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return torch.baddbmm(self.bias, inputs, self.weight)
+
+
+class LevelVectors(nn.Module):
+    """A learned vector for each level: (n, indicators) to (nets, n, width), 0 for the reference.
+
+    The width grows with the fourth root of the levels, up to 16.
+    """
+
+    def __init__(self, nets: int, indicators: int) -> None:
+        super().__init__()
+        self.width = min(16, math.ceil(2 * indicators**0.25))
+        self.weight = nn.Parameter(LEVEL_SPREAD * torch.randn(nets, indicators, self.width))
+
+    def forward(self, indicators: Tensor) -> Tensor:
+        return indicators @ self.weight
 
 
 class Periodic(nn.Module):
@@ -138,10 +163,8 @@ def build_net(config: Config, encoding: Encoding) -> nn.Module:
         return nn.Linear(inputs, outputs, bias=config.training.bias)
     if model.kind == "python":
         return build_user_module(model, inputs, outputs)
-    numbers = len(encoding.numeric)
-    return MLP(
-        numbers, inputs - numbers, outputs, **model.model_dump(exclude={"kind", "exact_head"})
-    )
+    options = model.model_dump(exclude={"kind", "exact_head"})
+    return MLP(len(encoding.numeric), indicators_of(encoding), outputs, **options)
 
 
 def with_plain_indicators(standardizer: Standardizer, encoding: Encoding) -> Standardizer:
@@ -151,12 +174,17 @@ def with_plain_indicators(standardizer: Standardizer, encoding: Encoding) -> Sta
     """
     mean, scale = standardizer.mean.clone(), standardizer.scale.clone()
     place = len(encoding.numeric)
-    widths = [max(0, len(levels) - 1) for levels in encoding.levels.values()]
-    for width in (*[1] * len(encoding.holes), *widths):
+    for width in indicators_of(encoding):
         some = slice(place, place + width)
         mean[some], scale[some] = (0.5, 0.5) if width == 1 else (0.0, 1.0)
         place += width
     return replace(standardizer, mean=mean, scale=scale)
+
+
+def indicators_of(encoding: Encoding) -> list[int]:
+    """How many indicators each column has, in the order of the features: of holes, of levels."""
+    levels = [max(0, len(each) - 1) for each in encoding.levels.values()]
+    return [1] * len(encoding.holes) + levels
 
 
 def threads_for(net: nn.Module, batch_size: int) -> AbstractContextManager:

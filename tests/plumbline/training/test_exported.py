@@ -40,10 +40,25 @@ class Normed(nn.Module):
 def trained(kind: str) -> RawModel:
     """A net as training leaves it."""
     torch.manual_seed(0)
-    net = Normed() if kind == "norm" else MLP(3, 0, 1, [8, 4], "relu", 0.2)
+    net = Normed() if kind == "norm" else MLP(3, [], 1, [8, 4], "relu", 0.2)
     net(torch.randn(50, 3))  # moves the running means
     standardizer = Standardizer(torch.ones(3).double(), 2 * torch.ones(3).double(), 5.0, 3.0)
     return RawModel(net.eval(), standardizer, (0.0, 9.0) if kind == "mlp" else None)
+
+
+def test_a_net_with_vectors_for_levels_is_exported_and_the_reference_has_none() -> None:
+    torch.manual_seed(0)
+    net = MLP(2, [1, 40, 3], 1, [8], ensemble=2).eval()
+    indicators = torch.zeros(42, 44)
+    indicators[:40, 1:41] = torch.eye(40)  # every level of the second column, and twice none
+    rows = torch.cat([torch.randn(1, 2).expand(42, 2), indicators], dim=1)
+    vectors = net.levels[0](indicators[:, 1:41])
+    assert torch.equal(vectors[:, :40], net.levels[0].weight)
+    assert not vectors[:, 40:].any()
+    module = RawModel(net, Standardizer(torch.zeros(46).double(), torch.ones(46).double()), None)
+    again = Exported(export(module, 46))
+    assert torch.equal(again(rows.double()), module(rows.double()))
+    assert len({*again(rows.double())[:41, 0].tolist()}) == 41
 
 
 @pytest.mark.parametrize("kind", ["mlp", "norm"])

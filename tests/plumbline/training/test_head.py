@@ -31,7 +31,7 @@ def test_head_is_least_squares_on_the_body(kind: str) -> None:
     torch.manual_seed(0)
     rows = objective()
     layers = (nn.Linear(3, 20), nn.Tanh(), nn.Linear(20, 1))
-    net = MLP(3, 0, 1, hidden=[20]) if kind == "mlp" else nn.Sequential(*layers)
+    net = MLP(3, [], 1, hidden=[20]) if kind == "mlp" else nn.Sequential(*layers)
     net = net.double()
     features, target = next(rows.blocks("train"))
     heads = head_layers(net, features[:2])

@@ -24,7 +24,7 @@ def test_few_rows_get_more_epochs_and_more_patience(rows: int, budget: tuple) ->
 
 
 def test_small_steps_have_one_thread_and_large_ones_what_there_is() -> None:
-    before, net = torch.get_num_threads(), MLP(3, 0, 1)
+    before, net = torch.get_num_threads(), MLP(3, [], 1)
     torch.set_num_threads(2)
     try:
         with threads_for(net, 256):
