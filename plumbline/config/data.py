@@ -189,8 +189,9 @@ class TableData(Split):
     dates: Literal["auto"] | list[Name] = Field(
         "auto",
         description="columns that become numbers: year, month, day, day_of_week, hour and minute, "
-        "those that vary, in UTC or as written without a zone; auto: timestamps, and text of which "
-        "every value is a date or time in ISO 8601",
+        "and the sine and cosine of month, day_of_week and hour, those that vary, in UTC or as "
+        "written without a zone; auto: timestamps, and text of which every value is a date or time "
+        "in ISO 8601",
     )
     log_target: bool = Field(
         False,

@@ -5,7 +5,7 @@ model, and so it imports nothing of this project.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 LEVELS_SHOWN = 20
-PARTS = ("year", "month", "day", "day_of_week", "hour", "minute")  # of a date; Monday is 0
+COUNTED = ("year", "month", "day", "day_of_week", "hour", "minute")  # of a date; Monday is 0
+PERIODS = {"month": 12, "day_of_week": 7, "hour": 24}
+PARTS = (*COUNTED, *(f"{part}_{wave}" for part in PERIODS for wave in ("sin", "cos")))
 MISSING = "(missing)"  # the level of values that are not there
 OTHER = "(other)"  # the level of all values that have none of their own
 UNKNOWN = -1.0  # the place of a value that is no known level
@@ -92,21 +94,9 @@ class Encoding:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Encoding":
-        """The inverse of dataclasses.asdict, also after JSON."""
-        levels = {column: tuple(found) for column, found in values["levels"].items()}
-        classes, half_width = tuple(values.get("classes", ())), values.get("half_width")
-        means, holes = values.get("means", {}), tuple(values.get("holes", ()))
-        return cls(
-            tuple(values["numeric"]),
-            levels,
-            classes,
-            half_width,
-            means,
-            holes,
-            values.get("log_target", False),
-            values.get("shares", {}),
-            {column: tuple(parts) for column, parts in values.get("dates", {}).items()},
-        )
+        """The inverse of dataclasses.asdict, also after JSON and among other values."""
+        names = {each.name for each in fields(cls)} & {*values}
+        return cls(**{name: _with_tuples(values[name]) for name in names})
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -247,12 +237,24 @@ def parts_of(column: str, parts: Sequence[str] = PARTS) -> list[str]:
 def date_parts(column: pd.Series) -> dict[str, np.ndarray]:
     """The parts of dates and times, (n,) float64; NaN where there is none, or no ISO 8601.
 
-    A time with a zone counts in UTC, one without as it is written.
+    A time with a zone counts in UTC, one without as it is written. The sine and the cosine of what
+    comes round again put December beside January.
     """
     if column.dtype.kind in "biufc":  # no date, though pandas would count from 1970
         column = pd.Series(pd.NaT, index=column.index)
     moments = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601").dt
-    return {part: getattr(moments, part).to_numpy(np.float64) for part in PARTS}
+    parts = {part: getattr(moments, part).to_numpy(np.float64) for part in COUNTED}
+    for part, period in PERIODS.items():
+        angle = 2 * np.pi / period * parts[part]
+        parts |= {f"{part}_sin": np.sin(angle), f"{part}_cos": np.cos(angle)}
+    return parts
+
+
+def _with_tuples(value: Any) -> Any:
+    """The same, with tuples instead of JSON's lists."""
+    if isinstance(value, Mapping):
+        return {name: _with_tuples(each) for name, each in value.items()}
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _place(name: str) -> tuple[float, str]:

@@ -11,7 +11,7 @@ from plumbline.data.blocks import Source
 from plumbline.data.encoding import MISSING, Encoding, names_of, parts_of
 from plumbline.data.table import Table
 from plumbline.errors import InputError
-from plumbline.linear.factor import Factor
+from plumbline.linear.factor import Factor, triangle
 from plumbline.linear.summary import Summary
 from plumbline.threads import MapParts, in_threads
 
@@ -159,13 +159,13 @@ class Dataset:
 
 
 def _varying(encoding: Encoding, train: Factor) -> Encoding:
-    """The encoding without the parts of dates that are alike in all training rows."""
-    spreads = train.r[1:, 1:].norm(dim=0) > train.rounding()
-    varies = dict(zip(train.columns, spreads.tolist(), strict=True))
-    dates = {
-        column: tuple(part for part in parts if varies[f"{column}.{part}"])
-        for column, parts in encoding.dates.items()
-    }
+    """The encoding without the parts of dates that are alike in all training rows, or that follow
+    from the parts before them, as sines of two months do."""
+    dates, rounding = {}, train.rounding()
+    for column, parts in encoding.dates.items():
+        places = [train.columns.index(name) for name in parts_of(column)]
+        beyond = triangle(train.r[1:, 1:][:, places]).diagonal() > rounding[places]
+        dates[column] = tuple(p for p, new in zip(parts, beyond.tolist(), strict=True) if new)
     gone = {name for c in dates for name in parts_of(c)}.difference(
         *(parts_of(c, parts) for c, parts in dates.items())
     )

@@ -106,8 +106,8 @@ class Summary:
         return self.weighted(2.0 ** (-age / half_life)) if half_life else self
 
     def filled(self, means: Mapping[str, float]) -> "Summary":
-        """The same rows with means in the holes of the columns that have some."""
-        means = {name: means[name] for name in holes_of(self.columns[:-1])}
+        """The same rows with means in the holes of the columns that have some, and a mean."""
+        means = {name: means[name] for name in holes_of(self.columns[:-1]) if name in means}
         factors = {}
         for name, factor in self.factors.items():
             known = zip(factor.columns, factor.shift.tolist(), strict=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from plumbline.config.schema import TableData
-from plumbline.data.encoding import Encoding, EncodingError
+from plumbline.data.encoding import PERIODS, Encoding, EncodingError
 from plumbline.data.files import find_files
 from plumbline.data.split import share_rows
 from plumbline.linear.dataset import Dataset
@@ -17,7 +17,7 @@ from plumbline.linear.description import describe
 from plumbline.training.batch_prediction import score
 from tests.plumbline.tools import opened, read, refusal, write
 
-MOMENTS = pd.date_range("2023-12-30 22:00", periods=200, freq="397min")
+MOMENTS = pd.date_range("2023-12-30 22:00", periods=200, freq="1397min")
 WRITTEN = {
     "csv": [f"{moment}" for moment in MOMENTS],
     "csv zone": [f"{m.tz_localize('UTC').tz_convert('Asia/Tokyo').isoformat()}" for m in MOMENTS],
@@ -43,11 +43,15 @@ def table(folder: Path, kind: str, when: object) -> Path:
 def test_the_parts_that_vary_are_features_in_utc(kind, tmp_path):
     data = prepared(table(tmp_path, kind, WRITTEN[kind]))
     parts = ("year", "month", "day", "day_of_week", "hour", "minute")
-    assert data.encoding.features == ("x", *(f"when.{part}" for part in parts))
+    waves = [f"{part}_{wave}" for part in PERIODS for wave in ("sin", "cos")]
+    assert data.encoding.features == ("x", *(f"when.{part}" for part in (*parts, *waves)))
     assert data.encoding.columns == ("x", "when")
     (rows,) = share_rows(data.source, data_split(data), ("train",), data.encoding.features)
     expected = [getattr(MOMENTS, part) for part in parts]
-    assert rows[:, 1:].mT.tolist() == [list(map(float, values)) for values in expected]
+    assert rows[:, 1:7].mT.tolist() == [list(map(float, values)) for values in expected]
+    angles = [2 * np.pi * getattr(MOMENTS, part) / period for part, period in PERIODS.items()]
+    expected = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
+    assert rows[:, 7:].mT.numpy() == pytest.approx(np.stack(expected), abs=1e-15)
     frame = pd.DataFrame({"when": MOMENTS, "x": rows[:, 0].numpy()})
     for when in (MOMENTS, [str(each) for each in MOMENTS], MOMENTS.tz_localize("UTC")):
         assert np.array_equal(data.encoding.encode(frame.assign(when=when)), rows.numpy())
@@ -60,7 +64,15 @@ def data_split(data: Dataset) -> TableData:
 def test_days_have_no_hours_and_a_constant_part_is_none(tmp_path):
     days = pa.array([pd.Timestamp(2024, 1, 1 + i % 20).date() for i in range(60)])
     data = prepared(table(tmp_path, "parquet", days))
-    assert data.encoding.dates == {"when": ("day", "day_of_week")}
+    parts = ("day", "day_of_week", "day_of_week_sin", "day_of_week_cos")
+    assert data.encoding.dates == {"when": parts}
+
+
+def test_a_sine_that_follows_from_the_other_parts_is_none(tmp_path):
+    """Of two months or hours; noon's and midnight's sines are not 0 to the last bit."""
+    when = [f"2024-0{1 + i % 2}-0{1 + i % 5} {12 * (i % 3 // 2):02}:00" for i in range(90)]
+    found = prepared(table(tmp_path, "csv", when)).encoding.dates["when"]
+    assert found == ("month", "day", "day_of_week", "hour", "day_of_week_sin", "day_of_week_cos")
 
 
 def test_what_is_listed_overrules(tmp_path):
@@ -110,13 +122,13 @@ def test_a_part_keeps_its_place_when_features_are_narrowed(tmp_path):
     narrow = TableData(kind="table", path=str(path), target="y", features=["when"])
     found = prepared(path).narrowed(narrow)
     assert found.encoding.columns == ("when",)
-    assert len(found.encoding.features) == 6
-    assert torch.equal(found.summary.train.rounding() > 0, torch.ones(7, dtype=torch.bool))
+    assert len(found.encoding.features) == 12
+    assert torch.equal(found.summary.train.rounding() > 0, torch.ones(13, dtype=torch.bool))
 
 
 def test_a_description_has_a_line_for_a_date(tmp_path):
     path = table(tmp_path, "csv", [None, *WRITTEN["csv"][1:]])
     section = TableData(kind="table", path=str(path), target="y", missing="impute")
     (found,) = [c for c in describe(prepared(path, missing="impute"), section) if c.kind == "date"]
-    assert found.becomes == "year, month, day, day_of_week, hour, minute"
+    assert found.becomes.startswith("year, month, day, day_of_week, hour, minute, month_sin, ")
     assert found.missing == pytest.approx(1 / 200)
