@@ -82,6 +82,10 @@ resume: $(STAMP) ## go on with an interrupted run, in the same MLflow run: [RUN=
 test: $(STAMP) ## run the test suite
 	@$(IN_VENV) -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not long"
 
+coverage: $(STAMP) ## the same tests, and the share of the lines that they run in their own processes
+	@$(IN_VENV) -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not long" \
+	  --cov=plumbline --cov=tasks --cov=flows --cov-report=term:skip-covered
+
 test-slow: $(STAMP) ## run the checks of the whole system: fresh clone, kills, schedules, memory
 	@$(IN_VENV) -m pytest -q -n auto --maxprocesses 2 --dist loadfile -m slow
 
@@ -109,7 +113,7 @@ lock: $(STAMP) ## renew requirements.lock for all systems and Python versions
 	  --no-annotate --no-emit-index-url $(GROUPED) pyproject.toml -o requirements.lock
 
 clean: ## remove .venv and caches; runs, models and Prefect's history stay
-	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache benchmarks/data
+	@rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache benchmarks/data
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-cache: $(STAMP) ## delete what is kept of files that were read; the next run reads them once more
@@ -118,4 +122,4 @@ clean-cache: $(STAMP) ## delete what is kept of files that were read; the next r
 clean-history: ## delete everything recorded here (mlflow.db, mlruns, .plumbline, .prefect), once you said yes: [YES=1]
 	@$(PYTHON) -m flows.clean_history
 
-.PHONY: help install run-pipeline describe sweep schedule deploy compare predict resume serve-model history rollback ui test test-slow test-long lint docs bench lock clean clean-cache clean-history
+.PHONY: help install run-pipeline describe sweep schedule deploy compare predict resume serve-model history rollback ui test coverage test-slow test-long lint docs bench lock clean clean-cache clean-history
