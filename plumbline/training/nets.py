@@ -70,9 +70,10 @@ class MLP(nn.Module):
         embedded = embedding and 1 <= numbers <= MOST_EMBEDDED
         self.periodic = Periodic(ensemble, numbers) if embedded else None
         many = [count for count in indicators if count > MOST_INDICATORS]
-        self.levels = nn.ModuleList(LevelVectors(ensemble, count) for count in many)
+        levels = [LevelVectors(ensemble, count) for count in many]
+        self.levels = nn.ModuleList(levels)
         features = numbers + sum(indicators)
-        width = features - sum(many) + sum(each.width for each in self.levels)
+        width = features - sum(many) + sum(each.width for each in levels)
         width += EMBEDDED * numbers if embedded else 0
         layers: list[nn.Module] = []
         for size in hidden:
@@ -92,7 +93,9 @@ class MLP(nn.Module):
     def members(self, rows: Tensor) -> Tensor:
         """Each net's outputs: (n, d) to (ensemble, n, outputs)."""
         numbers = 3 * torch.asinh(rows[:, : self.numbers] / 3)
-        few, many, place = [], [], self.numbers
+        few: list[Tensor] = []
+        many: list[Tensor] = []
+        place = self.numbers
         for count in self.indicators:
             (many if count > MOST_INDICATORS else few).append(rows[:, place : place + count])
             place += count
