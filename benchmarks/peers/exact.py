@@ -152,7 +152,7 @@ def sklearn_head(folder: Path) -> dict:
     net, objective = net_and_rows(folder)
 
     def given(share: str) -> tuple[np.ndarray, np.ndarray]:
-        features, target = next(objective.blocks(share))
+        features, target = next(objective.rows.blocks(share))
         with torch.no_grad():
             return net[:-1](features).double().numpy(), target[:, 0].double().numpy()
 
@@ -168,16 +168,18 @@ def net_and_rows(folder: Path) -> tuple["Module", "RowObjective"]:  # noqa: F821
     from torch import nn
 
     from plumbline.training.objectives import RowObjective
+    from plumbline.training.rows import TrainingRows
 
     model = ours(folder, {"optimizer": "exact"}, validation_fraction=0.1)
     config, summary = model.config, model.data.summary
     rows = {"train": summary.train.rows, "validation": summary.validation.rows}
     columns = (*model.data.encoding.features, "y")
     scaled, source = model.trained.exact.standardizer, model.data.source
-    objective = RowObjective(source, config.data, columns, scaled, config.training, rows, "cpu")
+    held = TrainingRows(source, config.data, columns, scaled, config.training, rows, "cpu")
+    objective = RowObjective(held)
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(len(columns) - 1, 256), nn.ReLU(), nn.Linear(256, 1)).double()
-    objective.validation_loss(net), next(objective.blocks("train"))
+    objective.validation_loss(net), next(objective.rows.blocks("train"))
     return net, objective
 
 

@@ -132,6 +132,11 @@ class Training(Section):
     checkpoint_every: NotNegative = Field(
         60.0, description="seconds from one checkpoint to the next, which make resume goes on from"
     )
+    memory_mb: Positive = Field(
+        512.0,
+        description="MiB of rows that are kept between epochs, at most; where there are more, all "
+        "are read again every epoch and shuffled in pools of a quarter of this",
+    )
     standardize: bool | None = Field(
         None,
         description="train on features of mean 0 and deviation 1; null: true for tables and mlp, "

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from plumbline.config.rows import Together
 from plumbline.config.schema import Split
-from plumbline.data.blocks import WEIGHT, Block, Source, take_columns
+from plumbline.data.blocks import WEIGHT, Block, Source
 from plumbline.data.files import DataFile
 from plumbline.data.header import Header
 from plumbline.data.values import as_dates, as_numbers
@@ -133,6 +133,18 @@ def share_rows(
     columns: Sequence[str],
     parts: Sequence[str] = (),
 ) -> Iterator[Tensor]:
+    """As `share_columns`; yields (k, len(columns)) float64, a copy."""
+    for chosen in share_columns(source, split, shares, columns, parts):
+        yield chosen.mT.clone(memory_format=torch.contiguous_format)
+
+
+def share_columns(
+    source: Source,
+    split: Split,
+    shares: Sequence[str],
+    columns: Sequence[str],
+    parts: Sequence[str] = (),
+) -> Iterator[Tensor]:
     """The rows of some shares in raw units, in the order of the parts.
 
     Args:
@@ -144,7 +156,7 @@ def share_rows(
         parts: which parts to read; default: all of them.
 
     Yields:
-        (k, len(columns)) float64, k > 0, a copy.
+        (len(columns), k) float64, k > 0; may be a view of what the next one overwrites.
 
     Raises:
         InputError: the data is wrong. OSError: a file cannot be read, or has changed.
@@ -155,8 +167,18 @@ def share_rows(
             chosen = [of[name] for name in shares if name in of]
             if not chosen:
                 continue
-            rows = take_columns(block.rows.mT, (WEIGHT, *block.columns), columns)
+            rows = _columns_of(block, columns)
             if masks := [mask for mask in chosen if mask is not None]:
-                rows = rows[torch.stack(masks).any(dim=0)]
-            if len(rows):
+                rows = rows[:, torch.stack(masks).any(dim=0)]
+            if rows.shape[1]:
                 yield rows
+
+
+def _columns_of(block: Block, wanted: Sequence[str]) -> Tensor:
+    """The wanted columns of a block, (len(wanted), k); zeros for one that it does not have."""
+    if (*block.columns,) == (*wanted,):
+        return block.rows[1:]
+    place = {name: i for i, name in enumerate((WEIGHT, *block.columns))}
+    rows = block.rows[[place.get(name, 0) for name in wanted]]
+    rows[[i for i, name in enumerate(wanted) if name not in place]] = 0
+    return rows

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from plumbline.errors import InputError
 
@@ -69,33 +70,51 @@ class Checkpoint:
             ) from error
 
 
+MOST_PENDING = 1_000  # losses that stay on the device
+
+
 class Progress:
     """How far the epoch under way has come; writes a checkpoint after a step, if one is due.
 
+    A step's loss stays where it is, so that no step waits for the device.
+
     Attributes:
         steps: how many are done.
-        loss: their part of the epoch's loss.
+        loss: their part of the epoch's loss, without what is pending.
     """
 
     def __init__(self, parts: Mapping[str, Any], checkpoint: Checkpoint | None) -> None:
         """Give this, and those parts of a training that have one, the state that the checkpoint
         holds."""
         self.steps, self.loss, self._checkpoint = 0, 0.0, checkpoint
+        self._pending: list[tuple[float, Tensor]] = []
         stateful = {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
         self._parts: dict[str, Stateful] = {**stateful, "progress": self}
         if checkpoint:
             checkpoint.read(self._parts)
 
-    def add(self, loss: float) -> None:
-        """Count a step, with its part of the epoch's loss."""
-        self.steps, self.loss = self.steps + 1, self.loss + loss
-        if self._checkpoint and self._checkpoint.is_due:
+    def add(self, share: float, loss: Tensor) -> None:
+        """Count a step, with its share of the epoch's rows and their mean loss."""
+        self.steps += 1
+        self._pending.append((share, loss.detach()))
+        due = self._checkpoint and self._checkpoint.is_due
+        if due or len(self._pending) == MOST_PENDING:
+            self._add_up()
+        if due:
             self._checkpoint.write(self._parts)
 
     def end_epoch(self) -> float:
         """Begin with the next epoch; returns the loss of this one."""
+        self._add_up()
         loss, self.steps, self.loss = self.loss, 0, 0.0
         return loss
+
+    def _add_up(self) -> None:
+        if self._pending:
+            shares, losses = zip(*self._pending, strict=True)
+            for share, loss in zip(shares, torch.stack(losses).tolist(), strict=True):
+                self.loss += share * loss
+            self._pending.clear()
 
     def state_dict(self) -> dict[str, float]:
         return {"steps": self.steps, "loss": self.loss}

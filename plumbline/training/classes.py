@@ -67,7 +67,7 @@ def probabilities(
 
 
 @lru_cache(2)
-def class_baselines(data: Dataset, split: Split) -> dict[str, float]:
+def class_baselines(data: Dataset, split: Split, memory_mb: float) -> dict[str, float]:
     """What a model must beat on the held-out rows: the shares of the classes, and the logistic fit.
 
     Both are fitted on every row that is not held out for testing.
@@ -81,7 +81,7 @@ def class_baselines(data: Dataset, split: Split) -> dict[str, float]:
     fitted, held_out = data.profiled.train_and_validation, data.profiled.test
     known, tested = (np.array([*data.class_counts(f).values()]) for f in (fitted, held_out))
     log_shares = np.log(known / known.sum())
-    linear = module_of(most_likely(data, split, validation=True))
+    linear = module_of(most_likely(data, split, memory_mb, validation=True))
     return {
         "majority_test_log_loss": float(-(tested * log_shares).sum() / tested.sum()),
         "majority_test_accuracy": float(tested[known.argmax()] / tested.sum()),

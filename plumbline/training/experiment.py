@@ -28,9 +28,10 @@ from plumbline.training.nets import (
     with_plain_indicators,
 )
 from plumbline.training.newton import train_by_newton
-from plumbline.training.objectives import FactorObjective, Objective, RowObjective, tensor_type
+from plumbline.training.objectives import FactorObjective, Objective, RowObjective
 from plumbline.training.plan import Plan, make_plan
 from plumbline.training.prediction import Prediction, predict_inputs
+from plumbline.training.rows import TrainingRows, tensor_type
 from plumbline.training.start import Start
 from plumbline.training.trained import OnEpoch, Status, Trained
 from plumbline.training.user_module import blamed
@@ -112,14 +113,15 @@ def train(
     check_interval(config.prediction.interval, data.summary.sample)
     training = config.training
     if training.optimizer == "newton":
-        return train_by_newton(data, config.data.holding_out, on_epoch)
+        return train_by_newton(data, config.data.holding_out, training.memory_mb, on_epoch)
     if config.model.kind != "linear" or data.encoding.classes or training.loss == "poisson":
         trained = _train_net(config, data, device, on_epoch, checkpoint, start)
     else:
         plan = make_plan(data.summary, training, start)
         on_plan(plan)
         objective = objective_of(data, config, training, plan, device)
-        trained = loop.train(plan, training, device, on_epoch, objective, checkpoint)
+        with threads_for(len(data.encoding.features), training.batch_size):
+            trained = loop.train(plan, training, device, on_epoch, objective, checkpoint)
     if not data.encoding.log_target:
         return trained
     return replace(trained, module=nn.Sequential(trained.module, Exp()))
@@ -149,23 +151,26 @@ def _train_net(
     standardizer = _standardizer_of(config, data)
     objective = _row_objective(data, config, training, standardizer, device)
     if mlp and not data.encoding.classes:  # predictions stay within the target's range
-        objective.limits = (math.inf, -math.inf)
-    objective.draws = draws = Draws(training.seed, device)
+        objective.rows.limits = (math.inf, -math.inf)
+    draws = Draws(training.seed, device)
     if own:
         rows = next(share_rows(data.source, config.data, ("train",), data.encoding.features))
         outputs = len(data.outputs)
         try_user_module(config.model, training, rows, outputs, standardizer, device)
-    objective.drawing = blamed(config.model, draws) if own else draws
+        objective.blame = blamed(config.model)
+    if own or (mlp and config.model.dropout):
+        objective.draws = draws
     with draws():
         net = build_net(config, data.encoding).to(tensor_type(training))
     if start:
-        objective.standardizer = start.give_to(net, standardizer)
+        objective.rows.standardizer = start.give_to(net, standardizer)
     heads = []
     if config.model.kind != "linear" and config.model.exact_head:
-        features = next(objective.blocks("train"))[0][:2]
+        features = next(objective.rows.blocks("train"))[0][:2]
         heads = head_layers(net, features)
     averaged = AVERAGED_EPOCHS if mlp else 0
-    with threads_for(net, training.batch_size):
+    weights = sum(each.numel() for each in net.parameters()) if mlp else math.inf
+    with threads_for(weights, training.batch_size):
         return loop.train_net(
             net, training, device, on_epoch, objective, averaged, not own, heads, checkpoint
         )
@@ -186,18 +191,14 @@ def _row_objective(
     data: Dataset, config: Config, training: Training, standardizer: Standardizer, device: str
 ) -> RowObjective:
     summary = data.summary
-    rows = {"train": summary.train.rows, "validation": summary.validation.rows}
+    counts = {"train": summary.train.rows, "validation": summary.validation.rows}
     columns = (*data.encoding.features, *data.outputs)
-    means = {share: data.mean_weight(getattr(data.profiled, share)) for share in rows}
+    means = {share: data.mean_weight(getattr(data.profiled, share)) for share in counts}
+    means = means if config.data.weight or data.balanced else {}
     return RowObjective(
-        data.source,
-        config.data,
-        columns,
-        standardizer,
-        training,
-        rows,
-        device,
-        means if config.data.weight or data.balanced else {},
+        TrainingRows(
+            data.source, config.data, columns, standardizer, training, counts, device, means
+        )
     )
 
 
@@ -211,7 +212,8 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
     """
     split = config.data.holding_out
     if data.encoding.classes:
-        scores, beside, judged = class_scores, class_baselines(data, split), "test_log_loss"
+        beside = class_baselines(data, split, config.training.memory_mb)
+        scores, judged = class_scores, "test_log_loss"
     else:
         beside = baselines(data.summary, config.training.bias)
         scores, judged = row_scores, "test_rmse"

@@ -95,7 +95,7 @@ def _summary(net: nn.Module, layers: Sequence[nn.Module], objective: RowObjectiv
 
 
 def _chunks(objective: RowObjective) -> Iterator[tuple[Tensor, ...]]:
-    for block in objective.blocks("train"):
+    for block in objective.rows.blocks("train"):
         yield from zip(*(each.to(objective.device).split(CHUNK) for each in block), strict=True)
 
 

@@ -12,8 +12,9 @@ from plumbline.errors import TrainingDivergedError
 from plumbline.training.checkpoint import Checkpoint, Progress
 from plumbline.training.head import solve_head
 from plumbline.training.model import LinearModel, RawModel, make_optimizer
-from plumbline.training.objectives import FactorObjective, Objective, RowObjective, tensor_type
+from plumbline.training.objectives import FactorObjective, Objective, RowObjective
 from plumbline.training.plan import Plan
+from plumbline.training.rows import tensor_type
 from plumbline.training.schedule import RateSchedule
 from plumbline.training.stop_rules import Averaged, BestWeights, StopRule, Tolerance, stop_rules
 from plumbline.training.trained import Curve, OnEpoch, Status, Trained
@@ -92,7 +93,9 @@ def train_net(
     )
     head_kept = solve_head(net, heads, objective) if heads else None
     log_link = training.loss == "poisson"
-    module = RawModel(net.cpu().eval(), objective.standardizer, objective.limits, log_link)
+    module = RawModel(
+        net.cpu().eval(), objective.rows.standardizer, objective.rows.limits, log_link
+    )
     return Trained(module, **vars(curve), head_kept=head_kept)
 
 
@@ -126,14 +129,9 @@ def fit(
     curve = Curve()
 
     def check_and_record(epoch: int, loss: float, validation_loss: float | None) -> None:
-        for each in (loss, validation_loss):
-            if each is not None and not math.isfinite(each):
-                raise _diverged(epoch, each, rate, largest_stable_rate)
+        _check_finite(epoch, loss, validation_loss, rate, largest_stable_rate)
         curve.add(loss, validation_loss, schedule.rate if schedule.changes else None)
         curve.tell(epoch, on_epoch)
-
-    averaged = Averaged(model, averaged_epochs * steps) if averaged_epochs else None
-    judged = averaged.module if averaged else model
 
     def take_step(forward_loss_backward: Callable[[], Tensor]) -> Tensor:
         schedule.before_step()
@@ -142,6 +140,8 @@ def fit(
             averaged.update()
         return loss
 
+    averaged = Averaged(model, averaged_epochs * steps) if averaged_epochs else None
+    judged = averaged.module if averaged else model
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "curve": curve}
     parts |= {"average": averaged, "draws": objective.draws}
     parts |= {type(rule).__name__: rule for rule in rules}
@@ -184,7 +184,7 @@ def loop(
         for share, forward_loss_backward in islice(
             objective.steps(model, epoch), progress.steps, None
         ):
-            progress.add(share * take_step(forward_loss_backward).item())
+            progress.add(share, take_step(forward_loss_backward))
         loss = progress.end_epoch()
         validation_loss = objective.validation_loss(judged)
         schedule.after_epoch(loss if validation_loss is None else validation_loss)
@@ -221,6 +221,18 @@ def solve_exactly(plan: Plan, on_epoch: OnEpoch) -> Trained:
 
 # What training.optimizer names beside the optimizers of torch.
 SOLVERS: dict[str, Callable[[Plan, OnEpoch], Trained]] = {"exact": solve_exactly}
+
+
+def _check_finite(
+    epoch: int,
+    loss: float,
+    validation_loss: float | None,
+    rate: float,
+    largest_stable_rate: float | None,
+) -> None:
+    for each in (loss, validation_loss):
+        if each is not None and not math.isfinite(each):
+            raise _diverged(epoch, each, rate, largest_stable_rate)
 
 
 def _diverged(

@@ -190,14 +190,13 @@ def indicators_of(encoding: Encoding) -> list[int]:
     return [1] * len(encoding.holes) + levels
 
 
-def threads_for(net: nn.Module, batch_size: int) -> AbstractContextManager:
-    """What to train a net within: one thread for an MLP of small steps.
+def threads_for(weights: float, batch_size: int | None) -> AbstractContextManager:
+    """What to train a model of so many weights within: one thread where steps are small.
 
     Two are no faster there, and beside other work many times slower: each product waits until all
     of its threads have had a core.
     """
-    weights = sum(each.numel() for each in net.parameters())
-    small = isinstance(net, MLP) and batch_size * weights <= SMALL_STEP
+    small = batch_size is not None and batch_size * weights <= SMALL_STEP
     return one_thread() if small else nullcontext()
 
 

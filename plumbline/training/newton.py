@@ -15,17 +15,17 @@ from plumbline.linear.least_squares import least_squares
 from plumbline.linear.newton import LikelihoodFit, LikelihoodProblem, maximize_likelihood
 from plumbline.linear.problem import Standardizer
 from plumbline.training.model import RawModel
-from plumbline.training.objectives import BUFFER_BYTES, check_counts
+from plumbline.training.rows import check_counts
 from plumbline.training.trained import OnEpoch, Status, Trained
 
 
-def train_by_newton(data: Dataset, split: Split, on_epoch: OnEpoch) -> Trained:
+def train_by_newton(data: Dataset, split: Split, memory_mb: float, on_epoch: OnEpoch) -> Trained:
     """Find the most likely parameters; each step is an epoch.
 
     Raises:
         InputError: counts are below 0, or all 0.
     """
-    fit = most_likely(data, split, on_epoch=on_epoch)
+    fit = most_likely(data, split, memory_mb, on_epoch=on_epoch)
     status = Status.STOPPED if fit.problem else Status.COMPLETED
     return Trained(module_of(fit), [*fit.losses[:-1]], status, fit.problem, likelihood=fit)
 
@@ -33,12 +33,13 @@ def train_by_newton(data: Dataset, split: Split, on_epoch: OnEpoch) -> Trained:
 def most_likely(
     data: Dataset,
     split: Split,
+    memory_mb: float,
     validation: bool = False,
     on_epoch: OnEpoch = lambda epoch, loss: None,
 ) -> LikelihoodFit:
     """The fit on the training rows, and on those held out for validation, too: logistic if the
     target has classes, otherwise Poisson regression. Rows are read again for every step, or kept
-    if they fit into a buffer."""
+    if they fit into the memory."""
     factor = data.summary.train_and_validation if validation else data.summary.train
     shares = ("train", "validation") if validation else ("train",)
     columns = (*data.encoding.features, *data.outputs, WEIGHT)
@@ -48,7 +49,7 @@ def most_likely(
             f"data.target: '{data.target}' must hold counts >= 0, some above 0, in the training "
             f"rows with training.optimizer newton. Got a mean of {mean:g}."
         )
-    few = 8 * len(columns) * factor.rows <= BUFFER_BYTES
+    few = 8 * len(columns) * factor.rows <= memory_mb * 2**20
     kept: dict[str, list[Tensor]] = {}
 
     def read(part: str) -> Iterable[Tensor]:

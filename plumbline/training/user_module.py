@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -140,18 +141,9 @@ def blaming(file: ModuleType, symptom: str, hint: str = "") -> Iterator[None]:
         ) from None
 
 
-def blamed(
-    model: Python, computing: Callable[[], AbstractContextManager]
-) -> Callable[[], AbstractContextManager]:
+def blamed(model: Python) -> Callable[[], AbstractContextManager]:
     """What is entered whenever the user's module computes; what it raises is its file's error."""
-    file = load_user_file(model.file)
-
-    @contextmanager
-    def entered() -> Iterator[None]:
-        with blaming(file, "the module failed in training"), computing():
-            yield
-
-    return entered
+    return partial(blaming, load_user_file(model.file), "the module failed in training")
 
 
 def _place_of_error(file: ModuleType, error: BaseException) -> str:

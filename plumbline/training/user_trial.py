@@ -21,7 +21,8 @@ from plumbline.training.draws import Draws
 from plumbline.training.exported import program_of
 from plumbline.training.losses import loss_of
 from plumbline.training.model import RawModel
-from plumbline.training.objectives import precision_of, tensor_type
+from plumbline.training.objectives import precision_of
+from plumbline.training.rows import tensor_type
 from plumbline.training.user_module import (
     blaming,
     build_function,

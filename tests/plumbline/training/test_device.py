@@ -12,6 +12,7 @@ from plumbline.training.loop import train
 from plumbline.training.model import initial_model
 from plumbline.training.objectives import RowObjective
 from plumbline.training.plan import make_plan
+from plumbline.training.rows import TrainingRows
 from tests.plumbline.tools import DTYPES, Rows, opened, plain_loop, random_rows, write
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -121,8 +122,8 @@ def test_streaming_there_is_streaming_here(device, dtype, batch):
     data = combine([compress(source, "a", split)])
     plan = make_plan(data, training)
     losses = [
-        train(plan, training, name, lambda epoch, loss: None, RowObjective(
-            source, split, data.columns, plan.standardizer, training, {"train": 60}, name)).losses
+        train(plan, training, name, lambda epoch, loss: None, RowObjective(TrainingRows(
+            source, split, data.columns, plan.standardizer, training, {"train": 60}, name))).losses
         for name in (device, "cpu")
     ]  # fmt: skip
     assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=1e-9)

@@ -10,6 +10,7 @@ from plumbline.linear.problem import Standardizer
 from plumbline.training.head import head_layers, solve_head
 from plumbline.training.nets import MLP
 from plumbline.training.objectives import RowObjective
+from plumbline.training.rows import TrainingRows
 from tests.plumbline.tools import Rows, compressed, random_rows
 
 
@@ -21,7 +22,8 @@ def objective(seed: int = 0) -> RowObjective:
     standardizer = Standardizer.of(data.train, True, True)
     counts = {"train": data.train.rows, "validation": data.validation.rows}
     training = Training(batch_size=32, dtype="float64").resolved("linear", standardize=True)
-    return RowObjective(source, split, source.names, standardizer, training, counts, "cpu")
+    given = TrainingRows(source, split, source.names, standardizer, training, counts, "cpu")
+    return RowObjective(given)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "sequential"])
@@ -33,7 +35,7 @@ def test_head_is_least_squares_on_the_body(kind: str) -> None:
     layers = (nn.Linear(3, 20), nn.Tanh(), nn.Linear(20, 1))
     net = MLP(3, [], 1, hidden=[20]) if kind == "mlp" else nn.Sequential(*layers)
     net = net.double()
-    features, target = next(rows.blocks("train"))
+    features, target = next(rows.rows.blocks("train"))
     heads = head_layers(net, features[:2])
     assert solve_head(net, heads, rows)
     given = []
@@ -51,7 +53,7 @@ def test_head_that_validation_rows_speak_against_is_left_out() -> None:
     """A head that was set to the best one for the validation rows cannot be bettered there."""
     torch.manual_seed(0)
     rows, net = objective(), nn.Sequential(nn.Linear(3, 40), nn.Tanh(), nn.Linear(40, 1)).double()
-    features, target = next(rows.blocks("validation"))
+    features, target = next(rows.rows.blocks("validation"))
     with torch.no_grad():
         phi = torch.cat([net[:2](features), torch.ones(len(target), 1).double()], dim=1)
         best = torch.linalg.lstsq(phi, target).solution[:, 0]

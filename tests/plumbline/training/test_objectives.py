@@ -4,20 +4,22 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from plumbline.config.schema import Split, Training
 from plumbline.data.split import row_hashes
 from plumbline.linear.compress import compress
 from plumbline.linear.summary import combine
-from plumbline.training import objectives
 from plumbline.training.loop import train
 from plumbline.training.objectives import RowObjective
 from plumbline.training.plan import make_plan
+from plumbline.training.rows import TrainingRows
 from plumbline.training.trained import Trained
 from tests.plumbline.tools import DTYPES, Rows, opened, plain_loop, random_rows, write
 
 ROWS = random_rows(90, 3, far=0.5)
 CRITERIA = {"mse": nn.MSELoss(), "huber": nn.HuberLoss(), "l1": nn.L1Loss()}
+ROW_MB = 8 * 4 / 2**20  # three features and the target
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
@@ -30,8 +32,9 @@ def streamed(source, training: Training, split: Split) -> tuple[RowObjective, Tr
     data = combine(compress(source, part, split) for part in source.parts)
     plan = make_plan(data, training)
     counts = {"train": data.train.rows, "validation": data.validation.rows}
-    rows = RowObjective(source, split, data.columns, plan.standardizer, training, counts, "cpu")
-    return rows, train(plan, training, "cpu", lambda epoch, loss: None, rows)
+    rows = TrainingRows(source, split, data.columns, plan.standardizer, training, counts, "cpu")
+    objective = RowObjective(rows)
+    return objective, train(plan, training, "cpu", lambda epoch, loss: None, objective)
 
 
 def by_hand(rows: torch.Tensor, training: Training) -> list[float]:
@@ -68,13 +71,13 @@ def test_streaming_the_squared_error_is_training_on_the_factor(standardize, bias
 
 
 @pytest.mark.parametrize("batch", [None, 16])
-def test_rows_that_do_not_fit_the_buffer_are_read_again_every_epoch(batch, monkeypatch):
+def test_rows_that_do_not_fit_the_memory_are_read_again_every_epoch(batch):
     training = Training(loss="huber", epochs=20, batch_size=batch)
     kept, expected = streamed(parts(ROWS, 5), training, Split())
-    monkeypatch.setattr(objectives, "BUFFER_BYTES", 8 * 4 * 30)  # thirty rows
-    again, found = streamed(parts(ROWS, 5), training, Split())
-    assert kept.kept.keys() == {"train"}
-    assert not again.kept
+    few = training.model_copy(update={"memory_mb": ROW_MB * 89})
+    again, found = streamed(parts(ROWS, 5), few, Split())
+    assert kept.rows.kept.keys() == {"train"}
+    assert not again.rows.kept
     if batch is None:
         assert found.losses == pytest.approx(expected.losses, rel=1e-9)
     else:
@@ -82,13 +85,12 @@ def test_rows_that_do_not_fit_the_buffer_are_read_again_every_epoch(batch, monke
 
 
 @pytest.mark.parametrize("change", [b"9,9\n", b"9\n"], ids=["longer", "damaged"])
-def test_a_file_that_changes_between_epochs_ends_the_training(change, tmp_path, monkeypatch):
-    monkeypatch.setattr(objectives, "BUFFER_BYTES", 1)
+def test_a_file_that_changes_between_epochs_ends_the_training(change, tmp_path):
     path = write(tmp_path / "a.csv", {"x": [1.0, 2.0, 3.0], "y": [2.0, 4.0, 6.0]})
-    source, training = opened(path), Training(loss="huber", epochs=5)
+    source, training = opened(path), Training(loss="huber", epochs=5, memory_mb=1e-9)
     data = combine([compress(source, source.parts[0], Split())])
     plan = make_plan(data, training)
-    rows = RowObjective(
+    rows = TrainingRows(
         source, Split(), data.columns, plan.standardizer, training, {"train": 3}, "cpu"
     )
 
@@ -97,7 +99,7 @@ def test_a_file_that_changes_between_epochs_ends_the_training(change, tmp_path, 
             path.write_bytes(path.read_bytes() + change)
 
     with pytest.raises(OSError, match=r"a\.csv changed"):
-        train(plan, training, "cpu", change_after_the_second, rows)
+        train(plan, training, "cpu", change_after_the_second, RowObjective(rows))
 
 
 def drawn_in(rows: RowObjective, epoch: int) -> list[torch.Tensor]:
@@ -111,9 +113,9 @@ def drawn_in(rows: RowObjective, epoch: int) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("batch", [1, 7, 16, 90, 1000])
 @pytest.mark.parametrize("capacity", [30, 10_000])
-def test_an_epoch_of_mini_batches_meets_every_row_once(batch, capacity, monkeypatch):
-    monkeypatch.setattr(objectives, "BUFFER_BYTES", 8 * 4 * capacity)
-    training = Training(epochs=1, batch_size=batch, learning_rate=1e-9)
+def test_an_epoch_of_mini_batches_meets_every_row_once(batch, capacity):
+    memory = ROW_MB * capacity
+    training = Training(epochs=1, batch_size=batch, learning_rate=1e-9, memory_mb=memory)
     rows, _ = streamed(parts(ROWS, 5), training, Split())
     batches = torch.stack(drawn_in(rows, 1))
     assert float(batches[:, 0].sum()) == pytest.approx(1.0)
@@ -128,6 +130,41 @@ def test_a_last_row_alone_joins_the_batch_before_it_for_batch_norm(batch, expect
     plain, normed = nn.Linear(3, 1).double(), nn.BatchNorm1d(3).double()
     sizes = [[round(90 * share) for share, _ in rows.steps(m, 1)] for m in (plain, normed)]
     assert sizes == [[batch] * (90 // batch) + [90 % batch] * (90 % batch > 0), expected]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_no_step_waits_for_the_device(optimizer):
+    """On an accelerator each number that Python asks a tensor for is a copy from there."""
+
+    class CountingMode(TorchDispatchMode):
+        asked = 0
+
+        def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+            self.asked += "_local_scalar_dense" in str(operator)
+            return operator(*args, **(kwargs or {}))
+
+    with CountingMode() as counting:
+        streamed(parts(ROWS, 1), Training(epochs=1, batch_size=90, optimizer=optimizer), Split())
+        of_one_step, counting.asked = counting.asked, 0
+        training = Training(epochs=1, batch_size=1, optimizer=optimizer, clip_norm=1.0)
+        streamed(parts(ROWS, 1), training, Split())
+    assert 0 < counting.asked == of_one_step
+
+
+@pytest.mark.parametrize("memory", [ROW_MB * 89, 512.0])
+def test_pools_are_whole_batches_of_whole_files_in_an_order_of_seed_and_epoch(memory):
+    training = Training(epochs=1, batch_size=10, memory_mb=memory)
+    one, two = (streamed(parts(ROWS, 5), training, Split())[0].rows for _ in range(2))
+    found = [
+        [tuple(each.clone() for each in pool) for pool in rows.pools(torch.Generator())]
+        for rows in (one, two)
+    ]
+    sizes = [90] if memory == 512 else [20, 20, 20, 20, 10]
+    assert [len(features) for features, _ in found[0]] == sizes
+    for mine, others in zip(*found, strict=True):
+        assert all(map(torch.equal, mine, others))
+    met = torch.cat([target for _, target in found[0]])[:, 0]
+    assert torch.equal(met.sort().values, ROWS[:, -1].sort().values)
 
 
 def test_every_epoch_shuffles_anew_and_the_same_seed_shuffles_alike():
@@ -159,7 +196,7 @@ def test_held_out_rows_are_never_trained_on(batch):
     batches = torch.stack(drawn_in(rows, 1))
     y = ROWS[~held, -1]
     expected = float(functional.huber_loss(torch.zeros_like(y), y))
-    assert rows.rows["train"] == len(y)
+    assert rows.counts["train"] == len(y)
     assert float((batches[:, 0] * batches[:, 1]).sum()) == pytest.approx(expected, rel=1e-5)
 
 

@@ -1,0 +1,213 @@
+"""Rows as they are trained on: kept between epochs if they fit, otherwise read in pools."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Lock
+
+import torch
+from torch import Tensor
+
+from plumbline.config.schema import Split, Training
+from plumbline.data.blocks import BLOCK_ROWS, WEIGHT, Source
+from plumbline.data.split import share_columns
+from plumbline.errors import InputError
+from plumbline.linear.problem import Standardizer
+from plumbline.threads import in_threads, one_thread
+
+# Features (n, d) and target (n, 1) or (n, classes) in training's dtype, and, if rows have weights,
+# these over their mean, (n,). Each is a tensor of its own: a view of one matrix has other strides,
+# and so a product other last bits than in a plain loop.
+Rows = tuple[Tensor, ...]
+
+POOLS = 4  # which share of training.memory_mb a pool takes: there are two
+GATHERED_BYTES = 1 << 23  # of shuffled rows at once: they stay in the last cache
+
+
+@dataclass
+class TrainingRows:
+    """The rows of each share in the units and the precision that are trained on.
+
+    A share that fits into training.memory_mb is read once and kept, on the device if it takes at
+    most half of what is free there. Other rows are read again every time, in pools that two
+    buffers take in turn: a thread fills one while the other is used.
+
+    Attributes:
+        source: where the rows come from.
+        split: which of them are held out.
+        columns: names of the features, then of the target or the indicators of its classes.
+        standardizer: from raw units to those that are trained on.
+        training: the configuration's section.
+        counts: the number of rows of each share: train, and validation if there is any.
+        device: where training runs.
+        mean_weights: of the rows of each share; empty: rows have no weights.
+        limits: the target's range over the training rows read so far, in raw units, which
+            predictions are kept within; None: they are not.
+    """
+
+    source: Source
+    split: Split
+    columns: tuple[str, ...]
+    standardizer: Standardizer
+    training: Training
+    counts: dict[str, int]
+    device: str
+    mean_weights: dict[str, float] = field(default_factory=dict)
+    limits: tuple[float, float] | None = None
+    kept: dict[str, Rows] = field(default_factory=dict, init=False)
+    _pools: list[Rows] = field(default_factory=list, init=False)
+    _gathered: Rows = field(default=(), init=False)
+    _widening: Lock = field(default_factory=Lock, init=False)
+
+    def __post_init__(self) -> None:
+        self._dtype, features = tensor_type(self.training), len(self.standardizer.mean)
+        self._widths = [features, len(self.columns) - features, *([1] if self.mean_weights else [])]
+        self._row_bytes = sum(self._widths) * self._dtype.itemsize
+        self.memory = self.training.memory_mb * 2**20
+
+    def fits(self, share: str) -> bool:
+        """Whether a share is kept. The rows held out for the validation loss take what the training
+        rows, or their pools, leave."""
+        room, train = self.memory, self.counts["train"] * self._row_bytes
+        if share == "train":
+            return train <= room
+        room -= train if train <= room else 2 * room / POOLS
+        return self.counts[share] * self._row_bytes <= room
+
+    def blocks(self, share: str) -> Iterator[Rows]:
+        """A share's rows in the order of the files: all at once if they are kept. The next block
+        may overwrite one that is not."""
+        if self.fits(share):
+            yield self._all(share)
+            return
+        for pool in self._stream(share, self.source.parts):
+            yield from zip(*(each.split(BLOCK_ROWS) for each in pool), strict=True)
+
+    def pools(self, random: torch.Generator) -> Iterator[Rows]:
+        """The training rows in pools of files in random order; one if they are kept."""
+        order = torch.randperm(len(self.source.parts), generator=random).tolist()
+        if self.fits("train"):
+            return iter([self._all("train")])
+        return self._stream("train", [self.source.parts[i] for i in order])
+
+    def shuffled(self, pool: Rows, order: Tensor, sizes: Sequence[int]) -> Iterator[Rows]:
+        """A pool's rows in an order, (n,), as batches of these sizes. They are gathered some
+        batches at a time, in buffers that the next ones overwrite."""
+        at_once = max(1, GATHERED_BYTES // (self._row_bytes * sizes[0]))
+        most, start = at_once * sizes[0] + 1, 0  # a last batch may have a row more
+        if not self._gathered or len(self._gathered[0]) < min(most, len(order)):
+            self._gathered = tuple(each.new_empty((most, *each.shape[1:])) for each in pool)
+        for first in range(0, len(sizes), at_once):
+            some = sizes[first : first + at_once]
+            chosen = order[start : start + sum(some)].to(pool[0].device)
+            start += len(chosen)
+            gathered = [
+                torch.index_select(each, 0, chosen, out=buffer[: len(chosen)]).split(some)
+                for each, buffer in zip(pool, self._gathered, strict=True)
+            ]
+            yield from zip(*gathered, strict=True)
+
+    def _all(self, share: str) -> Rows:
+        """All rows of a share, read at the first call, parts of them side by side."""
+        if share not in self.kept:
+            rows, filled = self._empty(self.counts[share]), 0
+            for blocks in in_threads(partial(self._read_part, share), self.source.parts):
+                for block in blocks:
+                    filled = _fill(rows, filled, block)
+            there = _has_room(self.device, self.counts[share] * self._row_bytes)
+            self.kept[share] = tuple(each.to(self.device) for each in rows) if there else rows
+        return self.kept[share]
+
+    def _stream(self, share: str, parts: Sequence[str]) -> Iterator[Rows]:
+        """The rows of parts in pools, the next of which a thread fills beside the caller's work."""
+        pools = self._fill_pools(share, parts)
+
+        def fetch() -> Rows | None:
+            with one_thread():
+                pool = next(pools, None)
+                return pool and tuple(each.to(self.device) for each in pool)
+
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(fetch)
+            while pool := coming.result():
+                coming = reader.submit(fetch)
+                yield pool
+
+    def _fill_pools(self, share: str, parts: Sequence[str]) -> Iterator[Rows]:
+        """Full pools of whole batches, and what is left; each overwrites the last but one."""
+        batch = self.training.batch_size or 1
+        size = max(1, int(self.memory / POOLS / self._row_bytes / batch)) * batch
+        if not self._pools:
+            self._pools = [self._empty(size), self._empty(size)]
+        filled = 0
+        for block in self._read(share, parts):
+            start = 0
+            while start < block.shape[1]:
+                some = block[:, start : start + size - filled]
+                filled, start = _fill(self._pools[0], filled, some), start + some.shape[1]
+                if filled == size:
+                    yield self._pools[0]
+                    self._pools.reverse()
+                    filled = 0
+        if filled:
+            yield tuple(each[:filled] for each in self._pools[0])
+
+    def _empty(self, rows: int) -> Rows:
+        shapes = [(rows, width) for width in self._widths[:2]] + [(rows,)] * len(self._widths[2:])
+        return tuple(torch.empty(shape, dtype=self._dtype) for shape in shapes)
+
+    def _read_part(self, share: str, part: str) -> list[Tensor]:
+        with one_thread():
+            return [*self._read(share, [part])]
+
+    def _read(self, share: str, parts: Sequence[str]) -> Iterator[Tensor]:
+        """A share's rows in blocks (features + targets + weights, k)."""
+        mean = self.mean_weights.get(share)
+        columns = (*self.columns, WEIGHT) if mean else self.columns
+        for raw in share_columns(self.source, self.split, (share,), columns, parts):
+            rows, weights = raw.tensor_split([len(self.columns)])
+            if self.training.loss == "poisson" or self.limits:
+                self._look_at_range(share, rows[-1])
+            scaled = self.standardizer.apply(rows).to(self._dtype)
+            yield torch.cat([scaled, weights.to(self._dtype) / mean]) if mean else scaled
+
+    def _look_at_range(self, share: str, target: Tensor) -> None:
+        """Refuse counts below 0; widen the limits by what training rows have."""
+        if self.training.loss == "poisson":
+            check_counts(self.columns[-1], target)
+        if self.limits and share == "train":
+            least, most = map(float, target.aminmax())
+            with self._widening:
+                self.limits = min(self.limits[0], least), max(self.limits[1], most)
+
+
+def _fill(rows: Rows, filled: int, block: Tensor) -> int:
+    """Copy a block (columns, k) behind the rows that are filled; returns how many are then."""
+    end = filled + block.shape[1]
+    widths = [each[0].numel() for each in rows]
+    for each, columns in zip(rows, block.split(widths), strict=True):
+        each[filled:end] = columns.mT if each.ndim == 2 else columns[0]
+    return end
+
+
+def _has_room(device: str, size: int) -> bool:
+    """Whether so many bytes are at most half of what is free on an accelerator that says so."""
+    kind = torch.device(device).type
+    if kind not in ("cuda", "xpu"):
+        return True
+    return size <= getattr(torch, kind).mem_get_info(device)[0] / 2
+
+
+def check_counts(column: str, counts: Tensor) -> None:
+    """Refuse a target of counts of which some are below 0."""
+    if (least := float(counts.min())) < 0:
+        raise InputError(
+            f"data.target: column '{column}' must hold counts >= 0 with training.loss poisson. "
+            f"Got {least:g}."
+        )
+
+
+def tensor_type(training: Training) -> torch.dtype:
+    """What parameters and rows are; under autocast these are float32."""
+    return torch.float32 if training.dtype == "bfloat16" else getattr(torch, training.dtype)
