@@ -12,6 +12,7 @@ from plumbline.linear.dataset import Dataset
 from plumbline.training.device import device_of
 from plumbline.training.experiment import Result
 from plumbline.training.nets import with_budget
+from tasks.artifacts import name_flow_run
 from tasks.drift import check_drift
 from tasks.gates import promote
 from tasks.lease import held_lease
@@ -62,8 +63,9 @@ def pipeline(config: Config, name: str = "retraining", resumed: str | None = Non
 
 
 def _read_rows(run: Run, config: Config, source: Source, device: str) -> tuple[Config, Dataset]:
-    """Read the rows. What their number decides of a net, and the file of a module of the user's
-    own, are recorded before it trains."""
+    """Read the rows, under one name in MLflow and Prefect. What their number decides of a net, and
+    the file of a module of the user's own, are recorded before it trains."""
+    name_flow_run(f"{config.experiment}: {run.name}")
     data = compress_all(source, config.data, device)
     decided = with_budget(config, data.summary.train.rows)
     if decided is not config:

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from prefect import get_client
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
+    create_table_artifact,
     update_progress_artifact,
 )
+from prefect.runtime import flow_run
 
 if TYPE_CHECKING:
     from tasks.tracking.run import Run
@@ -22,10 +25,11 @@ SHOWN = (
     "test_accuracy", "test_log_loss", "majority_test_accuracy", "linear_test_log_loss",
     "gain_over_linear", "optimal_mse", "optimality_gap",
 )  # fmt: skip
+BASELINES = ("linear_", "mean_", "majority_")  # what their metrics begin with
 
 
 def publish(run: "Run", title: str, metrics: Mapping[str, float]) -> None:
-    """A markdown summary of what came out, and a link to the MLflow run that has the rest."""
+    """A summary of what came out, a link to the MLflow run that has the rest, and the scores."""
     shown = {name: metrics[name] for name in SHOWN if name in metrics}
     predicted = ("prediction_", "probability_")
     shown |= {name: value for name, value in metrics.items() if name.startswith(predicted)}
@@ -35,6 +39,32 @@ def publish(run: "Run", title: str, metrics: Mapping[str, float]) -> None:
     text = f"# {title}\n\n{link}\n\n{table}\n"
     create_markdown_artifact(text, key="summary", description=f"What {title} came to")
     create_link_artifact(run.page, f"Run '{run.name}'", key="mlflow-run", description=title)
+    create_table_artifact(beside_baselines(metrics), key="scores", description=title)
+
+
+def beside_baselines(metrics: Mapping[str, float]) -> list[dict[str, str]]:
+    """A row for each score: the model's, the linear model's, and that of who knows nothing."""
+    names = [name for name in SHOWN if name in metrics and not name.startswith(BASELINES)]
+    return [
+        {
+            "score": name,
+            "this model": f"{metrics[name]:.6g}",
+            "linear model": _first(metrics, f"linear_{name}"),
+            "mean or largest class": _first(metrics, f"mean_{name}", f"majority_{name}"),
+        }
+        for name in names
+    ]
+
+
+def _first(metrics: Mapping[str, float], *names: str) -> str:
+    return next((f"{metrics[name]:.6g}" for name in names if name in metrics), "")
+
+
+def name_flow_run(name: str) -> None:
+    """Call the flow run as MLflow calls its run, which may have a number more."""
+    if flow_run.name != name:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(flow_run.id, name=name)
 
 
 def escaped(text: str) -> str:

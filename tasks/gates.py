@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from prefect import task
+from prefect.events import emit_event
 
 from plumbline.config.metrics import COMPARABLE
 from plumbline.config.schema import Config
@@ -48,8 +49,17 @@ def promote(run: Run, result: Result, model_uri: str) -> None:
         version = model.register(model_uri, run.id, tags)
         now = apply_promotions(model.client, rules.model)
         _print_decision(decision, model, version, champion)
+        _emit(rules.model, version, tags)
         if prune(now, rules.keep):
             FactorCache.current().delete_unused(use_of_factors(now, rules.keep))
+
+
+def _emit(model: str, version: int, tags: Mapping[str, str]) -> None:
+    """Tell Prefect's automations: plumbline.model.promoted or .kept, with the version's tags."""
+    resource = {"prefect.resource.id": f"plumbline.model.{model}", "prefect.resource.name": model}
+    emit_event(
+        f"plumbline.model.{tags['decision']}", resource, payload={**tags, "version": version}
+    )
 
 
 def _rescored(version: ModelVersion | None, result: Result) -> Champion | None:

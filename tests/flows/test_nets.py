@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pandas as pd
 import pytest
 import yaml
@@ -27,6 +28,7 @@ CONFIG = {
     "training": {"epochs": 30, "batch_size": 32, "rate_schedule": "cosine"},
     "registry": {"model": "waves"},
 }  # fmt: skip
+RESOURCE, PROMOTED_OR_KEPT = "plumbline.model", ["promoted", "promoted", "kept"]
 OUTSIDE = """
 import json, sys, mlflow, numpy as np, pandas as pd
 mlflow.set_tracking_uri(sys.argv[1])
@@ -109,6 +111,18 @@ def test_models_are_ranked_by_their_scores_in_mlflow(runs, workspace) -> None:
     assert {"training", "test"} <= {*inputs}
     held_out = inputs["test"]
     assert (score.dataset_name, score.dataset_digest) == (held_out.name, held_out.digest)
+
+
+def test_prefects_automations_hear_of_promotions_and_refusals(runs, workspace) -> None:
+    url = f"{workspace.environment['PREFECT_API_URL']}/events/filter"
+    wanted = {"event": {"prefix": ["plumbline.model."]}, "resource": {"id": [f"{RESOURCE}.waves"]}}
+    events = httpx.post(url, json={"filter": wanted}).json()["events"]
+    heard = {str(each["payload"]["version"]): each["event"] for each in events}
+    assert heard == {
+        "1": f"{RESOURCE}.promoted",
+        "2": f"{RESOURCE}.promoted",
+        "3": f"{RESOURCE}.kept",
+    }
 
 
 def test_line_and_net_are_compared_on_the_same_rows_whichever_is_the_champion(
