@@ -67,7 +67,7 @@ compare: $(STAMP) ## what differs between runs, and what it did: [EXPERIMENT=nam
 serve-model: $(STAMP) ## answer REST requests on 127.0.0.1, until Ctrl-C: [MODEL=models:/NAME@champion]
 	@$(CALL) flows.serve --model=MODEL
 
-history: $(STAMP) ## which version of a registered model was live when, and why: MODEL=name
+history: $(STAMP) ## which version of a registered model was live when, and why: [MODEL=name]
 	@$(CALL) flows.history MODEL
 
 rollback: $(STAMP) ## let an earlier version be champion: MODEL=name [TO=version]

@@ -1,5 +1,6 @@
 """make compare: what differs between runs, and what it did. `python -m flows.compare`"""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ def compare(
     from tasks.compare import comparison
     from tasks.compare.report import check_writable, write_report
     from tasks.compare.text import show
-    from tasks.tracking.history import read_losses, read_runs
+    from tasks.tracking.history import other_experiments, read_losses, read_runs
 
     if out:
         check_writable(out)
@@ -22,6 +23,9 @@ def compare(
     if out:
         write_report(compared, [read_losses(run.id) for run in compared.runs], out)
     show(compared)
+    if len(compared.runs) == 1 and not runs:
+        for name in other_experiments(compared.runs[0].experiment):
+            print(f"More than one run has: make compare EXPERIMENT={shlex.quote(name)}")
     if out:
         print(f"Written to {out}.")
 

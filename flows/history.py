@@ -3,7 +3,7 @@
 from flows.support.command import argument, main, prepare_store
 
 
-def history(model: str) -> None:
+def history(model: str = "") -> None:
     """Say which version of a registered model was live from when to when, and why."""
     prepare_store()
     from tasks.screen import print_history
@@ -14,4 +14,12 @@ def history(model: str) -> None:
 
 
 if __name__ == "__main__":
-    main(history, argument("model", help="the registered model's name (registry.model)"))
+    main(
+        history,
+        argument(
+            "model",
+            nargs="?",
+            default="",
+            help="the registered model's name (registry.model); default: the only one",
+        ),
+    )

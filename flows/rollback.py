@@ -11,7 +11,8 @@ def rollback(model: str, to: str | None = None) -> None:
     from tasks.tracking.models import load_fitted
     from tasks.tracking.registry import apply_promotions, known_model, registered_model
 
-    with registered_model(known_model(model)) as registered:
+    model = known_model(model)
+    with registered_model(model) as registered:
         before, after = registered.move_to(to)
         load_fitted(f"models:/{model}/{after}", where="TO")
         kind = "rolled back" if after < before else "moved forward"

@@ -11,6 +11,12 @@ from plumbline.config.metrics import HEADLINES, better
 
 DIGITS = 8  # of a digest or a commit; as many as people know it by
 UNKNOWN = ("", "unknown")
+# Runs that differ so have no best: their metrics are of different things.
+UNLIKE = (
+    "The targets differ, so no run is called the best",
+    "The data differ, so the metrics are of different rows and no run is called the best",
+    "The rows held out differ, so no run is called the best",
+)
 SIGNS = {"lower": 1.0, "higher": -1.0}  # what makes the best value of a metric the least
 
 
@@ -49,9 +55,9 @@ class Comparison:
         runs: the runs; differences are from the first.
         params: the parameters that differ, a row each; NaN if a run has none recorded.
         metrics: the metrics that differ, likewise; those with a better direction first.
-        best: which values of `metrics` are the best of their row.
+        best: which values of `metrics` are the best of their row; none of unlike runs.
         same: the metrics of one value in every finished run, and in at least two.
-        headline: the metric that says which run is best; None if none can.
+        headline: the metric that says which run is best; None if none can, or the runs are unlike.
         effects: what each parameter goes with, the one with the largest difference first: the
             value with which the best headline was reached, and that result; the value with which
             the worst was, and that. Other parameters may differ as well, so this describes the
@@ -78,14 +84,13 @@ def compare(runs: Sequence[RecordedRun]) -> Comparison:
     differs = _differs(metrics, finished)
     same = metrics[~differs].max(axis=1)
     metrics = metrics[differs].sort_index(key=lambda names: names.map(_place))
-    best = _best(metrics)
+    told = tuple(warnings(runs))
+    best = _best(metrics) & (not any(each.startswith(UNLIKE) for each in told))
     if len({run.params.get("training.loss") for run in runs}) > 1 and "loss" in best.index:
         best.loc["loss"] = False  # of huber and of mse are different things
     headline = _headline(metrics, best, finished)
     effects = _effects(params, metrics, headline)
-    return Comparison(
-        tuple(runs), params, metrics, best, same, headline, effects, tuple(warnings(runs))
-    )
+    return Comparison(tuple(runs), params, metrics, best, same, headline, effects, told)
 
 
 def _frame(values: Sequence[Mapping], kind: type) -> pd.DataFrame:
@@ -157,9 +162,11 @@ def _traits(run: RecordedRun) -> dict[str, str]:
     split = f"test_fraction {share}, folds {folds}, seed {run.params.get('data.seed')}"
     if share in ("0", "0.0") and folds in (None, "0"):
         split = "none"  # the seed places no rows then
+    target, data, held_out = UNLIKE
     return {
-        "The data differ, so the metrics are of different rows": digest[:DIGITS],
-        "The rows held out differ": split if share is not None else "",
+        target: run.params.get("data.target", ""),
+        data: digest[:DIGITS],
+        held_out: split if share is not None else "",
         "`loss` is not the same thing in all runs": run.params.get("training.loss", ""),
         "The code differs": "" if commit in UNKNOWN else commit[:DIGITS] + changed,
     }

@@ -11,11 +11,11 @@ from plumbline.errors import InputError, nearest, refuse
 from tasks.compare.comparison import RecordedRun
 from tasks.pictures.drawing import thinned
 from tasks.tracking.experiment import PRUNED_TAG, SWEEP_TAG, newest_experiment
+from tasks.tracking.run import runs_by_id
 from tasks.tracking.store import open_store
 
 LATEST = 10
 MOST_NAMES = 1_000  # looked through for the nearest
-SHORTEST_ID = 4
 MOST_TOLD = 3
 SYSTEM = "system/"  # metrics of the machine, not of the model
 
@@ -25,7 +25,7 @@ def read_runs(experiment: str | None, wanted: Sequence[str] = ()) -> list[Record
 
     Args:
         experiment: its name; default: the one that ran last.
-        wanted: ids, beginnings of ids, or names of runs of the experiment.
+        wanted: ids, beginnings of ids, or names, of runs of the experiment or else of any.
 
     Raises:
         InputError: no such experiment or run, or several runs fit.
@@ -40,6 +40,14 @@ def read_runs(experiment: str | None, wanted: Sequence[str] = ()) -> list[Record
         filtered = f"tags.`{SWEEP_TAG}` IS NULL"
         found = client.search_runs([chosen], filtered, max_results=LATEST)[::-1]
     return [_recorded(run, names[run.info.experiment_id]) for run in found]
+
+
+def other_experiments(than: str) -> list[str]:
+    """The names of some experiments that have runs to compare."""
+    client = MlflowClient()
+    others = [each for each in client.search_experiments() if each.name != than]
+    whole = [e for e in others if len(client.search_runs([e.experiment_id], max_results=2)) > 1]
+    return [each.name for each in whole[:MOST_TOLD]]
 
 
 def read_losses(run_id: str) -> list[tuple[int, float]]:
@@ -67,21 +75,21 @@ def _experiment(client: MlflowClient, names: dict[str, str], wanted: str | None)
 
 
 def _find(client: MlflowClient, everywhere: list[str], experiment: str, text: str) -> Run:
-    """One run by its id or the beginning of it, in any experiment, or by its name in this one."""
-    found = []
-    if re.fullmatch(f"[0-9a-f]{{{SHORTEST_ID},32}}", text):
-        found = client.search_runs(everywhere, f"attributes.run_id LIKE '{text}%'", max_results=3)
-    if not found:
-        pattern = re.sub(r"['\"\\]", "_", text)  # any character: a filter cannot hold quotes
-        found = client.search_runs([experiment], f"attributes.run_name LIKE '{pattern}'")
-        found = [run for run in found if run.info.run_name == text]
+    """One run by its id or the beginning of it, or by its name: in this experiment, else in any."""
+    found = runs_by_id(client, text)
+    pattern = re.sub(r"['\"\\]", "_", text)  # any character: a filter cannot hold quotes
+    for where in ([experiment], everywhere):
+        named = found or client.search_runs(where, f"attributes.run_name LIKE '{pattern}'")
+        found = found or [run for run in named if run.info.run_name == text]
     if len(found) == 1:
         return found[0]
     if found:
         ids = ", ".join(run.info.run_id[:8] for run in found[:5])
-        raise refuse("RUNS", f"one run each; give more of the id, as here: {ids}", text)
+        several = len({run.info.experiment_id for run in found}) > 1
+        other = " or EXPERIMENT=name" if several else ""
+        raise refuse("RUNS", f"one run each; give more of the id{other}, as here: {ids}", text)
     known = [run.info.run_name for run in client.search_runs([experiment], max_results=MOST_NAMES)]
-    raise refuse("RUNS", f"ids or names of runs of the experiment{_meant(text, known)}", text)
+    raise refuse("RUNS", f"ids or names of runs{_meant(text, known)}", text)
 
 
 def _meant(text: str, known: Iterable[str]) -> str:

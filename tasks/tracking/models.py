@@ -30,6 +30,7 @@ from plumbline.training.batch_prediction import Predict
 from plumbline.training.model import LinearModel
 from plumbline.training.start import Start
 from tasks.tracking.registry import CHAMPION, registered_names
+from tasks.tracking.run import runs_by_id
 from tasks.tracking.store import (
     StoreError,
     as_store_error,
@@ -197,7 +198,8 @@ def exact_uri(uri: str) -> str:
 
 
 def own_uri(uri: str) -> str:
-    """models:/ID where runs:/ID/NAME names a model, others as they are.
+    """models:/ID where runs:/ID/NAME names a model (of ID, the beginning will do), others as they
+    are.
 
     By the run's name MLflow looks among the run's files first, and asks a server for minutes for
     what is not there.
@@ -209,6 +211,10 @@ def own_uri(uri: str) -> str:
         return uri
     client = MlflowClient()
     run_id, _, name = uri.removeprefix("runs:/").strip("/").partition("/")
+    begun = [run.info.run_id for run in runs_by_id(client, run_id)] if len(run_id) < 32 else []
+    if len(begun) > 1:
+        raise LookupError(f"the ids of several runs begin so: {', '.join(begun)}")
+    run_id = begun[0] if begun else run_id
     outputs = client.get_run(run_id).outputs
     for output in outputs.model_outputs if outputs else ():
         if client.get_logged_model(output.model_id).name == name:

@@ -144,7 +144,7 @@ def incumbent_of(name: str) -> ModelVersion | None:
 
 
 def known_model(name: str) -> str:
-    """The name, if a model is registered under it.
+    """The name, if a model is registered under it; if it is empty, that of the only model.
 
     Raises:
         InputError: there is none; the message lists those there are.
@@ -152,6 +152,8 @@ def known_model(name: str) -> str:
     names = registered_names()
     if name in names:
         return name
+    if not name and len(names) == 1:
+        return names[0]
     if not names:
         raise InputError(
             "MODEL must name a registered model, and none is registered here yet. Add "

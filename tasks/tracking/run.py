@@ -44,6 +44,7 @@ EVERY_EPOCH = ("loss", "validation_loss", "learning_rate")
 NUMBER_TAG = "plumbline.trial"  # of a sweep's trial
 OWN_TAGS = (LEASE_TAG, NUMBER_TAG)  # they tell a run from all others
 MODEL_PARAM = "registry.model"
+SHORTEST_ID = 4  # of a run, or of its beginning
 LONGEST_NAME = 250  # of a metric
 
 
@@ -220,6 +221,14 @@ def tracked_run(
             run.log(params=params_of(config, device))
             with run.losses.sending():
                 yield run
+
+
+def runs_by_id(client: MlflowClient, text: str) -> list[MlflowRun]:
+    """The runs of all experiments whose ids begin so; none for fewer than SHORTEST_ID digits."""
+    if not re.fullmatch(f"[0-9a-f]{{{SHORTEST_ID},32}}", text):
+        return []
+    everywhere = [each.experiment_id for each in client.search_experiments()]
+    return client.search_runs(everywhere, f"attributes.run_id LIKE '{text}%'", max_results=3)
 
 
 def unfinished(run_id: str) -> MlflowRun | None:

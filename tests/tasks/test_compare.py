@@ -118,6 +118,16 @@ def test_the_loss_of_different_loss_functions_has_no_best() -> None:
     assert "mse in run 1; huber in run 2" in compared.warnings[0]
 
 
+@pytest.mark.parametrize("unlike", [{"data.target": "price"}, DATA | {"data.seed": "7"}])
+def test_of_runs_of_other_targets_or_rows_none_is_the_best(unlike: dict[str, str]) -> None:
+    given = {"data.target": "y"} | (DATA if "data.seed" in unlike else {})
+    alike = [run(params=given, metrics={"test_rmse": score}) for score in (1.0, 2.0)]
+    assert best_of(compare(alike)) == [1]
+    compared = compare([*alike, run(params=unlike, metrics={"test_rmse": 0.5})])
+    assert (best_of(compared), compared.headline, verdict(compared)) == ([], None, "")
+    assert "no run is called the best" in compared.warnings[0]
+
+
 def test_effects_order_parameters_by_what_they_go_with() -> None:
     grid = [("sgd", "0.1", 1.0), ("sgd", "0.2", 0.9), ("adam", "0.1", 5.0), ("adam", "0.2", 4.0)]
     runs = [run(params={"optimizer": o, "lr": lr}, metrics={"train_rmse": s}) for o, lr, s in grid]
@@ -155,6 +165,7 @@ def test_runs_that_are_alike_give_no_warning() -> None:
 
 def test_other_data_are_warned_of_with_the_runs() -> None:
     told = warned(*(run(tags={"data_digest": digit * 64}) for digit in "aba"))
+    assert "no run is called the best" in told
     assert "data differ" in told
     assert "aaaaaaaa in runs 1, 3; bbbbbbbb in run 2" in told
 

@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from plumbline.errors import InputError
-from tasks.tracking.history import read_losses, read_runs
+from tasks.tracking.history import other_experiments, read_losses, read_runs
 
 DAY = 24 * 3600 * 1000
 
@@ -78,6 +78,8 @@ def test_runs_are_found_by_id_by_its_beginning_and_by_name_in_the_order_asked_fo
     assert names(None, [second, "it's (1)", first[:12]]) == ["same", "it's (1)"]
     assert [run.id for run in read_runs(None, ["same"])] == [second]
     assert [run.id for run in read_runs("other", ["same"])] == [elsewhere]
+    assert names("other", ["it's (1)"]) == ["it's (1)"]  # which that experiment does not have
+    assert other_experiments("other") == ["these"]
     assert [run.experiment for run in read_runs(None, [elsewhere, second])] == ["other", "these"]
 
 
@@ -87,7 +89,7 @@ def test_what_is_not_there_is_refused_with_the_nearest(client: MlflowClient, add
     client.create_experiment("empty")
     assert "(did you mean 'tutorial'?). Got 'tutoral' instead." in refused("tutoral")
     assert "EXPERIMENT must be an experiment that has runs" in refused("empty")
-    assert "of the experiment (such as 'tutorial a=1')." in refused(None, ["0123abcd"])
+    assert "ids or names of runs (such as 'tutorial a=1')." in refused(None, ["0123abcd"])
     assert "(did you mean 'tutorial a=1'?)" in refused(None, ["tutorial a=2"])
 
 

@@ -11,6 +11,7 @@ from tasks.pictures.classes import calibration, roc
 from tasks.pictures.drawing import draw_beside, drawing
 from tasks.pictures.run import _loss
 from tasks.pictures.style import figure_of
+from tasks.pictures.trials import trials
 
 WHAT = {
     "losses": [8.0, 2.0, 1.0, 0.5], "validation_losses": [9.0, 3.0, 2.0, 2.5], "best_epoch": 3,
@@ -167,3 +168,18 @@ def test_the_curve_is_scikit_learns_and_calibration_is_of_tenths() -> None:
     first = p < 0.1
     assert predicted[0] == pytest.approx(p[first].mean())
     assert share[0] == pytest.approx(is_class[first].mean())
+
+
+def test_the_trials_of_each_optimizer_have_a_colour_in_the_picture_of_the_rate() -> None:
+    values = {
+        "training.learning_rate": [0.1, 0.2, 0.3],
+        "training.optimizer": ["sgd", "adam", "sgd"],
+    }
+    what = {"metric": "test_rmse", "reached": [3.0, 1.0, 2.0], "best": 1, "values": values}
+    figure = figure_of(lambda axes: trials(axes, "training.learning_rate", [0.1, 0.2, 0.3], what))
+    drawn = {c.get_label(): c.get_offsets().tolist() for c in figure.axes[0].collections}
+    assert drawn == {
+        "optimizer sgd": [[0.1, 3.0], [0.3, 2.0]],
+        "optimizer adam": [[0.2, 1.0]],
+        "the best": [[0.2, 1.0]],
+    }

@@ -281,7 +281,7 @@ def test_models_are_known_by_name(client: MlflowClient) -> None:
     with pytest.raises(InputError, match="none is registered here yet"):
         known_model("m")
     add()
-    assert known_model("m") == "m"
+    assert known_model("m") == known_model("") == "m"
     assert default_model() == "models:/m@champion"
     with pytest.raises(InputError, match=r"a registered model \(m\)"):
         known_model("n")
@@ -296,7 +296,7 @@ def test_without_one_champion_the_default_is_the_latest_runs_model(client: Mlflo
 
 def test_a_model_is_found_by_its_run(client: MlflowClient) -> None:
     uri, run_id = logged(weight=2.5)
-    assert own_uri(f"runs:/{run_id}/model") == uri
+    assert own_uri(f"runs:/{run_id}/model") == own_uri(f"runs:/{run_id[:8]}/model") == uri
     assert load_fitted(f"runs:/{run_id}/model").model.weights.tolist() == [2.5]
     with pytest.raises(InputError, match=f"run {run_id} has no model 'other'"):
         load_fitted(f"runs:/{run_id}/other")
