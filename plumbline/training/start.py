@@ -1,6 +1,9 @@
 """Fine-tuning: a training that begins with the weights of a stored model."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +15,12 @@ from plumbline.linear.problem import Standardizer
 from plumbline.training.draws import Draws
 from plumbline.training.nets import build_net
 
+# What must be as it was: what a weight means, and which rows are held out. A model that was trained
+# on rows which are held out now would hand on what it knows of them.
+SAME = (
+    "model.kind", "training.bias", "data.seed", "data.test_fraction", "data.validation_fraction",
+    "data.split.by", "data.split.column",
+)  # fmt: skip
 NET = "net."  # what the names of a net's own parameters begin with in a RawModel
 
 
@@ -20,15 +29,13 @@ class Start:
     """A stored model that another training begins with.
 
     Attributes:
-        kind, bias, loss: `model.kind`, `training.bias` and `training.loss` of its own training.
+        settings: the configuration that it was trained with, by dotted key, as MLflow's params.
         target: the column it predicts; empty if that is not known.
         encoding: the features that it takes, and its classes.
         module: raw features, (n, d) float64, to (n, 1), or the logits of its classes, (n, K).
     """
 
-    kind: str
-    bias: bool
-    loss: str
+    settings: Mapping[str, str]
     target: str
     encoding: Encoding
     module: nn.Module
@@ -37,11 +44,10 @@ class Start:
         """Why a training cannot begin with it, as a clause; empty if it can."""
         mine, today, loss = self.encoding, data.encoding, config.training.loss
         for what, then, now in (
+            *((key, self.settings.get(key, "null"), _setting(config, key)) for key in SAME),
             ("target", self.target or data.target, data.target),
-            ("model.kind", self.kind, config.model.kind),
-            ("training.bias", self.bias, config.training.bias),
             ("data.log_target", mine.log_target, today.log_target),
-            ("training.loss", self.loss, loss if "poisson" in (loss, self.loss) else self.loss),
+            ("training.loss", self._loss, loss if "poisson" in (loss, self._loss) else self._loss),
         ):
             if then != now:
                 return f"its {what} is {then}, and that of this run {now}"
@@ -52,7 +58,7 @@ class Start:
             return f"it needs '{gone[0]}', which is not in the data"
         if known != found:
             return "its columns, levels or classes stand in another order"
-        return "" if self.kind == "linear" else self._other_shape(config, today)
+        return "" if self._is_linear else self._other_shape(config, today)
 
     def _other_shape(self, config: Config, encoding: Encoding) -> str:
         """How the shape of a net's parameters differs from the configured one's."""
@@ -65,6 +71,14 @@ class Start:
             return ""
         its, ours = (shapes.get(other, "missing") for shapes in (then, now))
         return f"{other} is {its} in it, and {ours} in this run's net"
+
+    @property
+    def _is_linear(self) -> bool:
+        return self.settings["model.kind"] == "linear"
+
+    @property
+    def _loss(self) -> str:
+        return self.settings.get("training.loss", "")
 
     @property
     def _state(self) -> dict[str, Tensor]:
@@ -84,7 +98,7 @@ class Start:
             them. Others keep their own: inputs that pass through asinh or cosines, or whatever a
             user's module does, would else become others.
         """
-        if self.kind == "linear":
+        if self._is_linear:
             self._give_line(net, standardizer)
             return standardizer
         state = self._state
@@ -101,11 +115,17 @@ class Start:
         output = self.module(standardizer.mean + away).double()
         if self.encoding.log_target:
             output = output.log()
-        elif self.loss == "poisson":
+        elif self._loss == "poisson":
             output = (output / standardizer.target_scale).log()
         layer.weight.copy_((output[1:] - output[0]).mT)
         if layer.bias is not None:
             layer.bias.copy_(output[0])
+
+
+def _setting(config: Config, key: str) -> str:
+    """The value at a dotted key as text; null if its section has no such key."""
+    value = reduce(lambda section, name: getattr(section, name, None), key.split("."), config)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _names(encoding: Encoding, target: str) -> list[str]:

@@ -142,10 +142,7 @@ def load_start(uri: str) -> Start:
         run = version and if_there(client.get_run, version.run_id)
     target = version.tags.get("target", "") if version else ""
     fitted = load_fitted(uri, target, "training.start")
-    params = run.data.params if run else {}
-    kind, loss = params.get("model.kind", "not known"), params.get("training.loss", "")
-    bias = params.get("training.bias") != "false"
-    return Start(kind, bias, loss, target, fitted.encoding, fitted.model)
+    return Start(run.data.params if run else {}, target, fitted.encoding, fitted.model)
 
 
 def _raw_module(model: Any, encoding: Encoding) -> nn.Module:

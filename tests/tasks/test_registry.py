@@ -50,13 +50,13 @@ class Killed(BaseException):
     """Stands where kill -9 would: nothing of the project catches it."""
 
 
-def logged(weight: float = 1.0) -> tuple[str, str]:
+def logged(weight: float = 1.0, config: Config = CONFIG) -> tuple[str, str]:
     """(URI, run) of a model that was logged as make run-pipeline does."""
     module = nn.Linear(1, 1, dtype=torch.float64)
     with torch.no_grad():
         module.weight.fill_(weight)
         module.bias.fill_(0.5)
-    with tracked_run(CONFIG, "a run", "cpu", "flow", "lease") as run:
+    with tracked_run(config, "a run", "cpu", "flow", "lease") as run:
         example = pd.DataFrame({"x": [1.0, 2.0]})
         uri = log_model(run, module.eval(), Encoding(("x",), {}), True, example)
     return uri, run.id

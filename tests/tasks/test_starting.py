@@ -8,7 +8,7 @@ from plumbline import library
 from plumbline.config.loading import validated
 from tasks.starting import find_start
 from tasks.tracking.run import Run, tracked_run
-from tests.tasks.test_registry import add
+from tests.tasks.test_registry import add, logged
 
 RAW = {
     "experiment": "tuned",
@@ -27,11 +27,11 @@ def started_from(run: Run) -> str:
 def test_it_is_named_as_a_tag_by_which_a_resumed_run_finds_it_again(
     client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    add("promoted")
+    add(of=logged(config=CONFIG))
     with tracked_run(CONFIG, "a run", "cpu", "flow", "lease") as run:
         start = find_start(run, CONFIG, DATA)
         assert start.module(torch.full((2, 1), 4.0, dtype=torch.float64)).tolist() == [[4.5]] * 2
-        add("promoted")
+        add(of=logged(config=CONFIG))
         assert find_start(run, CONFIG, DATA) is not None
         assert started_from(run) == "models:/m/1"
     assert capsys.readouterr().out.count("training goes on from models:/m/1\n") == 1
@@ -43,7 +43,7 @@ def test_without_one_training_starts_fresh_and_stays_so(
     with tracked_run(CONFIG, "a run", "cpu", "flow", "lease") as run:
         assert find_start(run, CONFIG, DATA) is None
         assert "training starts fresh: 'm' has no champion\n" in capsys.readouterr().out
-        add("promoted")
+        add(of=logged(config=CONFIG))
         assert find_start(run, CONFIG, DATA) is None
         assert started_from(run) == "fresh"
 
@@ -51,7 +51,7 @@ def test_without_one_training_starts_fresh_and_stays_so(
 def test_of_a_champion_that_does_not_fit_the_reason_is_said(
     client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    add("promoted")
+    add(of=logged(config=CONFIG))
     other = validated(RAW | {"model": {"kind": "mlp"}}, "c.yaml")
     with tracked_run(other, "a run", "cpu", "flow", "lease") as run:
         assert find_start(run, other, DATA) is None

@@ -2,7 +2,6 @@
 
 import io
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from plumbline.training.exported import export
 from plumbline.training.model import LinearModel
 from plumbline.training.start import Start
 from plumbline.training.trained import Trained
+from tasks.tracking.experiment import params_of
 from tests.plumbline.tools import write
 
 NET = """from torch import nn
@@ -59,15 +59,13 @@ def experiment_of(path: Path, target: str, model: dict, training: dict, data: di
     return validated(raw, "c.yaml")
 
 
-def stored(model: Model, **other: Any) -> Start:
+def stored(model: Model) -> Start:
     """What is known of a model once it was stored: of a line its numbers, else its pt2 file."""
-    config, module = model.config, model.module
+    module, data = model.module, model.data
     if not isinstance(module, LinearModel):
-        content = export(module, len(model.data.encoding.features))
+        content = export(module, len(data.encoding.features))
         module = torch.export.load(io.BytesIO(content)).module()
-    of_training = {"bias": config.training.bias, "loss": config.training.loss}
-    of_data = {"target": model.data.target, "encoding": model.data.encoding}
-    return Start(**{"kind": config.model.kind, **of_training, **of_data, "module": module, **other})
+    return Start(params_of(model.config, "cpu"), data.target, data.encoding, module)
 
 
 def gone_on(before: Model, config: Config) -> tuple[Trained, str]:
@@ -89,7 +87,7 @@ def test_it_begins_with_the_same_predictions_though_the_scales_are_others(
         table(tmp_path / name, shift)
     target, model, training, data = CASES[case]
     before = library.train(experiment_of(tmp_path / "then.csv", target, model, training, data))
-    still = {**training, "epochs": 1, "learning_rate": 1e-12, "patience": 0}
+    still = {**training, "epochs": 1, "learning_rate": 1e-12}
     after, obstacle = gone_on(
         before, experiment_of(tmp_path / "now.csv", target, model, still, data)
     )
@@ -114,6 +112,7 @@ def test_a_line_is_at_its_optimum_sooner(tmp_path: Path) -> None:
 
 OTHER = {
     "its model.kind is mlp, and that of this run linear": {"model": LINE},
+    "its data.seed is 42, and that of this run 7": {"data": {"seed": 7}},
     "its data.log_target is False, and that of this run True": {"data": {"log_target": True}},
     "its training.loss is mse, and that of this run poisson": {"training": {"loss": "poisson"}},
     "it needs 'x', which is not in the data": {"data": {"exclude": ["x"]}},
