@@ -112,7 +112,6 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     classes = _has_classes(data, header, doubts)
     dates = _dates(data, wanted, head, header, file)
     _check_numbers(data, classes, file, header, doubts, dates)
-    check_cut(data.split, file, header)
     every = frozenset() if data.features else frozenset(kinds)
     certain = [name for name in wanted if name not in {*doubts, *dates}]
     left_out = unfit(head, header, certain, data.max_levels) if every else {}
@@ -120,17 +119,15 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     numeric = tuple(name for name in usable if kinds[name] != "text")
     levels = data.categorical if isinstance(data.categorical, dict) else {}
     names = (*data.categorical, *(name for name in usable if kinds[name] == "text"))
-    found = [name for name in names if name not in levels]
     used = (*numeric, *dates, *names, data.target, *weights)
     _check_used(used, names, data, file, header)
-    beside = filter(None, (data.split.group, data.split.time))
     return Columns(
-        kinds={n: _as_number(kinds[n]) for n in (*used, *beside)},
+        kinds={n: _as_number(kinds[n]) for n in (*used, data.split.group, data.split.time) if n},
         numeric=numeric,
         categorical={n: tuple(levels.get(n, ())) for n in (*names, *[data.target][:classes])},
         target=data.target,
         max_levels=data.max_levels,
-        many=many_valued(read_head(file, header, found), data.max_levels),
+        many=many_valued(file, header, {*names}.difference(levels), data.max_levels),
         dates=dates,
         weight=data.weight,
         split=data.split,
@@ -208,7 +205,7 @@ def _has_classes(data: TableData, header: Header, doubts: Mapping[str, str]) -> 
 
 
 def _check_names(data: TableData, file: DataFile, header: Header) -> None:
-    """Refuse a name that is no column's, with the nearest that is."""
+    """Refuse a name that is no column's, with the nearest that is, and a cut that does not fit."""
     for key, names in (
         ("target", [data.target]),
         ("features", data.features or []),
@@ -228,6 +225,7 @@ def _check_names(data: TableData, file: DataFile, header: Header) -> None:
                 raise InputError(
                     f"data.{key}: column '{name}' of {file.uri} must hold names or numbers."
                 )
+    check_cut(data.split, file, header)
 
 
 def _check_used(

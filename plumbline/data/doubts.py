@@ -1,7 +1,7 @@
 """Columns that look like something else than they are read as, seen in a file's first rows."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -113,8 +113,9 @@ def _oddity(values: Sequence[str | None], header: Header) -> str:
     )
 
 
-def many_valued(head: Mapping[str, pa.Array], most: int) -> frozenset[str]:
-    """The columns with more than so many different values."""
+def many_valued(file: DataFile, header: Header, names: Iterable[str], most: int) -> frozenset[str]:
+    """The columns with more than so many different values among the first."""
+    head = read_head(file, header, [*names])
     return frozenset(n for n, values in head.items() if pc.count_distinct(values).as_py() > most)
 
 
