@@ -3,11 +3,16 @@
 import os
 import shlex
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.actions import (
+    DeploymentScheduleCreate,
+    DeploymentScheduleUpdate,
+    DeploymentUpdate,
+)
 from prefect.client.schemas.objects import (
     ConcurrencyLimitConfig,
     ConcurrencyLimitStrategy,
@@ -24,6 +29,7 @@ from plumbline.config.schema import Config
 from plumbline.errors import refuse
 
 ANCHOR = "2020-01-01T00:00:00Z"  # of `every`: the same moments after a restart
+STOPPED = "stopped:"  # tag of a deployment whose scheduler ended, before the moment
 
 
 def deploy(
@@ -52,7 +58,8 @@ def deploy(
     except ObjectNotFound:
         before = None
     schedules = before.schedules if before else []
-    active = not schedules or any(schedule.active for schedule in schedules)
+    stopped = next((tag for tag in before.tags if tag.startswith(STOPPED)), "") if before else ""
+    active = bool(stopped) or not schedules or any(schedule.active for schedule in schedules)
     deployment = pipeline.to_deployment(
         name,
         schedules=[
@@ -64,7 +71,31 @@ def deploy(
         parameters={"config": config.model_dump(mode="json", exclude_unset=True)},
         **(_by_workers_of(pool, path) if pool else {}),
     )
-    return client.read_deployment(deployment.apply())
+    made = client.read_deployment(deployment.apply())
+    if stopped and not made.paused:
+        _make_up(client, made, stopped.removeprefix(STOPPED))
+    return made
+
+
+def suspend(client: SyncPrefectClient, deployment_id: UUID) -> None:
+    """Let no more runs be planned until the next deploy, which nobody would start. A pause made in
+    Prefect stays what it is."""
+    found = client.read_deployment(deployment_id)
+    if any(schedule.active for schedule in found.schedules):
+        inactive = [
+            DeploymentScheduleUpdate(schedule=each.schedule, active=False)
+            for each in found.schedules
+        ]
+        tag = f"{STOPPED}{datetime.now(UTC).isoformat()}"
+        client.update_deployment(deployment_id, DeploymentUpdate(schedules=inactive, tags=[tag]))
+
+
+def _make_up(client: SyncPrefectClient, deployment: Deployment, since: str) -> None:
+    """Plan the first run that would have come due since a moment, if any: it catches up."""
+    span = {"start_time": since, "end_time": datetime.now(UTC).isoformat()}
+    one = {"min_runs": 1, "max_runs": 1}
+    path = {"id": str(deployment.id)}
+    client.request("POST", "/deployments/{id}/schedule", json=span | one, path_params=path)
 
 
 def _by_workers_of(pool: str, path: str) -> dict[str, Any]:

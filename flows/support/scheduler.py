@@ -19,7 +19,7 @@ from prefect.states import Cancelled, Crashed, Pending
 
 from flows.support.command import may_pass
 from flows.support.companion import PATIENCE_SECONDS, start_companion
-from flows.support.deployment import deploy
+from flows.support.deployment import deploy, suspend
 from flows.support.server import Server
 from flows.support.watch import Watch
 from plumbline.config.schema import Config
@@ -31,7 +31,7 @@ from tasks.tracking.store import check_store, open_store
 
 MISSED = "missed: it came due while nothing could start it; at most one such run catches up"
 UNDER_WAY = "skipped: the run before it was still under way"
-RECONCILE_SECONDS = 1.5
+LEAVE_SECONDS = 2.0
 STEP_SECONDS = 1.0
 
 
@@ -149,10 +149,15 @@ class Scheduler:
             self._start(newest)
 
     def stop(self) -> None:
-        """Interrupt the run under way, and reconcile what it left: the next start does the rest."""
+        """Interrupt the run under way, and tidy up in a moment: the next start does the rest."""
         if self._run:
             self._interrupt()
-        wait([ThreadPoolExecutor(1).submit(reconcile)], RECONCILE_SECONDS)
+        wait([ThreadPoolExecutor(1).submit(self._leave)], LEAVE_SECONDS)
+
+    def _leave(self) -> None:
+        reconcile()
+        if self._server.process:  # on a team's server, another machine may have this schedule, too
+            suspend(self._client, self._deployment.id)
 
     def _due(self) -> list[FlowRun]:
         # the call of Prefect's own runners: it also shows the deployment as ready

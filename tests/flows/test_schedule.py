@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
@@ -147,7 +148,7 @@ def test_a_run_that_was_killed_goes_on_in_the_next_one(scheduled: Scheduled) -> 
 def test_of_the_runs_missed_while_it_was_down_one_catches_up(scheduled: Scheduled) -> None:
     scheduled.start("schedule.every=3")
     eventually(lambda: scheduled.flow_runs("RUNNING"))
-    assert scheduled.stop() == 0
+    scheduled.kill_all()
     seen = len(scheduled.flow_runs())
     time.sleep(10)  # three periods and more
     scheduled.start("schedule.every=3")
@@ -157,6 +158,29 @@ def test_of_the_runs_missed_while_it_was_down_one_catches_up(scheduled: Schedule
     assert len(missed) >= 2
     assert new[len(missed)]["state_name"] != "Skipped"
     assert scheduled.said("missed")
+    assert scheduled.stop() == 0
+
+
+def test_a_stopped_schedule_leaves_no_run_to_be_late_and_one_catches_up(
+    scheduled: Scheduled,
+) -> None:
+    every = "schedule.every=86400"
+    scheduled.start(every)
+    planned = "SELECT count(*) FROM flow_run WHERE state_type = 'SCHEDULED' AND deployment_id = ?"
+    deployment, _ = scheduled.deployment
+    eventually(lambda: scheduled.workspace.prefect(planned, deployment)[0][0])
+    assert scheduled.stop() == 0
+    assert scheduled.workspace.prefect(planned, deployment) == [(0,)]
+    scheduled.start("schedule.every=3")
+    scheduled.completed()
+    assert scheduled.stop() == 0
+    seen = len(scheduled.flow_runs())
+    time.sleep(10)  # three periods and more
+    again = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+    scheduled.start("schedule.every=3")
+    assert not scheduled.said("is paused")
+    scheduled.completed(more_than=len(scheduled.flow_runs("COMPLETED")))
+    assert len([run for run in scheduled.flow_runs()[seen:] if run["due"] < again]) == 1
     assert scheduled.stop() == 0
 
 
