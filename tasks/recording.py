@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import torch
 import yaml
 from prefect import task
@@ -23,6 +24,7 @@ from plumbline.linear.description import describe
 from plumbline.registry.drift import DriftReport
 from plumbline.training.experiment import Result
 from plumbline.training.exported import input_type
+from plumbline.training.held_out import predict_held_out
 from plumbline.training.model import LinearModel
 from plumbline.training.plan import optimum_of
 from tasks.artifacts import publish
@@ -33,12 +35,14 @@ from tasks.coefficients import (
 )
 from tasks.drift import profile_of, shown_drift
 from tasks.pictures.shown import is_far_from_optimum, pictures, sampled
+from tasks.screen import note
 from tasks.tracking.artifact import load_back, log_model
 from tasks.tracking.inputs import log_inputs
 from tasks.tracking.models import PROFILE
 from tasks.tracking.run import Run
 
 MODEL_FILE_DIGEST = "model_file_digest"  # a tag
+TEST_PREDICTIONS = "test_predictions.parquet"
 MOST_TAGS = 50  # of predictions: MLflow takes 100 in a call; predictions.json has them all
 BESIDE = ("probabilities", "interval", "gaussian")  # a prediction, if it has such
 # Relative, of the stored model and the trained one. Under autocast parameters are float32.
@@ -70,6 +74,7 @@ def record(run: Run, result: Result, drift: DriftReport | None = None) -> str:
             model = store_model(run, result)
             log_results(run, result, model=model)
             write_files(folder, result)
+            write_test_predictions(folder, result)
             if result.config.registry:
                 (folder / PROFILE).write_text(json.dumps(profile_of(result).to_dict()))
         run.log_folder(folder)
@@ -133,6 +138,30 @@ def log_model_file(run: Run, config: Config) -> None:
     file = Path(config.model.file)
     run.client.log_artifact(run.id, str(file))
     run.log(tags={MODEL_FILE_DIGEST: sha256(file.read_bytes()).hexdigest()})
+
+
+def write_test_predictions(folder: Path, result: Result) -> None:
+    """Write test_predictions.parquet if rows of a table are held out, and say if it has not all.
+
+    If a file has gone or changed since it was read, that is said; the model is trained.
+    """
+    source, most = result.data.source, result.config.prediction.test_rows
+    held_out = result.data.summary.test.rows
+    if not (isinstance(source, Table) and held_out and most):
+        return
+    encoding = replace(result.data.encoding, half_width=result.metrics.get("interval_half_width"))
+    module, split = result.trained.module, result.config.data.holding_out
+    try:
+        rows = predict_held_out(module, source, encoding, split, most)
+    except OSError as error:
+        note(f"{TEST_PREDICTIONS} is not kept: {error}")
+        return
+    pq.write_table(rows, folder / TEST_PREDICTIONS)
+    if len(rows) < held_out:
+        note(
+            f"{TEST_PREDICTIONS} has the first {len(rows):,} of {held_out:,} held-out rows "
+            "(prediction.test_rows)"
+        )
 
 
 def store_model(run: Run, result: Result) -> str:

@@ -14,7 +14,13 @@ from plumbline.training.trained import Status
 from tasks.artifacts import ProgressArtifact, publish
 from tasks.pictures.drawing import drawing_sweep
 from tasks.pictures.shown import pictures
-from tasks.recording import log_model_file, log_results, store_model, write_files
+from tasks.recording import (
+    log_model_file,
+    log_results,
+    store_model,
+    write_files,
+    write_test_predictions,
+)
 from tasks.screen import print_trial
 from tasks.search import Reached
 from tasks.tracking.experiment import (
@@ -121,6 +127,7 @@ def _log_files(run: Run, result: Result, model: bool) -> None:
         if model:
             with pictures(folder, result):
                 store_model(run, result)
+            write_test_predictions(folder, result)
         run.log_folder(folder)
 
 

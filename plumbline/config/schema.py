@@ -37,6 +37,11 @@ class Prediction(Section):
         description="how much worse the model gets on held-out rows if a column is permuted: "
         "importance.json and its picture; auto: of nets that have held-out rows",
     )
+    test_rows: Annotated[int, Field(ge=0)] = Field(
+        100_000,
+        description="held-out rows of a table, at most, that a run keeps with their predictions: "
+        "test_predictions.parquet; 0: none",
+    )
 
 
 class Config(Section):

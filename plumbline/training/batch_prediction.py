@@ -160,16 +160,24 @@ def _first_wrong(
 def _predictions(predict: Predict, encoding: Encoding, values: np.ndarray) -> list[pa.Array]:
     """The columns of the predictions for raw columns that were read, (columns, n); null for a row
     that is wrong."""
-    classes, right = encoding.classes, np.isfinite(values).all(axis=0)
-    predicted = np.zeros((len(right), len(classes) or 1))
+    right = np.isfinite(values).all(axis=0)
+    predicted = np.zeros((len(right), len(encoding.classes) or 1))
     if right.any():
         found = predict(encoding.features_of(values[:, right]))
         predicted[right] = found.reshape(-1, predicted.shape[1])
-    columns = [pa.array(column, mask=~right) for column in predicted.T]
+    return predicted_columns(predicted, encoding, ~right)
+
+
+def predicted_columns(
+    predicted: np.ndarray, encoding: Encoding, mask: np.ndarray | None = None
+) -> list[pa.Array]:
+    """The columns `encoding.predicted` for predictions, (n, 1), or the probabilities of K classes,
+    (n, K); null where the mask is."""
+    columns = [pa.array(column, mask=mask) for column in predicted.T]
     if encoding.half_width is not None:
         ends = encoding.interval(predicted[:, 0])
-        return [*columns, *(pa.array(end, mask=~right) for end in ends)]
-    if not classes:
+        return [*columns, *(pa.array(end, mask=mask) for end in ends)]
+    if not encoding.classes:
         return columns
-    likeliest = np.array(classes, dtype=object)[predicted.argmax(axis=1)]
-    return [pa.array(likeliest, pa.string(), mask=~right), *columns]
+    likeliest = np.array(encoding.classes, dtype=object)[predicted.argmax(axis=1)]
+    return [pa.array(likeliest, pa.string(), mask=mask), *columns]

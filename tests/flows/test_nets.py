@@ -91,6 +91,7 @@ def test_the_record_has_every_epoch_the_baselines_and_no_coefficients(runs, work
     assert net.data.params["training.optimizer"] == "adamw"
     files = {file.path for file in client.list_artifacts(net.info.run_id)}
     assert {"config.yaml", "predictions.json", "columns.json", "data.json"} <= files
+    assert "test_predictions.parquet" in files
     assert "coefficients.json" not in files
     plots = {Path(file.path).stem for file in client.list_artifacts(net.info.run_id, "plots")}
     assert plots == {"loss", "fit", "residuals", "importance"}
