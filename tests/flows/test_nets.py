@@ -94,7 +94,7 @@ def test_the_record_has_every_epoch_the_baselines_and_no_coefficients(runs, work
     assert "test_predictions.parquet" in files
     assert "coefficients.json" not in files
     plots = {Path(file.path).stem for file in client.list_artifacts(net.info.run_id, "plots")}
-    assert plots == {"loss", "fit", "residuals", "importance"}
+    assert plots >= {"loss", "fit", "residuals", "importance"}
     found = client.download_artifacts(net.info.run_id, "importance.json")
     found = json.loads(Path(found).read_text())
     assert found["score"] == pytest.approx(metrics["test_rmse"])  # all held-out rows are kept
