@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Callable, Mapping
 
 from benchmarks import (
+    batches,
     exact,
     growth,
     memory,
@@ -30,6 +31,7 @@ SIZES: Mapping[str, Mapping[str, Section]] = {
         "retraining": lambda: retraining.measure(500_000, rounds=1),
         "memory": lambda: memory.measure(times=2, rounds=1),
         "exact": lambda: exact.measure(500_000, rounds=1),
+        "batches": lambda: batches.measure(2_000_000, rounds=1, times=2),
     },
     "small": {
         "start-up": lambda: start_up.measure(rounds=3),
@@ -41,6 +43,7 @@ SIZES: Mapping[str, Mapping[str, Section]] = {
         "scaling": lambda: scaling.measure(rounds=3),
         "nets": lambda: nets.measure(rounds=3),
         "exact": lambda: exact.measure(1_000_000, rounds=3),
+        "batches": lambda: batches.measure(2_000_000, rounds=3, times=2),
     },
     "full": {
         "start-up": lambda: start_up.measure(rounds=5),
@@ -52,6 +55,7 @@ SIZES: Mapping[str, Mapping[str, Section]] = {
         "scaling": lambda: scaling.measure(rounds=3),
         "nets": lambda: nets.measure(rounds=3),
         "exact": lambda: exact.measure(1_000_000, rounds=3),
+        "batches": lambda: batches.measure(2_000_000, rounds=3, times=10),
     },
 }
 

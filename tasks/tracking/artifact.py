@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import mlflow.pyfunc
-import mlflow.pytorch
 import numpy as np
 import pandas as pd
 import torch
@@ -119,10 +118,10 @@ def load_back(uri: str, example: pd.DataFrame, encoding: Encoding, named: bool) 
     raw = example if named else example.to_numpy()
     model = mlflow.pyfunc.load_model(uri)
     served = model.predict(raw)
-    module = mlflow.pytorch.load_model(uri, device="cpu")
-    rows = torch.from_numpy(encoding.encode(example))
+    stored = model.unwrap_python_model()  # what mlflow.pytorch loads, too, in as long again
+    rows = torch.from_numpy(encoding.encode(example)).to(stored.dtype)
     with torch.no_grad():
-        direct = expected = module(rows.to(model.unwrap_python_model().dtype))
+        direct = expected = stored.module(rows)
     if encoding.classes:
         served, expected = served[[*encoding.predicted[1:]]], direct.double().softmax(dim=1)
     if not np.array_equal(np.asarray(served), expected.numpy()):
