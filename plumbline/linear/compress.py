@@ -133,8 +133,8 @@ class _Shares:
         self.drawn.append(
             Sample(self.columns, keys[places], rows[:, 1:].clone(), rows[:, 0].clone(), complete)
         )
-        if sum(len(sample.keys) for sample in self.drawn) >= room:
-            self._settle_sample()
+        if not complete or sum(len(sample.keys) for sample in self.drawn) >= room:
+            self._settle_sample()  # and from now on few rows are below its bound
 
     def _settle_sample(self) -> None:
         """Merge what was drawn; not after every block, which would cost as much as drawing."""
