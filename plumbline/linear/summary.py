@@ -5,8 +5,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from io import BytesIO
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -124,7 +122,10 @@ class Summary:
         return replace(self, factors=factors, sample=self.sample.select(columns))
 
     def to_bytes(self) -> bytes:
-        """An npz archive without pickles: the numbers to the bit, the rest as JSON."""
+        """A checksum, the names and counts as a line of JSON, and the numbers to the bit.
+
+        Runs read one for every file that they know, and an archive takes seven times as long.
+        """
         about = {
             "columns": self.columns,
             "factors": {
@@ -136,13 +137,9 @@ class Summary:
         }
         tensors = [each for f in self.factors.values() for each in (f.r, f.shift)]
         tensors += [self.sample.keys, self.sample.rows, self.sample.weights]
-        content = BytesIO()
-        np.savez(  # two entries: each takes 0.2 ms to read
-            content,
-            about=np.frombuffer(json.dumps(about).encode(), np.uint8),
-            numbers=torch.cat([each.flatten() for each in tensors]).numpy(),
-        )
-        return content.getvalue()
+        numbers = torch.cat([each.flatten() for each in tensors]).numpy().astype("<f8")
+        content = json.dumps(about).encode() + b"\n" + numbers.tobytes()
+        return blake3(content).digest() + content
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Summary":
@@ -151,12 +148,12 @@ class Summary:
         Raises:
             ValueError: it is damaged.
         """
-        try:
-            with np.load(BytesIO(content), allow_pickle=False) as archive:
-                about = json.loads(archive["about"].tobytes())
-                numbers = torch.from_numpy(archive["numbers"])
-        except (BadZipFile, EOFError, KeyError, ValueError) as error:
-            raise ValueError(f"no summary: {error}") from error
+        size = blake3.digest_size
+        if blake3(content[size:]).digest() != content[:size]:
+            raise ValueError("no summary: its checksum is another's")
+        line, _, numbers = content[size:].partition(b"\n")
+        about = json.loads(line)
+        numbers = torch.from_numpy(np.frombuffer(numbers, "<f8").astype(float))
         columns, p = tuple(about["columns"]), len(about["columns"]) + 1
         sampled, complete = about["sampled"]
         sizes = [p * p, p - 1] * len(about["factors"]) + [sampled, sampled * (p - 1), sampled]
