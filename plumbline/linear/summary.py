@@ -151,9 +151,9 @@ class Summary:
         size = blake3.digest_size
         if blake3(content[size:]).digest() != content[:size]:
             raise ValueError("no summary: its checksum is another's")
-        line, _, numbers = content[size:].partition(b"\n")
+        line, _, raw = content[size:].partition(b"\n")
         about = json.loads(line)
-        numbers = torch.from_numpy(np.frombuffer(numbers, "<f8").astype(float))
+        numbers = torch.from_numpy(np.frombuffer(raw, "<f8").astype(float))
         columns, p = tuple(about["columns"]), len(about["columns"]) + 1
         sampled, complete = about["sampled"]
         sizes = [p * p, p - 1] * len(about["factors"]) + [sampled, sampled * (p - 1), sampled]
