@@ -54,8 +54,7 @@ def pipeline(config: Config, name: str = "retraining", resumed: str | None = Non
             start = find_start(run, config, data)
             trained = train(data, config, device, run.losses.add, checkpoint, start)
             metrics = evaluate(trained, data, config)
-            predictions = predict(trained, data, config, metrics)
-            result = Result(config, data, trained, metrics, predictions)
+            result = Result(config, data, trained, metrics, predict(trained, data, config, metrics))
             model = record(run, result, drift)
         if config.registry:
             promote(run, result, model)
