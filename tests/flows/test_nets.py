@@ -13,7 +13,7 @@ import pytest
 import yaml
 from mlflow.entities import Run
 
-from tests.flows.conftest import Done, Workspace
+from tests.flows.conftest import Done, Workspace, eventually
 from tests.flows.test_sweep import split, write_sweep
 
 ROWS = 500
@@ -117,13 +117,13 @@ def test_models_are_ranked_by_their_scores_in_mlflow(runs, workspace) -> None:
 def test_prefects_automations_hear_of_promotions_and_refusals(runs, workspace) -> None:
     url = f"{workspace.environment['PREFECT_API_URL']}/events/filter"
     wanted = {"event": {"prefix": ["plumbline.model."]}, "resource": {"id": [f"{RESOURCE}.waves"]}}
-    events = httpx.post(url, json={"filter": wanted}).json()["events"]
-    heard = {str(each["payload"]["version"]): each["event"] for each in events}
-    assert heard == {
-        "1": f"{RESOURCE}.promoted",
-        "2": f"{RESOURCE}.promoted",
-        "3": f"{RESOURCE}.kept",
-    }
+
+    def heard() -> dict[int, str]:
+        events = httpx.post(url, json={"filter": wanted}).json()["events"]
+        return {each["payload"]["version"]: each["event"] for each in events}
+
+    eventually(lambda: len(heard()) == 3)  # the server writes them down some seconds later
+    assert heard() == {n: f"{RESOURCE}.{what}" for n, what in enumerate(PROMOTED_OR_KEPT, 1)}
 
 
 def test_line_and_net_are_compared_on_the_same_rows_whichever_is_the_champion(
