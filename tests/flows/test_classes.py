@@ -76,7 +76,8 @@ def test_what_is_recorded(runs, workspace) -> None:
         assert sum(p) == pytest.approx(1)
         assert run.data.tags[f"prediction_{label}"] == CLASSES[p.index(max(p))]
         plots = {Path(file.path).stem for file in client.list_artifacts(run.info.run_id, "plots")}
-        own = {"importance"} if run is net else {"coefficients"}
+        drift = {"drift", "drift_shares", "drift_predictions"}  # the second has a champion
+        own = {"importance", *drift} if run is net else {"coefficients"}
         assert plots == {"loss", "confusion", "roc", "calibration", *own}
         schema = json.loads(run.inputs.dataset_inputs[0].dataset.schema)["mlflow_colspec"]
         assert (schema[-1]["name"], schema[-1]["type"]) == ("sex", "string")
