@@ -57,8 +57,10 @@ class Rule:
         found, given = value_of(self.key), value_of(self.other)
         if _is_one_of(given, self.unless) or _is_one_of(found, self.allowed):
             return
-        allowed = f"{self.allowed_text} with {self.other.rpartition('.')[2]} {_text(given)}"
-        raise disagreement(self.key, f"{allowed} ({self.why})", found)
+        with_other = f"with {self.other.rpartition('.')[2]} {_text(given)}"
+        if given is None:
+            with_other = f"without {self.other}"
+        raise disagreement(self.key, f"{self.allowed_text} {with_other} ({self.why})", found)
 
 
 def _all_but(*names: str) -> tuple[str, ...]:

@@ -49,11 +49,10 @@ def predict_held_out(
         places, outputs = _outputs(module, table, part, encoding.features, split, most)
         if len(places):
             outputs = outputs.softmax(dim=1) if encoding.classes else outputs
-            told = zip(
-                encoding.predicted, predicted_columns(outputs.numpy(), encoding), strict=True
-            )
-            source = {"source_file": pa.repeat(part, len(places)), "source_row": places + 1}
-            rows = _beside(_raw(table, part, places), {**dict(told), **source})
+            values = predicted_columns(outputs.numpy(), encoding)
+            beside = dict(zip(encoding.predicted, values, strict=True))
+            beside |= {"source_file": pa.repeat(part, len(places)), "source_row": places + 1}
+            rows = _beside(_raw(table, part, places), beside)
             found.append(rows.cast(found[0].schema) if found else rows)
             most -= len(places)
     return pa.concat_tables(found) if found else None
