@@ -9,7 +9,7 @@ from plumbline.training.output import check_output
 def predict(
     input: str, output: str, model: str | None = None, keep: str = "", on_missing: str = "error"
 ) -> None:
-    """Predict every row of CSV or Parquet files with a stored model."""
+    """Predict every row of files with a stored model."""
     if on_missing not in ("error", "null"):
         raise refuse("ON_MISSING", "error or null", on_missing)
     files = find_files(input, key="INPUT")

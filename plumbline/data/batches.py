@@ -12,7 +12,16 @@ import pyarrow.parquet as pq
 
 from plumbline.data.blocks import BLOCK_ROWS
 from plumbline.data.files import DataFile
-from plumbline.data.header import BOOLEANS, MISSING, Dialect, Header, Kind, decode, read_header
+from plumbline.data.header import (
+    BOOLEANS,
+    MISSING,
+    Dialect,
+    Header,
+    Kind,
+    decode,
+    open_arrow,
+    read_header,
+)
 from plumbline.errors import InputError
 
 CSV_BLOCK_BYTES = 1 << 22
@@ -31,7 +40,7 @@ def read_batches(
     """A file's batches, bounded in memory.
 
     Args:
-        file: CSV or Parquet.
+        file: CSV, Parquet or Arrow.
         kinds: the columns to read and what they hold.
         header: of this file.
 
@@ -41,7 +50,7 @@ def read_batches(
     """
     rows = 0
     try:
-        for batch in (_csv_batches if file.is_csv else _parquet_batches)(file, kinds, header):
+        for batch in READERS[file.format](file, kinds, header):
             wanted = batch.slice(0, None if file.rows is None else file.rows - rows)
             yield wanted
             rows += wanted.num_rows
@@ -54,17 +63,17 @@ def read_batches(
     except OSError as error:
         if error.errno or file.is_out_of_reach(error) or (file.is_csv and not file.compression):
             raise
-        # pyarrow reports damaged Parquet pages and compressed files as an OSError without a number
+        # pyarrow reports damaged pages and compressed files as an OSError without a number
         raise _damaged(file, header, rows, error) from None
 
 
 def count_rows(file: DataFile, asked: Dialect) -> int | None:
     """How many rows a file holds, without reading its values; None where it cannot be told.
 
-    A Parquet file says so itself; the rows of a CSV file are counted.
+    A Parquet file says so itself; the rows of others are counted.
     """
     try:
-        if not file.is_csv:
+        if file.format == "Parquet":
             return pq.read_metadata(file.open()).num_rows
         header = read_header(file, asked)
         first: dict[str, Kind] = dict.fromkeys(list(header.kinds)[:1], "text")
@@ -97,6 +106,18 @@ def _parquet_batches(
             yield batch.select(stored).rename_columns(list(kinds))
 
 
+def _arrow_batches(
+    file: DataFile, kinds: Mapping[str, Kind], header: Header
+) -> Iterator[pa.RecordBatch]:
+    stored = [header.stored[name] for name in kinds]
+    places = [header.columns.index(name) for name in stored]
+    with file.open() as stream:
+        for batch in open_arrow(stream, places)[1]:  # a batch may be the whole table
+            for first in range(0, batch.num_rows, BLOCK_ROWS):
+                rows = batch.slice(first, BLOCK_ROWS)
+                yield rows.select(stored).rename_columns(list(kinds))
+
+
 def _csv_batches(
     file: DataFile, kinds: Mapping[str, Kind], header: Header
 ) -> Iterator[pa.RecordBatch]:
@@ -121,6 +142,9 @@ def _csv_batches(
         ):
             columns = [_trimmed(each) for each in batch.columns] if header.spaced else batch.columns
             yield pa.RecordBatch.from_arrays(columns, names=list(kinds))
+
+
+READERS = {"CSV": _csv_batches, "Parquet": _parquet_batches, "Arrow": _arrow_batches}
 
 
 def _trimmed(values: pa.Array) -> pa.Array:

@@ -146,9 +146,9 @@ def long_integers(file: DataFile, header: Header, names: Sequence[str]) -> dict[
     """Columns with an integer that float64 cannot hold, and one such integer.
 
     Identifiers and times in nanoseconds look like this. In CSV they are looked for among the first
-    values, in Parquet in the statistics that most writers leave for each row group.
+    values, and so in Arrow, in Parquet in the statistics that most writers leave for each group.
     """
-    if file.is_csv:
+    if file.format != "Parquet":
         head = read_head(file, header, names)
         first = {name: head[name].slice(0, JUDGED).to_pylist() for name in head}
         found = [(n, int(v)) for n in first for v in first[n] if v and LONG.fullmatch(v.strip())]

@@ -19,8 +19,9 @@ from plumbline.config.schema import TableData
 from plumbline.errors import InputError
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-FORMATS = tuple(f"{end}{more}" for end in (".csv", ".tsv") for more in ("", *COMPRESSIONS))
-FORMATS = (*FORMATS, ".parquet")
+BINARY = {".parquet": "Parquet", ".feather": "Arrow", ".arrow": "Arrow"}
+ENDINGS = tuple(f"{end}{more}" for end in (".csv", ".tsv") for more in ("", *COMPRESSIONS))
+ENDINGS = (*ENDINGS, *BINARY)
 REMOTE = re.compile(r"(\w+://[^/?]*)/?(.*?)(\?\w+=.*)?")  # root, path, query
 ASKED_AT_ONCE = 16  # ETags, each a request
 
@@ -54,8 +55,13 @@ class DataFile:
         return PurePosixPath(self.uri).name
 
     @property
+    def format(self) -> str:
+        """CSV, Parquet or Arrow, by its name; any other ending is taken for CSV."""
+        return BINARY.get(PurePosixPath(self.name.lower()).suffix, "CSV")
+
+    @property
     def is_csv(self) -> bool:
-        return not self.name.lower().endswith(".parquet")
+        return self.format == "CSV"
 
     @property
     def usual_delimiter(self) -> str:
@@ -99,12 +105,12 @@ class DataFile:
 
 
 def find_files(path: str, key: str = "data.path") -> tuple[DataFile, ...]:
-    """The CSV or Parquet files that a file, folder, glob or URI names, sorted by path.
+    """The CSV, Parquet or Arrow files that a file, folder, glob or URI names, sorted by path.
 
     Folders are searched to any depth; names that begin with "." or "_" are left out.
 
     Raises:
-        InputError: there is none, or both formats are there.
+        InputError: there is none, or they are of several formats.
     """
     try:
         files = _listed(path)
@@ -112,12 +118,13 @@ def find_files(path: str, key: str = "data.path") -> tuple[DataFile, ...]:
         raise InputError(f"{key}: {path} cannot be listed ({error}).") from None
     if not files:
         raise InputError(
-            f"{key}: no CSV or Parquet file at '{path}'. It must name a file, a folder or a "
-            "glob of files that end in .csv, .tsv (these also .gz or .zst) or .parquet."
+            f"{key}: no CSV, Parquet or Arrow file at '{path}'. It must name a file, a folder or a "
+            "glob of files that end in .csv, .tsv (these also .gz or .zst), .parquet, .feather or "
+            ".arrow."
         )
-    if len({file.is_csv for file in files}) > 1:
+    if len(formats := sorted({file.format for file in files})) > 1:
         raise InputError(
-            f"{key}: '{path}' holds both CSV and Parquet files. Name one format, "
+            f"{key}: '{path}' holds {' and '.join(formats)} files. Name one format, "
             f"for example {path.rstrip('/')}/*.parquet."
         )
     return tuple(files)
@@ -173,7 +180,7 @@ def _inside(filesystem: fs.FileSystem, base: str) -> list[fs.FileInfo]:
     if found[0].type == fs.FileType.Directory:
         every = filesystem.get_file_info(fs.FileSelector(base, recursive=True))
         found = [info for info in every if not is_hidden(info.path.removeprefix(base))]
-    wanted = (info for info in found if info.path.lower().endswith(FORMATS))
+    wanted = (info for info in found if info.path.lower().endswith(ENDINGS))
     return [info for info in wanted if info.type == fs.FileType.File]
 
 

@@ -17,6 +17,7 @@ from plumbline.config.data import TableData
 from plumbline.data.files import DataFile
 from plumbline.errors import InputError
 
+ARROW_FILE = b"ARROW1"  # what an Arrow file begins with, and a stream does not
 Kind = Literal["number", "boolean", "text", "date", "other", "unknown"]
 BOOLEANS = ("true", "True", "TRUE", "false", "False", "FALSE")
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
@@ -124,17 +125,16 @@ def read_header(file: DataFile, asked: Dialect = AUTO) -> Header:
     the kind of a column without any is unknown.
 
     Args:
-        file: CSV or Parquet.
+        file: CSV, Parquet or Arrow.
         asked: how CSV is written, as far as that is given.
 
     Raises:
         InputError: it is damaged or empty, or two columns have one name.
     """
     try:
-        return _csv_header(file, asked) if file.is_csv else _parquet_header(file)
+        return _csv_header(file, asked) if file.is_csv else _header_of(file, _schema(file))
     except (pa.ArrowInvalid, csv.Error) as error:
-        what = "CSV" if file.is_csv else "Parquet"
-        raise InputError(f"{file.uri}: is not whole {what} ({_first(error)}).") from None
+        raise InputError(f"{file.uri}: is not whole {file.format} ({_first(error)}).") from None
     except OSError as error:
         if isinstance(error, FileNotFoundError) or file.is_out_of_reach(error):
             raise
@@ -234,8 +234,27 @@ def _csv_kinds(rows: Iterable[Sequence[str]], width: int, dialect: Dialect) -> l
     return [kinds.get(i, "unknown") for i in range(width)]
 
 
-def _parquet_header(file: DataFile) -> Header:
-    schema = pq.read_schema(file.open())
+def open_arrow(
+    stream: pa.NativeFile, columns: Sequence[int] | None = None
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The schema and the batches of an Arrow file (Feather), or of a stream, as Hugging Face's
+    datasets write them; of some columns, by their places."""
+    options = pa.ipc.IpcReadOptions(included_fields=columns, use_threads=False)
+    is_file = stream.read(len(ARROW_FILE)) == ARROW_FILE
+    stream.seek(0)
+    if not is_file:
+        reader = pa.ipc.open_stream(stream, options=options)
+        return reader.schema, iter(reader)
+    reader = pa.ipc.open_file(stream, options=options)
+    return reader.schema, map(reader.get_batch, range(reader.num_record_batches))
+
+
+def _schema(file: DataFile) -> pa.Schema:
+    with file.open() as stream:
+        return pq.read_schema(stream) if file.format == "Parquet" else open_arrow(stream)[0]
+
+
+def _header_of(file: DataFile, schema: pa.Schema) -> Header:
     metadata = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
     index = [name for name in metadata.get("index_columns", ()) if isinstance(name, str)]
     return _header(file, schema.names, [_arrow_kind(t) for t in schema.types], index)

@@ -50,7 +50,7 @@ def score(
     The output appears under its name when it is whole, or not at all.
 
     Args:
-        files: CSV or Parquet, in order.
+        files: of rows, in order.
         encoding: the model's columns. Their order in a file does not matter.
         predict: the features of k rows, (k, d) float64, to (k,) predictions or the probabilities
             of K classes, (k, K).

@@ -80,14 +80,14 @@ def test_the_case_of_the_ending_does_not_matter(tmp_path):
 def test_a_path_without_a_table_is_refused_by_name(path, tmp_path):
     touch(tmp_path, "notes.txt")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"data\.path: no CSV or Parquet file at") as caught:
+    with pytest.raises(InputError, match=r"data\.path: no CSV, Parquet or Arrow file at") as caught:
         find_files(str(tmp_path / path))
     assert str(tmp_path / path) in str(caught.value)
 
 
 def test_both_formats_at_once_are_refused(tmp_path):
     touch(tmp_path, "a.csv", "b.parquet")
-    with pytest.raises(InputError, match="both CSV and Parquet"):
+    with pytest.raises(InputError, match="CSV and Parquet"):
         find_files(str(tmp_path))
 
 
