@@ -161,7 +161,7 @@ def _traits(run: RecordedRun) -> dict[str, str]:
         share = run.params.get("data.split.cut")
     split = f"test_fraction {share}, folds {folds}, seed {run.params.get('data.seed')}"
     if (by := run.params.get("data.split.by", "rows")) != "rows":
-        split += f", by {by} {run.params.get('data.split.column', '')}".rstrip()
+        split += f", by {by} ({run.params['data.split.column']})"
     if share in ("0", "0.0") and folds in (None, "0"):
         split = "none"  # the seed places no rows then
     target, data, held_out = UNLIKE
