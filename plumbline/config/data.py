@@ -216,7 +216,8 @@ class TableData(Split):
     )
     window: Window | None = None
     limit: Count | None = Field(
-        None, description="only the first so many rows, in the order of the files: for a quick try"
+        None,
+        description="read this many rows, the first in the order of the files: for a quick try",
     )
 
     @property

@@ -29,7 +29,7 @@ class Window(Section):
     """Which files of a table to train on: give one of the three; left out: all of them alike."""
 
     files: Count | None = Field(
-        None, description="the last so many files, in the order of their paths"
+        None, description="train on this many files, the last in the order of their paths"
     )
     since: Written | None = Field(
         None,
@@ -38,8 +38,8 @@ class Window(Section):
     )
     half_life: Annotated[float, Field(gt=0)] | None = Field(
         None,
-        description="in files: all of them, but a row counts half for every so many files that "
-        "come after its own in the order of their paths",
+        description="in files: train on all, but a row's weight halves with every half_life files "
+        "that come after its own in the order of their paths",
     )
 
     @model_validator(mode="after")

@@ -118,7 +118,7 @@ class Training(Section):
     )
     patience: Annotated[int, Field(ge=0)] | Literal["auto"] | None = Field(
         None,
-        description="stop after so many epochs without a better loss on the validation rows, and "
+        description="stop after this many epochs without a better loss on the validation rows, and "
         "keep the best weights; 0: never; auto: 16, and more where an epoch has few steps",
     )
     max_minutes: Positive | None = Field(

@@ -78,7 +78,7 @@ def train_net(
         on_epoch: called with (epoch from 1, its mean loss) after every epoch, and with
             validation_loss and learning_rate where there are such.
         objective: the loss on the rows, and the limits of predictions if there are any.
-        averaged_epochs: keep the mean of the weights over about so many last epochs; 0: the last.
+        averaged_epochs: keep the mean of the weights over about this many last epochs; 0: the last.
         fast: whether the optimizer may round otherwise than in a plain loop.
         heads: the layers to solve exactly after that, if any.
         checkpoint: as that of `fit`.
@@ -113,7 +113,7 @@ def fit(
 ) -> Curve:
     """Train a module in place, with the configured optimizer, schedule and stop rules.
 
-    With `averaged_epochs` what is judged and kept is the mean of its weights over about so many
+    With `averaged_epochs` what is judged and kept is the mean of its weights over about this many
     last epochs. Where a checkpoint holds a state, training goes on from there, and the epochs
     before it are told again.
 

@@ -46,7 +46,7 @@ class BestWeights:
     """Remember the weights of the epoch with the least validation loss.
 
     Attributes:
-        patience: stop after so many epochs without a better one; None: never.
+        patience: stop after this many epochs without a better one; None: never.
         epoch: the best so far, from 1; 0: none.
         loss: its validation loss.
     """
