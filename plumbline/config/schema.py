@@ -38,7 +38,7 @@ class Prediction(Section):
         "importance.json and its picture; auto: of nets that have held-out rows",
     )
     test_rows: Annotated[int, Field(ge=0)] = Field(
-        100_000,
+        10_000,
         description="held-out rows of a table, at most, that a run keeps with their predictions: "
         "test_predictions.parquet; 0: none",
     )
