@@ -180,7 +180,7 @@ class Scheduler:
         except BlockingIOError as error:
             self._skip(flow_run, f"skipped: {error}")
             return
-        say(f"Retraining '{flow_run.name}' starts.")
+        say(f"A retraining of '{self._deployment.name}' starts.")
         server = self._server.process
         self._process = start_companion(
             *("flows.retraining", "--scheduled", str(flow_run.id)),
