@@ -33,12 +33,14 @@ class DataProfile:
         indicators: names of those indicators, and of those of holes in numeric columns.
         dropped: rows left out because a value was missing.
         predictions: of the model that was trained on it; None if they are not known.
+        log_target: whether the target is its logarithm.
     """
 
     factor: Factor
     indicators: tuple[str, ...]
     dropped: int
     predictions: PredictionShares | None = None
+    log_target: bool = False
 
     @classmethod
     def of(cls, data: Dataset) -> "DataProfile":
@@ -50,7 +52,8 @@ class DataProfile:
             indicators = [f"{column}={level}" for level in levels]
             factor = _with_rest(factor, indicators)
             names += indicators
-        return cls(factor, tuple(names), data.summary.dropped)
+        log_target = data.encoding.log_target
+        return cls(factor, tuple(names), data.summary.dropped, log_target=log_target)
 
     @property
     def missing(self) -> float:
@@ -64,6 +67,7 @@ class DataProfile:
             "indicators": list(self.indicators),
             "dropped": self.dropped,
             "predictions": self.predictions and self.predictions.to_dict(),
+            "log_target": self.log_target,
         }
 
     @classmethod
@@ -72,7 +76,8 @@ class DataProfile:
         factor = Factor.from_dict(values["factor"])
         predictions = values.get("predictions")  # older versions have none
         predictions = predictions and PredictionShares.from_dict(predictions)
-        return cls(factor, tuple(values["indicators"]), values["dropped"], predictions)
+        log_target = values.get("log_target", False)
+        return cls(factor, tuple(values["indicators"]), values["dropped"], predictions, log_target)
 
 
 @dataclass(frozen=True)
@@ -154,9 +159,12 @@ class DriftReport:
 def compare(then: DataProfile, now: DataProfile) -> DriftReport:
     """Compare two profiles of at least one row each.
 
-    An indicator whose level did not occur counts as a column of zeros, not as vanished.
+    An indicator whose level did not occur counts as a column of zeros, not as vanished. The target
+    is left out if one of them has its logarithm.
     """
     old, new = then.factor, now.factor
+    if then.log_target != now.log_target:
+        old, new = old.select(old.columns[:-1]), new.select(new.columns[:-1])
     kept = {*new.columns, *_known_indicators(then, now)}
     shared = [name for name in old.columns if name in kept]
     before, after = _moments(old.select(shared)), _moments(new.select(shared))

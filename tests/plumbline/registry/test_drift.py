@@ -125,6 +125,20 @@ def test_holes_are_compared_by_their_share_also_if_there_were_none(tmp_path):
         assert report.stability == {"z": pytest.approx(expected, rel=1e-9)}
 
 
+def test_a_target_is_not_held_against_its_logarithm(tmp_path):
+    rows = {"x": [1.0, 2.0, 4.0, 3.0], "y": [1e3, 2e3, 1e4, 5e3]}
+    path, found = write(tmp_path / "a.csv", rows), []
+    for log_target in (False, True):
+        given = TableData(kind="table", path=str(path), target="y", log_target=log_target)
+        source = opened(path, log_target=log_target)
+        data = Dataset.of(read(path, log_target=log_target), given, source, {})
+        found.append(DataProfile.from_dict(DataProfile.of(data).to_dict()))
+    for report in (compare(*found), compare(*found[::-1])):
+        assert [column.name for column in report.columns] == ["x"]
+        assert beyond(report, Drift()) == []
+    assert [column.name for column in compare(found[1], found[1]).columns] == ["x", "y"]
+
+
 def test_classes_are_compared_by_their_shares(tmp_path):
     """y is "no" in the first row here, "yes" in the first row there."""
     found = []
