@@ -4,7 +4,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
@@ -25,6 +25,7 @@ from plumbline.registry.drift import DriftReport
 from plumbline.training.experiment import Result
 from plumbline.training.exported import input_type
 from plumbline.training.held_out import predict_held_out
+from plumbline.training.intervals import with_interval
 from plumbline.training.model import LinearModel
 from plumbline.training.plan import optimum_of
 from tasks.artifacts import publish
@@ -149,7 +150,7 @@ def write_test_predictions(folder: Path, result: Result) -> None:
     held_out = result.data.summary.test.rows
     if not (isinstance(source, Table) and held_out and most):
         return
-    encoding = replace(result.data.encoding, half_width=result.metrics.get("interval_half_width"))
+    encoding = with_interval(result.data.encoding, result.metrics)
     module, split = result.trained.module, result.config.data.holding_out
     try:
         rows = predict_held_out(module, source, encoding, split, most)
@@ -176,7 +177,7 @@ def store_model(run: Run, result: Result) -> str:
         module = module.layer(config.training)
     named = config.data.kind == "table"
     example = _example(data)
-    encoding = replace(data.encoding, half_width=result.metrics.get("interval_half_width"))
+    encoding = with_interval(data.encoding, result.metrics)
     uri = log_model(run, module, encoding, named, example)
     stored = load_back(uri, example, encoding, named)
     with torch.no_grad():

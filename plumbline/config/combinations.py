@@ -57,10 +57,9 @@ class Rule:
         found, given = value_of(self.key), value_of(self.other)
         if _is_one_of(given, self.unless) or _is_one_of(found, self.allowed):
             return
-        with_other = f"with {self.other.rpartition('.')[2]} {_text(given)}"
-        if given is None:
-            with_other = f"without {self.other}"
-        raise disagreement(self.key, f"{self.allowed_text} {with_other} ({self.why})", found)
+        name, is_left_out = self.other.rpartition(".")[2], given is None
+        when = f"without {self.other}" if is_left_out else f"with {name} {_text(given)}"
+        raise disagreement(self.key, f"{self.allowed_text} {when} ({self.why})", found)
 
 
 def _all_but(*names: str) -> tuple[str, ...]:

@@ -134,7 +134,8 @@ class TableData(Split):
     kind: Literal["table"] = Field(description="rows of files")
     path: Name = Field(
         description="a file, a folder or a glob of files, .csv or .tsv (also .gz or .zst), "
-        ".parquet, .feather or .arrow; local (relative to the working folder) or a URI such as s3://bucket/prefix"
+        ".parquet, .feather or .arrow; local (relative to the working folder) or a URI such as "
+        "s3://bucket/prefix"
     )
     target: Name = Field(description="the column to predict")
     target_type: Literal["auto", "number", "class"] = Field(

@@ -127,7 +127,7 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
         categorical={n: tuple(levels.get(n, ())) for n in (*names, *[data.target][:classes])},
         target=data.target,
         max_levels=data.max_levels,
-        many=many_valued(file, header, {*names}.difference(levels), data.max_levels),
+        many=many_valued(file, header, head, {*names}.difference(levels), data.max_levels),
         dates=dates,
         weight=data.weight,
         split=data.split,

@@ -113,10 +113,15 @@ def _oddity(values: Sequence[str | None], header: Header) -> str:
     )
 
 
-def many_valued(file: DataFile, header: Header, names: Iterable[str], most: int) -> frozenset[str]:
-    """The columns with more than so many different values among the first."""
-    head = read_head(file, header, [*names])
-    return frozenset(n for n, values in head.items() if pc.count_distinct(values).as_py() > most)
+def many_valued(
+    file: DataFile, header: Header, head: Mapping[str, pa.Array], names: Iterable[str], most: int
+) -> frozenset[str]:
+    """The columns with more than `most` different values among the first. Those that are in the
+    head, as read_head gives it, are not read again."""
+    names = [*names]
+    known = {**head, **read_head(file, header, [name for name in names if name not in head])}
+    there = (name for name in names if name in known)
+    return frozenset(name for name in there if pc.count_distinct(known[name]).as_py() > most)
 
 
 def warnings_of(

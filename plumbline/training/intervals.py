@@ -1,10 +1,13 @@
 """How far a prediction may be off: from held-out rows for any model, from theory for a line."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from plumbline.data.encoding import Encoding
 from plumbline.errors import InputError
 from plumbline.linear.factor import triangle
 from plumbline.linear.sample import Sample
@@ -23,6 +26,11 @@ def check_interval(level: float | None, held_out: Sample) -> None:
             f"prediction.interval: {level:g} needs at least {needed} held-out rows. Got "
             f"{len(held_out.rows)}: raise data.test_fraction."
         )
+
+
+def with_interval(encoding: Encoding, metrics: Mapping[str, float]) -> Encoding:
+    """The encoding with half the width of the interval that `measure` found, if it did."""
+    return replace(encoding, half_width=metrics.get("interval_half_width"))
 
 
 @torch.no_grad()

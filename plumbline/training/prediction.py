@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from plumbline.data.encoding import Encoding, EncodingError
 from plumbline.data.inputs import Row, named_values
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
-from plumbline.training.intervals import gaussian_interval
+from plumbline.training.intervals import gaussian_interval, with_interval
 from plumbline.training.trained import Trained
 
 
@@ -87,5 +87,5 @@ def predict_inputs(
     trained: Trained, data: Dataset, config: Config, metrics: Mapping[str, float]
 ) -> list[Prediction]:
     """The predictions that the configuration asks for, with the intervals that `measure` found."""
-    encoding = replace(data.encoding, half_width=metrics.get("interval_half_width"))
+    encoding = with_interval(data.encoding, metrics)
     return predict(trained, encoding, config.prediction.inputs, level=config.prediction.interval)

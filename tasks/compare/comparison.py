@@ -84,13 +84,13 @@ def compare(runs: Sequence[RecordedRun]) -> Comparison:
     differs = _differs(metrics, finished)
     same = metrics[~differs].max(axis=1)
     metrics = metrics[differs].sort_index(key=lambda names: names.map(_place))
-    told = tuple(warnings(runs))
-    best = _best(metrics) & (not any(each.startswith(UNLIKE) for each in told))
+    warned = tuple(warnings(runs))
+    best = _best(metrics) & (not any(each.startswith(UNLIKE) for each in warned))
     if len({run.params.get("training.loss") for run in runs}) > 1 and "loss" in best.index:
         best.loc["loss"] = False  # of huber and of mse are different things
     headline = _headline(metrics, best, finished)
     effects = _effects(params, metrics, headline)
-    return Comparison(tuple(runs), params, metrics, best, same, headline, effects, told)
+    return Comparison(tuple(runs), params, metrics, best, same, headline, effects, warned)
 
 
 def _frame(values: Sequence[Mapping], kind: type) -> pd.DataFrame:
