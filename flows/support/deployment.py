@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -30,6 +31,7 @@ from plumbline.errors import refuse
 
 ANCHOR = "2020-01-01T00:00:00Z"  # of `every`: the same moments after a restart
 STOPPED = "stopped:"  # tag of a deployment whose scheduler ended, before the moment
+PLANNING_SECONDS = 0.5
 
 
 def deploy(
@@ -88,6 +90,10 @@ def suspend(client: SyncPrefectClient, deployment_id: UUID) -> None:
         ]
         tag = f"{STOPPED}{datetime.now(UTC).isoformat()}"
         client.update_deployment(deployment_id, DeploymentUpdate(schedules=inactive, tags=[tag]))
+        # Prefect reads schedules and writes their runs in two transactions: between them it may
+        # hold some that an update, which deletes planned runs, can only meet a moment later
+        time.sleep(PLANNING_SECONDS)
+        client.update_deployment(deployment_id, DeploymentUpdate(tags=[tag]))
 
 
 def _make_up(client: SyncPrefectClient, deployment: Deployment, since: str) -> None:

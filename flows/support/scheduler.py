@@ -31,7 +31,7 @@ from tasks.tracking.store import check_store, open_store
 
 MISSED = "missed: it came due while nothing could start it; at most one such run catches up"
 UNDER_WAY = "skipped: the run before it was still under way"
-LEAVE_SECONDS = 2.0
+LEAVE_SECONDS = 3.0
 STEP_SECONDS = 1.0
 
 
@@ -155,9 +155,9 @@ class Scheduler:
         wait([ThreadPoolExecutor(1).submit(self._leave)], LEAVE_SECONDS)
 
     def _leave(self) -> None:
-        reconcile()
         if self._server.process:  # on a team's server, another machine may have this schedule, too
             suspend(self._client, self._deployment.id)
+        reconcile()
 
     def _due(self) -> list[FlowRun]:
         # the call of Prefect's own runners: it also shows the deployment as ready
