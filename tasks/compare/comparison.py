@@ -1,22 +1,16 @@
 """What differs between recorded runs, and what it did to their metrics."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
 import pandas as pd
 
-from plumbline.config.metrics import HEADLINES, better
+from plumbline.config.metrics import HEADLINES, METRICS, RENAMED, better
 
 DIGITS = 8  # of a digest or a commit; as many as people know it by
 UNKNOWN = ("", "unknown")
-# Runs that differ so have no best: their metrics are of different things.
-UNLIKE = (
-    "The targets differ, so no run is called the best",
-    "The data differ, so the metrics are of different rows and no run is called the best",
-    "The rows held out differ, so no run is called the best",
-)
 SIGNS = {"lower": 1.0, "higher": -1.0}  # what makes the best value of a metric the least
 
 
@@ -84,13 +78,14 @@ def compare(runs: Sequence[RecordedRun]) -> Comparison:
     differs = _differs(metrics, finished)
     same = metrics[~differs].max(axis=1)
     metrics = metrics[differs].sort_index(key=lambda names: names.map(_place))
-    warned = tuple(warnings(runs))
-    best = _best(metrics) & (not any(each.startswith(UNLIKE) for each in warned))
-    if len({run.params.get("training.loss") for run in runs}) > 1 and "loss" in best.index:
-        best.loc["loss"] = False  # of huber and of mse are different things
+    best, warnings = _best(metrics), []
+    for trait in TRAITS:
+        if warning := trait.warning(runs):
+            warnings.append(warning)
+            best[best.index.isin(trait.spoils)] = False
     headline = _headline(metrics, best, finished)
     effects = _effects(params, metrics, headline)
-    return Comparison(tuple(runs), params, metrics, best, same, headline, effects, warned)
+    return Comparison(tuple(runs), params, metrics, best, same, headline, effects, tuple(warnings))
 
 
 def _frame(values: Sequence[Mapping], kind: type) -> pd.DataFrame:
@@ -139,42 +134,70 @@ def _effects(params: pd.DataFrame, metrics: pd.DataFrame, headline: str | None) 
     return effects.loc[order.index if len(order) > 1 else []]
 
 
-def warnings(runs: Sequence[RecordedRun]) -> Iterator[str]:
-    """One sentence for each way in which the runs are unlike: what differs, and in which runs.
-
-    A run for which a value is unknown, because it ended before its data was read, is left out.
-    """
-    traits = pd.DataFrame([_traits(run) for run in runs], index=range(1, len(runs) + 1))
-    for message, values in traits.items():
-        found = values[values != ""].groupby(values, sort=False).groups
-        if len(found) > 1:
-            listed = "; ".join(f"{value} in {numbers(of)}" for value, of in found.items())
-            yield f"{message}: {listed}."
-
-
-def _traits(run: RecordedRun) -> dict[str, str]:
-    """What runs should share to be compared, by what to say if they do not; "" if unknown."""
-    digest, commit = (run.tags.get(name, "") for name in ("data_digest", "git_commit"))
-    changed = " with uncommitted changes" if run.tags.get("git_dirty") == "true" else ""
-    share, folds = run.params.get("data.test_fraction"), run.params.get("data.folds")
-    if share == "cut":
-        share = run.params.get("data.split.cut")
-    split = f"test_fraction {share}, folds {folds}, seed {run.params.get('data.seed')}"
-    if (by := run.params.get("data.split.by", "rows")) != "rows":
-        split += f", by {by} ({run.params['data.split.column']})"
-    if share in ("0", "0.0") and folds in (None, "0"):
-        split = "none"  # the seed places no rows then
-    target, data, held_out = UNLIKE
-    return {
-        target: run.params.get("data.target", ""),
-        data: digest[:DIGITS],
-        held_out: split if share is not None else "",
-        "`loss` is not the same thing in all runs": run.params.get("training.loss", ""),
-        "The code differs": "" if commit in UNKNOWN else commit[:DIGITS] + changed,
-    }
-
-
 def numbers(found: Iterable[int]) -> str:
     """Runs by their numbers: `run 2`, `runs 1, 3`."""
     shown = [str(number) for number in found]
     return f"run{'s' if len(shown) > 1 else ''} {', '.join(shown)}"
+
+
+@dataclass(frozen=True)
+class Trait:
+    """What runs should share to be compared.
+
+    Attributes:
+        unlike: what to say of runs that do not share it.
+        read: its value for a run; "" if that is unknown, for instance because the run ended
+            before its data was read.
+        spoils: the metrics that then are of different things, so that none of them is the best.
+    """
+
+    unlike: str
+    read: Callable[[RecordedRun], str]
+    spoils: Sequence[str] = ()
+
+    def warning(self, runs: Sequence[RecordedRun]) -> str:
+        """What differs, and in which runs, in one sentence; "" if nothing that is known does."""
+        values = pd.Series({number: self.read(run) for number, run in enumerate(runs, 1)})
+        found = values[values != ""].groupby(values, sort=False).groups
+        listed = "; ".join(f"{value} in {numbers(of)}" for value, of in found.items())
+        return f"{self.unlike}: {listed}." if len(found) > 1 else ""
+
+
+def _split(run: RecordedRun) -> str:
+    share, folds = run.params.get("data.test_fraction", ""), run.params.get("data.folds")
+    if share in ("0", "0.0") and folds in (None, "0"):
+        return "none"  # the seed places no rows then
+    if share == "cut":
+        share = run.params.get("data.split.cut", "")
+    by = run.params.get("data.split.by", "rows")
+    column = "" if by == "rows" else f", by {by} ({run.params['data.split.column']})"
+    seed = run.params.get("data.seed")
+    return share and f"test_fraction {share}, folds {folds}, seed {seed}{column}"
+
+
+def _code(run: RecordedRun) -> str:
+    commit = run.tags.get("git_commit", "")
+    changed = " with uncommitted changes" if run.tags.get("git_dirty") == "true" else ""
+    return "" if commit in UNKNOWN else commit[:DIGITS] + changed
+
+
+EVERY_METRIC = (*METRICS, *RENAMED)
+TRAITS = (
+    Trait(
+        "The targets differ, so no run is called the best",
+        lambda run: run.params.get("data.target", ""),
+        EVERY_METRIC,
+    ),
+    Trait(
+        "The data differ, so the metrics are of different rows and no run is called the best",
+        lambda run: run.tags.get("data_digest", "")[:DIGITS],
+        EVERY_METRIC,
+    ),
+    Trait("The rows held out differ, so no run is called the best", _split, EVERY_METRIC),
+    Trait(
+        "`loss` is not the same thing in all runs",
+        lambda run: run.params.get("training.loss", ""),
+        ("loss", "validation_loss"),
+    ),
+    Trait("The code differs", _code),
+)

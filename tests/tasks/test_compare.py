@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from plumbline.config.metrics import better
-from tasks.compare.comparison import Comparison, RecordedRun, compare, warnings
+from tasks.compare.comparison import Comparison, RecordedRun, compare
 from tasks.compare.text import number, shortened, tables, verdict
 
 DATA = {"data.test_fraction": "0.2", "data.folds": "0", "data.seed": "42"}
@@ -110,11 +110,11 @@ def test_the_headline_is_the_first_score_that_all_finished_runs_have() -> None:
 
 def test_the_loss_of_different_loss_functions_has_no_best() -> None:
     runs = [
-        run(params={"training.loss": loss}, metrics={"loss": value})
+        run(params={"training.loss": loss}, metrics={"loss": value, "validation_loss": value})
         for loss, value in (("mse", 1.0), ("huber", 0.5))
     ]
     compared = compare(runs)
-    assert best_of(compared, "loss") == []
+    assert best_of(compared, "loss") == best_of(compared, "validation_loss") == []
     assert "mse in run 1; huber in run 2" in compared.warnings[0]
 
 
@@ -154,7 +154,7 @@ def test_the_verdict_names_the_best_run_and_what_it_changed() -> None:
 
 def warned(*runs: RecordedRun) -> str:
     """All warnings in one text."""
-    return "\n".join(warnings(runs))
+    return "\n".join(compare(runs).warnings)
 
 
 def test_runs_that_are_alike_give_no_warning() -> None:
