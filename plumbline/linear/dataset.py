@@ -177,8 +177,7 @@ def _varying(encoding: Encoding, train: Factor) -> Encoding:
 def _with_means(encoding: Encoding, train: Factor) -> Encoding:
     """The encoding with each numeric column's mean over the training rows that have a value, 0 if
     none has, and without the indicators of holes that none of them has."""
-    means = train.r[0, 1:] / train.r[0, 0] + train.shift
-    found = dict(zip(train.columns, means.tolist(), strict=True))
+    found = dict(zip(train.columns, train.means.tolist(), strict=True))
     found = {name: found[name] for name in encoding.numeric}
     shifts, holes = dict(zip(train.columns, train.shift.tolist(), strict=True)), []
     others = {name for c, parts in encoding.dates.items() for name in parts_of(c, parts[1:])}

@@ -73,7 +73,7 @@ def _numbers(data: Dataset, section: TableData) -> list[Column]:
     factor, kinds = data.summary.train, data.table.columns.kinds
     spread, size = factor.r[1:, 1:].norm(dim=0), float(factor.r[0, 0])
     spread = spread.where(spread > factor.rounding(), 0.0) / size
-    means = factor.r[0, 1:] / size + factor.shift
+    means = factor.means
     place = {name: i for i, name in enumerate(factor.columns)}
     found = []
     for name in (*data.encoding.numbers, *(() if data.encoding.classes else [data.target])):

@@ -73,9 +73,9 @@ class Factor:
         return self.counted * self.row_weight
 
     @property
-    def target_mean(self) -> float:
-        """The mean of the target, of at least one row."""
-        return float(self.r[0, -1] / self.r[0, 0] + self.shift[-1])
+    def means(self) -> Tensor:
+        """The columns' means, of at least one row: (d + 1,)."""
+        return self.r[0, 1:] / self.r[0, 0] + self.shift
 
     @classmethod
     def empty(cls, columns: Sequence[str]) -> "Factor":
@@ -120,6 +120,11 @@ class Factor:
     def raw(self) -> Tensor:
         """R of [1, X, y], unshifted: (d + 2) x (d + 2)."""
         return self.shifted_to(torch.zeros_like(self.shift)).r
+
+    def centred(self, bias: bool) -> Tensor:
+        """R of the columns about their means, which a model with an intercept is fitted to, or
+        without one of the columns as they are: (d + 1) x (d + 1)."""
+        return self.r[1:, 1:] if bias else triangle(self.raw()[:, 1:])
 
     def rounding(self, bias: bool = True) -> Tensor:
         """How much of each column's length may be rounding: (d + 1,), the target's the last.

@@ -120,10 +120,8 @@ class _Rows:
 
     @classmethod
     def of(cls, factor: Factor, bias: bool, standardizer: Standardizer) -> "_Rows":
-        r = factor.r[1:, 1:] if bias else triangle(factor.raw()[:, 1:])
-        means = factor.r[0, 1:] / factor.r[0, 0] + factor.shift
-        scale = standardizer.scale
-        return cls(r[:, :-1] / scale, r[:, -1], factor.weight, means * bias, scale)
+        r, scale = factor.centred(bias), standardizer.scale
+        return cls(r[:, :-1] / scale, r[:, -1], factor.weight, factor.means * bias, scale)
 
     def fits(self, l1_ratio: float, strengths: Tensor) -> Tensor:
         """The weights for each strength: (s, d)."""

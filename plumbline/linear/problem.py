@@ -1,12 +1,24 @@
-"""What the loop minimises: p + 1 rows of the R factor in the units that training uses."""
+"""What the loop minimises, p + 1 rows of the R factor in the units that training uses, and what its
+curvature says of gradient descent: which rates are stable, which is best, how many epochs it takes.
 
+For a quadratic with Hessian eigenvalues λ, SGD with momentum m (torch's convention, no dampening)
+multiplies the error along an eigenvector by the roots of z² - (1 + m - rate·λ) z + m = 0 each step
+(Polyak 1964). It diverges if a root leaves the unit circle: rate > 2 (1 + m) / λ.
+"""
+
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from plumbline.config.schema import Training
+from plumbline.errors import InputError
 from plumbline.linear.factor import Factor, triangle
 from plumbline.linear.least_squares import total_squares
+
+MOST_EPOCHS = 10**12
+MOST_STEPPED = 100_000
 
 
 @dataclass(frozen=True)
@@ -35,13 +47,13 @@ class Standardizer:
             spread = (r[1:] if bias else r).norm(dim=0) / factor.weight**0.5
             rounding = factor.rounding(bias)[:-1] / factor.weight**0.5
             scale = torch.where(spread > rounding, spread, scale)
-            mean = factor.r[0, 1:-1] / factor.r[0, 0] + factor.shift[:-1] if bias else mean
+            mean = factor.means[:-1] if bias else mean
         return cls(mean, scale)
 
     def with_target(self, factor: Factor, log_link: bool = False) -> "Standardizer":
         """The same, and the target at mean 0 and deviation 1; for a log link, at mean 1 alone;
         a constant target keeps its scale."""
-        mean = factor.target_mean
+        mean = float(factor.means[-1])
         if log_link:
             return replace(self, target_scale=mean or 1.0)
         spread = float((total_squares(factor) / factor.weight) ** 0.5)
@@ -106,3 +118,143 @@ class Problem:
         decay = torch.full((self.matrix.shape[1],), weight_decay, dtype=torch.float64)
         decay[0] = 0.0 if self.bias else weight_decay
         return torch.linalg.eigvalsh(2 / self.rows * self.matrix.mT @ self.matrix + decay.diag())
+
+
+def largest_stable_rate(curvature: Tensor, momentum: float) -> float:
+    """2 (1 + m) / L: above it SGD must diverge. Infinite where the loss is flat.
+
+    Args:
+        curvature: (p,) eigenvalues of the Hessian, ascending, weight decay included: of
+            Problem.curvature.
+        momentum: m in [0, 1).
+    """
+    steepest = float(curvature[-1])
+    return 2 * (1 + momentum) / steepest if steepest > 0 else math.inf
+
+
+def best_rate(curvature: Tensor, momentum: float) -> float:
+    """The fixed rate whose slowest eigenvector shrinks fastest: 2 / (L + μ) without momentum.
+
+    Directions without curvature (collinear columns) do not count: descent never moves in them.
+    With momentum every rate with (1-√m)² <= rate·λ <= (1+√m)² for all λ does equally well, √m a
+    step, and the geometric middle is taken; where there is none, the ends are balanced.
+    """
+    curved = _curved(curvature)
+    if not len(curved):
+        return 1.0
+    mu, steepest = float(curved[0]), float(curved[-1])
+    if not momentum:
+        return 2 / (steepest + mu)
+    low = (1 - math.sqrt(momentum)) ** 2 / mu
+    high = (1 + math.sqrt(momentum)) ** 2 / steepest
+    if low <= high:
+        return math.sqrt(low * high)
+    # The slowest factor falls with the rate at μ and rises at L: bisect where they cross.
+    low, high = high, largest_stable_rate(curved, momentum)
+    for _ in range(100):
+        middle = (low + high) / 2
+        slow, fast = _factor(middle * mu, momentum), _factor(middle * steepest, momentum)
+        low, high = (middle, high) if slow > fast else (low, middle)
+    return low
+
+
+def best_momentum(curvature: Tensor) -> float:
+    """The momentum with which SGD at its best rate converges fastest (Polyak 1964).
+
+    ((√k - 1) / (√k + 1))² with k = L / μ, rounded up to two digits of its distance from 1: a little
+    more costs little, a little less much. Directions without curvature do not count; 0 if none has
+    any.
+    """
+    curved = _curved(curvature)
+    if not len(curved):
+        return 0.0
+    root = math.sqrt(float(curved[-1] / curved[0]))
+    distance = 1 - ((root - 1) / (root + 1)) ** 2
+    places = 1 - math.floor(math.log10(distance))
+    return round(1 - math.floor(distance * 10**places) / 10**places, places)
+
+
+def epochs_to(
+    problem: Problem, start: Tensor, best: Tensor, rate: float, momentum: float, tolerance: float
+) -> int | None:
+    """Epochs of full-batch SGD until the loss is within tolerance of the optimum.
+
+    Args:
+        problem: what is minimised, without weight decay.
+        start: (p,) the initial parameters in its units.
+        best: (p,) the optimum.
+        rate: learning rate; momentum: m.
+        tolerance: in units of the loss.
+
+    Returns:
+        The number of epochs; None where that takes more than 10^12 (10^5 with momentum).
+    """
+    _, sigma, vt = torch.linalg.svd(problem.matrix, full_matrices=False)
+    curvature = 2 / problem.rows * sigma.square()
+    offset = vt @ (start - best)
+    if momentum:
+        return _epochs_stepped(rate * curvature, offset, curvature, momentum, tolerance)
+
+    def reached(epochs: int) -> bool:
+        left = (1 - rate * curvature).abs().pow(float(epochs)) * offset
+        return float(0.5 * (curvature * left.square()).sum()) <= tolerance
+
+    most = 1
+    while not reached(most):
+        most *= 2
+        if most > MOST_EPOCHS:
+            return None
+    least = most // 2
+    while most - least > 1:
+        middle = (least + most) // 2
+        least, most = (least, middle) if reached(middle) else (middle, most)
+    return 0 if reached(0) else most
+
+
+def _epochs_stepped(
+    steps: Tensor, offset: Tensor, curvature: Tensor, momentum: float, tolerance: float
+) -> int | None:
+    """The same with momentum, where the loss may dip and rise again: all eigenvectors step by step.
+
+    e' = (1 + m - step) e - m e₋₁, starting at rest. None beyond 100,000 epochs.
+    """
+    before = now = offset
+    for epochs in range(MOST_STEPPED + 1):
+        if float(0.5 * (curvature * now.square()).sum()) <= tolerance:
+            return epochs
+        before, now = now, (1 + momentum - steps) * now - momentum * before
+    return None
+
+
+def choose_rate(training: Training, curvature: Tensor) -> float:
+    """The configured learning rate, or the best one for "auto".
+
+    Raises:
+        InputError: the rate must diverge on this data.
+    """
+    if training.learning_rate == "auto":
+        return best_rate(curvature, training.momentum)
+    limit = largest_stable_rate(curvature, training.momentum) if descends(training) else math.inf
+    if training.learning_rate > limit:
+        raise InputError(
+            f"training.learning_rate must be at most {limit:.6g} on this data, or training must "
+            f"diverge. Got {training.learning_rate} instead; auto takes the best, "
+            f"{best_rate(curvature, training.momentum):.6g}."
+        )
+    return training.learning_rate
+
+
+def descends(training: Training) -> bool:
+    """Whether what is said here holds: full-batch SGD on the squared error."""
+    return training.optimizer == "sgd" and training.compressible
+
+
+def _curved(curvature: Tensor) -> Tensor:
+    return curvature[curvature > 0]
+
+
+def _factor(step: float, momentum: float) -> float:
+    """The larger |root| of z² - (1 + m - step) z + m: the error's factor a step in the long run."""
+    b = 1 + momentum - step
+    gap = b * b - 4 * momentum
+    return math.sqrt(momentum) if gap <= 0 else (abs(b) + math.sqrt(gap)) / 2

@@ -241,8 +241,7 @@ def _known_indicators(then: DataProfile, now: DataProfile) -> Iterator[str]:
 
 def _moments(factor: Factor) -> tuple[Tensor, Tensor]:
     """(means, standard deviations with divisor n) of a factor's columns."""
-    root = factor.r[0, 0]
-    return factor.r[0, 1:] / root + factor.shift, factor.r[1:, 1:].norm(dim=0) / root
+    return factor.means, factor.r[1:, 1:].norm(dim=0) / factor.r[0, 0]
 
 
 def _shifts(

@@ -5,10 +5,9 @@ from dataclasses import replace
 
 from plumbline.config.schema import Config
 from plumbline.config.training import Training
-from plumbline.linear.collinear import written
 from plumbline.linear.dataset import Dataset
-from plumbline.linear.least_squares import LeastSquares, leaks, least_squares
-from plumbline.linear.rates import best_momentum, best_rate
+from plumbline.linear.least_squares import LeastSquares, leaks, least_squares, written
+from plumbline.linear.problem import best_momentum, best_rate
 from plumbline.training.classes import few_values
 from plumbline.training.plan import Plan, epochs_needed, optimum_of
 from plumbline.training.trained import Status, Trained

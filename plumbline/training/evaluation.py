@@ -67,7 +67,7 @@ def row_scores(
         return {}
     features = features or data.encoding.features
     squares = absolute = weight = first = second = 0.0
-    centre = data.in_own_units(torch.tensor(factor.target_mean, dtype=torch.float64))
+    centre = data.in_own_units(factor.means[-1])
     for rows in share_rows(data.source, split, (share,), (*features, data.target, WEIGHT)):
         given, observed, weights = rows[:, :-2], data.in_own_units(rows[:, -2]), rows[:, -1]
         with torch.no_grad():
@@ -114,7 +114,7 @@ def mean_model(data: Summary) -> LinearModel:
     """The model that always predicts the mean of the rows that are not held out for testing."""
     factor = data.train_and_validation
     weights = torch.zeros(len(factor.columns) - 1, dtype=torch.float64)
-    return LinearModel(factor.target_mean, weights)
+    return LinearModel(float(factor.means[-1]), weights)
 
 
 @lru_cache(2)

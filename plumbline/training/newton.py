@@ -43,7 +43,7 @@ def most_likely(
     factor = data.summary.train_and_validation if validation else data.summary.train
     shares = ("train", "validation") if validation else ("train",)
     columns = (*data.encoding.features, *data.outputs, WEIGHT)
-    classes, mean = data.encoding.classes, factor.target_mean
+    classes, mean = data.encoding.classes, float(factor.means[-1])
     if not classes and mean <= 0:
         raise InputError(
             f"data.target: '{data.target}' must hold counts >= 0, some above 0, in the training "

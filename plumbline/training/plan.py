@@ -8,8 +8,14 @@ from torch import Tensor, nn
 from plumbline.config.schema import Training
 from plumbline.linear.least_squares import LeastSquares, least_squares
 from plumbline.linear.penalty import Penalized, fit_with_penalty
-from plumbline.linear.problem import Problem, Standardizer
-from plumbline.linear.rates import choose_rate, descends, epochs_to, largest_stable_rate
+from plumbline.linear.problem import (
+    Problem,
+    Standardizer,
+    choose_rate,
+    descends,
+    epochs_to,
+    largest_stable_rate,
+)
 from plumbline.linear.summary import Summary
 from plumbline.training.model import initial_model, parameters
 from plumbline.training.start import Start

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from plumbline.config.schema import Split, Training
-from plumbline.linear.collinear import written
 from plumbline.linear.compress import compress
 from plumbline.linear.factor import Factor, fold, merge
-from plumbline.linear.least_squares import LeastSquares, least_squares
-from plumbline.linear.rates import best_rate
+from plumbline.linear.least_squares import LeastSquares, least_squares, written
+from plumbline.linear.problem import best_rate
 from plumbline.linear.summary import Summary, combine
 from plumbline.threads import one_thread
 from plumbline.training.loop import train

@@ -5,8 +5,9 @@ import torch
 
 from plumbline.config.schema import Training
 from plumbline.errors import InputError, TrainingDivergedError
-from plumbline.linear.problem import Problem, Standardizer
-from plumbline.linear.rates import (
+from plumbline.linear.problem import (
+    Problem,
+    Standardizer,
     best_momentum,
     best_rate,
     choose_rate,
