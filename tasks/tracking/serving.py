@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from mlflow.pyfunc import PyFuncModel, scoring_server
+from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
 MAX_BODY_BYTES = 4 * 1024 * 1024  # several hundred thousand short rows, which take seconds
 MESSAGE_CHARACTERS = 500
@@ -38,6 +39,23 @@ def mlflow_app() -> Any:
     return app
 
 
+class RequestSchema(Schema):
+    """A signature's columns as requests have them: levels and dates are what JSON says (MLflow
+    makes the text None of null), and text in CSV (where MLflow cannot read the type any)."""
+
+    def __init__(self, inputs: Schema) -> None:
+        text = DataType.string
+        super().__init__(
+            [ColSpec(AnyType(), each.name) if each.type == text else each for each in inputs]
+        )
+
+    def pandas_types(self) -> list[Any]:
+        return [
+            each.to_pandas() if isinstance(each, DataType) else object
+            for each in self.input_types()
+        ]
+
+
 def scoring_app(model: PyFuncModel) -> FastAPI:
     """MLflow's application for one model: /invocations, /ping, /health and /version.
 
@@ -45,6 +63,7 @@ def scoring_app(model: PyFuncModel) -> FastAPI:
     `message` of one line: 400 for rows that the model does not take, 411 and 413 for a body of
     unknown size or over MAX_BODY_BYTES, 415 for another or no Content-Type.
     """
+    model.metadata.signature.inputs = RequestSchema(model.metadata.get_input_schema())
     app = scoring_server.init(model)
     app.middleware("http")(_one_line)
     app.add_exception_handler(ValueError, _unreadable)  # a number of thousands of digits

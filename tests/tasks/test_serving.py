@@ -41,7 +41,8 @@ def saved(folder: Path, encoding: Encoding, named: bool, net: bool = False) -> P
     if net:
         net = nn.Sequential(nn.Identity(), module, nn.Dropout(0.9)).eval()
         module = RawModel(net, Standardizer(torch.zeros(count), torch.ones(count)), None)
-    example = {name: [1.0, 2.0] for name in encoding.numeric}
+    example = {name: [1.0, 2.0] for name in encoding.numbers}
+    example |= {name: pd.to_datetime(["2024-01-01", None]) for name in encoding.dates}
     example |= {name: [levels[0], levels[-1]] for name, levels in encoding.levels.items()}
     save_model(str(folder), Model(), module, encoding, named, pd.DataFrame(example))
     return folder
@@ -53,7 +54,7 @@ def serving(folder: Path) -> Iterator[Ask]:
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
     with listen() as listener:
         port = listener.getsockname()[1]
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread = threading.Thread(target=server.run, args=[[listener]], daemon=True)
         thread.start()
 
         def ask(body: object, kind: str | None = JSON, **headers: str) -> tuple[int, dict]:
@@ -250,3 +251,34 @@ def test_null_is_a_hole_where_training_had_some(tmp_path: Path) -> None:
     model = mlflow.pyfunc.load_model(str(saved(tmp_path / "model", encoding, named=True)))
     rows = pd.DataFrame({"a": [None, 3.0], "b": [2.0, None], "g": [None, "u"]})
     assert model.predict(rows).tolist() == [[11216.0], [231.0]]
+
+
+def test_dates_are_iso_text_in_json_and_csv_and_timestamps_in_python(tmp_path: Path) -> None:
+    """1 + 10 · month, or of (missing) 10 and 100, + 1,000 for the level (missing)."""
+    encoding = Encoding(
+        ("when.month",), {"g": ("u", "(missing)", "(other)")}, means={"when.month": 1.0},
+        holes=("when.month",), dates={"when": ("month",)},
+    )  # fmt: skip
+    folder = saved(tmp_path / "model", encoding, named=True)
+    when, g = ["2024-03-01", "2024-12-31T23:30-01:00", None], ["u", None, "u"]
+    predicted = {"predictions": [[31.0], [1011.0], [111.0]]}
+    rows = [{"when": day, "g": level} for day, level in zip(when, g, strict=True)]
+    server = serving(folder)
+    ask = next(server)
+    split = {"columns": ["when", "g"], "data": [[*row.values()] for row in rows]}
+    for body in (
+        {"dataframe_records": rows},
+        {"dataframe_split": split},
+        {"inputs": {"when": when, "g": g}},
+        {"inputs": rows},
+        {"instances": rows},
+        "when,g\n2024-03-01,u\n2024-12-31T23:30-01:00,\n,u\n",
+    ):
+        assert ask(body, CSV if isinstance(body, str) else JSON) == (200, predicted)
+    assert ask({"inputs": rows[2:]}) == (200, {"predictions": [[111.0]]})
+    for body in ({"inputs": [{"when": "soon", "g": "u"}]}, "when,g\nsoon,u\n"):
+        status, answer = ask(body, CSV if isinstance(body, str) else JSON)
+        assert (status, "a date or time in ISO 8601" in answer["message"]) == (400, True)
+    next(server, None)
+    frame = pd.DataFrame({"when": pd.to_datetime(["2024-03-01", None]), "g": ["u", None]})
+    assert mlflow.pyfunc.load_model(str(folder)).predict(frame).tolist() == [[31.0], [1111.0]]
