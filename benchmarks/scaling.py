@@ -104,8 +104,8 @@ def costs(features: int) -> Costs:
     from plumbline.linear.summary import Summary, combine
     from plumbline.training.loop import train
     from plumbline.training.plan import make_plan
+    from tasks.compressing import part_key
     from tasks.factor_cache import FactorCache
-    from tasks.reading import part_key
 
     def opened(folder: Path) -> tuple[TableData, Rows]:
         data = TableData(kind="table", path=str(folder), target="y")

@@ -7,6 +7,8 @@ is looked after; one elsewhere has rules of its own for how long things stay.
 """
 
 import contextlib
+import hashlib
+import json
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -86,3 +88,9 @@ class FactorCache:
         for path in self.folder.glob("factor-*") if self.folder else ():
             with contextlib.suppress(FileNotFoundError):
                 yield path, path.stat()
+
+
+def key_of(kind: str, *content: object) -> str:
+    """The key of what depends on some plain values; `kind` says what that is, "" a summary."""
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return "-".join(filter(None, ("factor", kind, digest)))

@@ -1,47 +1,36 @@
-"""Prefect tasks that read: where rows come from, one summary of each file, and the whole.
+"""Prefect tasks that read: where rows come from, which levels are kept, and the whole of the rows.
 
-Summaries of known files are taken from the cache, new files are compressed by tasks, on threads
-here or on workers of a Ray cluster. How files are batched depends on how many workers there are;
-what they are merged with, never. This module imports no mlflow, so that workers start fast.
+The counts of a file's levels are kept as its summary is. So is the list that was chosen, which
+later runs on other files of the same path start from.
 """
 
-import hashlib
 import json
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
-from dataclasses import asdict, replace
-from itertools import islice
-from typing import Any
+from dataclasses import asdict
+from functools import partial
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from prefect import task
-from prefect.futures import PrefectFuture
 
 from plumbline.config.schema import Config, Split, SyntheticData, TableData
-from plumbline.data.batches import count_rows
 from plumbline.data.blocks import Source
 from plumbline.data.files import DataFile
 from plumbline.data.inputs import check_inputs
+from plumbline.data.levels import count_levels, with_levels
 from plumbline.data.synthetic import Synthetic
 from plumbline.data.table import Table, open_table
 from plumbline.errors import InputError, TooManyLevelsError
-from plumbline.linear.compress import VERSION, compress
+from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
-from plumbline.linear.sample import most_of_each
 from plumbline.linear.summary import Summary, combine, within_levels
-from tasks.artifacts import ProgressArtifact
-from tasks.batching import batches_of, label_of
-from tasks.cluster import clear_errors, connected, cores, map_parts
-from tasks.factor_cache import FactorCache
-from tasks.levels import with_known_levels
+from tasks.cluster import clear_errors, map_parts
+from tasks.compressing import Summaries, label_of, report_rows
+from tasks.factor_cache import FactorCache, key_of
 from tasks.screen import bar, note, warn
-
-COUNTED_BYTES = 256 << 20  # of CSV files that are left out and were never read
-
-OnRows = Callable[[int], None]
 
 
 @task
@@ -85,14 +74,12 @@ def compress_all(source: Source, data: SyntheticData | TableData, device: str) -
         InputError: the data is wrong.
         OSError: a file cannot be read, or the cluster lost work for good.
     """
-    split = data.holding_out
-    with bar("Reading rows", None) as shown, _counting(shown) as on_rows, clear_errors():
+    with _showing_rows(), clear_errors():
         if isinstance(source, Table):
             whole, source, counts = _summarised(source, data, device)
         else:
-            whole = combine(
-                [compress_generated(source, split, device, on_rows)], "the data (generated rows)"
-            )
+            summary = compress_generated(source, data.holding_out, device)
+            whole = combine([summary], "the data (generated rows)")
             counts = {"files_new": 1, "files_reused": 0, "rows_new": whole.rows, "rows_reused": 0}
     counts["rows_dropped"] = whole.dropped
     found = Dataset.of(whole, data, source, counts, map_parts)
@@ -108,7 +95,7 @@ def _summarised(
     """A table's rows, the lists of levels by which they were read, and the counts of files and
     rows. If a column turns out to have too many levels, its list is made and the rows read anew."""
     table = with_known_levels(table, data)
-    files = _Summaries(table, data.holding_out, device)
+    files = Summaries(table, data.holding_out, device)
     parts = within_levels(files.in_order(data.half_life), table.columns)
     try:
         whole = combine(parts, f"the data ({label_of(table.files)})")
@@ -118,166 +105,82 @@ def _summarised(
 
 
 @task(name="compress", task_run_name="compress generated rows")
-def compress_generated(source: Synthetic, split: Split, device: str, on_rows: OnRows) -> Summary:
+def compress_generated(source: Synthetic, split: Split, device: str) -> Summary:
     """One pass over generated rows, which are drawn for it."""
-    return compress(source, *source.parts, split, device, on_rows)
-
-
-# Prefect hands the context on to its threads. A worker elsewhere has none: it tells nobody and is
-# stopped by Ray.
-_on_rows: ContextVar[OnRows] = ContextVar("on_rows", default=lambda rows: None)
+    return compress(source, *source.parts, split, device, report_rows.get())
 
 
 @contextmanager
-def _counting(shown: Callable[..., None]) -> Iterator[OnRows]:
-    """Show how many rows are read in this process; tasks that outlive the body are interrupted.
+def _showing_rows() -> Iterator[None]:
+    """Show how many rows this process has read so far.
 
-    Yields:
-        What to call with the number of rows that were read; raises InterruptedError after the body.
+    A task that reads on after the body has ended is interrupted by InterruptedError.
     """
     total, over, lock = 0, False, threading.Lock()
+    with bar("Reading rows", None) as shown:
 
-    def on_rows(rows: int) -> None:
-        nonlocal total
-        if over:
-            raise InterruptedError("reading was interrupted")
-        with lock:
-            total += rows
-            shown(total)
+        def on_rows(rows: int) -> None:
+            nonlocal total
+            if over:
+                raise InterruptedError("reading was interrupted")
+            with lock:
+                total += rows
+                shown(total)
 
-    _on_rows.set(on_rows)
-    try:
-        yield on_rows
-    finally:
-        over = True
-
-
-class _Summaries:
-    """The summaries of a table's files: those of new ones are made, some batches at a time.
-
-    Attributes:
-        counts: the files and rows that were new and that were reused, so far.
-    """
-
-    def __init__(self, table: Table, split: Split, device: str) -> None:
-        self.table, self.split, self.device = table, split, device
-        self.cache, self.began = FactorCache.current(), time.time()
-        self.keys = {file: part_key(table, file, split) for file in table.files}
-        # classes need no more than a sample
-        self.most_rows = {} if table.columns.has_classes else most_of_each(table.files)
-        self.counts = {"files_new": 0, "files_reused": 0, "rows_new": 0, "rows_reused": 0}
-
-    def in_order(self, half_life: float | None) -> Iterator[Summary]:
-        """The summary of every file; its rows weighted, if they have a half-life."""
-        new = {file: None for file, key in self.keys.items() if not self.cache.use(key)}
-        batches = batches_of(list(new))
-        under_way = deque(map(self._submit, islice(batches, 2 * cores())))
-        artifact = ProgressArtifact("reading", "Files compressed", len(self.keys))
-        made: deque[Summary] = deque()
-        for number, (file, key) in enumerate(self.keys.items(), start=1):
-            if file in new:
-                if not made:
-                    made.extend(under_way.popleft().result())
-                    under_way.extend(map(self._submit, islice(batches, 1)))
-                summary = made.popleft()
-            else:
-                summary = self.cache.read(key)
-                if summary is None:  # damaged since it was written
-                    new[file], (summary,) = None, self._submit([file]).result()
-            self._count(summary, "new" if file in new else "reused")
-            artifact.show(number)
-            yield summary.aged(len(self.keys) - number, half_life)
-        if new:
-            self.cache.shrink(began=self.began)
-
-    def _submit(self, files: list[DataFile]) -> PrefectFuture[list[Summary]]:
-        """Have some files compressed, by a worker that is told of no others."""
-        table, keys = replace(self.table, files=tuple(files), left_out=()), self.keys
-        kept = {keys[file]: self.most_rows.get(file.uri, 0) for file in files}
-        return compress_files.submit(table, kept, self.split, self.device, label_of(files))
-
-    def _count(self, summary: Summary, which: str) -> None:
-        self.counts[f"files_{which}"] += 1
-        self.counts[f"rows_{which}"] += _rows_of(summary)
-        if which == "new" and connected():
-            _on_rows.get()(_rows_of(summary))
-
-    def left_out(self) -> dict[str, int]:
-        """How many files and rows the window leaves out.
-
-        Rows are known from earlier passes and from Parquet files; those of other CSV files are
-        counted where that is little work, and otherwise rows_left_out is missing.
-        """
-        rows: dict[DataFile, int | None] = {}
-        for file in self.table.left_out:
-            summary = self.cache.read(part_key(self.table, file, self.split))
-            rows[file] = _rows_of(summary) if summary else None
-        unread = [file for file, known in rows.items() if known is None]
-        if sum(file.size for file in unread if file.is_csv) <= COUNTED_BYTES:
-            rows |= {file: count_rows(file, self.table.columns.dialect) for file in unread}
-        known = {} if None in rows.values() else {"rows_left_out": sum(rows.values())}
-        return {"files_left_out": len(rows), **known}
+        report_rows.set(on_rows)
+        try:
+            yield
+        finally:
+            over = True
 
 
-def part_key(table: Table, file: DataFile, split: Split) -> str:
-    """What a file's summary depends on.
+def with_known_levels(table: Table, data: TableData) -> Table:
+    """The table with the levels of its columns that have many, or had in an earlier run."""
+    columns, cache = table.columns, FactorCache.current()
+    wanted = [n for n, given in columns.categorical.items() if n != columns.target and not given]
+    listed = {name: cache.read(_list_key(data, name), json.loads) for name in wanted}
+    before = {name: levels for name, levels in listed.items() if levels}
+    table = table.with_columns(many=columns.many.union(before))
+    return choose_levels(table, data, before) if table.columns.many else table
 
-    The file's identity (path, size, modification time), what is read of it, the split and the
-    version of the computation. The device is not in it: the factors of any are equally good.
-    """
+
+@task(task_run_name="count levels")
+def choose_levels(table: Table, data: TableData, before: Mapping[str, list[str]]) -> Table:
+    """The most frequent levels in the training rows; those of new files are counted."""
+    cache, split = FactorCache.current(), data.holding_out
+    keys = {file.uri: _counts_key(table, file, split) for file in table.files}
+    counts_of = partial(_counts, cache, table, split, keys)
+    new = [part for part, key in keys.items() if not cache.use(key)]
+    deque(map_parts(lambda part: len(counts_of(part)), new), maxlen=0)
+    chosen, found = with_levels(table, map(counts_of, table.parts), before)
+    for name, levels in found.items():
+        kept = chosen.columns.categorical[name]
+        cache.write(_list_key(data, name), json.dumps(kept).encode())
+        note(
+            f"column '{name}' has {levels:,} levels: the {len(kept) - 1:,} most frequent in the "
+            "training rows are kept, the others are read as '(other)' (data.max_levels)"
+        )
+    return chosen
+
+
+def _counts(
+    cache: FactorCache, table: Table, split: Split, keys: Mapping[str, str], part: str
+) -> pa.Table:
+    """The counts of a file's levels, which are kept."""
+    counts = cache.read(keys[part], lambda content: pq.read_table(pa.BufferReader(content)))
+    if counts is None:
+        counts, written = count_levels(table, split, part), pa.BufferOutputStream()
+        pq.write_table(counts, written)
+        cache.write(keys[part], written.getvalue().to_pybytes())
+    return counts
+
+
+def _counts_key(table: Table, file: DataFile, split: Split) -> str:
     c = table.columns
-    what = [c.kinds, c.numeric, c.categorical, sorted(c.whole), sorted(c.texts), asdict(c.dialect)]
-    held_out = [c.split.model_dump(), split.model_dump()]
-    keys = [table.missing, c.weight, c.log_target, *held_out]
-    content = [VERSION, asdict(file), *keys, *what]
-    return "factor-" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    split_by = [c.split.model_dump(), split.model_dump()]
+    return key_of("levels", asdict(file), sorted(c.many), asdict(c.dialect), *split_by)
 
 
-def _rows_of(summary: Summary) -> int:
-    return summary.rows + summary.dropped
-
-
-def _may_pass(task: Any, task_run: Any, state: Any) -> bool:
-    """Retry what may go away (a file that cannot be read just now), never wrong data."""
-    error = state.result(raise_on_failure=False)
-    return isinstance(error, OSError) and not isinstance(error, InterruptedError)
-
-
-@task(
-    name="compress",
-    task_run_name="compress {label}",
-    persist_result=False,
-    cache_result_in_memory=False,
-    retries=3,
-    retry_delay_seconds=[0.2, 1, 5],
-    retry_condition_fn=_may_pass,
-)
-def compress_files(
-    table: Table, kept: Mapping[str, int], split: Split, device: str, label: str
-) -> list[Summary]:
-    """Compress each file of a table and keep its summary.
-
-    If this is another try, what the first one kept is not read again. A file whose worker died is.
-
-    Args:
-        table: has these files only.
-        kept: where the summary of each file is kept, and how many of its rows at most.
-        split: which rows are held out.
-        device: where blocks are folded.
-        label: the files in a few words, for the task's name.
-    """
-    given = zip(table.parts, kept.items(), strict=True)
-    return [_summary_of(table, part, *each, split, device) for part, each in given]
-
-
-def _summary_of(
-    table: Table, part: str, key: str, most_rows: int, split: Split, device: str
-) -> Summary:
-    """A file's summary, which is kept. Ray sends a task's own body by value, and that can hold no
-    context; this function it finds by its name."""
-    cache = FactorCache.current()
-    summary = cache.read(key)
-    if summary is None:
-        summary = compress(table, part, split, device, _on_rows.get(), most_rows)
-        cache.write(key, summary.to_bytes())
-    return summary
+def _list_key(data: TableData, column: str) -> str:
+    split = [data.split.model_dump(), data.holding_out.model_dump()]
+    return key_of("levels", data.path, data.limit, data.max_levels, column, *split)

@@ -6,7 +6,7 @@ import pytest
 from prefect.serializers import PickleSerializer
 
 from plumbline.config.schema import Split
-from tasks.reading import compress_files, part_key
+from tasks.compressing import compress_files, part_key
 from tests.plumbline.tools import opened
 
 AS_IT_IS = {"exclude": ["z"], "decimal": "auto"}

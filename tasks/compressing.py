@@ -1,0 +1,190 @@
+"""Prefect tasks that compress: one summary of each file of a table.
+
+Summaries of known files are taken from the cache, new files are compressed by tasks, on threads
+here or on workers of a Ray cluster. How files are batched depends on how many workers there are;
+what they are merged with, never. This module imports no mlflow, so that workers start fast.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import asdict, replace
+from itertools import islice
+from typing import Any
+
+from prefect import task
+from prefect.futures import PrefectFuture
+
+from plumbline.config.schema import Split
+from plumbline.data.batches import count_rows
+from plumbline.data.files import DataFile
+from plumbline.data.table import Table
+from plumbline.linear.compress import VERSION, compress
+from plumbline.linear.sample import most_of_each
+from plumbline.linear.summary import Summary
+from tasks.artifacts import ProgressArtifact
+from tasks.cluster import connected, cores
+from tasks.factor_cache import FactorCache, key_of
+
+COUNTED_BYTES = 256 << 20  # of CSV files that are left out and were never read
+# Bytes of files in a task. Fewer are not worth a task run of their own, more make a long wait of
+# what a lost worker had not finished. In between there are four tasks a worker, so that all end
+# at about the same time.
+LEAST_BATCH, MOST_BATCH, BATCHES_A_WORKER = 16 << 20, 1 << 30, 4
+FILES_A_BATCH = 64  # at most: the command holds the summaries of some batches at a time
+# What is called with every number of rows that were read. Prefect hands the context on to its
+# threads. A worker elsewhere has none: it reports to nobody and is stopped by Ray.
+report_rows: ContextVar[Callable[[int], None]] = ContextVar(
+    "report_rows", default=lambda rows: None
+)
+
+
+class Summaries:
+    """The summaries of a table's files: those of new ones are made, some batches at a time.
+
+    Attributes:
+        counts: the files and rows that were new and that were reused, so far.
+    """
+
+    def __init__(self, table: Table, split: Split, device: str) -> None:
+        self.table, self.split, self.device = table, split, device
+        self.cache, self.began = FactorCache.current(), time.time()
+        self.keys = {file: part_key(table, file, split) for file in table.files}
+        # classes need no more than a sample
+        self.most_rows = {} if table.columns.has_classes else most_of_each(table.files)
+        self.counts = {"files_new": 0, "files_reused": 0, "rows_new": 0, "rows_reused": 0}
+
+    def in_order(self, half_life: float | None) -> Iterator[Summary]:
+        """The summary of every file; its rows weighted, if they have a half-life."""
+        new = {file: None for file, key in self.keys.items() if not self.cache.use(key)}
+        batches = batches_of(list(new))
+        under_way = deque(map(self._submit, islice(batches, 2 * cores())))
+        artifact = ProgressArtifact("reading", "Files compressed", len(self.keys))
+        made: deque[Summary] = deque()
+        for number, (file, key) in enumerate(self.keys.items(), start=1):
+            if file in new:
+                if not made:
+                    made.extend(under_way.popleft().result())
+                    under_way.extend(map(self._submit, islice(batches, 1)))
+                summary = made.popleft()
+            else:
+                summary = self.cache.read(key)
+                if summary is None:  # damaged since it was written
+                    new[file], (summary,) = None, self._submit([file]).result()
+            self._count(summary, "new" if file in new else "reused")
+            artifact.show(number)
+            yield summary.aged(len(self.keys) - number, half_life)
+        if new:
+            self.cache.shrink(began=self.began)
+
+    def _submit(self, files: list[DataFile]) -> PrefectFuture[list[Summary]]:
+        """Have some files compressed, by a worker that is told of no others."""
+        table, keys = replace(self.table, files=tuple(files), left_out=()), self.keys
+        kept = {keys[file]: self.most_rows.get(file.uri, 0) for file in files}
+        return compress_files.submit(table, kept, self.split, self.device, label_of(files))
+
+    def _count(self, summary: Summary, which: str) -> None:
+        self.counts[f"files_{which}"] += 1
+        self.counts[f"rows_{which}"] += _rows_of(summary)
+        if which == "new" and connected():
+            report_rows.get()(_rows_of(summary))
+
+    def left_out(self) -> dict[str, int]:
+        """How many files and rows the window leaves out.
+
+        Rows are known from earlier passes and from Parquet files; those of other CSV files are
+        counted where that is little work, and otherwise rows_left_out is missing.
+        """
+        rows: dict[DataFile, int | None] = {}
+        for file in self.table.left_out:
+            summary = self.cache.read(part_key(self.table, file, self.split))
+            rows[file] = _rows_of(summary) if summary else None
+        unread = [file for file, known in rows.items() if known is None]
+        if sum(file.size for file in unread if file.is_csv) <= COUNTED_BYTES:
+            rows |= {file: count_rows(file, self.table.columns.dialect) for file in unread}
+        known = {} if None in rows.values() else {"rows_left_out": sum(rows.values())}
+        return {"files_left_out": len(rows), **known}
+
+
+def part_key(table: Table, file: DataFile, split: Split) -> str:
+    """What a file's summary depends on.
+
+    The file's identity (path, size, modification time), what is read of it, the split and the
+    version of the computation. The device is not in it: the factors of any are equally good.
+    """
+    c = table.columns
+    what = [c.kinds, c.numeric, c.categorical, sorted(c.whole), sorted(c.texts), asdict(c.dialect)]
+    held_out = [c.split.model_dump(), split.model_dump()]
+    keys = [table.missing, c.weight, c.log_target, *held_out]
+    return key_of("", VERSION, asdict(file), *keys, *what)
+
+
+def _rows_of(summary: Summary) -> int:
+    return summary.rows + summary.dropped
+
+
+def _may_pass(task: Any, task_run: Any, state: Any) -> bool:
+    """Retry what may go away (a file that cannot be read just now), never wrong data."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, OSError) and not isinstance(error, InterruptedError)
+
+
+@task(
+    name="compress",
+    task_run_name="compress {label}",
+    persist_result=False,
+    cache_result_in_memory=False,
+    retries=3,
+    retry_delay_seconds=[0.2, 1, 5],
+    retry_condition_fn=_may_pass,
+)
+def compress_files(
+    table: Table, kept: Mapping[str, int], split: Split, device: str, label: str
+) -> list[Summary]:
+    """Compress each file of a table and keep its summary.
+
+    If this is another try, what the first one kept is not read again. A file whose worker died is.
+
+    Args:
+        table: has these files only.
+        kept: where the summary of each file is kept, and how many of its rows at most.
+        split: which rows are held out.
+        device: where blocks are folded.
+        label: the files in a few words, for the task's name.
+    """
+    given = zip(table.parts, kept.items(), strict=True)
+    return [_summary_of(table, part, *each, split, device) for part, each in given]
+
+
+def _summary_of(
+    table: Table, part: str, key: str, most_rows: int, split: Split, device: str
+) -> Summary:
+    """A file's summary, which is kept. Ray sends a task's own body by value, and that can hold no
+    context; this function it finds by its name."""
+    cache = FactorCache.current()
+    summary = cache.read(key)
+    if summary is None:
+        summary = compress(table, part, split, device, report_rows.get(), most_rows)
+        cache.write(key, summary.to_bytes())
+    return summary
+
+
+def batches_of(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
+    """The files that one task compresses: files in their order, those of some size together."""
+    share = sum(file.size for file in files) // (BATCHES_A_WORKER * cores())
+    most = min(max(share, LEAST_BATCH), MOST_BATCH)
+    batch, total = [], 0
+    for file in files:
+        if batch and (total + file.size > most or len(batch) == FILES_A_BATCH):
+            yield batch
+            batch, total = [], 0
+        batch.append(file)
+        total += file.size
+    if batch:
+        yield batch
+
+
+def label_of(files: Sequence[DataFile]) -> str:
+    """Some files in a few words, such as `part-0001.parquet and 63 more`."""
+    return files[0].name + (f" and {len(files) - 1} more" if len(files) > 1 else "")
