@@ -15,6 +15,7 @@ from plumbline.linear.problem import Problem, Standardizer
 from plumbline.training import loop
 from plumbline.training.checkpoint import Checkpoint
 from plumbline.training.classes import class_baselines, class_scores
+from plumbline.training.data_parallel import DataParallel, in_a_group
 from plumbline.training.draws import Draws
 from plumbline.training.evaluation import baselines, evaluate, row_scores, streamed_baselines
 from plumbline.training.exported import Exported, export
@@ -195,11 +196,10 @@ def _row_objective(
     columns = (*data.encoding.features, *data.outputs)
     means = {share: data.mean_weight(getattr(data.profiled, share)) for share in counts}
     means = means if config.data.weight or data.balanced else {}
-    return RowObjective(
-        TrainingRows(
-            data.source, config.data, columns, standardizer, training, counts, device, means
-        )
+    rows = TrainingRows(
+        data.source, config.data, columns, standardizer, training, counts, device, means
     )
+    return DataParallel(rows) if in_a_group() else RowObjective(rows)
 
 
 def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]:

@@ -93,9 +93,8 @@ def train_net(
     )
     head_kept = solve_head(net, heads, objective) if heads else None
     log_link = training.loss == "poisson"
-    module = RawModel(
-        net.cpu().eval(), objective.rows.standardizer, objective.rows.limits, log_link
-    )
+    standardizer, limits = objective.rows.standardizer, objective.limits
+    module = RawModel(net.cpu().eval(), standardizer, limits, log_link)
     return Trained(module, **vars(curve), head_kept=head_kept)
 
 

@@ -4,7 +4,7 @@ FactorObjective has the mean squared error of a linear model on all rows from th
 RowObjective reads the rows: for mini-batches, for losses that R does not know, for any module.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -130,16 +130,18 @@ class RowObjective:
             return
         random = torch.Generator().manual_seed((self.training.seed * 1_000_003 + epoch) % 2**63)
         unit = self.unit / self.counts["train"]
-        for pool in self.rows.pools(random):
-            order = torch.randperm(len(pool[0]), generator=random)
-            sizes = _batch_sizes(len(order), self.training.batch_size, model)
-            for batch in self.rows.shuffled(pool, order, sizes):
-                yield len(batch[1]) * unit, partial(self._on_batch, model, batch)
+        for size, batch in self._batches(model, random):
+            yield size * unit, partial(self._on_batch, model, batch, size)
 
     def steps_of_an_epoch(self) -> int:
         """How many there are; the last one may have fewer rows, or one more."""
         size, rows = self.training.batch_size, self.counts["train"]
         return 1 if size is None else max(1, -(-rows // size))
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """The range of the training rows' target that predictions are kept within."""
+        return self.rows.limits
 
     @torch.no_grad()
     def validation_loss(self, model: nn.Module) -> float | None:
@@ -147,26 +149,42 @@ class RowObjective:
             return None
         model.eval()
         total = 0.0
-        for block in self.rows.blocks("validation"):
+        for block in self._blocks("validation"):
             for some in zip(*(each.split(JUDGED_ROWS) for each in block), strict=True):
-                total += float(self._forward(model, some)) * len(some[1])
+                if rows := len(some[1]):
+                    total += float(self._forward(model, some)) * rows
         return self.unit * total / self.counts["validation"]
 
-    def _on_batch(self, model: nn.Module, rows: Rows) -> Tensor:
+    def _blocks(self, share: str) -> Iterator[Rows]:
+        """A share's rows in the order of the files."""
+        return self.rows.blocks(share)
+
+    def _batches(self, model: nn.Module, random: torch.Generator) -> Iterator[tuple[int, Rows]]:
+        """Mini-batches of shuffled rows, each after its size."""
+        for pool in self.rows.pools(random):
+            order = torch.randperm(len(pool[0]), generator=random)
+            sizes = batch_sizes(len(order), self.training.batch_size, model)
+            yield from zip(sizes, self.rows.shuffled(pool, order, sizes), strict=True)
+
+    def _on_batch(self, model: nn.Module, rows: Rows, size: int) -> Tensor:
         model.zero_grad()
-        loss = self._forward(model, rows)
-        loss.backward()
-        return loss
+        return self._add_gradients(model, rows, size)
 
     def _on_all_rows(self, model: nn.Module) -> Tensor:
         """The mean loss over every row, its gradients added up block by block."""
         model.zero_grad()
         total = torch.zeros((), device=self.device)
-        for block in self.rows.blocks("train"):
-            loss = self._forward(model, block) * (len(block[1]) / self.counts["train"])
-            loss.backward()
-            total = total + loss.detach()
+        for block in self._blocks("train"):
+            total = total + self._add_gradients(model, block, self.counts["train"])
         return total
+
+    def _add_gradients(self, model: nn.Module, rows: Rows, size: int) -> Tensor:
+        """Add the gradients of what these rows are of the mean loss of `size` rows; returns it."""
+        loss = self._forward(model, rows)
+        if len(rows[1]) != size:
+            loss = loss * (len(rows[1]) / size)
+        loss.backward()
+        return loss.detach()
 
     def _forward(self, model: nn.Module, rows: Rows) -> Tensor:
         """The mean loss of the model's predictions, weighted where rows are."""
@@ -178,10 +196,13 @@ class RowObjective:
             target = target.expand(len(predicted), -1, -1).flatten(0, 1)
             predicted = predicted.flatten(0, 1)
         loss = self._loss(predicted.to(target.dtype), target)
-        return (weights[0] * loss.reshape(-1, len(weights[0]))).mean() if weights else loss
+        if not weights:
+            return loss
+        nets = loss.numel() // max(1, len(weights[0]))
+        return (weights[0] * loss.reshape(nets, len(weights[0]))).mean()
 
 
-def _batch_sizes(rows: int, size: int, model: nn.Module) -> list[int]:
+def batch_sizes(rows: int, size: int, model: nn.Module) -> list[int]:
     """Of the batches that rows make. Batch norm fails on one row alone: a last batch of one row
     then joins the one before."""
     sizes = [size] * (rows // size) + [rows % size] * (rows % size > 0)

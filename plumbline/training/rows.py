@@ -94,8 +94,9 @@ class TrainingRows:
     def shuffled(self, pool: Rows, order: Tensor, sizes: Sequence[int]) -> Iterator[Rows]:
         """A pool's rows in an order, (n,), as batches of these sizes. They are gathered some
         batches at a time, in buffers that the next ones overwrite."""
-        at_once = max(1, GATHERED_BYTES // (self._row_bytes * sizes[0]))
-        most, start = at_once * sizes[0] + 1, 0  # a last batch may have a row more
+        largest = max(1, *sizes)
+        at_once = max(1, GATHERED_BYTES // (self._row_bytes * largest))
+        most, start = at_once * largest, 0
         if not self._gathered or len(self._gathered[0]) < min(most, len(order)):
             self._gathered = tuple(each.new_empty((most, *each.shape[1:])) for each in pool)
         for first in range(0, len(sizes), at_once):

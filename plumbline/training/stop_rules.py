@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from plumbline.config.schema import Training
+from plumbline.training.data_parallel import of_all
 from plumbline.training.model import parameters
 from plumbline.training.plan import Plan
 
@@ -96,7 +98,7 @@ class Minutes:
     def reason(
         self, model: nn.Module, epoch: int, loss: float, validation_loss: float | None
     ) -> str | None:
-        over = time.monotonic() - self.began >= 60 * self.most
+        over = of_all(time.monotonic() - self.began, dist.ReduceOp.MAX) >= 60 * self.most
         return f"the time is over (training.max_minutes: {self.most:g})" if over else None
 
     def state_dict(self) -> dict[str, float]:

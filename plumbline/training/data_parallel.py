@@ -1,0 +1,173 @@
+"""One training in several processes: each computes a part of every batch, and all step alike.
+
+Whoever starts the processes (Ray Train, torchrun) makes torch's process group first; each of them
+then trains the same experiment, and the result is that of one process with the same batches, but
+for rounding.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+from plumbline.data.split import shares_of
+from plumbline.data.table import Table
+from plumbline.errors import InputError
+from plumbline.threads import in_threads
+from plumbline.training.draws import Draws
+from plumbline.training.objectives import RowObjective, Step, batch_sizes
+from plumbline.training.rows import Rows, TrainingRows
+
+
+def in_a_group() -> bool:
+    """Whether this process is one of several that train together."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def of_all(value: float, operation: dist.ReduceOp = dist.ReduceOp.SUM) -> float:
+    """The sum, or the least or largest, of the processes' values; of one alone its own."""
+    if not in_a_group():
+        return value
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    found = torch.tensor(value, dtype=torch.float64, device=device)
+    dist.all_reduce(found, operation)
+    return float(found)
+
+
+@dataclass
+class DataParallel(RowObjective):
+    """A RowObjective whose batches the processes of torch's group share.
+
+    A process reads files of its own, and takes of each batch the rows that are in them. If there
+    are fewer files than processes, or the rows of one do not fit into its training.memory_mb, each
+    reads all files and takes an equal part of each batch.
+
+    Attributes:
+        first: the place of the first of its own rows among all training rows, in the order of the
+            files; None: it reads all files.
+    """
+
+    first: int | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.rank, self.processes = dist.get_rank(), dist.get_world_size()
+        self._files = len(self.rows.source.parts)
+        self._parallel: Callable[[Rows], Tensor] | None = None
+        own = _of_own_files(self.rows, self.rank, self.processes)
+        if own and of_all(own.fits("train"), dist.ReduceOp.MIN):
+            counts = [0] * self.processes
+            dist.all_gather_object(counts, own.counts["train"])
+            self.rows, self.first = own, sum(counts[: self.rank])
+
+    def steps(self, model: nn.Module, epoch: int) -> Iterable[Step]:
+        """Each step draws anew, by its number: no process has a state of its own to go on from."""
+        if self._parallel is None:
+            self._parallel = wrapped(model, self._forward, self.device)
+        for number, (share, closure) in enumerate(super().steps(model, epoch)):
+            yield share, partial(self._drawing, closure, (epoch, number))
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        if self.rows.limits is None:
+            return None
+        least, most = self.rows.limits
+        return of_all(least, dist.ReduceOp.MIN), of_all(most, dist.ReduceOp.MAX)
+
+    def validation_loss(self, model: nn.Module) -> float | None:
+        own = super().validation_loss(model)
+        return None if own is None else of_all(own)
+
+    def _drawing(self, closure: Callable[[], Tensor], step: tuple[int, int]) -> Tensor:
+        if self.draws:
+            seed = hash((self.training.seed, self.rank, *step)) % 2**63  # of integers: always alike
+            self.draws = Draws(seed, self.device)
+        return closure()
+
+    def _blocks(self, share: str) -> Iterator[Rows]:
+        return map(self._part, super()._blocks(share))
+
+    def _batches(self, model: nn.Module, random: torch.Generator) -> Iterator[tuple[int, Rows]]:
+        if self.first is None:
+            for size, batch in super()._batches(model, random):
+                yield size, self._part(batch)
+            return
+        torch.randperm(self._files, generator=random)  # as one process does before it shuffles
+        (own,), rows = self.rows.blocks("train"), self.counts["train"]
+        place = torch.randperm(rows, generator=random) - self.first
+        here = (place >= 0) & (place < len(own[0]))
+        sizes = batch_sizes(rows, self.training.batch_size, model)
+        of_own = [int(each.sum()) for each in here.split(sizes)]
+        yield from zip(sizes, self.rows.shuffled(own, place[here], of_own), strict=True)
+
+    def _part(self, rows: Rows) -> Rows:
+        """This process's part of rows that every process has read."""
+        if self.first is not None:
+            return rows
+        return tuple(each.tensor_split(self.processes)[self.rank] for each in rows)
+
+    def _add_gradients(self, model: nn.Module, rows: Rows, size: int) -> Tensor:
+        """DistributedDataParallel takes the mean of the processes' gradients; so each loss is
+        weighted by its rows' share of all and by the number of processes."""
+        assert self._parallel
+        share, loss = len(rows[1]) / size, self._parallel(rows)
+        own = loss.detach() * share if share else torch.zeros_like(loss)  # not the mean of no rows
+        summed = dist.all_reduce(own, async_op=True)
+        (loss * (share * self.processes)).backward()
+        summed.wait()
+        return own
+
+
+class _Loss(nn.Module):
+    """A model followed by its loss: DistributedDataParallel wraps what is called."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[nn.Module, Rows], Tensor]) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, rows: Rows) -> Tensor:
+        return self.loss(self.model, rows)
+
+
+def wrapped(
+    model: nn.Module, loss: Callable[[nn.Module, Rows], Tensor], device: str
+) -> DistributedDataParallel:
+    """A model and its loss whose gradients are the mean of the processes'.
+
+    Raises:
+        InputError: it has batch norm, whose statistics torch shares between processes on GPUs only.
+    """
+    normalizes = any(isinstance(each, _BatchNorm) for each in model.modules())
+    if normalizes and torch.device(device).type == "cpu":
+        raise InputError(
+            "model.file: batch norm needs the statistics of whole batches, which torch shares "
+            "between workers on GPUs only. Use nn.LayerNorm, or leave ray.workers out."
+        )
+    whole = nn.SyncBatchNorm.convert_sync_batchnorm(_Loss(model, loss))
+    # a user's module may hold parameters that it does not use
+    return DistributedDataParallel(whole, find_unused_parameters=True)
+
+
+def _of_own_files(rows: TrainingRows, rank: int, processes: int) -> TrainingRows | None:
+    """The rows of a process's own files, consecutive ones; None if there are too few files."""
+    source = rows.source
+    if not isinstance(source, Table) or len(source.files) < processes:
+        return None
+    first, end = (len(source.files) * each // processes for each in (rank, rank + 1))
+    own = replace(source, files=source.files[first:end])
+
+    def count(part: str) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for block in own.blocks(part):
+            for share, chosen in shares_of(rows.split, part, block).items():
+                found[share] += block.rows.shape[1] if chosen is None else int(chosen.sum())
+        return found
+
+    counts: Counter[str] = sum(in_threads(count, own.parts), Counter())
+    return replace(rows, source=own, counts={share: counts[share] for share in rows.counts})
