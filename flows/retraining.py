@@ -83,7 +83,7 @@ def retrain(flow_run_id: UUID, own: dict[str, Any], by_worker: bool = False) -> 
             return
         flow_run.parameters["resumed"] = _lost(client, flow_run.parameters["config"])
         if take(client, flow_run, held.enter_context(lease(own.get("notify"))), by_worker):
-            held.enter_context(servers(RunsOn.of(flow_run.parameters["config"])))
+            held.enter_context(servers(RunsOn.model_validate(flow_run.parameters["config"])))
             recorded = run_flow(on_cluster(pipeline), flow_run=flow_run)
             held.close()  # the lease says whether the record is there
             say_where(recorded, flow_run.parameters["config"]["experiment"])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def run_sweep(path: str, overrides: Sequence[str]) -> None:
     """Run many configurations: one parent run, a nested run for each trial."""
-    from plumbline.config.sweep_loading import load_sweep
+    from plumbline.config.sweep import load_sweep
 
     sweep(load_sweep(path, overrides))
 
@@ -30,9 +30,12 @@ def sweep(plan: "Sweep") -> str:
     Returns:
         The name of the parent run in MLflow.
     """
+    from plumbline.config.loading import validated
+    from plumbline.config.running import RunsOn
+
     prepare_environment()
     plan = _checked(plan)
-    with servers(plan.runs_on):
+    with servers(validated(plan.base, plan.name, RunsOn)):
         from flows.sweep_flow import sweep as flow
 
         recorded = run_leased(flow, plan)
@@ -58,7 +61,7 @@ def _checked(plan: "Sweep") -> "Sweep":
 
 
 if __name__ == "__main__":
-    from plumbline.config.sweep_loading import SweepFile
+    from plumbline.config.sweep import SweepFile
 
     BASE = "  base: the path of an experiment, relative to this file; or that experiment's keys\n"
     main(run_sweep, *CONFIG, keys=BASE + as_text(SweepFile))

@@ -9,7 +9,6 @@ from prefect import task
 
 from plumbline.config.schema import Config
 from plumbline.config.sweep import Sweep, Values, label
-from plumbline.data.inputs import of_target
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.training.device import device_of
@@ -101,7 +100,7 @@ def _start(
         config = sweep.trial(values)
         device = device_of(config)
         rows = data.of(config, device)
-        config = of_target(config, bool(rows.encoding.classes))
+        config = config.of_target(bool(rows.encoding.classes))
         config = with_budget(config, rows.summary.train.rows)
     except InputError as error:
         if device and rows is None and not data.varies:  # no trial can have these rows

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from plumbline.config.metrics import METRICS
+from plumbline.config.running import AT_MOST_EVERY
 from plumbline.config.section import disagreement
 from plumbline.config.training import LOSSES, WITH_MOMENTUM, Optimizer
 
@@ -45,6 +47,8 @@ class Rule:
     @property
     def condition(self) -> str:
         """When it holds, by whichever side is shorter."""
+        if self.unless in ((None,), (GIVEN,)):
+            return f"{self.other} is {'given' if self.unless == (None,) else 'null'}"
         if self.other != "training.optimizer":
             return f"{self.other} is not {' or '.join(map(_text, self.unless))}"
         bound = [name for name in OPTIMIZERS if name not in self.unless]
@@ -57,8 +61,9 @@ class Rule:
         found, given = value_of(self.key), value_of(self.other)
         if _is_one_of(given, self.unless) or _is_one_of(found, self.allowed):
             return
-        name, is_left_out = self.other.rpartition(".")[2], given is None
-        when = f"without {self.other}" if is_left_out else f"with {name} {_text(given)}"
+        when = f"with {self.other.rpartition('.')[2]} {_text(given)}"
+        if given is None or self.unless == (None,):
+            when = f"{'without' if given is None else 'with'} {self.other}"
         raise disagreement(self.key, f"{self.allowed_text} {when} ({self.why})", found)
 
 
@@ -127,6 +132,22 @@ RULES = (
          "it is measured on held-out rows"),
     Rule("data.kind", ("table",), "schedule.on_change", (None, False),
          "generated rows never change"),
+    Rule("schedule.at_most_every", (None, AT_MOST_EVERY), "schedule.on_change", (None, True),
+         "a run by the clock starts when it says"),
+    Rule("training.penalty.l1_ratio", (None,), "training.penalty.kind", (None, "elastic_net"),
+         "ridge has 0, lasso 1"),
+    Rule("data.test_fraction", (NUMBER,), "data.split.cut", (GIVEN,),
+         "that says which rows are held out by cut"),
+    Rule("data.test_fraction", (0, "cut"), "data.split.cut", (None,),
+         "that says which rows are held out"),
+    Rule("data.test_fraction", (ABOVE_0, "cut"), "data.split.by", (None, "rows", "group"),
+         "data.split.by time holds out this share, or what is from data.split.cut on"),
+    Rule("data.test_fraction", (ABOVE_0, "cut"), "registry", (None,),
+         "registry.metric is measured on rows held out"),
+    Rule("drift", (None,), "registry", (GIVEN,), "data is compared with its champion's"),
+    *(Rule("data.folds", (ABOVE_0,), f"registry.require.{name}", (None,),
+           "it is measured on 2 folds or more")
+      for name, metric in METRICS.items() if metric.needs == "folds"),
     Rule("training.device", ("auto", "cpu"), "runner", ("threads",),
          "a cluster's workers compute on their CPUs"),
 )  # fmt: skip

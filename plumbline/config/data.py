@@ -1,7 +1,7 @@
 """The configuration's section for data: generated rows, or rows of files."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -51,6 +51,14 @@ class Split(Section):
 class SyntheticData(Split):
     """Rows made here: y = x · weights + bias + noise."""
 
+    # what keys of tables are for rows of one age, alike, whole and all numbers
+    half_life: ClassVar[None] = None
+    weight: ClassVar[None] = None
+    class_weight: ClassVar[Literal["none"]] = "none"
+    unknown: ClassVar[Literal["error"]] = "error"
+    missing: ClassVar[Literal["error"]] = "error"
+    log_target: ClassVar[bool] = False
+
     kind: Literal["synthetic"] = Field(description="generated rows")
     x: NotEmpty[float] | NotEmpty[list[float]] | None = Field(
         None, description="the inputs: a list of numbers, or of rows of numbers; or give rows"
@@ -70,10 +78,9 @@ class SyntheticData(Split):
 
     @model_validator(mode="after")
     def _agrees(self) -> "SyntheticData":
-        if self.test_fraction == "cut":
-            raise disagreement("data.test_fraction", "a number for generated rows", "cut")
         if (self.x is None) == (self.rows is None):
-            raise disagreement("data.x", "data.rows", "exactly one of the two", self._given())
+            given = "neither" if self.x is None else "both"
+            raise disagreement("data.x", "data.rows", "exactly one of the two", given)
         if self.x_range[0] >= self.x_range[1]:
             raise disagreement("data.x_range", "[low, high] with low < high", self.x_range)
         widths = {len(row) if isinstance(row, list) else 1 for row in self.x or ()}
@@ -81,51 +88,18 @@ class SyntheticData(Split):
             raise disagreement(
                 "data.x", "rows of one width, at least 1", f"widths {sorted(widths)}"
             )
-        for key, width in (("data.features", self.features), ("data.weights", self._weighted())):
+        weights = None if self.weights is None else len(self.weights)
+        for key, width in (("data.features", self.features), ("data.weights", weights)):
             if width not in (None, self.width):
                 raise disagreement(key, f"of width {self.width}, as the other keys say", width)
         return self
-
-    def _given(self) -> str:
-        return "both" if self.x is not None else "neither"
-
-    def _weighted(self) -> int | None:
-        return None if self.weights is None else len(self.weights)
-
-    @property
-    def half_life(self) -> None:
-        """Generated rows are of one age."""
-
-    @property
-    def weight(self) -> None:
-        """Generated rows count alike."""
-
-    @property
-    def class_weight(self) -> Literal["none"]:
-        """Generated targets are numbers."""
-        return "none"
-
-    @property
-    def unknown(self) -> Literal["error"]:
-        """Generated columns have no levels."""
-        return "error"
-
-    @property
-    def missing(self) -> Literal["error"]:
-        """Generated rows are whole."""
-        return "error"
-
-    @property
-    def log_target(self) -> bool:
-        """Generated targets are trained on as they are."""
-        return False
 
     @property
     def width(self) -> int:
         """Number of features."""
         if self.x is not None:
             return len(self.x[0]) if isinstance(self.x[0], list) else 1
-        return self.features or self._weighted() or 1
+        return self.features or len(self.weights or ()) or 1
 
 
 class TableData(Split):
@@ -225,18 +199,6 @@ class TableData(Split):
     def half_life(self) -> float | None:
         """After how many files a row counts half; None: all count alike."""
         return self.window.half_life if self.window else None
-
-    @model_validator(mode="after")
-    def _share_fits(self) -> "TableData":
-        share, timed = self.test_fraction, self.split.by == "time"
-        if self.split.cut is None:
-            if share == "cut" or (timed and not share):
-                raise disagreement("data.test_fraction", "above 0 without data.split.cut", share)
-            return self
-        if share not in (0, "cut"):
-            allowed = "left out, since data.split.cut says which rows are held out"
-            raise disagreement("data.test_fraction", allowed, share)
-        return self
 
     @model_validator(mode="after")
     def _agrees(self) -> "TableData":

@@ -160,14 +160,6 @@ def _where(error: Exception) -> str:
     return place + (getattr(error, "problem", None) or str(error))
 
 
-def disagreement_line(error: ValueError, section: str = "") -> str:
-    """The line for what the schema's disagreement() raised."""
-    *keys, constraint, got = error.args
-    named = " and ".join(keys)
-    named = named if "." in named else f"{section}.{named}"  # undotted: of this very section
-    return f"{named} must be {constraint}. Got {got} instead."
-
-
 def _line(item: Mapping[str, Any], schema: type[BaseModel]) -> str:
     """What one of pydantic's errors says is wrong: the key, what is allowed and what was found."""
     kind, loc = item["type"], item["loc"]
@@ -175,9 +167,9 @@ def _line(item: Mapping[str, Any], schema: type[BaseModel]) -> str:
         section, _ = find(schema, loc[:-1])
         key = f"{section}.{loc[-1]}" if section else loc[-1]
         return f"{key} is not a known key.{hint(key, schema)}"
-    key, node = find(schema, loc)
     if kind == "value_error":
-        return disagreement_line(item["ctx"]["error"], key)
+        return str(item["ctx"]["error"])
+    key, node = find(schema, loc)
     if kind.startswith("union_tag"):
         tags = [option["properties"]["kind"] for option in options(node)]
         key, node = f"{key}.kind", {"anyOf": tags}

@@ -31,19 +31,13 @@ class Metric:
     target: Literal["", "number", "classes"] = ""
 
 
-def _scores(share: Literal["train", "test"], needs: Literal["", "test_fraction"]) -> list[Metric]:
+def _of_share(share: Literal["train", "test"]) -> list[Metric]:
+    needs: Literal["", "test_fraction"] = "test_fraction" if share == "test" else ""
     return [
         Metric(f"{share}_rmse", "lower", "target", share, needs, target="number"),
         Metric(f"{share}_mse", "lower", "target squared", share, needs, target="number"),
         Metric(f"{share}_r2", "higher", "", share, needs, target="number"),
         Metric(f"{share}_mae", "lower", "target", share, needs, target="number"),
-    ]
-
-
-def _class_scores(
-    share: Literal["train", "test"], needs: Literal["", "test_fraction"]
-) -> list[Metric]:
-    return [
         Metric(f"{share}_log_loss", "lower", "", share, needs, target="classes"),
         Metric(f"{share}_accuracy", "higher", "", share, needs, target="classes"),
         Metric(f"{share}_f1", "higher", "", share, needs, target="classes"),
@@ -53,10 +47,8 @@ def _class_scores(
 METRICS = {
     metric.name: metric
     for metric in (
-        *_scores("train", ""),
-        *_scores("test", "test_fraction"),
-        *_class_scores("train", ""),
-        *_class_scores("test", "test_fraction"),
+        *_of_share("train"),
+        *_of_share("test"),
         Metric("test_roc_auc", "higher", "", "test", "test_fraction", target="classes"),
         Metric("majority_test_log_loss", None, needs="test_fraction", target="classes"),
         Metric("majority_test_accuracy", None, needs="test_fraction", target="classes"),

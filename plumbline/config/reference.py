@@ -174,10 +174,27 @@ def _length(node: Node, of: str) -> str:
     return " (not empty)" if least == 1 else f" of at least {least}" if least else ""
 
 
+def defaults_as_markdown(defaults: Node, of_classes: Node) -> str:
+    """The defaults of training by kind of model, a column each."""
+
+    def cell(kind: str, key: str) -> str:
+        classes = of_classes.get(kind, {}).get(key)
+        return _yaml(defaults[kind][key]) + (f"; classes: {classes}" if classes else "")
+
+    kinds = ("linear", "python", "mlp")
+    rows = [f"| key | {' | '.join(kinds)} |", "|---" * (len(kinds) + 1) + "|"]
+    rows += [
+        f"| training.{key} | {' | '.join(cell(kind, key) for kind in kinds)} |"
+        for key in defaults["linear"]
+    ]
+    return "\n".join(rows) + "\n"
+
+
 def main() -> None:
     """Print docs/configuration.md."""
-    from plumbline.config import combinations, model
+    from plumbline.config import combinations
     from plumbline.config.schema import Config
+    from plumbline.config.training import DEFAULTS, OF_CLASSES
 
     print(
         "# Configuration reference\n\n"
@@ -192,7 +209,7 @@ def main() -> None:
         "A key is listed twice if its section has two kinds and the key means something else in "
         "each.\n\n" + as_markdown(Config) + "\n"
         "## Defaults by kind of model\n\nWhat a key is if it is left out or null.\n\n"
-        + model.as_markdown()
+        + defaults_as_markdown(DEFAULTS, OF_CLASSES)
         + "\n## Keys that depend on each other\n\n"
         + combinations.as_markdown(),
         end="",

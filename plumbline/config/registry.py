@@ -91,7 +91,7 @@ class Registry(Section):
         """The same rules with the metric that auto stands for.
 
         Raises:
-            ValueError: a metric cannot be measured of such a target.
+            InputError: a metric cannot be measured of such a target.
         """
         usual, other = ("test_log_loss", "number") if classes else ("test_rmse", "classes")
         what = "the target has classes" if classes else "the target is a number"
@@ -121,31 +121,3 @@ class Drift(Section):
         description="beyond that, and for a column that vanished or became constant: say so, or "
         "end the run before it trains",
     )
-
-
-def check_gates(
-    registry: Registry | None, drift: Drift | None, test_fraction: float | str, folds: int
-) -> None:
-    """Refuse gates that the data cannot serve.
-
-    Raises:
-        ValueError: a disagreement between keys.
-    """
-    if registry is None:
-        if drift is not None:
-            raise disagreement(
-                "drift", "left out, or registry given (data is compared with its champion's)", drift
-            )
-        return
-    if not test_fraction:
-        raise disagreement(
-            "data.test_fraction",
-            f"above 0 with registry (registry.metric {registry.metric} is measured on rows held "
-            "out)",
-            test_fraction,
-        )
-    cross_validated = [n for n, _ in registry.limits() if METRICS[n].needs == "folds"]
-    if cross_validated and not folds:
-        raise disagreement(
-            "data.folds", f"2 or more with registry.require.{cross_validated[0]}", folds
-        )

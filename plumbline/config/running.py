@@ -1,10 +1,10 @@
 """The configuration's sections for operation: when a run starts, where it works, whom it tells."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from plumbline.config.section import Name, Section, disagreement
 
@@ -42,9 +42,6 @@ class Schedule(Section):
         if len(found) != 1:
             keys = [f"schedule.{name}" for name in given]
             raise disagreement(*keys, "exactly one of the three", " and ".join(found) or "none")
-        if not self.on_change and self.at_most_every != AT_MOST_EVERY:
-            allowed = "left out without on_change"
-            raise disagreement("schedule.at_most_every", allowed, self.at_most_every)
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder, a long name
@@ -94,10 +91,7 @@ class Ray(Section):
 class RunsOn(Section):
     """Where a command's work runs, without the rest of its configuration."""
 
+    model_config = ConfigDict(extra="ignore")
+
     runner: Runner = "threads"
     ray: Ray = Ray()
-
-    @classmethod
-    def of(cls, raw: dict[str, Any]) -> "RunsOn":
-        """The keys of a configuration that is not checked as a whole."""
-        return cls.model_validate({key: raw[key] for key in cls.model_fields if key in raw})

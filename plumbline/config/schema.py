@@ -12,11 +12,10 @@ from pydantic import Field, model_validator
 from plumbline.config.combinations import check_combinations
 from plumbline.config.data import Split as Split  # used from here
 from plumbline.config.data import SyntheticData, TableData
-from plumbline.config.model import Linear, Model
-from plumbline.config.registry import Drift, Registry, check_gates
+from plumbline.config.registry import Drift, Registry
 from plumbline.config.running import Notify, Ray, Runner, Schedule
 from plumbline.config.section import Name, Section, disagreement
-from plumbline.config.training import Training
+from plumbline.config.training import Linear, Model, Training
 
 FOLDS = 10  # if the strength of a penalty asks for some
 
@@ -72,7 +71,7 @@ class Config(Section):
         """The same experiment with what is auto resolved, once the target's type is known.
 
         Raises:
-            ValueError: a disagreement between keys.
+            InputError: a disagreement between keys.
         """
         found = self._with_defaults(classes)
         loss = found.training.loss
@@ -98,19 +97,15 @@ class Config(Section):
         if data.validation_fraction is None:
             share = 0.1 if training.patience else 0.0
             data = data.model_copy(update={"validation_fraction": share})
-        if isinstance(data, TableData) and data.split.cut is not None:
+        if isinstance(data, TableData) and data.split.cut is not None and not data.test_fraction:
             data = data.model_copy(update={"test_fraction": "cut"})
         if training.penalty and training.penalty.strength == "auto" and not data.folds:
             data = data.model_copy(update={"folds": FOLDS})
         return self.model_copy(update={"training": training, "data": data})
 
     @model_validator(mode="after")
-    def _keys_fit(self) -> "Config":
+    def _agrees(self) -> "Config":
         check_combinations(self)
-        return self
-
-    @model_validator(mode="after")
-    def _inputs_fit(self) -> "Config":
         width = self.data.width if isinstance(self.data, SyntheticData) else None
         for number, row in enumerate(self.prediction.inputs):
             found = len(row) if isinstance(row, list | dict) else 1
@@ -118,9 +113,4 @@ class Config(Section):
                 raise disagreement(
                     f"prediction.inputs[{number}]", f"{width} number(s), one a feature", row
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _gates_fit(self) -> "Config":
-        check_gates(self.registry, self.drift, self.data.test_fraction, self.data.folds)
         return self

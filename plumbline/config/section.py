@@ -4,6 +4,8 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from plumbline.errors import InputError
+
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -14,9 +16,10 @@ Item = TypeVar("Item")
 NotEmpty = Annotated[list[Item], Field(min_length=1)]
 
 
-def disagreement(*parts: object) -> ValueError:
+def disagreement(*parts: object) -> InputError:
     """An error between keys: the keys, what is allowed, what was found."""
-    return ValueError(*map(str, parts))
+    *keys, allowed, found = map(str, parts)
+    return InputError(f"{' and '.join(keys)} must be {allowed}. Got {found} instead.")
 
 
 class Section(BaseModel):

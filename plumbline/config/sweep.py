@@ -5,21 +5,28 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from plumbline.config.loading import put, validated
-from plumbline.config.metrics import METRICS, better, current_name
+from plumbline.config.loading import apply, hint, put, read_yaml, validated
+from plumbline.config.metrics import METRICS, REFUSED, SCORES, better, current_name, unknown_because
 from plumbline.config.reference import known_keys, options
 from plumbline.config.running import RunsOn
 from plumbline.config.schema import Config
 from plumbline.config.section import Count, Name, NotEmpty, Section, Seed, disagreement
-from plumbline.errors import InputError, refuse
+from plumbline.errors import InputError, nearest, refuse
 
 Values = Mapping[str, Any]
 SHORT = {"learning_rate": "lr"}
+OPTIONS = "model.options."  # what follows is for the user's own build
+# Keys on which depends what the loss is of: trials that differ in them cannot be compared by it.
+DECIDE_LOSS = {"training.loss", "training.quantile"} | {
+    f"data.{key}" for key in ("target", "log_target", "weight", "class_weight")
+}
+MOST_CHECKED = 2_000  # combinations, before the first trial
 
 
 class Range(Section):
@@ -31,14 +38,6 @@ class Range(Section):
     count: Annotated[int, Field(ge=2)] = Field(
         5, description="how many values a grid takes of it, ends included"
     )
-
-    @model_validator(mode="after")
-    def _agrees(self) -> "Range":
-        if self.low >= self.high:
-            raise disagreement("low", "less than high", f"{self.low} and {self.high}")
-        if self.log and self.low <= 0:
-            raise disagreement("low", "> 0 where log is true", self.low)
-        return self
 
     def values(self, whole: bool) -> Sequence[float]:
         """The values that a grid takes: count of them, evenly spread."""
@@ -73,6 +72,22 @@ class Search(Section):
     )
     keep_models: Literal["best", "all"] = Field("best", description="whose models are kept")
     seed: Seed = Field(42, description="seed of random and tpe")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "Search":
+        for key, given in self.parameters.items():
+            low = f"sweep.parameters.{key}.low"
+            if isinstance(given, Range) and given.low >= given.high:
+                raise disagreement(low, "less than high", f"{given.low} and {given.high}")
+            if isinstance(given, Range) and given.log and given.low <= 0:
+                raise disagreement(low, "> 0 where log is true", given.low)
+        return self
+
+
+class SweepFile(Section):
+    """A sweep's file, as far as the base experiment's keys are not concerned."""
+
+    sweep: Search
 
 
 class Sweep(Section):
@@ -120,12 +135,6 @@ class Sweep(Section):
         return self.model_copy(update={"search": self.search.model_copy(update=decided)})
 
     @property
-    def runs_on(self) -> RunsOn:
-        """Where its trials run, all alike. Raises InputError where the base's keys are wrong."""
-        raw = {key: self.base[key] for key in RunsOn.model_fields if key in self.base}
-        return validated(raw, self.name, RunsOn)
-
-    @property
     def title(self) -> str:
         """What the parent run is called, such as `sweep: lr, optimizer`."""
         return f"{self.name}: {', '.join(short_names(list(self.search.parameters)))}"
@@ -153,19 +162,119 @@ class Sweep(Section):
         return list(dict.fromkeys(itertools.chain.from_iterable(given)))
 
 
-def takes_numbers(key: str) -> bool:
-    """Whether a key takes a number."""
-    return bool({"integer", "number"} & _types(key))
+def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
+    """Read a sweep.
+
+    The file holds `sweep:` and either `base:`, the path of an experiment relative to this file,
+    with keys that replace the base's, or the base experiment's keys themselves.
+
+    Args:
+        path: the YAML file.
+        overrides: `key=value` strings; `sweep.trials=5` for the sweep, others for the base.
+
+    Raises:
+        InputError: a file is not readable, a key or a value is wrong in every trial that has it,
+            or the metric is one that no trial has.
+    """
+    raw = read_yaml(path)
+    base = raw.pop("base", None)
+    if base is not None:
+        if not isinstance(base, str):
+            raise refuse(f"{path}: base", "the path of a YAML file, relative to this one", base)
+        raw = _merged(read_yaml(Path(path).parent / base), raw)
+    for override in overrides:
+        apply(raw, override)
+    if "sweep" not in raw:
+        raise InputError(
+            f"{path}: sweep is missing. It must be a section that says what varies; "
+            "for a single experiment: make run-pipeline."
+        )
+    search = validated({"sweep": raw.pop("sweep")}, str(path), SweepFile).sweep
+    sweep = Sweep(name=Path(path).stem, base=raw, search=search)
+    _check_keys(sweep, path)
+    right = _check_values(sweep, path)
+    if any(config.training.start != "fresh" for config in right):
+        allowed = "fresh in a sweep, whose trials are compared from the same beginning"
+        raise refuse(f"{path}: training.start", allowed, "champion")
+    if search.metric != "auto":
+        _check_metric(search.metric, right, f"{path}: sweep.metric")
+    if search.pruner != "none":
+        _check_pruner(sweep, right, path)
+    return sweep
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """The base with another mapping's leaves in place of its own."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _check_keys(sweep: Sweep, path: str | Path) -> None:
+    known, where = known_keys(Config), f"{path}: sweep.parameters"
+    for key, given in sweep.search.parameters.items():
+        if key not in known and not key.startswith(OPTIONS):
+            raise InputError(f"{where}: {key} is not a known key.{hint(key, Config)}")
+        if key.partition(".")[0] in RunsOn.model_fields:
+            raise refuse(f"{where}.{key}", "in the base: all trials run in one place", "it here")
+        if isinstance(given, Range) and not number_types(key):
+            raise refuse(f"{where}.{key}", "a list of values (a range is for numbers)", "a range")
+
+
+def _check_values(sweep: Sweep, path: str | Path) -> list[Config]:
+    """The experiments of some combinations; each value must be right in one of them at least."""
+    given = sweep.search.parameters
+    ends = [[g.low, g.high] if isinstance(g, Range) else g for g in given.values()]
+    right: list[Config] = []
+    seen: set[tuple[str, str]] = set()
+    wrong: dict[tuple[str, str], str] = {}
+    for combination in itertools.islice(itertools.product(*ends), MOST_CHECKED):
+        values = dict(zip(given, combination, strict=True))
+        pairs = [(key, json.dumps(value)) for key, value in values.items()]
+        try:
+            right.append(sweep.trial(values))
+            seen.update(pairs)
+        except InputError as error:
+            for pair in pairs:
+                wrong.setdefault(pair, str(error).removeprefix("this combination: "))
+    for (key, value), message in wrong.items():
+        if (key, value) not in seen:
+            raise InputError(f"{path}: sweep.parameters.{key}: {message}")
+    return right
+
+
+def _check_metric(metric: str, trials: Sequence[Config], where: str) -> None:
+    if metric in REFUSED:
+        raise refuse(where, REFUSED[metric], metric)
+    if metric not in SCORES:
+        close = nearest(metric, SCORES)
+        meant = f"Did you mean {close}?" if close else f"Known: {', '.join(SCORES)}."
+        raise InputError(f"{where} is not a known metric: '{metric}'. {meant}")
+    reasons = [unknown_because(metric, c.data.test_fraction, c.data.folds) for c in trials]
+    if all(reasons):
+        raise refuse(where, f"another metric while {reasons[0]}", metric)
+
+
+def _check_pruner(sweep: Sweep, trials: Sequence[Config], path: str | Path) -> None:
+    if varied := DECIDE_LOSS & sweep.search.parameters.keys():
+        allowed = f"none while {min(varied)} varies (it compares the trials' losses)"
+        raise refuse(f"{path}: sweep.pruner", allowed, sweep.search.pruner)
+    if not all(config.data.validation_fraction for config in trials):
+        allowed = "above 0 in every trial with sweep.pruner median (it compares validation losses)"
+        raise refuse(f"{path}: data.validation_fraction", allowed, 0)
+
+
+def number_types(key: str) -> set[str]:
+    """Which numbers a key takes, of "integer" and "number"; the elements of a list are neither."""
+    nodes = known_keys(Config).get(key, ())
+    return {option["type"] for node in nodes for option in options(node)} & {"integer", "number"}
 
 
 def is_whole(key: str) -> bool:
-    """Whether the numbers that a key takes are integers."""
-    return "number" not in _types(key)
-
-
-def _types(key: str) -> set[str]:
-    """The JSON types that a key takes; the elements of a list are none of them."""
-    return {option["type"] for node in known_keys(Config).get(key, ()) for option in options(node)}
+    """Whether a key takes integers only."""
+    return "number" not in number_types(key)
 
 
 def label(values: Values) -> str:

@@ -1,18 +1,22 @@
-"""The configuration of training; plumbline/config/combinations.py says which keys go together."""
+"""The configuration of the model and of its training.
 
-from typing import Annotated, Literal
+The defaults of training depend on the kind of model. Which keys go together is said in
+plumbline/config/combinations.py.
+"""
 
-from pydantic import Field, model_validator
+from typing import Annotated, Any, Literal
 
-from plumbline.config.model import DEFAULTS, OF_CLASSES
+from pydantic import Field
+
 from plumbline.config.section import (
     Count,
     Fraction,
+    Name,
+    NotEmpty,
     NotNegative,
     Positive,
     Section,
     Seed,
-    disagreement,
 )
 
 Optimizer = Literal[
@@ -23,6 +27,87 @@ WITH_MOMENTUM = ("sgd", "rmsprop")
 # What has no effect with optimizer: exact.
 LOOP_ONLY = ("learning_rate", "momentum", "epochs", "tolerance")
 LOSSES = ("mse", "huber", "l1", "quantile", "poisson", "cross_entropy")
+
+
+class Linear(Section):
+    """A weight for each feature, and an intercept: nn.Linear."""
+
+    kind: Literal["linear"] = Field("linear", description="a straight line")
+
+
+class Net(Section):
+    """What nets of any kind have."""
+
+    exact_head: bool = Field(
+        False,
+        description="solve the last layer by least squares (ridge, by folds) once the net is "
+        "trained, and keep it if the validation loss is less",
+    )
+
+
+class Mlp(Net):
+    """A multilayer perceptron, with defaults that need no tuning."""
+
+    kind: Literal["mlp"] = Field(description="a multilayer perceptron")
+    hidden: NotEmpty[Count] = Field([256, 256], description="width of each hidden layer")
+    activation: Literal["relu", "gelu", "silu", "tanh"] = Field(
+        "relu", description="what stands between two layers"
+    )
+    dropout: Fraction = Field(
+        0.0, description="share of the hidden values that a step of training leaves out"
+    )
+    embedding: bool = Field(
+        True,
+        description="numeric columns also as a few learned periodic functions of their value, "
+        "where there are at most 32",
+    )
+    ensemble: Annotated[int, Field(ge=1, le=16)] = Field(
+        1, description="nets that are trained together; their mean predicts"
+    )
+
+
+class Python(Net):
+    """An nn.Module of the user's own."""
+
+    kind: Literal["python"] = Field(description="a module of your own")
+    file: Name = Field(
+        description="a Python file, relative to the working folder, with a function "
+        "build(inputs: int, outputs: int, **options) -> torch.nn.Module"
+    )
+    options: dict[Name, Any] = Field({}, description="handed on to build")
+
+
+Model = Annotated[Linear | Mlp | Python, Field(discriminator="kind")]
+
+# What a key of `training` is if it is left out or null.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "linear": {
+        "optimizer": "sgd",
+        "learning_rate": 0.01,
+        "rate_schedule": "constant",
+        "weight_decay": 0.0,
+        "epochs": 1000,
+        "batch_size": None,
+        "dtype": "float64",
+        "patience": None,
+    },
+    "mlp": {
+        "optimizer": "adamw",
+        "learning_rate": 8e-3,
+        "rate_schedule": "constant",
+        "weight_decay": 0.01,
+        "epochs": "auto",
+        "batch_size": "auto",
+        "dtype": "float32",
+        "patience": "auto",
+    },
+}
+DEFAULTS["python"] = DEFAULTS["linear"]
+# The same where the target has classes.
+OF_CLASSES: dict[str, dict[str, Any]] = {
+    "linear": {"optimizer": "newton"},
+    "mlp": {"learning_rate": 1e-3},
+}
 
 
 class Penalty(Section):
@@ -46,13 +131,6 @@ class Penalty(Section):
         description="auto: the strength of the least error over the folds, or the largest one "
         "whose error is within a standard error of that",
     )
-
-    @model_validator(mode="after")
-    def _agrees(self) -> "Penalty":
-        if self.l1_ratio is not None and self.kind != "elastic_net":
-            allowed = f"null with kind {self.kind}"
-            raise disagreement("training.penalty.l1_ratio", allowed, self.l1_ratio)
-        return self
 
     @property
     def share_of_sizes(self) -> float:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from plumbline.config.loading import disagreement_line
 from plumbline.config.schema import Config, SyntheticData, TableData
 from plumbline.data.blocks import MEMORY
 from plumbline.data.columns import choose_columns
@@ -30,7 +29,7 @@ def check_inputs(config: Config) -> Config:
     columns = choose_columns(config.data, choose_files(config.data).files[0])
     for number, row in enumerate(config.prediction.inputs):
         named_values(row, columns.features, f"prediction.inputs[{number}]")
-    return of_target(config, columns.has_classes)
+    return config.of_target(columns.has_classes)
 
 
 def has_classes(data: SyntheticData | TableData) -> bool:
@@ -42,18 +41,6 @@ def has_classes(data: SyntheticData | TableData) -> bool:
     if not isinstance(data, TableData):
         return False
     return choose_columns(data, choose_files(data).files[0]).has_classes
-
-
-def of_target(config: Config, classes: bool) -> Config:
-    """The configuration with what is auto resolved by the target's type.
-
-    Raises:
-        InputError: a key does not go with it.
-    """
-    try:
-        return config.of_target(classes)
-    except ValueError as error:
-        raise InputError(disagreement_line(error)) from None
 
 
 def named_values(row: Row, columns: Sequence[str], where: str) -> dict[str, float | str]:

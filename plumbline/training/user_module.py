@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from plumbline.config.model import Python
+from plumbline.config.training import Python
 from plumbline.errors import InputError, nearest
 
 SIGNATURE = "build(inputs, outputs, **options)"

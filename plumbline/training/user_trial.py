@@ -8,8 +8,8 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from plumbline.config.model import Python
 from plumbline.config.schema import Config, SyntheticData, Training
+from plumbline.config.training import Python
 from plumbline.data.encoding import Encoding
 from plumbline.data.split import share_rows
 from plumbline.data.synthetic import Synthetic

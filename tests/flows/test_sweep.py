@@ -19,7 +19,7 @@ from mlflow.entities import Run
 
 from flows.support.command import run_command
 from flows.sweep import _checked
-from plumbline.config.sweep_loading import load_sweep
+from plumbline.config.sweep import load_sweep
 from tests.flows.conftest import Done, Workspace, eventually
 
 Start = Callable[..., subprocess.Popen]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from plumbline.config.sweep_loading import load_sweep
+from plumbline.config.sweep import load_sweep
 from tasks.tracking.sweep import fingerprint
 
 RATES = {"training.learning_rate": [0.01, 0.1]}

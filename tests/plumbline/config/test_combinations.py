@@ -14,7 +14,7 @@ from plumbline.config.combinations import (
     Rule,
     as_markdown,
 )
-from plumbline.config.loading import validated
+from plumbline.config.loading import put, validated
 from plumbline.config.schema import Config
 from plumbline.errors import InputError
 from tests.plumbline.tools import ROOT
@@ -37,7 +37,16 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "prediction.interval": (None, 0.9),
     "prediction.explain": ("auto", False, True),
     "data.test_fraction": (0.2, 0.0),
-    "training.penalty.kind": (None, "lasso"),
+    "data.split.cut": (None, 3.0),
+    "data.split.by": ("rows", "time"),
+    "data.folds": (0, 2),
+    "drift": (None, {}),
+    "registry": (None, {"model": "m"}),
+    "registry.require.linear_cv_rmse_mean": (None, {"max": 1.0}),
+    "registry.require.linear_cv_rmse_std": (None, {"max": 1.0}),
+    "schedule.at_most_every": (60.0, 9.0),
+    "training.penalty.kind": (None, "lasso", "elastic_net"),
+    "training.penalty.l1_ratio": (None, 0.3),
     "training.momentum": (0, 0.5),
     "training.learning_rate": (0.1, "auto"),
     "training.tolerance": (None, 0.1),
@@ -67,31 +76,35 @@ def config(**values: Any) -> Config:
         "training": {},
         "prediction": {},
     }
+    asked, values = values, {key: value for key, value in values.items() if value is not None}
     if values.pop("model.kind", "linear") == "python" or "model.exact_head" in values:
         raw["model"] = {"kind": "python", "file": "net.py"}
         raw["data"]["validation_fraction"] = 0.1
     if "model.ensemble" in values:
         raw["model"] = {"kind": "mlp"}
-    if half_life := values.pop("data.window.half_life", None):
-        raw["data"]["window"] = {"half_life": half_life}
-    if penalty := values.pop("training.penalty.kind", None):
-        raw["training"]["penalty"] = {"kind": penalty}
-    if model := values.pop("registry.model", values.get("training.start") == "champion" and "m"):
-        raw["registry"], raw["data"]["test_fraction"] = {"model": model}, 0.2
-    if "schedule.on_change" in values:
-        raw["schedule"] = {"on_change": True} if values.pop("schedule.on_change") else {"every": 9}
+    if "training.penalty.l1_ratio" in asked:
+        raw["training"]["optimizer"] = "exact"
+        if "training.penalty.kind" not in values:
+            values.pop("training.penalty.l1_ratio", None)
+    champion = values.get("training.start") == "champion" and "registry.model" not in asked
+    if champion or any(key.startswith("registry") for key in values):
+        raw["registry"], raw["data"]["test_fraction"] = {"model": "m"}, 0.2
+    if any(key.startswith("schedule") for key in values):
+        on_change = values.pop("schedule.on_change", True)
+        raw["schedule"] = {"on_change": True} if on_change else {"every": 9}
+    if "data.split.cut" in values:
+        raw["data"]["split"] = {"by": "time", "column": "t"}
     if values.get("data.kind") == "synthetic":
         raw["data"] = {"kind": "synthetic", "rows": 4}
     for key, value in values.items():
-        section, _, last = key.rpartition(".")
-        (raw[section] if section else raw)[last] = value
+        put(raw, key, value)
     return validated(raw, "c.yaml")
 
 
 def free(rule: Rule, value: Any, other: Any) -> bool:
     """Whether this rule lets the two values stand together."""
     number = NUMBER in rule.allowed and not isinstance(value, str)
-    above_0 = ABOVE_0 in rule.unless and other > 0
+    above_0 = (ABOVE_0 in rule.allowed and value > 0) or (ABOVE_0 in rule.unless and other > 0)
     given = GIVEN in rule.unless and other is not None
     return other in rule.unless or value in rule.allowed or number or above_0 or given
 

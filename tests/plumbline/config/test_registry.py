@@ -55,7 +55,7 @@ def test_thresholds_are_read_in_order():
         ({"model": "m", "require": {"mae": {}}}, "require.test_mae must be a min, a max or"),
         ({"model": "m", "require": {"mae": {"min": 2, "max": 1}}}, "require.test_mae must be"),
         ({"model": "m", "require": {"mae": {"max": float("nan")}}}, "registry.require.test_mae.m"),
-        ({"model": "m", "require": {"linear_cv_rmse_mean": {"max": 1}}}, "data.folds must be 2 or"),
+        ({"model": "m", "require": {"linear_cv_rmse_mean": {"max": 1}}}, "folds must be above 0"),
         ({"model": "m", "require": {"cv_rmse_mean": {"max": 1}}},
          "registry.require.cv_rmse_mean must be linear_cv_rmse_mean (its name now, because it is "
          "the cross-validation of the exact unpenalised fit, whatever was trained)"),
@@ -67,11 +67,11 @@ def test_what_is_wrong_with_a_registry_is_said_by_its_key(registry, told):
 
 def test_a_gate_without_held_out_rows_is_refused():
     told = refusal({"kind": "synthetic", "rows": 100}, registry={"model": "m"})
-    assert "data.test_fraction must be above 0 with registry" in told
+    assert "data.test_fraction must be above 0 or cut with registry" in told
 
 
 def test_drift_needs_a_champion_to_compare_with():
-    assert "drift must be left out, or registry given" in refusal(drift={"action": "stop"})
+    assert "drift must be null without registry" in refusal(drift={"action": "stop"})
     both = config(registry={"model": "m"}, drift={"action": "stop"})
     assert (both.drift.max_shift, both.drift.action) == (0.5, "stop")
 

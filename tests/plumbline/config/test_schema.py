@@ -110,7 +110,10 @@ def test_an_input_that_is_no_value_is_refused_with_its_place():
         ({}, "schedule.on_change must be exactly one of the three. Got none"),
         ({"cron": "0 3 * * *", "every": 60}, "exactly one of the three. Got cron and every"),
         ({"on_change": True, "every": 60}, "exactly one of the three. Got every and on_change"),
-        ({"every": 9, "at_most_every": 9}, "at_most_every must be left out without on_change"),
+        (
+            {"every": 9, "at_most_every": 9},
+            "schedule.at_most_every must be null or 60.0 with on_change false",
+        ),
         ({"every": 0.5}, "schedule.every must be a number >= 1 or null"),
         ({"cron": "0 3 * * *", "timezone": "Mars/Base"}, "schedule.timezone must be a time zone"),
     ],

@@ -13,9 +13,9 @@ from plumbline.config.sweep import (
     Sweep,
     is_whole,
     label,
-    takes_numbers,
+    load_sweep,
+    number_types,
 )
-from plumbline.config.sweep_loading import load_sweep
 from plumbline.errors import InputError
 
 BASE = {"experiment": "s", "data": {"kind": "synthetic", "x": [1.0, 2.0]}}
@@ -60,7 +60,7 @@ def test_a_range_of_integers_names_none_twice() -> None:
     ],
 )
 def test_the_schema_says_whether_a_key_takes_integers(key: str, numbers: bool, whole: bool) -> None:
-    assert (takes_numbers(key), is_whole(key)) == (numbers, whole)
+    assert (bool(number_types(key)), is_whole(key)) == (numbers, whole)
 
 
 def test_a_trial_is_named_by_what_varies() -> None:

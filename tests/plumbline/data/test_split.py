@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from plumbline.config.schema import Config, Split, TableData
+from plumbline.config.loading import validated
+from plumbline.config.schema import Split, TableData
 from plumbline.data.split import block_hashes, row_hashes, share_rows
 from plumbline.errors import InputError
 from plumbline.linear.compress import compress
@@ -270,7 +271,6 @@ def test_the_newest_files_are_held_out_and_a_file_that_was_trained_on_stays_so(t
         ({"by": "time", "column": "x", "cut": "2024-01-01"}, "must hold dates.*Got number"),
         ({"by": "time", "column": "g", "cut": 3}, "must hold numbers.*Got text"),
         ({"by": "time", "column": "when", "cut": 3}, r"data\.split\.column must be a column"),
-        ({"by": "time"}, r"data\.test_fraction.*above 0 without data\.split\.cut"),
     ],
 )
 def test_a_split_that_cannot_be_is_refused_by_name(tmp_path, keys, said):
@@ -280,9 +280,16 @@ def test_a_split_that_cannot_be_is_refused_by_name(tmp_path, keys, said):
 
 
 def test_a_share_beside_a_cut_is_refused_and_without_one_it_is_resolved():
-    data = {"kind": "table", "path": "a.csv", "target": "y"}
-    data["split"] = {"by": "time", "column": "when", "cut": date(2024, 3, 1)}
-    found = Config.model_validate({"experiment": "e", "data": data}).data
+    def read(split: dict, **more: object) -> TableData:
+        data = {"kind": "table", "path": "a.csv", "target": "y", "split": split, **more}
+        return validated({"experiment": "e", "data": data}, "c.yaml").data
+
+    cut = {"by": "time", "column": "when", "cut": date(2024, 3, 1)}
+    found = read(cut)
     assert (found.test_fraction, found.split.cut) == ("cut", "2024-03-01")
-    with pytest.raises(ValueError, match=r"data\.test_fraction.*left out, since"):
-        TableData.model_validate(data | {"test_fraction": 0.2})
+    with pytest.raises(InputError, match=r"data\.test_fraction must be 0 or cut with data\.split"):
+        read(cut, test_fraction=0.2)
+    with pytest.raises(InputError, match="must be above 0 or cut with by time"):
+        read({"by": "time"})
+    with pytest.raises(InputError, match="must be a number without data"):
+        read({"by": "rows"}, test_fraction="cut")
