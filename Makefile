@@ -117,9 +117,9 @@ clean: ## remove .venv and caches; runs, models and Prefect's history stay
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-cache: $(STAMP) ## delete what is kept of files that were read; the next run reads them once more
-	@$(IN_VENV) -m flows.clean_cache
+	@$(IN_VENV) -m flows.clean cache
 
 clean-history: ## delete everything recorded here (mlflow.db, mlruns, .plumbline, .prefect), once you said yes: [YES=1]
-	@$(PYTHON) -m flows.clean_history
+	@$(PYTHON) -m flows.clean history
 
 .PHONY: help install run-pipeline describe sweep schedule deploy compare predict resume serve-model history rollback ui test coverage test-slow test-long lint docs bench lock clean clean-cache clean-history

@@ -11,8 +11,7 @@ from plumbline.linear.newton import MOST_STEPS
 from plumbline.training import experiment
 from plumbline.training.advice import doubts, is_far, what_helps
 from plumbline.training.checkpoint import Checkpoint
-from plumbline.training.classes import largest_class
-from plumbline.training.evaluation import r_scores
+from plumbline.training.evaluation import largest_class, r_scores
 from plumbline.training.plan import Plan
 from plumbline.training.prediction import Prediction, predict_inputs
 from plumbline.training.start import Start

@@ -25,9 +25,9 @@ from plumbline.registry.drift import DriftReport
 from plumbline.training.experiment import Result
 from plumbline.training.exported import input_type
 from plumbline.training.held_out import predict_held_out
-from plumbline.training.intervals import with_interval
 from plumbline.training.model import LinearModel
 from plumbline.training.plan import optimum_of
+from plumbline.training.prediction import with_interval
 from tasks.artifacts import publish
 from tasks.coefficients import (
     coefficient_table,

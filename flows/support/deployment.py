@@ -1,4 +1,5 @@
-"""The deployment of a schedule: what Prefect knows of it."""
+"""The deployment of a schedule: what Prefect knows of it, and the runs that `schedule.on_change`
+plans because files arrived, changed or went."""
 
 import os
 import shlex
@@ -9,29 +10,36 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas import FlowRun
 from prefect.client.schemas.actions import (
     DeploymentScheduleCreate,
     DeploymentScheduleUpdate,
     DeploymentUpdate,
 )
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import (
     ConcurrencyLimitConfig,
     ConcurrencyLimitStrategy,
     Deployment,
 )
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Scheduled
 from pydantic import ValidationError
 
 from flows.pipeline_flow import pipeline
 from flows.support.command import ROOT
 from plumbline.config.running import Schedule
 from plumbline.config.schema import Config
+from plumbline.data.files import fingerprint
 from plumbline.errors import refuse
 
 ANCHOR = "2020-01-01T00:00:00Z"  # of `every`: the same moments after a restart
 STOPPED = "stopped:"  # tag of a deployment whose scheduler ended, before the moment
 PLANNING_SECONDS = 0.5
+ON_CHANGE = "on-change"  # of each run that a watch plans; the next tag is its files' fingerprint
+LOOK_SECONDS = 3.0
 
 
 def deploy(
@@ -126,3 +134,63 @@ def _times(schedule: Schedule) -> list[CronSchedule | IntervalSchedule]:
     except ValidationError:
         allowed = 'five fields of cron, such as "0 3 * * *"'
         raise refuse("schedule.cron", allowed, schedule.cron) from None
+
+
+class Watch:
+    """Looks at the files of a deployment's data and plans a run when they are others.
+
+    Others than those of the last run that it planned: Prefect's record is the memory, so it lasts
+    when the schedule is stopped. A file that differs between two looks may still be being written,
+    so these files wait for the next look.
+
+    Args:
+        client: of the server.
+        deployment: without a schedule of its own.
+        config: of a table, with schedule.on_change.
+    """
+
+    def __init__(self, client: SyncPrefectClient, deployment: Deployment, config: Config) -> None:
+        self._client, self._deployment = client, deployment
+        self._path = config.data.path
+        self._pause = timedelta(seconds=config.schedule.at_most_every)
+        self._seen, self._next_look = "", 0.0
+
+    def look(self) -> None:
+        """Plan a run for this moment if one is due. Call it while no run is under way.
+
+        Raises:
+            OSError: the files cannot be listed just now. InputError: they never will be.
+        """
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        before, self._seen = self._seen, fingerprint(self._path)
+        if self._seen and self._seen == before and self._is_due():
+            self._client.create_flow_run_from_deployment(
+                self._deployment.id, state=Scheduled(), tags=[ON_CHANGE, self._seen]
+            )
+
+    def _is_due(self) -> bool:
+        """Whether the files are to be trained on; after a run that was left out or crashed, again.
+
+        A run that failed had its try: what is wrong with its files would only come again.
+        """
+        if self._client.read_deployment(self._deployment.id).paused:
+            return False
+        last = self._last()
+        if last is None:
+            return True
+        if not last.state.is_final() or datetime.now(UTC) < last.expected_start_time + self._pause:
+            return False
+        undone = last.state.is_crashed() or last.state.name == "Skipped"
+        return undone or self._seen not in last.tags
+
+    def _last(self) -> FlowRun | None:
+        found = self._client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                tags={"all_": [ON_CHANGE]}, deployment_id={"any_": [self._deployment.id]}
+            ),
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=1,
+        )
+        return next(iter(found), None)

@@ -19,9 +19,8 @@ from prefect.states import Cancelled, Crashed, Pending
 
 from flows.support.command import may_pass
 from flows.support.companion import PATIENCE_SECONDS, start_companion
-from flows.support.deployment import deploy, suspend
+from flows.support.deployment import Watch, deploy, suspend
 from flows.support.server import Server
-from flows.support.watch import Watch
 from plumbline.config.schema import Config
 from tasks.lease import only_retraining
 from tasks.notifying import tell

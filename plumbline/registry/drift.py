@@ -6,7 +6,7 @@ columns is the cosine of the angle between their parts of R[1:].
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -88,15 +88,15 @@ class ColumnDrift:
         name: the column.
         mean_then, mean_now: in its units; NaN where it was not or is not there.
         shift: (mean_now - mean_then) / standard deviation then; infinite where that was 0.
-        spread_ratio: standard deviation now / then, likewise.
+        spread_ratio: standard deviation now / then, likewise; both NaN as the means.
         state: "new", "vanished", "constant" (it was not before) or "".
     """
 
     name: str
-    mean_then: float
-    mean_now: float
-    shift: float
-    spread_ratio: float
+    mean_then: float = math.nan
+    mean_now: float = math.nan
+    shift: float = math.nan
+    spread_ratio: float = math.nan
     state: str = ""
 
 
@@ -165,22 +165,15 @@ def compare(then: DataProfile, now: DataProfile) -> DriftReport:
     old, new = then.factor, now.factor
     if then.log_target != now.log_target:
         old, new = old.select(old.columns[:-1]), new.select(new.columns[:-1])
-    kept = {*new.columns, *_known_indicators(then, now)}
-    shared = [name for name in old.columns if name in kept]
-    before, after = _moments(old.select(shared)), _moments(new.select(shared))
-    found = dict(zip(shared, _shifts(shared, before, after, then.indicators), strict=True))
-    means = dict(zip(old.columns, _moments(old)[0].tolist(), strict=True))
-    gone = [name for name in old.columns if name not in kept]
-    found |= {n: ColumnDrift(n, means[n], math.nan, math.nan, math.nan, "vanished") for n in gone}
-    columns = [found[name] for name in old.columns]
-    for name, mean in zip(new.columns, _moments(new)[0].tolist(), strict=True):
-        if name not in old.columns:
-            columns.append(ColumnDrift(name, math.nan, mean, math.nan, math.nan, "new"))
-    vary = [i for i in range(len(shared)) if before[1][i] > 0 and after[1][i] > 0]
-    change = _correlations(old.select(shared), vary) - _correlations(new.select(shared), vary)
-    largest = float(change.abs().max()) if len(vary) > 1 else 0.0
+    names = [*dict.fromkeys((*old.columns, *new.columns))]
+    both = [factor.select(names) for factor in (old, new)]
+    before, after = map(_moments, both)
+    columns = tuple(_column_drifts(names, before, after, then, now))
+    vary = ((before[1] > 0) & (after[1] > 0)).nonzero()[:, 0]
+    correlations = [_correlations(factor, vary) for factor in both]
+    change = float((correlations[0] - correlations[1]).abs().max()) if len(vary) > 1 else 0.0
     return DriftReport(
-        *(tuple(columns), old.rows, new.rows, then.missing, now.missing, largest),
+        *(columns, old.rows, new.rows, then.missing, now.missing, change),
         stability=_stability(columns, {*then.indicators, *now.indicators}, old.rows, new.rows),
         predictions_then=then.predictions,
     )
@@ -201,14 +194,14 @@ def beyond(report: DriftReport, limits: Drift) -> list[str]:
 
 
 def _stability(
-    columns: list[ColumnDrift], indicators: set[str], rows_then: int, rows_now: int
+    columns: Sequence[ColumnDrift], indicators: set[str], rows_then: int, rows_now: int
 ) -> dict[str, float]:
     """The stability index of what is there both then and now and has indicators."""
     sides = []
     for side in ("mean_then", "mean_now"):
         means = {c.name: getattr(c, side) for c in columns if not math.isnan(getattr(c, side))}
         shares: dict[str, dict[str, float]] = {name.partition("=")[0]: {} for name in means}
-        for name in indicators & means.keys():
+        for name in (each for each in means if each in indicators):
             shares[name.partition("=")[0]][name] = means[name]
         for found in shares.values():
             if (rest := 1 - sum(found.values())) > ROUNDING:
@@ -233,34 +226,32 @@ def _with_rest(factor: Factor, indicators: list[str]) -> Factor:
     return replace(factor, columns=columns, r=triangle(r), shift=shift)
 
 
-def _known_indicators(then: DataProfile, now: DataProfile) -> Iterator[str]:
-    """Indicators of then whose column is still there now."""
-    columns = {name.partition("=")[0] for name in (*now.indicators, *now.factor.columns)}
-    return (name for name in then.indicators if name.partition("=")[0] in columns)
-
-
 def _moments(factor: Factor) -> tuple[Tensor, Tensor]:
     """(means, standard deviations with divisor n) of a factor's columns."""
     return factor.means, factor.r[1:, 1:].norm(dim=0) / factor.r[0, 0]
 
 
-def _shifts(
+def _column_drifts(
     names: list[str],
     before: tuple[Tensor, Tensor],
     after: tuple[Tensor, Tensor],
-    indicators: tuple[str, ...],
+    then: DataProfile,
+    now: DataProfile,
 ) -> Iterator[ColumnDrift]:
+    """Each column, given its moments on both sides; those of one that is not there are 0."""
+    today = {*now.indicators, *now.factor.columns}
+    columns_today = {name.partition("=")[0] for name in today}
     values = (each.tolist() for each in (*before, *after))
     for name, mean, spread, mean_now, spread_now in zip(names, *values, strict=True):
-        flat = spread_now <= CONSTANT * spread and spread > 0 and name not in indicators
-        yield ColumnDrift(
-            name,
-            mean,
-            mean_now,
-            _ratio(mean_now - mean, spread),
-            _ratio(spread_now, spread, same=1.0),
-            "constant" if flat else "",
-        )
+        level_today = name in then.indicators and name.partition("=")[0] in columns_today
+        if name not in then.factor.columns:
+            yield ColumnDrift(name, mean_now=mean_now, state="new")
+        elif not (name in today or level_today):
+            yield ColumnDrift(name, mean, state="vanished")
+        else:
+            flat = spread_now <= CONSTANT * spread and spread > 0 and name not in then.indicators
+            shift, ratio = _ratio(mean_now - mean, spread), _ratio(spread_now, spread, same=1.0)
+            yield ColumnDrift(name, mean, mean_now, shift, ratio, "constant" if flat else "")
 
 
 def _ratio(change: float, unit: float, same: float = 0.0) -> float:
@@ -270,7 +261,7 @@ def _ratio(change: float, unit: float, same: float = 0.0) -> float:
     return change / unit
 
 
-def _correlations(factor: Factor, places: list[int]) -> Tensor:
+def _correlations(factor: Factor, places: Tensor) -> Tensor:
     """Correlations of some of a factor's columns."""
     columns = factor.r[1:, 1:][:, places]
     unit = columns / columns.norm(dim=0)

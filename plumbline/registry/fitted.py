@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from plumbline.config.schema import Split
 from plumbline.data.encoding import MISSING, OTHER, Encoding, hole_in
 from plumbline.linear.dataset import Dataset, level_counts
-from plumbline.training.classes import class_scores
-from plumbline.training.evaluation import held_out_scores, row_scores
+from plumbline.training.evaluation import held_out_scores, scores
 from plumbline.training.model import LinearModel
 
 
@@ -33,8 +32,7 @@ class Fitted:
     model: nn.Module
 
     def scores(self, data: Dataset, split: Split) -> dict[str, float]:
-        """test_mse, test_rmse, test_r2 and test_mae on the held-out rows of other data; of classes
-        what class_scores gives.
+        """What evaluation.scores gives on the held-out rows of other data.
 
         Of a linear model from R, and mae from the sample; of others on every held-out row, which
         are read for it, and so they are if R has another target than the model, its logarithm,
@@ -58,11 +56,10 @@ class Fitted:
             changes["categorical"] = data.table.columns.categorical | chosen
         if changes:
             data = replace(data, source=data.table.with_columns(**changes))
-        features, classes = self.encoding.features, self.encoding.classes
+        model, classes = self.model, self.encoding.classes
         if classes:
-            model = MatchedClasses(self.model, classes, data.encoding.classes)
-            return class_scores("test", model, data, split, features)
-        return row_scores("test", self.model, data, split, features)
+            model = MatchedClasses(model, classes, data.encoding.classes)
+        return scores("test", model, data, split, self.encoding.features)
 
     def _chosen_levels(self) -> dict[str, tuple[str, ...]]:
         """The levels of the columns that have "(other)"."""

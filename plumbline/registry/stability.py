@@ -27,7 +27,7 @@ def stability_index(
         rows_then, rows_now: the rows that they are shares of, one at least.
     """
     total = 0.0
-    for group in then.keys() | now.keys():
+    for group in {**then, **now}:  # in the same order, so that the last bits are the same
         p = max(then.get(group, 0.0), 0.5 / rows_then)
         q = max(now.get(group, 0.0), 0.5 / rows_now)
         total += (q - p) * math.log(q / p)

@@ -8,7 +8,6 @@ from plumbline.config.training import Training
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.least_squares import LeastSquares, leaks, least_squares, written
 from plumbline.linear.problem import best_momentum, best_rate
-from plumbline.training.classes import few_values
 from plumbline.training.plan import Plan, epochs_needed, optimum_of
 from plumbline.training.trained import Status, Trained
 
@@ -18,6 +17,7 @@ from plumbline.training.trained import Status, Trained
 OF_OPTIMUM, ROUNDING, OF_VARIANCE = 0.02, 1e-10, 1e-3
 MOST_MOMENTUM = 0.999  # more takes tens of thousands of epochs, and seconds to count them
 MOST_COLUMNS = 25  # that are said to be collinear, a line each
+MOST_VALUES = 20  # of a number that may be a name
 
 
 def doubts(data: Dataset, config: Config) -> Iterator[str]:
@@ -47,6 +47,16 @@ def doubts(data: Dataset, config: Config) -> Iterator[str]:
         yield f"left out of the exact fit: {written(name, equals)}"
     if len(others) > MOST_COLUMNS:
         yield f"{len(others) - MOST_COLUMNS} more columns are left out: see coefficients.json"
+
+
+def few_values(data: Dataset) -> int:
+    """How many values a target of numbers has if they may be names: at most 20 whole numbers, each
+    in more than ten of the sample's rows on average; otherwise 0."""
+    target = data.summary.sample.rows[:, -1]
+    values = target.unique()
+    few = len(values) <= MOST_VALUES and len(target) > 10 * len(values)
+    whole = bool((values == values.round()).all())
+    return len(values) if few and whole and not data.encoding.classes else 0
 
 
 def _constants(data: Dataset, best: LeastSquares) -> dict[str, str]:

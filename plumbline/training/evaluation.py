@@ -1,13 +1,14 @@
-"""How good a model is: exact from the R factors, and what needs rows from the sample."""
+"""How good a model is, and what it must beat: exact from the R factors, or on every row."""
 
 import math
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import nn
 
-from plumbline.config.schema import Split
+from plumbline.config.schema import Config, Split
 from plumbline.data.blocks import WEIGHT
 from plumbline.data.split import share_rows
 from plumbline.linear.dataset import Dataset
@@ -15,6 +16,7 @@ from plumbline.linear.factor import Factor
 from plumbline.linear.least_squares import excess, least_squares, squared_error, total_squares
 from plumbline.linear.summary import Summary
 from plumbline.training.model import Exp, LinearModel
+from plumbline.training.newton import module_of, most_likely
 from plumbline.training.trained import Trained
 
 
@@ -50,22 +52,35 @@ def evaluate(trained: Trained, data: Summary) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
-def row_scores(
+def scores(
     share: str, module: nn.Module, data: Dataset, split: Split, features: Sequence[str] = ()
 ) -> dict[str, float]:
-    """A share's mse, rmse, r2 and mae on every row, which are read for it; empty without rows.
+    """A share's scores on every row, which are read for it; empty without rows.
 
     Args:
         share: "train" or "test".
-        module: raw features, (n, d) float64, to (n, 1) in the target's own units.
+        module: raw features, (n, d) float64, to (n, 1) in the target's own units, or to the logits
+            of its classes, (n, K).
         data: where the rows are.
         split: which rows fall into the share.
         features: the module's; default: the data's.
+
+    Returns:
+        mse, rmse, r2 and mae; of classes accuracy, log_loss, f1 (macro) and, of held-out rows,
+        roc_auc as scikit-learn defines them: of the last of two classes, of more the macro mean of
+        one against the rest, and none unless every class is there. The share's name comes first.
     """
-    factor = getattr(data.summary, share)
-    if not factor.rows:
+    if not getattr(data.summary, share).rows:
         return {}
-    features = features or data.encoding.features
+    score = _class_scores if data.encoding.classes else _number_scores
+    found = score(share, module, data, split, features or data.encoding.features)
+    return {f"{share}_{name}": value for name, value in found.items() if math.isfinite(value)}
+
+
+def _number_scores(
+    share: str, module: nn.Module, data: Dataset, split: Split, features: Sequence[str]
+) -> dict[str, float]:
+    factor = getattr(data.summary, share)
     squares = absolute = weight = first = second = 0.0
     centre = data.in_own_units(factor.means[-1])
     for rows in share_rows(data.source, split, (share,), (*features, data.target, WEIGHT)):
@@ -80,25 +95,66 @@ def row_scores(
     mse, total = squares / weight, total_squares(factor) / factor.weight
     if data.encoding.log_target and total:  # R's total is of the logarithms
         total = second / weight - (first / weight) ** 2
-    scores = {
-        "mse": mse,
-        "rmse": math.sqrt(mse),
-        "r2": 1 - mse / total if total > 0 else math.nan,
-        "mae": absolute / weight,
+    r2 = 1 - mse / total if total > 0 else math.nan
+    return {"mse": mse, "rmse": math.sqrt(mse), "r2": r2, "mae": absolute / weight}
+
+
+def _class_scores(
+    share: str, module: nn.Module, data: Dataset, split: Split, features: Sequence[str]
+) -> dict[str, float]:
+    from sklearn import metrics  # takes a second, which runs without classes need not wait
+
+    p, observed, weights = _probabilities(share, module, data, split, features)
+    places, predicted = np.arange(p.shape[1]), p.argmax(axis=1)
+    found = {
+        "accuracy": metrics.accuracy_score(observed, predicted, sample_weight=weights),
+        "log_loss": metrics.log_loss(observed, p, labels=places, sample_weight=weights),
+        "f1": metrics.f1_score(
+            observed, predicted, average="macro", zero_division=0, sample_weight=weights
+        ),
     }
-    return {f"{share}_{name}": value for name, value in scores.items() if math.isfinite(value)}
+    if share == "test" and len(np.unique(observed)) == len(places):
+        ranked = p[:, 1] if len(places) == 2 else p
+        found["roc_auc"] = metrics.roc_auc_score(
+            observed, ranked, multi_class="ovr", sample_weight=weights
+        )
+    return {name: float(value) for name, value in found.items()}
+
+
+def _probabilities(
+    share: str, module: nn.Module, data: Dataset, split: Split, features: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a model gives each class, (n, K), each row's class, (n,), and its weight, (n,)."""
+    found = []
+    for rows in share_rows(data.source, split, (share,), (*features, *data.outputs, WEIGHT)):
+        given, indicators, weights = rows.tensor_split([len(features), -1], dim=1)
+        with torch.no_grad():
+            p = module(given).double().softmax(dim=1)
+        found.append((p, indicators.argmax(dim=1), weights[:, 0]))
+    return tuple(torch.cat(each).numpy() for each in zip(*found, strict=True))
+
+
+def baselines(data: Dataset, config: Config) -> dict[str, float]:
+    """What a model must beat on the held-out rows: predicting the mean of the target or the shares
+    of its classes, and the exact linear model; computed once for all trials on the same rows.
+
+    All are fitted on every row that is not held out for testing.
+
+    Returns:
+        mean_test_rmse and linear_test_rmse; of classes majority_test_log_loss,
+        majority_test_accuracy and linear_test_log_loss. None of them if no row is held out. Of
+        numbers also what cross_validation gives.
+    """
+    split, bias = config.data.holding_out, config.training.bias
+    if data.encoding.classes:
+        return _class_baselines(data, split, config.training.memory_mb)
+    found = _exact_baselines(data.summary, bias)
+    return found | _streamed_baselines(data, split, bias) if data.encoding.log_target else found
 
 
 @lru_cache(2)
-def baselines(data: Summary, bias: bool) -> dict[str, float]:
-    """What a model must beat on the held-out rows: predicting the mean, and the exact line.
-
-    Both are fitted on every row that is not held out for testing; exactly, from R. Computed once
-    for all trials on the same rows.
-
-    Returns:
-        mean_test_rmse and linear_test_rmse if rows are held out, and what cross_validation gives.
-    """
+def _exact_baselines(data: Summary, bias: bool) -> dict[str, float]:
+    """Those of numbers, from R."""
     validated = cross_validation(data, bias)
     if not data.test.rows:
         return validated
@@ -110,17 +166,10 @@ def baselines(data: Summary, bias: bool) -> dict[str, float]:
     }
 
 
-def mean_model(data: Summary) -> LinearModel:
-    """The model that always predicts the mean of the rows that are not held out for testing."""
-    factor = data.train_and_validation
-    weights = torch.zeros(len(factor.columns) - 1, dtype=torch.float64)
-    return LinearModel(float(factor.means[-1]), weights)
-
-
 @lru_cache(2)
-def streamed_baselines(data: Dataset, split: Split, bias: bool) -> dict[str, float]:
-    """What `baselines` gives on held-out rows, in the target's own units, from the rows: predicting
-    the mean, and the exponential of the exact line of the logarithm; empty if none are held out."""
+def _streamed_baselines(data: Dataset, split: Split, bias: bool) -> dict[str, float]:
+    """Those of a target's logarithm, in its own units, from the rows: predicting the mean, and the
+    exponential of the exact line of the logarithm."""
     if not data.summary.test.rows:
         return {}
     total = weight = 0.0
@@ -133,17 +182,40 @@ def streamed_baselines(data: Dataset, split: Split, bias: bool) -> dict[str, flo
         "linear": nn.Sequential(LinearModel(best.intercept, best.weights), Exp()),
     }
     return {
-        f"{name}_test_rmse": row_scores("test", model, data, split)["test_rmse"]
+        f"{name}_test_rmse": scores("test", model, data, split)["test_rmse"]
         for name, model in models.items()
     }
+
+
+@lru_cache(2)
+def _class_baselines(data: Dataset, split: Split, memory_mb: float) -> dict[str, float]:
+    """Those of classes; the linear one is the logistic fit."""
+    if not data.summary.test.rows:
+        return {}
+    fitted, held_out = data.profiled.train_and_validation, data.profiled.test
+    known, tested = (np.array([*data.class_counts(f).values()]) for f in (fitted, held_out))
+    log_shares = np.log(known / known.sum())
+    linear = module_of(most_likely(data, split, memory_mb, validation=True))
+    return {
+        "majority_test_log_loss": float(-(tested * log_shares).sum() / tested.sum()),
+        "majority_test_accuracy": float(tested[known.argmax()] / tested.sum()),
+        "linear_test_log_loss": scores("test", linear, data, split)["test_log_loss"],
+    }
+
+
+def mean_model(data: Summary) -> LinearModel:
+    """The model that always predicts the mean of the rows that are not held out for testing."""
+    factor = data.train_and_validation
+    weights = torch.zeros(len(factor.columns) - 1, dtype=torch.float64)
+    return LinearModel(float(factor.means[-1]), weights)
 
 
 def held_out_scores(model: LinearModel, data: Summary) -> dict[str, float]:
     """test_mse, test_rmse, test_r2 and test_mae of a linear model; empty if no row is held out."""
     if not data.test.rows:
         return {}
-    scores = {**r_scores("test", model, data.test), "test_mae": mean_absolute_error(model, data)}
-    return {name: value for name, value in scores.items() if math.isfinite(value)}
+    found = r_scores("test", model, data.test) | {"test_mae": mean_absolute_error(model, data)}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def mean_absolute_error(model: nn.Module, data: Summary) -> float:
@@ -182,3 +254,13 @@ def r_scores(share: str, model: LinearModel, factor: Factor) -> dict[str, float]
     mse = sse / factor.weight
     r2 = 1 - sse / total if total > 0 else math.nan
     return {f"{share}_mse": mse, f"{share}_rmse": math.sqrt(mse), f"{share}_r2": r2}
+
+
+def largest_class(data: Dataset) -> dict[str, float]:
+    """How often the class with the most training rows is right, by share; empty for numbers."""
+    if not data.encoding.classes:
+        return {}
+    shares = {name: getattr(data.profiled, name) for name in ("train", "test")}
+    counts = {name: data.class_counts(factor) for name, factor in shares.items() if factor.rows}
+    largest = max(counts["train"], key=counts["train"].get)
+    return {name: of[largest] / sum(of.values()) for name, of in counts.items()}

@@ -14,13 +14,11 @@ from plumbline.linear.dataset import Dataset
 from plumbline.linear.problem import Problem, Standardizer
 from plumbline.training import loop
 from plumbline.training.checkpoint import Checkpoint
-from plumbline.training.classes import class_baselines, class_scores
 from plumbline.training.data_parallel import DataParallel, in_a_group
-from plumbline.training.draws import Draws
-from plumbline.training.evaluation import baselines, evaluate, row_scores, streamed_baselines
+from plumbline.training.device import Draws
+from plumbline.training.evaluation import baselines, evaluate, scores
 from plumbline.training.exported import Exported, export
 from plumbline.training.head import head_layers
-from plumbline.training.intervals import check_interval, conformal_half_width
 from plumbline.training.model import Exp
 from plumbline.training.nets import (
     AVERAGED_EPOCHS,
@@ -31,7 +29,12 @@ from plumbline.training.nets import (
 from plumbline.training.newton import train_by_newton
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective
 from plumbline.training.plan import Plan, make_plan
-from plumbline.training.prediction import Prediction, predict_inputs
+from plumbline.training.prediction import (
+    Prediction,
+    check_interval,
+    conformal_half_width,
+    predict_inputs,
+)
 from plumbline.training.rows import TrainingRows, tensor_type
 from plumbline.training.start import Start
 from plumbline.training.trained import OnEpoch, Status, Trained
@@ -210,22 +213,14 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
         on every row of a share. Of both the baselines, best_epoch if the best weights were kept,
         and of tables, how many files and rows were read and dropped.
     """
-    split = config.data.holding_out
-    if data.encoding.classes:
-        beside = class_baselines(data, split, config.training.memory_mb)
-        scores, judged = class_scores, "test_log_loss"
-    else:
-        beside = baselines(data.summary, config.training.bias)
-        scores, judged = row_scores, "test_rmse"
     log_target = data.encoding.log_target
-    if log_target:
-        beside |= streamed_baselines(data, split, config.training.bias)
     metrics = evaluate(trained, data.summary) if trained.exact else {}
     if not trained.exact or log_target:
         for share in ("train", "test"):
-            metrics |= scores(share, trained.module, data, split)
-    metrics |= beside
-    if linear := beside.get(f"linear_{judged}"):
+            metrics |= scores(share, trained.module, data, config.data.holding_out)
+    metrics |= baselines(data, config)
+    judged = "test_log_loss" if data.encoding.classes else "test_rmse"
+    if linear := metrics.get(f"linear_{judged}"):
         metrics["gain_over_linear"] = 1 - metrics[judged] / linear
     if level := config.prediction.interval:
         module = trained.module[0] if log_target else trained.module  # of what the sample holds

@@ -1,11 +1,16 @@
-"""The models: the one that an optimizer trains, and the one in raw units that comes of it."""
+"""The model that an optimizer trains, its optimizer and its loss by the configuration's names, and
+the model in raw units that comes of it."""
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn, optim
+from torch.nn import functional
 
 from plumbline.config.training import WITH_MOMENTUM, Training
 from plumbline.linear.problem import Standardizer
-from plumbline.training.draws import Draws
+from plumbline.training.device import Draws
 
 CLASSES = {
     "sgd": optim.SGD,
@@ -143,3 +148,26 @@ def parameters(model: nn.Linear) -> Tensor:
     """Bias (if there is one) and weights as one vector: (p,)."""
     weight = model.weight[0]
     return weight if model.bias is None else torch.cat([model.bias, weight])
+
+
+def quantile_loss(
+    predicted: Tensor, target: Tensor, quantile: float, reduction: str = "mean"
+) -> Tensor:
+    """max(q·e, (q - 1)·e), e = target - predicted (Koenker and Bassett 1978)."""
+    error = target - predicted
+    losses = torch.maximum(quantile * error, (quantile - 1) * error)
+    return losses.mean() if reduction == "mean" else losses
+
+
+def loss_of(training: Training, reduction: str = "mean") -> Callable[[Tensor, Tensor], Tensor]:
+    """The configured loss of predictions and targets of one shape: the mean, or "none": a row's."""
+    losses: dict[str, Callable[..., Tensor]] = {
+        "cross_entropy": functional.cross_entropy,  # of logits and indicators of classes
+        "auto": functional.mse_loss,  # of a number
+        "mse": functional.mse_loss,
+        "huber": functional.huber_loss,
+        "l1": functional.l1_loss,
+        "poisson": functional.poisson_nll_loss,  # of logarithms and counts
+        "quantile": partial(quantile_loss, quantile=training.quantile),
+    }
+    return partial(losses[training.loss], reduction=reduction)

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from plumbline.config.schema import Training
 from plumbline.linear.problem import Problem
-from plumbline.training.draws import Draws
-from plumbline.training.losses import loss_of
-from plumbline.training.model import parameters
+from plumbline.training.device import Draws
+from plumbline.training.model import loss_of, parameters
 from plumbline.training.rows import Rows, TrainingRows
 
 # A step's share of the epoch's rows, and a closure as torch.optim's step takes one: it computes the

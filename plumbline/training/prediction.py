@@ -1,19 +1,23 @@
-"""Predictions for the rows that a configuration asks about."""
+"""Predictions for the rows that a configuration asks about, and how far they may be off: from
+held-out rows for any model, from theory for a line."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
 from plumbline.config.schema import Config
 from plumbline.data.encoding import Encoding, EncodingError
 from plumbline.data.inputs import Row, named_values
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
-from plumbline.training.intervals import gaussian_interval, with_interval
+from plumbline.linear.factor import triangle
+from plumbline.linear.sample import Sample
+from plumbline.training.plan import Plan
 from plumbline.training.trained import Trained
 
 
@@ -89,3 +93,78 @@ def predict_inputs(
     """The predictions that the configuration asks for, with the intervals that `measure` found."""
     encoding = with_interval(data.encoding, metrics)
     return predict(trained, encoding, config.prediction.inputs, level=config.prediction.interval)
+
+
+def check_interval(level: float | None, held_out: Sample) -> None:
+    """Refuse a level that so few held-out rows cannot promise.
+
+    Raises:
+        InputError: there are fewer than level / (1 - level) of them.
+    """
+    if level and math.ceil(_place(level, len(held_out.rows))) > len(held_out.rows):
+        needed = math.ceil(level / (1 - level) - 1e-9)
+        raise InputError(
+            f"prediction.interval: {level:g} needs at least {needed} held-out rows. Got "
+            f"{len(held_out.rows)}: raise data.test_fraction."
+        )
+
+
+def with_interval(encoding: Encoding, metrics: Mapping[str, float]) -> Encoding:
+    """The encoding with half the width of the interval that `measure` found, if it did."""
+    return replace(encoding, half_width=metrics.get("interval_half_width"))
+
+
+@torch.no_grad()
+def conformal_half_width(module: nn.Module, held_out: Sample, level: float) -> float:
+    """Half the width of the interval about a prediction that holds a new row's target in a share
+    of `level` of all cases, whatever the model: split conformal prediction.
+
+    It is the ⌈(n + 1) · level⌉-th smallest of n absolute residuals on rows that the model was not
+    trained on, exchangeable with the new one (Lei et al. 2018, Distribution-Free Predictive
+    Inference for Regression, section 2.2). Rows count by their weights.
+
+    Args:
+        module: raw features, (n, d), to (n, 1).
+        held_out: the held-out rows or a sample, as many as check_interval asks for.
+        level: in (0, 1).
+    """
+    rows, weights = held_out.rows, held_out.weights
+    residuals = (rows[:, -1] - module(rows[:, :-1])[:, 0].double()).abs()
+    ascending = residuals.argsort()
+    counted = weights[ascending].cumsum(0) / weights.mean()
+    return float(residuals[ascending][int((counted >= _place(level, len(rows))).int().argmax())])
+
+
+def gaussian_interval(plan: Plan, features: Tensor, level: float) -> tuple[float, float] | None:
+    """The same about the exact line if its errors are normal and alike: ± t·s·√(1 + leverage).
+
+    Seber and Lee, Linear Regression Analysis, 2nd ed., section 5.3.1.
+
+    Args:
+        plan: of the linear model.
+        features: of one row, (d,), in raw units.
+        level: in (0, 1).
+
+    Returns:
+        None if there are no more rows than parameters.
+    """
+    from scipy import stats
+
+    best = plan.optimum
+    if best.residual_deviation is None:
+        return None
+    kept = [i for i, name in enumerate(best.names) if name not in best.equals]
+    z = (features - plan.standardizer.mean)[kept] / plan.standardizer.scale[kept]
+    bias = int(plan.problem.bias)
+    row = torch.cat([torch.ones(bias, dtype=torch.float64), z])
+    r = triangle(plan.problem.matrix[:, [*range(bias), *(i + bias for i in kept)]])
+    leverage = torch.linalg.solve_triangular(r.mT, row[:, None], upper=False).square().sum()
+    t = stats.t.ppf((1 + level) / 2, best.rows - best.rank)
+    value = best.intercept + float(features @ best.weights)
+    width = t * best.residual_deviation * math.sqrt(1 + leverage)
+    return value - width, value + width
+
+
+def _place(level: float, rows: int) -> float:
+    """How many of the residuals, in order, must be within; more than all if they are too few."""
+    return (rows + 1) * level - 1e-9  # 0.9 · 10 is 9, not a rounding error more

@@ -12,7 +12,7 @@ from plumbline.config.schema import Config
 from plumbline.data.encoding import Encoding, hole_in, names_of
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.problem import Standardizer
-from plumbline.training.draws import Draws
+from plumbline.training.device import Draws
 from plumbline.training.nets import build_net
 
 # What must be as it was: what a weight means, and which rows are held out. A model that was trained

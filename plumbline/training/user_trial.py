@@ -16,11 +16,9 @@ from plumbline.data.synthetic import Synthetic
 from plumbline.data.table import Table, open_table
 from plumbline.errors import InputError
 from plumbline.linear.problem import Standardizer
-from plumbline.training.device import device_of
-from plumbline.training.draws import Draws
+from plumbline.training.device import Draws, device_of
 from plumbline.training.exported import program_of
-from plumbline.training.losses import loss_of
-from plumbline.training.model import RawModel
+from plumbline.training.model import RawModel, loss_of
 from plumbline.training.objectives import precision_of
 from plumbline.training.rows import tensor_type
 from plumbline.training.user_module import (

@@ -31,16 +31,16 @@ def recorded(tmp_path: Path) -> Iterator[Workspace]:
 
 
 def test_it_says_what_it_deletes_and_deletes_nothing_without_a_yes(recorded: Workspace) -> None:
-    done = recorded.run("flows.clean_history")
+    done = recorded.run("flows.clean", "history")
     assert done.status == 2
     assert all(name in done.out for name in ("mlflow.db-wal", "mlruns", ".prefect"))
     assert done.err == "Nothing was deleted. To delete it without being asked: YES=1.\n"
     assert (recorded.root / "mlruns/1/model").exists()
-    assert recorded.run("flows.clean_history", YES="no").status == 2
+    assert recorded.run("flows.clean", "history", YES="no").status == 2
     assert (recorded.root / "mlruns/1/model").exists()
-    assert recorded.run("flows.clean_history", YES="1").status == 0
+    assert recorded.run("flows.clean", "history", YES="1").status == 0
     assert not [*recorded.root.glob("ml*"), *recorded.root.glob(".prefect")]
-    assert "Nothing is recorded here" in recorded.run("flows.clean_history").out
+    assert "Nothing is recorded here" in recorded.run("flows.clean", "history").out
 
 
 def test_it_refuses_while_a_run_is_alive(recorded: Workspace) -> None:
@@ -48,10 +48,10 @@ def test_it_refuses_while_a_run_is_alive(recorded: Workspace) -> None:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     alive = subprocess.Popen(command, cwd=recorded.root, env=recorded.environment, **pipes)
     assert alive.stdout.readline() == b"held\n"
-    done = recorded.run("flows.clean_history", "--yes")
+    done = recorded.run("flows.clean", "history", "--yes")
     assert done.status == 1
     assert "is under way here" in done.err
     assert (recorded.root / "mlflow.db").exists()
     alive.kill()
     alive.communicate()
-    assert recorded.run("flows.clean_history", "--yes").status == 0
+    assert recorded.run("flows.clean", "history", "--yes").status == 0

@@ -15,7 +15,7 @@ import plumbline
 from plumbline.config.loading import validated
 from plumbline.library import Model
 from plumbline.registry.fitted import Fitted
-from plumbline.training.intervals import gaussian_interval
+from plumbline.training.prediction import gaussian_interval
 from tests.plumbline.tools import refusal, write
 
 BOTH = pytest.mark.parametrize("kind", ["csv", "parquet"])

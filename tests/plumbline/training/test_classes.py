@@ -14,7 +14,7 @@ from plumbline.config.loading import validated
 from plumbline.data.split import share_rows
 from plumbline.errors import InputError
 from plumbline.library import Model
-from plumbline.training.classes import few_values
+from plumbline.training.advice import few_values
 from tests.plumbline.tools import write
 
 MLP = {"kind": "mlp", "hidden": [8]}

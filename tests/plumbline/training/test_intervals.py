@@ -10,12 +10,12 @@ from torch import Tensor
 from plumbline.config.schema import Training
 from plumbline.errors import InputError
 from plumbline.linear.sample import Sample
-from plumbline.training.intervals import (
+from plumbline.training.plan import make_plan
+from plumbline.training.prediction import (
     check_interval,
     conformal_half_width,
     gaussian_interval,
 )
-from plumbline.training.plan import make_plan
 from tests.plumbline.tools import compressed, random_rows
 
 EXACT = Training(optimizer="exact")

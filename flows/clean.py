@@ -1,6 +1,7 @@
-"""make clean-history: delete what is recorded here. `python -m flows.clean_history [--yes]`
+"""make clean-history: delete what is recorded here. `python -m flows.clean history [--yes]`
 
-Needs the standard library only, so that it works without .venv.
+It needs the standard library only, so that it works without .venv. make clean-cache deletes what is
+kept of files that were read: `python -m flows.clean cache`.
 """
 
 import fcntl
@@ -8,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from flows.support.command import PREFECT_HOME, ROOT, argument, main
+from flows.support.command import PREFECT_HOME, ROOT, argument, main, prepare_environment
 from plumbline.errors import InputError
 
 RECORDED = {
@@ -19,7 +20,15 @@ RECORDED = {
 }
 
 
-def clean_history(yes: bool = False) -> None:
+def clean(what: str, yes: bool = False) -> None:
+    """Delete what is recorded in this folder (history), or what is kept of files (cache)."""
+    if what == "history":
+        clean_history(yes)
+    else:
+        clean_cache()
+
+
+def clean_history(yes: bool) -> None:
     """Delete every run, model and flow run that is recorded in this folder, once you said yes.
 
     Raises:
@@ -40,6 +49,18 @@ def clean_history(yes: bool = False) -> None:
     for path in found:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     print("Deleted.")
+
+
+def clean_cache() -> None:
+    """Delete what is kept of files that were read; the next run reads them once more."""
+    prepare_environment()
+    from tasks.factor_cache import FactorCache
+
+    cache = FactorCache.current()
+    if cache.folder is None:
+        print("What is kept of files is not on this machine. Nothing was deleted.")
+    else:
+        print(f"Deleted {cache.shrink(most_bytes=0) / 1e6:,.1f} MB in {cache.folder}.")
 
 
 def _said_yes() -> bool:
@@ -68,4 +89,8 @@ def _refuse_under_a_command() -> None:
 
 if __name__ == "__main__":
     sure = os.environ.get("YES") == "1"  # as make hands it on
-    main(clean_history, argument("--yes", action="store_true", default=sure, help="do not ask"))
+    main(
+        clean,
+        argument("what", choices=("history", "cache")),
+        argument("--yes", action="store_true", default=sure, help="do not ask"),
+    )
