@@ -20,7 +20,7 @@ from plumbline.data.split import shares_of
 from plumbline.data.table import Table
 from plumbline.errors import InputError
 from plumbline.threads import in_threads
-from plumbline.training.draws import Draws
+from plumbline.training.device import Draws
 from plumbline.training.objectives import RowObjective, Step, batch_sizes
 from plumbline.training.rows import Rows, TrainingRows
 
