@@ -16,12 +16,11 @@ from tasks.artifacts import name_flow_run
 from tasks.drift import check_drift
 from tasks.gates import promote
 from tasks.lease import held_lease
-from tasks.modelling import evaluate, predict, train
+from tasks.modelling import evaluate, find_start, predict, train
 from tasks.notifying import tell_how_it_ended
 from tasks.reading import compress_all, resolved, source_of
 from tasks.recording import log_model_file, record
 from tasks.resuming import resumable
-from tasks.starting import find_start
 from tasks.tracking.experiment import params_of
 from tasks.tracking.run import Run, tracked_run
 

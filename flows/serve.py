@@ -18,8 +18,8 @@ PORT = 5001
 def serve(model: str | None = None) -> None:
     """Serve a stored model over REST on 127.0.0.1, until Ctrl-C."""
     prepare_store()
-    from tasks.tracking.following import FollowingApp
     from tasks.tracking.models import default_model
+    from tasks.tracking.serving import FollowingApp
 
     app = FollowingApp(model or default_model())
     with listen(PORT) as listener:

@@ -18,8 +18,7 @@ def ui() -> None:
     prepare_store()
     from tasks.lease import lease
     from tasks.tracking.experiment import newest_experiment, page
-    from tasks.tracking.serving import mlflow_app
-    from tasks.tracking.store import open_store
+    from tasks.tracking.store import mlflow_app, open_store
 
     newest = newest_experiment(open_store())  # what is wrong with the store is said here
     given = os.environ["MLFLOW_TRACKING_URI"]

@@ -21,19 +21,17 @@ if TYPE_CHECKING:
 
 QUIET_SECONDS = 3.0  # no artifact for what is over sooner; and at most one update in that time
 SHOWN = (
-    "train_mse", "train_rmse", "test_rmse", "test_r2", "linear_test_rmse",
-    "test_accuracy", "test_log_loss", "majority_test_accuracy", "linear_test_log_loss",
+    "train_mse", "train_rmse", "test_rmse", "test_r2", "test_accuracy", "test_log_loss",
     "gain_over_linear", "optimal_mse", "optimality_gap",
 )  # fmt: skip
-BASELINES = ("linear_", "mean_", "majority_")  # what their metrics begin with
+PREDICTED = ("prediction_", "probability_")
 
 
 def publish(run: "Run", title: str, metrics: Mapping[str, float]) -> None:
     """A summary of what came out, a link to the MLflow run that has the rest, and the scores."""
-    shown = {name: metrics[name] for name in SHOWN if name in metrics}
-    predicted = ("prediction_", "probability_")
-    shown |= {name: value for name, value in metrics.items() if name.startswith(predicted)}
-    rows = [f"| {escaped(name)} | {value:.6g} |" for name, value in shown.items()]
+    shown = [name for name in SHOWN if name in metrics]
+    shown += [name for name in metrics if name.startswith(PREDICTED)]
+    rows = [f"| {escaped(name)} | {metrics[name]:.6g} |" for name in shown]
     table = "\n".join(["| metric | value |", "|---|---:|", *rows])
     title, link = escaped(title), f"[Run '{escaped(run.name)}' in MLflow]({run.page})"
     text = f"# {title}\n\n{link}\n\n{table}\n"
@@ -44,7 +42,6 @@ def publish(run: "Run", title: str, metrics: Mapping[str, float]) -> None:
 
 def beside_baselines(metrics: Mapping[str, float]) -> list[dict[str, str]]:
     """A row for each score: the model's, the linear model's, and that of who knows nothing."""
-    names = [name for name in SHOWN if name in metrics and not name.startswith(BASELINES)]
     return [
         {
             "score": name,
@@ -52,7 +49,8 @@ def beside_baselines(metrics: Mapping[str, float]) -> list[dict[str, str]]:
             "linear model": _first(metrics, f"linear_{name}"),
             "mean or largest class": _first(metrics, f"mean_{name}", f"majority_{name}"),
         }
-        for name in names
+        for name in SHOWN
+        if name in metrics
     ]
 
 

@@ -79,7 +79,7 @@ class Summaries:
             self.cache.shrink(began=self.began)
 
     def _submit(self, files: list[DataFile]) -> PrefectFuture[list[Summary]]:
-        """Have some files compressed, by a worker that is told of no others."""
+        """Submit a task that compresses these files, and is sent no others."""
         table, keys = replace(self.table, files=tuple(files), left_out=()), self.keys
         kept = {keys[file]: self.most_rows.get(file.uri, 0) for file in files}
         return compress_files.submit(table, kept, self.split, self.device, label_of(files))

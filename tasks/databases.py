@@ -12,7 +12,7 @@ AWAY = (
     "{holds}"
 )
 FULL = r"database or disk is full|No space left on device|Disk quota exceeded"
-MEANINGS = {  # what an error says: what it means, and the next step
+MEANINGS = {  # by a pattern of the error message: the symptom, and the next step
     rf"{FULL}|disk I/O error": (
         "cannot be written: the disk is full or fails",
         "Free some space (df -h), then run the same command again.",
@@ -42,11 +42,11 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(path) if uri.startswith(PREFIX) and path else None
 
 
-def meaning(said: str, path: Path, owner: str, holds: str = "") -> str:
-    """What an error says of a database, its likely cause and the next step, in one line.
+def meaning(message: str, path: Path, owner: str, holds: str = "") -> str:
+    """What an error message means for a database, its likely cause and the next step, in one line.
 
     Args:
-        said: the error's text, or a log that has it.
+        message: the error's text, or a log that has it.
         path: the database.
         owner: whose it is, MLflow's or Prefect's.
         holds: what is in it, for whoever may move it away.
@@ -55,7 +55,7 @@ def meaning(said: str, path: Path, owner: str, holds: str = "") -> str:
         Empty if the text holds no error that databases are known for.
     """
     for pattern, (symptom, step) in MEANINGS.items():
-        if found := re.search(pattern, said):
+        if found := re.search(pattern, message):
             line = f"{{path}} {symptom} ({found.group()}). {step}"
             return line.format(owner=owner, path=path, holds=holds).rstrip()
     return ""

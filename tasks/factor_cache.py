@@ -50,7 +50,7 @@ class FactorCache:
         it is damaged."""
         try:
             return decode(self.storage.read_path(key, _sync=True))
-        except (ValueError, FileNotFoundError):  # local storage and remote ones say it differently
+        except (ValueError, FileNotFoundError):  # which of them depends on the storage
             return None
 
     def write(self, key: str, content: bytes) -> None:
@@ -74,8 +74,8 @@ class FactorCache:
                 path.unlink(missing_ok=True)
 
     def shrink(self, most_bytes: int = MOST_BYTES, began: float = math.inf) -> int:
-        """Delete the summaries beyond so many bytes, those that were used longest ago, unless that
-        was since a run began (seconds since 1970). Returns how many bytes that were."""
+        """Delete the summaries beyond `most_bytes`, least recently used first, but none that was
+        used since a run began (seconds since 1970). Returns the number of bytes deleted."""
         left = deleted = 0
         for path, stat in sorted(self._files(), key=lambda file: file[1].st_mtime, reverse=True):
             left += stat.st_size

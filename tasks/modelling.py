@@ -1,4 +1,4 @@
-"""Prefect tasks: train, evaluate, predict, and what they print."""
+"""Prefect tasks: train, evaluate, predict, and what they print; and what training begins with."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -25,9 +25,43 @@ from tasks.screen import (
     print_gain,
     warn,
 )
+from tasks.tracking.models import DamagedModelError, load_start
+from tasks.tracking.registry import incumbent_of
+from tasks.tracking.run import Run
 
+STARTED_FROM, FRESH = "started_from", "fresh"  # a tag, and what it says if there is no such model
 SOLVED_AFTER = {"exact": 1, "newton": MOST_STEPS}  # epochs, at most
-EVERY_EPOCHS, LINES = 100, 10  # a line is printed: for lines so often, for nets so many in all
+EVERY_EPOCHS, LINES_OF_NETS = 100, 10  # a linear model prints every 100 epochs, a net ten times
+
+
+def find_start(run: Run, config: Config, data: Dataset) -> Start | None:
+    """The champion, if `training.start` asks for it and this training can begin with it; otherwise
+    the reason is a note. The run's tag `started_from` names it; a run that is resumed takes what
+    its tag names, since its checkpoint has weights in that model's scales.
+
+    Raises:
+        StoreError: the store does not deliver it now.
+        InputError: it was deleted meanwhile, or, of a run that is resumed, damaged.
+    """
+    if config.training.start == "fresh":
+        return None
+    if known := run.client.get_run(run.id).data.tags.get(STARTED_FROM):
+        return None if known == FRESH else load_start(known)
+    name, start = config.registry.model, None
+    if champion := incumbent_of(name):
+        uri = f"models:/{name}/{champion.version}"
+        try:
+            start = load_start(uri)
+            why = start.obstacle(config, data)
+        except DamagedModelError as error:
+            why = error.reason
+        if why:
+            start, why = None, f"{uri} does not fit, since {why}"
+    else:
+        why = f"'{name}' has no champion"
+    note(f"training goes on from {uri}" if start else f"training starts fresh: {why}")
+    run.log(tags={STARTED_FROM: uri if start else FRESH})
+    return start
 
 
 @task
@@ -60,7 +94,7 @@ def train(
         size = training.batch_size
         step = f"batches of {size:,} rows" if size else "all rows a step"
         note(f"{step}, at most {epochs:,} epochs")
-    every = EVERY_EPOCHS if config.model.kind == "linear" else max(1, epochs // LINES)
+    every = EVERY_EPOCHS if config.model.kind == "linear" else max(1, epochs // LINES_OF_NETS)
     if training.optimizer == "newton":
         every = 1
         _print_ignored(config.training)

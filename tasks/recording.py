@@ -78,7 +78,7 @@ def record(run: Run, result: Result, drift: DriftReport | None = None) -> str:
             write_test_predictions(folder, result)
             if result.config.registry:
                 (folder / PROFILE).write_text(json.dumps(profile_of(result).to_dict()))
-        run.log_folder(folder)
+        run.client.log_artifacts(run.id, str(folder))
     publish(run, f"{result.config.experiment}: {run.name}", result.all_metrics)
     return model
 

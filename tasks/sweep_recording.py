@@ -12,8 +12,7 @@ from plumbline.errors import AllTrialsFailedError
 from plumbline.training.experiment import Result
 from plumbline.training.trained import Status
 from tasks.artifacts import ProgressArtifact, publish
-from tasks.pictures.drawing import drawing_sweep
-from tasks.pictures.shown import pictures
+from tasks.pictures.shown import draw_beside, pictures
 from tasks.recording import (
     log_model_file,
     log_results,
@@ -128,7 +127,7 @@ def _log_files(run: Run, result: Result, model: bool) -> None:
             with pictures(folder, result):
                 store_model(run, result)
             write_test_predictions(folder, result)
-        run.log_folder(folder)
+        run.client.log_artifacts(run.id, str(folder))
 
 
 @task
@@ -148,13 +147,13 @@ def conclude(recorder: SweepRecorder) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "plots").mkdir()
-        with drawing_sweep(_shown(sweep, tracked.done, best), folder / "plots"):
+        with draw_beside("sweep", _shown(sweep, tracked.done, best), folder / "plots"):
             if sweep.search.keep_models == "best":
                 _log_files(best.run, recorder.best.result, model=True)
             tags = {"best_trial": best.number, "best_run_id": best.run.id}
             tracked.run.log(best.metrics, tags, _params(recorder.best))
             _write_table(sweep, tracked.trials, folder / "trials.csv")
-        tracked.run.log_folder(folder)
+        tracked.run.client.log_artifacts(tracked.run.id, str(folder))
     publish(tracked.run, f"The best of {len(tracked.trials)} trials", best.metrics)
 
 

@@ -75,8 +75,8 @@ def verdict(compared: Comparison) -> str:
     message = f"Best {name}: {numbers(winners)} with {number(row[first])}"
     if first == 1:
         return f"{message}."
-    if told := change(row[first] - row[1]):
-        message += f" ({told} from run 1)"
+    if difference := change(row[first] - row[1]):
+        message += f" ({difference} from run 1)"
     params = compared.params.apply(shortened, axis=1)
     other = params[first][~params[first].isin([MISSING]) & (params[first] != params[1])]
     listed = ", ".join(f"{param}={value}" for param, value in other.items())
@@ -165,6 +165,6 @@ def _print(cells: pd.DataFrame, console: Console) -> None:
 
 
 def _text(cell: object) -> Text:
-    value, line_break, told = str(cell).partition("\n")
+    value, line_break, difference = str(cell).partition("\n")
     style = "bold green" if value.endswith(BEST) else ""
-    return Text(value, style).append(line_break + told, "dim")
+    return Text(value, style).append(line_break + difference, "dim")

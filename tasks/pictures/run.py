@@ -1,13 +1,19 @@
-"""The pictures of a run: its loss, how well it fits, and those of its columns and classes."""
+"""The pictures of a run (its loss, how well it fits, its columns and classes) and of a sweep.
 
+`python -m tasks.pictures.run run|sweep FOLDER` reads what to draw as JSON from its standard input.
+It imports matplotlib and nothing slow besides; the process that trains never imports matplotlib.
+"""
+
+import json
+import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tasks.pictures.classes import draw_classes
-from tasks.pictures.columns import draw_coefficients, draw_importance, draw_path
-from tasks.pictures.drift import draw_drift
+from tasks.pictures.columns import draw_coefficients, draw_drift, draw_importance, draw_path
 from tasks.pictures.style import BLUE, GREEN, GREY, ORANGE, save
 
 if TYPE_CHECKING:
@@ -19,27 +25,38 @@ OF_COLUMNS = {
     "path": draw_path,
     "drift": draw_drift,
 }
-
 FEW_EPOCHS = 12  # a tick each
 MANY_TIMES = 5  # between the least and the largest loss: then the axis is logarithmic
+MANY_TIMES_OF_SWEEP = 50  # the same of what trials reached or varied
+MOST_COLOURS = 8  # that the eye keeps apart
 
 
 def draw_run(what: dict, folder: Path) -> None:
-    """Draw what `drawing` describes."""
-    save(folder / "loss.png", lambda axes: _loss(axes, what))
+    """Draw loss.png, fit.png and residuals.png, of classes loss.png, confusion.png, roc.png and
+    calibration.png, and what else is given.
+
+    Args:
+        what: plain values: `epochs` with their `losses` and `validation_losses`, as many or none;
+            `best`, the epoch whose weights were kept and its validation loss, or None; `optimum`,
+            the exact loss, or None; `unconverged`, why it is not at its optimum, or empty;
+            `target`; `actual` and `predicted` values of some rows; `subset`, which rows they are;
+            `fit`: None, or of a model of one feature its `name`, `x` (of the rows), the curve's
+            `along` and `height`, and `label`, what the curve is called. Of classes, in place of
+            `actual`, `predicted` and `fit`: `classes`, their names; `observed`, a place among them
+            a row; `probabilities`, of each class a row. If there are such, otherwise None:
+            `importance`, an Importance as a dict; `coefficients`, from `standard_coefficients`;
+            `path`, from `shown_path`; `drift`, from `shown_drift`.
+        folder: where to write.
+    """
+    save(folder / "loss.png", partial(_loss, what=what))
     for name, draw in OF_COLUMNS.items():
         if what[name]:
             draw(what[name], folder)
     if "classes" in what:
         draw_classes(what, folder)
         return
-    y, predicted = np.array(what["actual"]), np.array(what["predicted"])
-    target, subset = what["target"], what["subset"]
-    if what["fit"]:
-        save(folder / "fit.png", lambda axes: _fit(axes, y, what["fit"], target, subset))
-    else:
-        save(folder / "fit.png", lambda axes: _agreement(axes, y, predicted, target, subset))
-    save(folder / "residuals.png", lambda axes: _residuals(axes, y, predicted, target, subset))
+    save(folder / "fit.png", partial(_fit if what["fit"] else _agreement, what=what))
+    save(folder / "residuals.png", partial(_residuals, what=what))
 
 
 def _loss(axes: "Axes", what: dict) -> None:
@@ -74,29 +91,92 @@ def _scale(axes: "Axes", losses: list[float], optimum: float | None) -> None:
         axes.annotate(note, (0.01, 0.02), xycoords="axes fraction", color=GREY, fontsize=8)
 
 
-def _fit(axes: "Axes", y: np.ndarray, fit: dict, target: str, subset: str) -> None:
-    axes.scatter(fit["x"], y, color=BLUE, s=18, alpha=0.7, label=subset)
+def _fit(axes: "Axes", what: dict) -> None:
+    fit = what["fit"]
+    axes.scatter(fit["x"], what["actual"], color=BLUE, s=18, alpha=0.7, label=what["subset"])
     axes.plot(fit["along"], fit["height"], color=ORANGE, label=fit["label"])
-    axes.set(xlabel=fit["name"], ylabel=target, title="Fit")
+    axes.set(xlabel=fit["name"], ylabel=what["target"], title="Fit")
     axes.legend(frameon=False)
 
 
-def _agreement(
-    axes: "Axes", y: np.ndarray, predicted: np.ndarray, target: str, subset: str
-) -> None:
-    axes.scatter(predicted, y, color=BLUE, s=12, alpha=0.5, label=subset)
-    low, high = min(y.min(), predicted.min()), max(y.max(), predicted.max())
-    axes.plot([low, high], [low, high], color=ORANGE, label="actual = predicted")
-    axes.set(
-        xlabel=f"predicted {target}", ylabel=f"actual {target}", title="Predicted against actual"
-    )
+def _agreement(axes: "Axes", what: dict) -> None:
+    y, predicted, target = what["actual"], what["predicted"], what["target"]
+    axes.scatter(predicted, y, color=BLUE, s=12, alpha=0.5, label=what["subset"])
+    ends = [min(*y, *predicted), max(*y, *predicted)]
+    axes.plot(ends, ends, color=ORANGE, label="actual = predicted")
+    axes.set(xlabel=f"predicted {target}", ylabel=f"actual {target}")
+    axes.set_title("Predicted against actual")
     axes.legend(frameon=False)
 
 
-def _residuals(
-    axes: "Axes", y: np.ndarray, predicted: np.ndarray, target: str, subset: str
-) -> None:
-    axes.scatter(predicted, y - predicted, color=BLUE, s=14, alpha=0.6)
+def _residuals(axes: "Axes", what: dict) -> None:
+    predicted, target = np.array(what["predicted"]), what["target"]
+    axes.scatter(predicted, what["actual"] - predicted, color=BLUE, s=14, alpha=0.6)
     axes.axhline(0, color=GREY, linewidth=1)
     axes.set(xlabel=f"predicted {target}", ylabel=f"actual - predicted {target}")
-    axes.set_title(f"Residuals of {subset}")
+    axes.set_title(f"Residuals of {what['subset']}")
+
+
+def draw_sweep(what: dict, folder: Path) -> None:
+    """Draw KEY.png for each parameter that varied.
+
+    Args:
+        what: plain values: `metric`; `reached`, its value of each trial; `best`, the place of the
+            best one; `values`, by key the value of each trial.
+        folder: where to write.
+    """
+    for key in what["values"]:
+        save(folder / f"{key}.png", partial(trials, key=key, what=what))
+
+
+def trials(axes: "Axes", key: str, what: dict) -> None:
+    """Draw what each trial reached against one of the keys that varied."""
+    values, reached, best = what["values"][key], what["reached"], what["best"]
+    if not _are_numbers(values):
+        words = _words(values)
+        levels = list(dict.fromkeys(words))
+        values = [levels.index(word) for word in words]
+        axes.set_xticks(range(len(levels)), levels)
+        axes.set_xlim(-0.5, len(levels) - 0.5)
+    elif _wide(values):
+        axes.set_xscale("log")
+    if _wide(reached):
+        axes.set_yscale("log")
+    for label, members in _groups(key, what["values"], len(reached)).items():
+        shown = [values[m] for m in members], [reached[m] for m in members]
+        axes.scatter(
+            *shown, color=None if label else BLUE, s=22, alpha=0.7, label=label or "a trial"
+        )
+    ring = {"facecolors": "none", "edgecolors": ORANGE, "linewidths": 2, "label": "the best"}
+    axes.scatter(values[best], reached[best], s=90, **ring)
+    axes.set(xlabel=key, ylabel=what["metric"], title=f"{what['metric']} against {key}")
+    axes.legend(frameon=False)
+
+
+def _groups(shown: str, values: dict[str, list[Any]], number: int) -> dict[str, list[int]]:
+    """The places of the trials by the first other key of words, if it has few; else all of them."""
+    for key, of in values.items():
+        words = _words(of)
+        levels = list(dict.fromkeys(words))
+        if key != shown and not _are_numbers(of) and 1 < len(levels) <= MOST_COLOURS:
+            name = key.rpartition(".")[2]
+            return {f"{name} {w}": [i for i, word in enumerate(words) if word == w] for w in levels}
+    return {"": list(range(number))}
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+
+
+def _words(values: list[Any]) -> list[str]:
+    return [v if isinstance(v, str) else json.dumps(v) for v in values]
+
+
+def _wide(values: list[float]) -> bool:
+    return min(values) > 0 and max(values) > MANY_TIMES_OF_SWEEP * min(values)
+
+
+if __name__ == "__main__":
+    kind, folder = sys.argv[1:]
+    draw = {"run": draw_run, "sweep": draw_sweep}[kind]
+    draw(json.loads(sys.stdin.read().replace("$", r"\\$")), Path(folder))  # a name is no formula

@@ -1,10 +1,12 @@
-"""What the pictures of a run show."""
+"""What the pictures of a run show, and the process that draws them while the model is logged."""
 
 import json
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import torch
@@ -17,7 +19,9 @@ from plumbline.training.experiment import Result
 from plumbline.training.importance import permutation_importance
 from plumbline.training.trained import Trained
 from tasks.coefficients import shown_path, standard_coefficients
-from tasks.pictures.drawing import drawing
+from tasks.pictures.style import thinned
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def pictures(
@@ -30,18 +34,20 @@ def pictures(
     """
     data, trained = result.data, result.trained
     (folder / "plots").mkdir()
-    sample = data.summary.sample
-    if not len(sample.rows):  # every held-out row was dropped, or none drawn
+    if not len(data.summary.sample.rows):  # every held-out row was dropped, or none drawn
         return nullcontext()
+    best, validation = trained.best_epoch, trained.validation_losses
+    places = thinned(len(trained.losses))
     what = {
-        "losses": trained.losses,
-        "validation_losses": trained.validation_losses,
-        "best_epoch": trained.best_epoch,
+        "epochs": (places + 1).tolist(),
+        "losses": [trained.losses[place] for place in places],
+        "validation_losses": [validation[place] for place in places] if validation else [],
+        "best": best and (best, validation[best - 1]),
         "optimum": trained.exact.optimum.mse if trained.exact else None,
         "unconverged": _unconverged(result),
         "target": data.target,
         "subset": sampled(data),
-        "importance": importance_of(result),
+        "importance": _importance(result),
         "coefficients": standard_coefficients(result),
         "path": shown_path(result),
         "drift": drift,
@@ -49,10 +55,39 @@ def pictures(
     if what["importance"]:
         (folder / "importance.json").write_text(json.dumps(what["importance"], indent=2))
     points = class_points(trained, data) if data.encoding.classes else _points(trained, data)
-    return drawing(what | points, folder / "plots")
+    return draw_beside("run", what | points, folder / "plots")
 
 
-def importance_of(result: Result) -> dict[str, Any] | None:
+@contextmanager
+def draw_beside(kind: str, what: dict, folder: Path) -> Iterator[None]:
+    """Draw into a folder beside the body; the pictures are there when it ends.
+
+    The process that draws is killed if the body fails.
+
+    Args:
+        kind: "run" or "sweep".
+        what: as `draw_run` and `draw_sweep` take it.
+        folder: where to write.
+
+    Raises:
+        RuntimeError: the pictures could not be drawn.
+    """
+    command = [sys.executable, "-m", "tasks.pictures.run", kind, str(folder)]
+    with Popen(command, cwd=ROOT, stdin=PIPE, stderr=PIPE, text=True) as process:
+        try:
+            process.stdin.write(json.dumps(what))
+            process.stdin.close()
+            process.stdin = None
+            yield
+        except BaseException:
+            process.kill()
+            raise
+        _, errors = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"the pictures could not be drawn: {errors.strip()[-500:]}")
+
+
+def _importance(result: Result) -> dict[str, Any] | None:
     """The importance of columns as importance.json has it, if it is asked for."""
     explain, config = result.config.prediction.explain, result.config
     if explain is False or (explain == "auto" and config.model.kind == "linear"):

@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 import mlflow.pyfunc
@@ -53,16 +54,9 @@ def log_model(
     """
     # Created here because Model.log would put it into the process's current experiment.
     created = run.client.create_logged_model(run.experiment_id, "model", source_run_id=run.id)
-    info = Model.log(
-        None,
-        sys.modules[__name__],
-        run_id=run.id,
-        model_id=created.model_id,
-        module=module,
-        encoding=encoding,
-        named=named,
-        example=example,
-    )
+    ids = {"run_id": run.id, "model_id": created.model_id}
+    what = {"module": module, "encoding": encoding, "named": named, "example": example}
+    info = Model.log(None, sys.modules[__name__], **ids, **what)
     run.client.finalize_logged_model(created.model_id, "READY")
     return info.model_uri
 
@@ -81,15 +75,9 @@ def save_model(
         folder.mkdir()
         (folder / "model.pt2").write_bytes(export(module, len(encoding.features)))
         shutil.copy(ENCODING, folder)
-        (folder / "encoding.json").write_text(
-            json.dumps(
-                {
-                    **asdict(encoding),
-                    "named": named,
-                    "dtype": str(input_type(module)).removeprefix("torch."),
-                }
-            )
-        )
+        dtype = str(input_type(module)).removeprefix("torch.")
+        stored = {**asdict(encoding), "named": named, "dtype": dtype}
+        (folder / "encoding.json").write_text(json.dumps(stored))
         mlflow.pyfunc.save_model(
             path,
             python_model=str(SERVED),
@@ -97,7 +85,8 @@ def save_model(
             signature=_signature(encoding, named),
             mlflow_model=mlflow_model,
             input_example=example if named else example.to_numpy(),
-            pip_requirements=_requirements(),
+            # exact versions, written down rather than inferred
+            pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS],
         )
     mlflow_model.add_flavor(
         "pytorch",
@@ -142,10 +131,3 @@ def _signature(encoding: Encoding, named: bool) -> ModelSignature:
         outputs = [ColSpec(DataType.string, name), *numbers_out]
     inputs, params = Schema([*numbers, *dates, *text]), ParamSchema(asked)
     return ModelSignature(inputs, Schema(outputs), params if asked else None)
-
-
-def _requirements() -> list[str]:
-    """Exact versions of what the model needs, written down rather than inferred."""
-    from importlib.metadata import version
-
-    return [f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS]

@@ -9,7 +9,7 @@ from mlflow.entities import Run
 
 from plumbline.errors import InputError, nearest, refuse
 from tasks.compare.comparison import RecordedRun
-from tasks.pictures.drawing import thinned
+from tasks.pictures.style import thinned
 from tasks.tracking.experiment import PRUNED_TAG, SWEEP_TAG, newest_experiment
 from tasks.tracking.run import runs_by_id
 from tasks.tracking.store import open_store

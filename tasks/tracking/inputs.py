@@ -42,8 +42,8 @@ def log_inputs(run: Run, config: Config, data: Dataset) -> Callable[[str], dict[
         for share, (name, of, n) in shares.items()
         if n
     }
-    tagged = {share: [InputTag(MLFLOW_DATASET_CONTEXT, share)] for share in found}
-    run.client.log_inputs(run.id, [DatasetInput(found[share], tagged[share]) for share in found])
+    inputs = [DatasetInput(of, [InputTag(MLFLOW_DATASET_CONTEXT, s)]) for s, of in found.items()]
+    run.client.log_inputs(run.id, inputs)
 
     def links(metric: str) -> dict[str, str]:
         held_out = metric in METRICS and METRICS[metric].needs == "test_fraction"

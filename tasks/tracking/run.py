@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import MappingProxyType
 
 import mlflow
@@ -59,17 +58,11 @@ class Run:
         losses: where the loss of every epoch goes.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str, name: str, experiment_id: str) -> None:
-        self.client, self.id, self.name = client, run_id, name
-        self.experiment_id = experiment_id
+    def __init__(self, client: MlflowClient, found: MlflowRun) -> None:
+        self.client, self.id, self.name = client, found.info.run_id, found.info.run_name
+        self.experiment_id = found.info.experiment_id
         self.known: frozenset[str] = frozenset()
-        self.losses = LossLog(lambda batch: client.log_batch(run_id, metrics=batch))
-
-    @classmethod
-    def of(cls, client: MlflowClient, found: MlflowRun) -> "Run":
-        """The run that MLflow's client returned."""
-        info = found.info
-        return cls(client, info.run_id, info.run_name, info.experiment_id)
+        self.losses = LossLog(lambda batch: client.log_batch(self.id, metrics=batch))
 
     @classmethod
     def begin(
@@ -80,7 +73,7 @@ class Run:
         If a server's answer is lost the client asks again, and the server begins a second run: that
         one is deleted.
         """
-        run = cls.of(client, client.create_run(experiment, tags=dict(tags), run_name=name))
+        run = cls(client, client.create_run(experiment, tags=dict(tags), run_name=name))
         if server():
             own = " and ".join(f"tags.`{tag}` = '{tags[tag]}'" for tag in OWN_TAGS if tag in tags)
             for other in client.search_runs([experiment], own):
@@ -91,7 +84,7 @@ class Run:
     @classmethod
     def reopen(cls, client: MlflowClient, found: MlflowRun, tags: Mapping[str, str]) -> "Run":
         """Let a run that ended badly be RUNNING again, with other tags and without its reason."""
-        run = cls.of(client, found)
+        run = cls(client, found)
         run.log(tags=tags)
         client.update_run(run.id, status="RUNNING")
         if "reason" in found.data.tags:
@@ -148,10 +141,6 @@ class Run:
         now = int(time.time() * 1000)
         curve = [Metric(name, value, now, epoch) for epoch, value in enumerate(values, 1)]
         self.client.log_batch(self.id, curve)
-
-    def log_folder(self, folder: Path) -> None:
-        """Log every file of a folder as an artifact of the same name."""
-        self.client.log_artifacts(self.id, str(folder))
 
     @contextmanager
     def ending_accurately(self) -> Iterator[None]:
@@ -252,5 +241,5 @@ def end_runs(lease: str, status: str, reason: str) -> set[str]:
     )
     for run in found:
         if run.info.status == "RUNNING":
-            Run.of(client, run).end(status, reason)
+            Run(client, run).end(status, reason)
     return {run.data.params[MODEL_PARAM] for run in found if MODEL_PARAM in run.data.params}

@@ -1,42 +1,26 @@
-"""MLflow's own servers as applications: its user interface, and the REST interface of a model."""
+"""MLflow's own REST interface of a model, and of the one that an alias names at the moment.
+
+MLflow's server keeps the model that it started with; this one follows the alias.
+"""
 
 import json
-import os
-import warnings
-from functools import cache
-from typing import Any
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from mlflow.pyfunc import PyFuncModel, scoring_server
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
+from tasks.tracking.models import exact_uri, load_served
+from tasks.tracking.store import disable_retries
+
 MAX_BODY_BYTES = 4 * 1024 * 1024  # several hundred thousand short rows, which take seconds
 MESSAGE_CHARACTERS = 500
-UI_ARTIFACTS = "mlflow-artifacts:/"  # of experiments that are made in the user interface
-
-
-@cache
-def mlflow_app() -> Any:
-    """MLflow's ASGI application on the store that MLFLOW_TRACKING_URI names, as `mlflow ui` has it.
-
-    `mlflow ui` starts it in a process of its own, where nothing can be put around it. What it hands
-    to that process in the environment is set here.
-    """
-    store = os.environ["MLFLOW_TRACKING_URI"]
-    os.environ |= {
-        "_MLFLOW_SERVER_FILE_STORE": store,
-        "_MLFLOW_SERVER_ARTIFACT_ROOT": UI_ARTIFACTS,
-        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": "./mlartifacts",
-        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }
-    with warnings.catch_warnings(action="ignore"):  # what MLflow itself imports is deprecated
-        from mlflow.server.fastapi_app import app
-    from mlflow.server.handlers import initialize_backend_stores
-
-    initialize_backend_stores(store, store, UI_ARTIFACTS)
-    return app
+LOOK_SECONDS = 1.0
+RETRY_SECONDS = 5.0  # after a failure: loading costs a download
 
 
 class RequestSchema(Schema):
@@ -65,13 +49,13 @@ def scoring_app(model: PyFuncModel) -> FastAPI:
     """
     model.metadata.signature.inputs = RequestSchema(model.metadata.get_input_schema())
     app = scoring_server.init(model)
-    app.middleware("http")(_one_line)
+    app.middleware("http")(_one_line_refusals)
     app.add_exception_handler(ValueError, _unreadable)  # a number of thousands of digits
     app.add_exception_handler(RecursionError, _unreadable)  # thousands of brackets
     return app
 
 
-async def _one_line(request: Request, call_next: Any) -> Response:
+async def _one_line_refusals(request: Request, call_next: Any) -> Response:
     if request.method == "POST" and (refusal := _refusal(request)):
         async for _ in request.stream():  # many clients hear nothing before they have sent all
             pass
@@ -81,11 +65,11 @@ async def _one_line(request: Request, call_next: Any) -> Response:
         return answer
     body = b"".join([chunk async for chunk in answer.body_iterator]).decode()
     try:
-        said = json.loads(body)
+        payload = json.loads(body)
     except ValueError:
-        said = {"message": body}
-    code = said.get("error_code", "BAD_REQUEST")
-    return _refused(answer.status_code, said.get("message") or str(said.get("detail")), code)
+        payload = {"message": body}
+    message = payload.get("message") or str(payload.get("detail"))
+    return _refused(answer.status_code, message, payload.get("error_code", "BAD_REQUEST"))
 
 
 def _refusal(request: Request) -> Response | None:
@@ -118,3 +102,95 @@ def _sentence(message: str) -> str:
         message = message.rpartition("Error: ")[2]
     message = message.partition("\nInput:")[0].partition(" IMPORTANT: ")[0]
     return " ".join(message.split())[:MESSAGE_CHARACTERS]
+
+
+@dataclass(frozen=True)
+class Served:
+    """One model, ready to answer.
+
+    Attributes:
+        uri: models:/NAME/VERSION, or models:/ID of a model that was named by its run.
+        version: of a registered model, else None.
+        run_id: the run that trained it.
+        app: MLflow's application for it.
+        example: a request's body that it was seen to answer.
+    """
+
+    uri: str
+    version: str | None
+    run_id: str | None
+    app: FastAPI
+    example: dict[str, Any]
+
+    @classmethod
+    def load(cls, uri: str) -> "Served":
+        """Load a model and let it answer its own example. Raises: as load_served, or whatever the
+        model raises."""
+        model, example = load_served(uri)
+        kind, schema = scoring_server.CONTENT_TYPE_JSON, model.metadata.get_input_schema()
+        scoring_server.invocations(json.dumps(example), kind, model, schema)
+        _, _, version = uri.removeprefix("models:/").partition("/")
+        return cls(uri, version or None, model.metadata.run_id, scoring_app(model), example)
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What every answer carries."""
+        named = {b"x-model-version": self.version, b"x-model-run": self.run_id}
+        return [(name, value.encode()) for name, value in named.items() if value]
+
+
+class FollowingApp:
+    """An ASGI application that answers with the model that a URI names at the moment.
+
+    A request is answered by the model that was there when it came. Every answer says version and
+    run in its headers, and /health as JSON, with the reason if the URI's model cannot be served.
+
+    Args:
+        uri: as exact_uri takes it; only an alias (models:/NAME@ALIAS) may come to name another.
+
+    Raises:
+        As exact_uri and Served.load.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri, self.error = uri, ""
+        self.served = Served.load(exact_uri(uri))
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        served = self.served
+
+        async def send_named(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *served.headers]
+            await send(message)
+
+        app = self._health(served) if scope.get("path") == "/health" else served.app
+        await app(scope, receive, send_named)
+
+    def _health(self, served: Served) -> JSONResponse:
+        found = {"model": self.uri, "version": served.version, "run": served.run_id}
+        return JSONResponse(found | {"error": self.error or None})
+
+    def follow(self) -> NoReturn:
+        """Look for ever, once a second, whether the URI names another model, and let that answer.
+
+        It is loaded and tried first, beside the one that answers. If that fails, the old one goes
+        on, standard error and /health say why, and the next try is five seconds later.
+        """
+        disable_retries()  # the next look is one
+        while True:
+            time.sleep(RETRY_SECONDS if self.error else LOOK_SECONDS)
+            try:
+                self._look()
+                self.error = ""
+            except Exception as error:  # whatever it is, the model that answers goes on
+                before, self.error = self.error, str(error) or type(error).__name__
+                if self.error != before:
+                    going_on = f"{self.served.uri} goes on answering, because {self.error}"
+                    print(going_on, file=sys.stderr, flush=True)
+
+    def _look(self) -> None:
+        uri = exact_uri(self.uri)
+        if uri != self.served.uri:
+            self.served = Served.load(uri)
+            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {uri} answers from here on.", flush=True)

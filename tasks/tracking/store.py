@@ -1,4 +1,4 @@
-"""MLflow's store: opening it, and what is said if it is away, broken or was moved.
+"""MLflow's store: opening it, showing it, and the messages if it is away, broken or was moved.
 
 MLflow's client tries a request to a server again and again for about four minutes
 (MLFLOW_HTTP_REQUEST_MAX_RETRIES and its neighbours say how long), so a shorter absence costs time
@@ -9,10 +9,12 @@ import logging
 import os
 import re
 import sqlite3
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import mlflow
 from mlflow import MlflowClient
@@ -31,6 +33,7 @@ ERRORS = (MlflowException, RequestException, SQLAlchemyError, sqlite3.Error)
 FAILURES = (*ERRORS, OSError)  # what a call may raise if the store fails
 LOCK_SECONDS = 20  # how long MLflow waits for another process's transaction
 SEARCH = "/api/2.0/mlflow/experiments/search"
+UI_ARTIFACTS = "mlflow-artifacts:/"  # of experiments that are made in the user interface
 DATABASE, ARTIFACTS = "mlflow.db", "mlruns"  # this checkout's own store
 LOCATIONS = (
     ("experiments", "artifact_location"),
@@ -82,6 +85,29 @@ def open_store() -> MlflowClient:
             with _opened(path) as opened:
                 opened.execute("PRAGMA journal_mode=WAL")
     return client
+
+
+@cache
+def mlflow_app() -> Any:
+    """MLflow's ASGI application on the store that MLFLOW_TRACKING_URI names, as `mlflow ui` has it.
+
+    `mlflow ui` starts it in a process of its own, where nothing can be put around it. What it hands
+    to that process in the environment is set here.
+    """
+    store = os.environ["MLFLOW_TRACKING_URI"]
+    os.environ |= {
+        "_MLFLOW_SERVER_FILE_STORE": store,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": UI_ARTIFACTS,
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": "./mlartifacts",
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    with warnings.catch_warnings(action="ignore"):  # what MLflow itself imports is deprecated
+        from mlflow.server.fastapi_app import app
+    from mlflow.server.handlers import initialize_backend_stores
+
+    initialize_backend_stores(store, store, UI_ARTIFACTS)
+    return app
 
 
 def silence_libraries() -> None:
@@ -152,16 +178,17 @@ def as_line(error: Exception) -> str:
         return f"the MLflow server at {server()} does not answer any more."
     holds = "It holds the record of all runs; their models stay in mlruns."
     path = database()
-    found = path and meaning(_with_its_age(str(error)), path, "MLflow", holds)
+    found = path and meaning(_naming_newer_schema(str(error)), path, "MLflow", holds)
     return found or f"MLflow's store failed: {first}."
 
 
-def _with_its_age(said: str) -> str:
-    """MLflow calls a newer schema out of date as well: one that it has no migration to is newer."""
-    found = re.search(r"found version (\w+), but expected", said)
+def _naming_newer_schema(message: str) -> str:
+    """The message, which calls a newer schema out of date as well: one that MLflow has no migration
+    to is newer."""
+    found = re.search(r"found version (\w+), but expected", message)
     migrations = Path(mlflow.__file__).parent / "store/db_migrations/versions"
     newer = found and not [*migrations.glob(f"{found.group(1)}_*")]
-    return f"newer schema {found.group(1)}" if newer else said
+    return f"newer schema {found.group(1)}" if newer else message
 
 
 def database() -> Path | None:

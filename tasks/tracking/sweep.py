@@ -139,7 +139,7 @@ def _trials_to_keep(
     """The trials that count; the others (half recorded, or to be tried again) are deleted.
 
     Trials that failed count if the sweep was interrupted. If it failed as a whole they are tried
-    again: what made it fail may be mended.
+    again: what made it fail may be fixed by now.
     """
     counts = ("FINISHED",) if parent.info.status == "FAILED" else ("FINISHED", "FAILED")
     wanted = f"tags.`{PARENT_TAG}` = '{parent.info.run_id}'"
@@ -147,7 +147,7 @@ def _trials_to_keep(
     for each in mlflow.search_runs([parent.info.experiment_id], wanted, output_format="list"):
         tags, number = each.data.tags, int(each.data.tags[NUMBER_TAG])
         if each.info.status in counts:
-            values, run = json.loads(tags[VALUES_TAG]), Run.of(client, each)
+            values, run = json.loads(tags[VALUES_TAG]), Run(client, each)
             why = tags.get("reason", ""), PRUNED_TAG in tags
             curve = client.get_metric_history(run.id, "validation_loss") if compared else ()
             losses = [each.value for each in sorted(curve, key=lambda each: each.step)]

@@ -3,19 +3,33 @@
 import re
 
 import pytest
+import torch
+from mlflow import MlflowClient
 
+from plumbline import library
+from plumbline.config.loading import validated
 from plumbline.config.schema import Config
 from plumbline.data.synthetic import Synthetic
 from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine
 from plumbline.training.nets import with_budget
-from tasks.modelling import evaluate, train
+from tasks.modelling import evaluate, find_start, train
 from tasks.screen import print_gain
+from tasks.tracking.run import Run, tracked_run
+from tests.tasks.test_registry import add, logged
 
 NOISY = {"rows": 200, "weights": [1.0, -20.0, 0.5], "noise": 0.1}
 LINEAR, NET = {"kind": "linear"}, {"kind": "mlp", "hidden": [8]}
 LINE = {"x": [1.0, 2.0, 3.0, 4.0], "weights": [2.0]}
+TUNED_RAW = {
+    "experiment": "tuned",
+    "data": {"kind": "synthetic", "rows": 20, "test_fraction": 0.3},
+    "training": {"start": "champion", "epochs": 2},
+    "registry": {"model": "m"},
+}
+TUNED = validated(TUNED_RAW, "c.yaml")
+TUNED_DATA = library.read(TUNED.data, "cpu")
 
 
 @pytest.fixture
@@ -119,3 +133,42 @@ def test_the_worth_of_a_model_is_one_line(capsys, rmse: float, told: str) -> Non
         assert capsys.readouterr().out == f"{line}{beside}\n"
     print_gain({"train_rmse": 1.0}, 0)
     assert capsys.readouterr().out == ""
+
+
+def started_from(run: Run) -> str:
+    return run.client.get_run(run.id).data.tags["started_from"]
+
+
+def test_what_training_goes_on_from_is_a_tag_by_which_a_resumed_run_finds_it_again(
+    client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(of=logged(config=TUNED))
+    with tracked_run(TUNED, "a run", "cpu", "flow", "lease") as run:
+        start = find_start(run, TUNED, TUNED_DATA)
+        assert start.module(torch.full((2, 1), 4.0, dtype=torch.float64)).tolist() == [[4.5]] * 2
+        add(of=logged(config=TUNED))
+        assert find_start(run, TUNED, TUNED_DATA) is not None
+        assert started_from(run) == "models:/m/1"
+    assert capsys.readouterr().out.count("training goes on from models:/m/1\n") == 1
+
+
+def test_without_a_champion_training_starts_fresh_and_stays_so(
+    client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tracked_run(TUNED, "a run", "cpu", "flow", "lease") as run:
+        assert find_start(run, TUNED, TUNED_DATA) is None
+        assert "training starts fresh: 'm' has no champion\n" in capsys.readouterr().out
+        add(of=logged(config=TUNED))
+        assert find_start(run, TUNED, TUNED_DATA) is None
+        assert started_from(run) == "fresh"
+
+
+def test_of_a_champion_that_does_not_fit_the_reason_is_said(
+    client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(of=logged(config=TUNED))
+    other = validated(TUNED_RAW | {"model": {"kind": "mlp"}}, "c.yaml")
+    with tracked_run(other, "a run", "cpu", "flow", "lease") as run:
+        assert find_start(run, other, TUNED_DATA) is None
+    reason = "models:/m/1 does not fit, since its model.kind is linear, and that of this run mlp"
+    assert f"training starts fresh: {reason}\n" in capsys.readouterr().out
