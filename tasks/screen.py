@@ -168,17 +168,13 @@ def print_history(model: str, history: "Sequence[HistoryEntry]") -> None:
         return
     classes = any("test_log_loss" in each.scores for each in history)
     names = ("test_log_loss", "test_accuracy") if classes else ("test_rmse", "test_r2")
-    first, second = names if classes else (f"{names[0]:>10}", f"{names[1]:>9}")
-    print(f"{'version':>7}  {'live from':19}  {'until':19}  {first}  {second}")
+    print(f"{'version':>7}  {'live from':19}  {'until':19}  {names[0]:>13}  {names[1]:>13}")
     for each in history:
         since = _moment(each.since) if each.since else "-"
         until = _moment(each.until) if each.until else ("now" if each.since else "-")
-        shown = [
-            f"{float(each.scores[name]):.6g}" if name in each.scores else "-" for name in names
-        ]
-        live = each.version or "none"
-        one, other = f"{shown[0]:>{len(first)}}", f"{shown[1]:>{len(second)}}"
-        print(f"{live:>7}  {since:19}  {until:19}  {one}  {other}  {each.message}")
+        shown = [f"{float(each.scores[n]):.6g}" if n in each.scores else "-" for n in names]
+        moments, live = f"{since:19}  {until:19}", each.version or "none"
+        print(f"{live:>7}  {moments}  {shown[0]:>13}  {shown[1]:>13}  {each.message}")
 
 
 def _moment(milliseconds: int) -> str:
