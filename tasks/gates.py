@@ -74,7 +74,7 @@ def _rescored(version: ModelVersion | None, result: Result) -> Champion | None:
     try:
         uri, where = f"models:/{version.name}/{number}", f"the champion of '{version.name}'"
         fitted = load_fitted(uri, version.tags.get("target", ""), where)
-        return Champion(number, fitted.scores(result.data, result.config.data))
+        return Champion(number, fitted.scores(result.data))
     except DamagedModelError as error:
         recorded = {name: float(value) for name, value in scores_of(version).items()}
         return Champion(number, recorded, error.reason, damaged=True)
@@ -85,7 +85,7 @@ def _rescored(version: ModelVersion | None, result: Result) -> Champion | None:
 def _new_scores(model_uri: str, result: Result) -> dict[str, float]:
     """The stored model's on the held-out rows; as trained if these cannot be read again."""
     try:
-        return load_fitted(model_uri).scores(result.data, result.config.data)
+        return load_fitted(model_uri).scores(result.data)
     except NotComparableError:
         return {name: result.metrics[name] for name in COMPARABLE if name in result.metrics}
 

@@ -1,14 +1,16 @@
 """The data as training sees it: merged factors in the model's features."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from plumbline.config.schema import SyntheticData, TableData
+from plumbline.config.schema import Split, SyntheticData, TableData
 from plumbline.data.blocks import Source
 from plumbline.data.encoding import MISSING, Encoding, names_of, parts_of
+from plumbline.data.split import share_rows
 from plumbline.data.table import Table
 from plumbline.errors import InputError
 from plumbline.linear.factor import Factor, triangle
@@ -32,6 +34,7 @@ class Dataset:
             rows_left_out where it is known.
         map_parts: goes over the parts of the source, if training does so part by part.
         balanced: whether the target's classes count alike.
+        split: which rows are held out.
     """
 
     summary: Summary
@@ -41,6 +44,7 @@ class Dataset:
     counts: dict[str, int]
     map_parts: MapParts = in_threads
     balanced: bool = False
+    split: Split = field(default_factory=Split)
 
     @classmethod
     def of(
@@ -81,7 +85,8 @@ class Dataset:
         if data.unknown == "other":
             encoding = replace(encoding, shares=_shares(encoding, summary.train))
         balanced = data.class_weight == "balanced"
-        found = cls(summary, profiled, encoding, source, counts, map_parts, balanced)
+        split = data.holding_out
+        found = cls(summary, profiled, encoding, source, counts, map_parts, balanced, split)
         if not balanced:
             return found
         return replace(found, source=found.table.with_columns(class_weights=found.class_weights))
@@ -91,6 +96,12 @@ class Dataset:
         """The source of rows of files."""
         assert isinstance(self.source, Table)
         return self.source
+
+    def rows(
+        self, shares: Sequence[str], columns: Sequence[str], parts: Sequence[str] = ()
+    ) -> Iterator[Tensor]:
+        """The rows of some shares, read again: as share_rows yields them."""
+        return share_rows(self.source, self.split, shares, columns, parts)
 
     @property
     def target(self) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from plumbline.config.schema import Split
 from plumbline.data.encoding import MISSING, OTHER, Encoding, hole_in
 from plumbline.linear.dataset import Dataset, level_counts
 from plumbline.training.evaluation import held_out_scores, scores
@@ -31,7 +30,7 @@ class Fitted:
     encoding: Encoding
     model: nn.Module
 
-    def scores(self, data: Dataset, split: Split) -> dict[str, float]:
+    def scores(self, data: Dataset) -> dict[str, float]:
         """What evaluation.scores gives on the held-out rows of other data.
 
         Of a linear model from R, and mae from the sample; of others on every held-out row, which
@@ -59,7 +58,7 @@ class Fitted:
         model, classes = self.model, self.encoding.classes
         if classes:
             model = MatchedClasses(model, classes, data.encoding.classes)
-        return scores("test", model, data, split, self.encoding.features)
+        return scores("test", model, data, self.encoding.features)
 
     def _chosen_levels(self) -> dict[str, tuple[str, ...]]:
         """The levels of the columns that have "(other)"."""

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from plumbline.config.schema import Config, Split
+from plumbline.config.schema import Config
 from plumbline.data.blocks import WEIGHT
-from plumbline.data.split import share_rows
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.factor import Factor
 from plumbline.linear.least_squares import excess, least_squares, squared_error, total_squares
@@ -53,7 +52,7 @@ def evaluate(trained: Trained, data: Summary) -> dict[str, float]:
 
 
 def scores(
-    share: str, module: nn.Module, data: Dataset, split: Split, features: Sequence[str] = ()
+    share: str, module: nn.Module, data: Dataset, features: Sequence[str] = ()
 ) -> dict[str, float]:
     """A share's scores on every row, which are read for it; empty without rows.
 
@@ -62,7 +61,6 @@ def scores(
         module: raw features, (n, d) float64, to (n, 1) in the target's own units, or to the logits
             of its classes, (n, K).
         data: where the rows are.
-        split: which rows fall into the share.
         features: the module's; default: the data's.
 
     Returns:
@@ -73,17 +71,17 @@ def scores(
     if not getattr(data.summary, share).rows:
         return {}
     score = _class_scores if data.encoding.classes else _number_scores
-    found = score(share, module, data, split, features or data.encoding.features)
+    found = score(share, module, data, features or data.encoding.features)
     return {f"{share}_{name}": value for name, value in found.items() if math.isfinite(value)}
 
 
 def _number_scores(
-    share: str, module: nn.Module, data: Dataset, split: Split, features: Sequence[str]
+    share: str, module: nn.Module, data: Dataset, features: Sequence[str]
 ) -> dict[str, float]:
     factor = getattr(data.summary, share)
     squares = absolute = weight = first = second = 0.0
     centre = data.in_own_units(factor.means[-1])
-    for rows in share_rows(data.source, split, (share,), (*features, data.target, WEIGHT)):
+    for rows in data.rows((share,), (*features, data.target, WEIGHT)):
         given, observed, weights = rows[:, :-2], data.in_own_units(rows[:, -2]), rows[:, -1]
         with torch.no_grad():
             error = observed - module(given)[:, 0]
@@ -100,11 +98,11 @@ def _number_scores(
 
 
 def _class_scores(
-    share: str, module: nn.Module, data: Dataset, split: Split, features: Sequence[str]
+    share: str, module: nn.Module, data: Dataset, features: Sequence[str]
 ) -> dict[str, float]:
     from sklearn import metrics  # takes a second, which runs without classes need not wait
 
-    p, observed, weights = _probabilities(share, module, data, split, features)
+    p, observed, weights = _probabilities(share, module, data, features)
     places, predicted = np.arange(p.shape[1]), p.argmax(axis=1)
     found = {
         "accuracy": metrics.accuracy_score(observed, predicted, sample_weight=weights),
@@ -122,11 +120,11 @@ def _class_scores(
 
 
 def _probabilities(
-    share: str, module: nn.Module, data: Dataset, split: Split, features: Sequence[str]
+    share: str, module: nn.Module, data: Dataset, features: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What a model gives each class, (n, K), each row's class, (n,), and its weight, (n,)."""
     found = []
-    for rows in share_rows(data.source, split, (share,), (*features, *data.outputs, WEIGHT)):
+    for rows in data.rows((share,), (*features, *data.outputs, WEIGHT)):
         given, indicators, weights = rows.tensor_split([len(features), -1], dim=1)
         with torch.no_grad():
             p = module(given).double().softmax(dim=1)
@@ -145,11 +143,11 @@ def baselines(data: Dataset, config: Config) -> dict[str, float]:
         majority_test_accuracy and linear_test_log_loss. None of them if no row is held out. Of
         numbers also what cross_validation gives.
     """
-    split, bias = config.data.holding_out, config.training.bias
     if data.encoding.classes:
-        return _class_baselines(data, split, config.training.memory_mb)
+        return _class_baselines(data, config.training.memory_mb)
+    bias = config.training.bias
     found = _exact_baselines(data.summary, bias)
-    return found | _streamed_baselines(data, split, bias) if data.encoding.log_target else found
+    return found | _streamed_baselines(data, bias) if data.encoding.log_target else found
 
 
 @lru_cache(2)
@@ -167,13 +165,13 @@ def _exact_baselines(data: Summary, bias: bool) -> dict[str, float]:
 
 
 @lru_cache(2)
-def _streamed_baselines(data: Dataset, split: Split, bias: bool) -> dict[str, float]:
+def _streamed_baselines(data: Dataset, bias: bool) -> dict[str, float]:
     """Those of a target's logarithm, in its own units, from the rows: predicting the mean, and the
     exponential of the exact line of the logarithm."""
     if not data.summary.test.rows:
         return {}
     total = weight = 0.0
-    for rows in share_rows(data.source, split, ("train", "validation"), (data.target, WEIGHT)):
+    for rows in data.rows(("train", "validation"), (data.target, WEIGHT)):
         total += float(rows[:, 1] @ data.in_own_units(rows[:, 0]))
         weight += float(rows[:, 1].sum())
     best = least_squares(data.summary.train_and_validation, bias)
@@ -182,24 +180,24 @@ def _streamed_baselines(data: Dataset, split: Split, bias: bool) -> dict[str, fl
         "linear": nn.Sequential(LinearModel(best.intercept, best.weights), Exp()),
     }
     return {
-        f"{name}_test_rmse": scores("test", model, data, split)["test_rmse"]
+        f"{name}_test_rmse": scores("test", model, data)["test_rmse"]
         for name, model in models.items()
     }
 
 
 @lru_cache(2)
-def _class_baselines(data: Dataset, split: Split, memory_mb: float) -> dict[str, float]:
+def _class_baselines(data: Dataset, memory_mb: float) -> dict[str, float]:
     """Those of classes; the linear one is the logistic fit."""
     if not data.summary.test.rows:
         return {}
     fitted, held_out = data.profiled.train_and_validation, data.profiled.test
     known, tested = (np.array([*data.class_counts(f).values()]) for f in (fitted, held_out))
     log_shares = np.log(known / known.sum())
-    linear = module_of(most_likely(data, split, memory_mb, validation=True))
+    linear = module_of(most_likely(data, memory_mb, validation=True))
     return {
         "majority_test_log_loss": float(-(tested * log_shares).sum() / tested.sum()),
         "majority_test_accuracy": float(tested[known.argmax()] / tested.sum()),
-        "linear_test_log_loss": scores("test", linear, data, split)["test_log_loss"],
+        "linear_test_log_loss": scores("test", linear, data)["test_log_loss"],
     }
 
 

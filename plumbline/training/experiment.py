@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from plumbline.config.schema import Config, Training
-from plumbline.data.split import share_rows
+from plumbline.config.schema import Config
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.problem import Problem, Standardizer
@@ -117,13 +116,13 @@ def train(
     check_interval(config.prediction.interval, data.summary.sample)
     training = config.training
     if training.optimizer == "newton":
-        return train_by_newton(data, config.data.holding_out, training.memory_mb, on_epoch)
+        return train_by_newton(data, training.memory_mb, on_epoch)
     if config.model.kind != "linear" or data.encoding.classes or training.loss == "poisson":
         trained = _train_net(config, data, device, on_epoch, checkpoint, start)
     else:
         plan = make_plan(data.summary, training, start)
         on_plan(plan)
-        objective = objective_of(data, config, training, plan, device)
+        objective = objective_of(data, config, plan, device)
         with threads_for(len(data.encoding.features), training.batch_size):
             trained = loop.train(plan, training, device, on_epoch, objective, checkpoint)
     if not data.encoding.log_target:
@@ -131,13 +130,11 @@ def train(
     return replace(trained, module=nn.Sequential(trained.module, Exp()))
 
 
-def objective_of(
-    data: Dataset, config: Config, training: Training, plan: Plan, device: str
-) -> Objective:
+def objective_of(data: Dataset, config: Config, plan: Plan, device: str) -> Objective:
     """A linear model's: the R factor if it has the loss of every step, otherwise the rows."""
+    training, held = config.training, data.summary.validation
     if not training.compressible:
-        return _row_objective(data, config, training, plan.standardizer, device)
-    held = data.summary.validation
+        return _row_objective(data, config, plan.standardizer, device)
     validation = Problem.of(held, plan.standardizer, training.bias) if held.rows else None
     return FactorObjective.of(plan.problem, training.dtype, device, validation)
 
@@ -153,12 +150,12 @@ def _train_net(
     training = config.training
     own, mlp = config.model.kind == "python", config.model.kind == "mlp"
     standardizer = _standardizer_of(config, data)
-    objective = _row_objective(data, config, training, standardizer, device)
+    objective = _row_objective(data, config, standardizer, device)
     if mlp and not data.encoding.classes:  # predictions stay within the target's range
         objective.rows.limits = (math.inf, -math.inf)
     draws = Draws(training.seed, device)
     if own:
-        rows = next(share_rows(data.source, config.data, ("train",), data.encoding.features))
+        rows = next(data.rows(("train",), data.encoding.features))
         outputs = len(data.outputs)
         try_user_module(config.model, training, rows, outputs, standardizer, device)
         objective.blame = blamed(config.model)
@@ -192,7 +189,7 @@ def _standardizer_of(config: Config, data: Dataset) -> Standardizer:
 
 
 def _row_objective(
-    data: Dataset, config: Config, training: Training, standardizer: Standardizer, device: str
+    data: Dataset, config: Config, standardizer: Standardizer, device: str
 ) -> RowObjective:
     summary = data.summary
     counts = {"train": summary.train.rows, "validation": summary.validation.rows}
@@ -200,7 +197,7 @@ def _row_objective(
     means = {share: data.mean_weight(getattr(data.profiled, share)) for share in counts}
     means = means if config.data.weight or data.balanced else {}
     rows = TrainingRows(
-        data.source, config.data, columns, standardizer, training, counts, device, means
+        data.source, data.split, columns, standardizer, config.training, counts, device, means
     )
     return DataParallel(rows) if in_a_group() else RowObjective(rows)
 
@@ -217,7 +214,7 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
     metrics = evaluate(trained, data.summary) if trained.exact else {}
     if not trained.exact or log_target:
         for share in ("train", "test"):
-            metrics |= scores(share, trained.module, data, config.data.holding_out)
+            metrics |= scores(share, trained.module, data)
     metrics |= baselines(data, config)
     judged = "test_log_loss" if data.encoding.classes else "test_rmse"
     if linear := metrics.get(f"linear_{judged}"):

@@ -5,9 +5,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from plumbline.config.schema import Split
 from plumbline.data.blocks import WEIGHT
-from plumbline.data.split import share_rows
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.families import Logistic, Poisson
@@ -19,20 +17,19 @@ from plumbline.training.rows import check_counts
 from plumbline.training.trained import OnEpoch, Status, Trained
 
 
-def train_by_newton(data: Dataset, split: Split, memory_mb: float, on_epoch: OnEpoch) -> Trained:
+def train_by_newton(data: Dataset, memory_mb: float, on_epoch: OnEpoch) -> Trained:
     """Find the most likely parameters; each step is an epoch.
 
     Raises:
         InputError: counts are below 0, or all 0.
     """
-    fit = most_likely(data, split, memory_mb, on_epoch=on_epoch)
+    fit = most_likely(data, memory_mb, on_epoch=on_epoch)
     status = Status.STOPPED if fit.problem else Status.COMPLETED
     return Trained(module_of(fit), [*fit.losses[:-1]], status, fit.problem, likelihood=fit)
 
 
 def most_likely(
     data: Dataset,
-    split: Split,
     memory_mb: float,
     validation: bool = False,
     on_epoch: OnEpoch = lambda epoch, loss: None,
@@ -55,7 +52,7 @@ def most_likely(
     def read(part: str) -> Iterable[Tensor]:
         if part in kept:
             return kept[part]
-        rows = share_rows(data.source, split, shares, columns, (part,))
+        rows = data.rows(shares, columns, (part,))
         rows = rows if classes else _counts(data.target, rows)
         return kept.setdefault(part, [*rows]) if few else rows
 

@@ -176,7 +176,7 @@ def test_a_net_and_the_gate_score_with_the_weights_of_held_out_rows(tmp_path: Pa
     )
     scores = plumbline.evaluate(found)
     fitted = Fitted("y", found.data.encoding, nn.Sequential(found.module))
-    for name, value in fitted.scores(found.data, found.config.data).items():
+    for name, value in fitted.scores(found.data).items():
         assert value == pytest.approx(scores[name], rel=1e-12)
 
 

@@ -38,7 +38,7 @@ def data_of(tmp_path, cities: str, **more: list[float]) -> Dataset:
     encoding = Encoding.of(whole.columns[:-1], _table(path).categorical)
     source = opened(path, categorical=["city"])
     summary = whole.select((*encoding.features, "y"))
-    return Dataset(summary, summary, encoding, source, {})
+    return Dataset(summary, summary, encoding, source, {}, split=EVERY_ROW)
 
 
 def _table(path: Path) -> TableData:
@@ -48,7 +48,7 @@ def _table(path: Path) -> TableData:
 @pytest.mark.parametrize("cities", ["abcabc", "bcbcbc", "cccc", "bbab", "cbabcab"])
 def test_the_same_predictions_whatever_levels_and_reference_today_has(tmp_path, cities):
     for model in (MODEL, AS_A_NET):
-        found = model.scores(data_of(tmp_path, cities), EVERY_ROW)
+        found = model.scores(data_of(tmp_path, cities))
         assert found["test_mse"] == pytest.approx(0, abs=1e-20)
         assert found["test_mae"] == pytest.approx(0, abs=1e-10)
 
@@ -56,7 +56,7 @@ def test_the_same_predictions_whatever_levels_and_reference_today_has(tmp_path, 
 def test_a_column_that_it_does_not_know_gets_no_weight(tmp_path):
     data = data_of(tmp_path, "abcabc", extra=[5.0, 1.0, 2.0, 9.0, 3.0, 4.0])
     for model in (MODEL, AS_A_NET):
-        assert model.scores(data, EVERY_ROW)["test_mse"] == pytest.approx(0, abs=1e-20)
+        assert model.scores(data)["test_mse"] == pytest.approx(0, abs=1e-20)
 
 
 @pytest.mark.parametrize("cities", ["abd", "dab", "0ab"])
@@ -64,7 +64,7 @@ def test_a_held_out_row_of_an_unknown_level_cannot_be_predicted(tmp_path, cities
     data = data_of(tmp_path, cities)
     for model in (MODEL, AS_A_NET):
         with pytest.raises(NotComparableError, match="in column 'city', which it has not met"):
-            model.scores(data, EVERY_ROW)
+            model.scores(data)
 
 
 def test_an_unknown_level_that_only_training_rows_have_does_no_harm(tmp_path):
@@ -73,7 +73,7 @@ def test_an_unknown_level_that_only_training_rows_have_does_no_harm(tmp_path):
     columns = data.summary.columns
     factors = {"test": held.test.select(columns), "train": data.summary.test}
     both = Summary(factors, held.sample, held.digests).select(columns)
-    found = MODEL.scores(replace(data, summary=both), EVERY_ROW)
+    found = MODEL.scores(replace(data, summary=both))
     assert found["test_mse"] == pytest.approx(0, abs=1e-20)
 
 
@@ -89,7 +89,7 @@ def test_an_unknown_level_that_only_training_rows_have_does_no_harm(tmp_path):
 def test_what_is_gone_or_of_another_kind_is_said(tmp_path, model, told):
     data = data_of(tmp_path, "abc")
     with pytest.raises(NotComparableError, match=told):
-        model.scores(data, EVERY_ROW)
+        model.scores(data)
 
 
 def test_a_net_is_scored_on_every_held_out_row_and_on_no_other(tmp_path):
@@ -98,9 +98,9 @@ def test_a_net_is_scored_on_every_held_out_row_and_on_no_other(tmp_path):
     split = Split(test_fraction=0.3)
     source = opened(tmp_path / "rows.csv")
     whole = read(tmp_path / "rows.csv", split)
-    data = Dataset(whole, whole, Encoding(("x",), {}), source, {})
+    data = Dataset(whole, whole, Encoding(("x",), {}), source, {}, split=split)
     held = torch.cat([*share_rows(source, split, ("test",), ("x", "y"))])
-    found = Fitted("y", Encoding(("x",), {}), nn.Sequential(nn.ReLU())).scores(data, split)
+    found = Fitted("y", Encoding(("x",), {}), nn.Sequential(nn.ReLU())).scores(data)
     assert 40 < len(held) < 80
     assert found["test_mae"] == pytest.approx(float((held[:, 0] - held[:, 1]).abs().mean()))
     assert found["test_rmse"] == pytest.approx(found["test_mse"] ** 0.5)
@@ -118,13 +118,13 @@ def test_holes_are_read_as_when_the_model_was_trained(tmp_path, today):
     whole = combine_eight([train, replace(held, factors={"test": held.train})])
     whole = replace(whole, sample=held.sample.select(whole.columns))
     source = opened(tmp_path / "held.csv", missing="impute")
-    data = Dataset.of(whole, given, source, {})
+    data = replace(Dataset.of(whole, given, source, {}), split=EVERY_ROW)
     encoding = Encoding(("x",), {}, means={"x": 100.0}, holes=("x",))
     line = LinearModel(10.0, torch.tensor([3.0, 7.0], dtype=torch.float64))
     for model in (line, nn.Sequential(line)):
-        found = Fitted("y", encoding, model).scores(data, EVERY_ROW)
+        found = Fitted("y", encoding, model).scores(data)
         assert found["test_mse"] == pytest.approx(0, abs=1e-18)
         assert found["test_mae"] == pytest.approx(0, abs=1e-9)
     if None in today:
         with pytest.raises(NotComparableError, match="no value in column 'x'"):
-            Fitted("y", Encoding(("x",), {}), NOTHING).scores(data, EVERY_ROW)
+            Fitted("y", Encoding(("x",), {}), NOTHING).scores(data)

@@ -31,7 +31,7 @@ def stored(model: Model) -> Fitted:
 def test_on_its_own_rows_it_scores_what_it_scored(tmp_path: Path) -> None:
     model = trained(tmp_path / "a.csv", "abcab" * 20)
     scores = plumbline.evaluate(model)
-    found = stored(model).scores(model.data, model.config.data)
+    found = stored(model).scores(model.data)
     assert found == {n: scores[n] for n in found}
     assert {"test_log_loss", "test_accuracy", "test_roc_auc"} <= {*found}
 
@@ -43,13 +43,13 @@ def test_classes_in_another_order_are_the_same_classes(tmp_path: Path) -> None:
         layer.weight.copy_(model.module.weight[order])
         layer.bias.copy_(model.module.bias[order])
     other = Fitted("y", Encoding(("x",), {}, ("c", "a", "b")), layer)
-    expected = stored(model).scores(model.data, model.config.data)
-    assert other.scores(model.data, model.config.data) == pytest.approx(expected)
+    expected = stored(model).scores(model.data)
+    assert other.scores(model.data) == pytest.approx(expected)
 
 
 def test_a_class_that_only_the_model_knows_keeps_its_probability(tmp_path: Path) -> None:
     then, now = trained(tmp_path / "a.csv", "abcab" * 20), trained(tmp_path / "b.csv", "abbab" * 20)
-    found = stored(then).scores(now.data, now.config.data)
+    found = stored(then).scores(now.data)
     columns = (*now.data.encoding.features, *now.data.outputs)
     rows = torch.cat([*share_rows(now.data.source, now.config.data, ("test",), columns)])
     p = then.module(rows[:, :1]).softmax(dim=1).numpy()
@@ -60,13 +60,13 @@ def test_a_class_that_only_the_model_knows_keeps_its_probability(tmp_path: Path)
 def test_a_held_out_class_that_it_has_not_met_cannot_be_compared(tmp_path: Path) -> None:
     then, now = trained(tmp_path / "a.csv", "abbab" * 20), trained(tmp_path / "b.csv", "abcab" * 20)
     with pytest.raises(NotComparableError, match="have 'c' in column 'y', which it has not met"):
-        stored(then).scores(now.data, now.config.data)
+        stored(then).scores(now.data)
 
 
 def test_classes_and_a_number_cannot_be_compared(tmp_path: Path) -> None:
     classes = trained(tmp_path / "a.csv", "12212" * 20)
     number = trained(tmp_path / "b.csv", "12212" * 20, "number")
     with pytest.raises(NotComparableError, match="it predicts classes, the data's target is a num"):
-        stored(classes).scores(number.data, number.config.data)
+        stored(classes).scores(number.data)
     with pytest.raises(NotComparableError, match="it predicts numbers, the data's target is class"):
-        stored(number).scores(classes.data, classes.config.data)
+        stored(number).scores(classes.data)

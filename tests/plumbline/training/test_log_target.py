@@ -102,7 +102,7 @@ def test_an_interval_is_a_factor_and_holds_its_share_of_rows(path, kind):
 def test_the_gate_scores_models_of_either_target_on_the_rows_own_units(path):
     def scores(model: Model, today: Model) -> dict[str, float]:
         stored = Fitted("y", model.data.encoding, model.trained.module)
-        return stored.scores(today.data, today.config.data)
+        return stored.scores(today.data)
 
     log, plain = (train(config(path, log_target=each)) for each in (True, False))
     for model in (log, plain):
