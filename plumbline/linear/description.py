@@ -1,10 +1,13 @@
 """A table as the pass saw it: a line a column."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from plumbline.config.schema import TableData
 from plumbline.data.encoding import MISSING, hole_in, parts_of
 from plumbline.linear.dataset import Dataset, level_counts
+
+CONSTANT = "a constant, which tells nothing"
 
 
 @dataclass(frozen=True)
@@ -39,82 +42,67 @@ def describe(data: Dataset, section: TableData) -> list[Column]:
         data: whose rows can be read again.
         section: the configuration's.
     """
-    columns = data.table.columns
-    outside = [Column(name, f"left out: {why}") for name, why in columns.left_out.items()]
-    outside += [Column(name, "left out: data.exclude") for name in section.exclude]
-    described = {data.target, *data.encoding.columns, *(column.name for column in outside)}
-    damaged = sorted(columns.whole - described - {section.weight, section.split.group})
-    outside += [Column(name, "left out: numbers written as text") for name in damaged]
+    # of a column without an indicator of holes
+    missing = None if section.missing == "drop" else 0.0
+    known = [*_numbers(data, missing), *_dates(data, missing), *_categorical(data, missing)]
+    found = {column.name: column for column in known}
+    target, dropped = found.pop(data.target), data.summary.dropped
+    if section.missing == "impute" and not section.weight:  # only rows without a target are dropped
+        missing = dropped / (data.summary.rows + dropped)
+    logarithm = ", described as its logarithm" if section.log_target else ""
+    becomes = f"target{', of classes' if data.encoding.classes else logarithm}"
+    target = replace(target, becomes=becomes, missing=missing)
+    return [*found.values(), target, *_outside(data, section)]
+
+
+def _outside(data: Dataset, section: TableData) -> list[Column]:
+    """Those that are neither a feature nor the target."""
+    columns, found = data.table.columns, []
+    group, used = section.split.group, {data.target, *data.encoding.columns}
+    if group and group not in {*used, *section.exclude}:
+        found.append(Column(group, "group, held out together"))
     if section.weight:
-        outside.insert(0, Column(section.weight, "weight", "number"))
-    group = section.split.group
-    if group and group not in {data.target, *data.encoding.columns, *section.exclude}:
-        outside.insert(0, Column(group, "group, held out together"))
-    numbers, levels = _numbers(data, section), _categorical(data, section)
-    target = numbers.pop() if not data.encoding.classes else levels.pop()
-    return [*numbers, *_dates(data, section), *levels, target, *outside]
+        found.append(Column(section.weight, "weight", "number"))
+    found += [Column(name, f"left out: {why}") for name, why in columns.left_out.items()]
+    found += [Column(name, "left out: data.exclude") for name in section.exclude]
+    damaged = sorted(columns.whole - used - {column.name for column in found} - {group})
+    return found + [Column(name, "left out: numbers written as text") for name in damaged]
 
 
-def _dates(data: Dataset, section: TableData) -> list[Column]:
-    """Those of dates and times."""
-    found = []
-    for name, parts in data.encoding.dates.items():
-        missing = _missing(section)
-        for part in {*data.encoding.holes}.intersection(parts_of(name, parts)):
-            counts = level_counts(part, ("", MISSING), data.summary.train)
-            missing = counts[MISSING] / sum(counts.values())
-        becomes = ", ".join(parts) or "a constant, which tells nothing"
-        found.append(Column(name, becomes, "date", missing))
-    return found
-
-
-def _numbers(data: Dataset, section: TableData) -> list[Column]:
+def _numbers(data: Dataset, missing: float | None) -> Iterator[Column]:
     """Those of the numeric features, and the target's if it is a number."""
     factor, kinds = data.summary.train, data.table.columns.kinds
-    spread, size = factor.r[1:, 1:].norm(dim=0), float(factor.r[0, 0])
-    spread = spread.where(spread > factor.rounding(), 0.0) / size
-    means = factor.means
-    place = {name: i for i, name in enumerate(factor.columns)}
-    found = []
+    spread = factor.r[1:, 1:].norm(dim=0)
+    spread = spread.where(spread > factor.rounding(), 0.0) / float(factor.r[0, 0])
+    means = dict(zip(factor.columns, factor.means.tolist(), strict=True))
+    deviations = dict(zip(factor.columns, spread.tolist(), strict=True))
     for name in (*data.encoding.numbers, *(() if data.encoding.classes else [data.target])):
-        hole = place.get(hole_in(name))
-        missing = _missing(section) if hole is None else float(means[hole])
-        deviation = float(spread[place[name]]) / (1 - (missing or 0.0) or 1.0) ** 0.5
-        becomes = "feature" if hole is None else "feature, and an indicator of holes"
-        becomes = becomes if deviation else "a constant, which tells nothing"
-        if name == data.target:
-            becomes = "target, described as its logarithm" if section.log_target else "target"
-            missing = _without_target(data, section)
-        mean = float(means[place[name]])
-        found.append(Column(name, becomes, kinds[name], missing, mean=mean, deviation=deviation))
-    return found
+        holes = means.get(hole_in(name), missing)
+        becomes = f"feature{', and an indicator of holes' * (hole_in(name) in means)}"
+        deviation = deviations[name] / (1 - (holes or 0.0) or 1.0) ** 0.5
+        becomes = becomes if deviation else CONSTANT
+        yield Column(name, becomes, kinds[name], holes, mean=means[name], deviation=deviation)
 
 
-def _categorical(data: Dataset, section: TableData) -> list[Column]:
+def _dates(data: Dataset, missing: float | None) -> Iterator[Column]:
+    """Those of dates and times."""
+    for name, parts in data.encoding.dates.items():
+        holes = missing
+        for part in {*data.encoding.holes}.intersection(parts_of(name, parts)):
+            counts = level_counts(part, ("", MISSING), data.summary.train)
+            holes = counts[MISSING] / sum(counts.values())
+        yield Column(name, ", ".join(parts) or CONSTANT, "date", holes)
+
+
+def _categorical(data: Dataset, missing: float | None) -> Iterator[Column]:
     """Those of the categorical features, and the target's if it has classes."""
     classes = {data.target: data.encoding.classes} if data.encoding.classes else {}
-    found = []
     for name, levels in (data.encoding.levels | classes).items():
         rows = level_counts(name, levels, data.profiled.train)
         total = sum(rows.values()) or 1.0
-        missing = rows.pop(MISSING) / total if MISSING in rows else _missing(section)
+        holes = rows.pop(MISSING) / total if MISSING in rows else missing
         most = max(rows, key=rows.__getitem__, default=None)
         share = rows[most] / total if rows else None
         others = len(levels) - 1
         becomes = f"{others} indicator{'s'[: others != 1]}" if others else "a constant, left out"
-        if name in classes:
-            becomes, missing = "target, of classes", _without_target(data, section)
-        found.append(Column(name, becomes, "categorical", missing, len(rows), most, share))
-    return found
-
-
-def _without_target(data: Dataset, section: TableData) -> float | None:
-    """The share of rows that were dropped because they have none, if that alone drops rows."""
-    dropped = data.summary.dropped
-    counted = section.missing == "impute" and not section.weight
-    return dropped / (data.summary.rows + dropped) if counted else _missing(section)
-
-
-def _missing(section: TableData) -> float | None:
-    """The share of holes in a column without an indicator for them."""
-    return None if section.missing == "drop" else 0.0
+        yield Column(name, becomes, "categorical", holes, len(rows), most, share)

@@ -7,7 +7,7 @@ columns is the cosine of the angle between their parts of R[1:].
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ class DataProfile:
             "factor": self.factor.to_dict(),
             "indicators": list(self.indicators),
             "dropped": self.dropped,
-            "predictions": self.predictions and self.predictions.to_dict(),
+            "predictions": self.predictions and asdict(self.predictions),
             "log_target": self.log_target,
         }
 
@@ -75,7 +75,7 @@ class DataProfile:
         """The inverse of to_dict."""
         factor = Factor.from_dict(values["factor"])
         predictions = values.get("predictions")  # older versions have none
-        predictions = predictions and PredictionShares.from_dict(predictions)
+        predictions = predictions and PredictionShares(**predictions)
         log_target = values.get("log_target", False)
         return cls(factor, tuple(values["indicators"]), values["dropped"], predictions, log_target)
 

@@ -6,8 +6,7 @@ Scoring, 1994): 0 if none has moved; by convention up to 0.1 is little, and from
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -46,7 +45,7 @@ class PredictionShares:
     """
 
     shares: dict[str, float]
-    edges: tuple[float, ...]
+    edges: Sequence[float]
     rows: int
 
     @classmethod
@@ -60,10 +59,10 @@ class PredictionShares:
             then: earlier predictions, whose edges are taken. Without them each interval has a tenth
                 of the rows; equal predictions make fewer intervals.
         """
-        found, edges = np.asarray(predictions), ()
+        found, edges = np.asarray(predictions), []
         if found.dtype.kind == "f":
             tenths = np.arange(1, GROUPS) / GROUPS
-            edges = then.edges if then else tuple(np.unique(np.quantile(found, tenths)).tolist())
+            edges = then.edges if then else np.unique(np.quantile(found, tenths)).tolist()
             found = np.searchsorted(edges, found).astype(str)
         groups, counts = np.unique(found, return_counts=True)
         shares = zip(groups.tolist(), (counts / len(found)).tolist(), strict=True)
@@ -72,12 +71,3 @@ class PredictionShares:
     def index_since(self, then: "PredictionShares") -> float:
         """The stability index of these predictions beside earlier ones, whose edges they have."""
         return stability_index(then.shares, self.shares, then.rows, self.rows)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "PredictionShares":
-        """The inverse of to_dict."""
-        return cls(values["shares"], tuple(values["edges"]), values["rows"])

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import pytest
 
@@ -36,8 +37,8 @@ def test_predicted_numbers_are_compared_by_the_tenths_of_then():
 
 def test_equal_predictions_and_classes_have_shares_too():
     alike = PredictionShares.of([2.0] * 7)
-    assert (alike.edges, alike.shares) == ((2.0,), {"0": 1.0})
+    assert (alike.edges, alike.shares) == ([2.0], {"0": 1.0})
     then, now = PredictionShares.of(["no"] * 3 + ["yes"]), PredictionShares.of(["yes"] * 2)
     assert then.shares == {"no": 0.75, "yes": 0.25}
     assert now.index_since(then) == stability_index(then.shares, now.shares, 4, 2)
-    assert PredictionShares.from_dict(json.loads(json.dumps(then.to_dict()))) == then
+    assert PredictionShares(**json.loads(json.dumps(asdict(then)))) == then
