@@ -59,7 +59,8 @@ class PredictionShares:
             then: earlier predictions, whose edges are taken. Without them each interval has a tenth
                 of the rows; equal predictions make fewer intervals.
         """
-        found, edges = np.asarray(predictions), []
+        found = np.asarray(predictions)
+        edges: Sequence[float] = []
         if found.dtype.kind == "f":
             tenths = np.arange(1, GROUPS) / GROUPS
             edges = then.edges if then else np.unique(np.quantile(found, tenths)).tolist()
