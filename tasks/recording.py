@@ -142,13 +142,13 @@ def log_model_file(run: Run, config: Config) -> None:
 
 
 def write_test_predictions(folder: Path, result: Result) -> None:
-    """Write test_predictions.parquet if rows of a table are held out, and say if it has not all.
+    """Write test_predictions.parquet if rows are held out, and say if it has not all of them.
 
     If a file has gone or changed since it was read, that is said; the model is trained.
     """
     source, most = result.data.source, result.config.prediction.test_rows
     held_out = result.data.summary.test.rows
-    if not (isinstance(source, Table) and held_out and most):
+    if not (held_out and most):
         return
     encoding = with_interval(result.data.encoding, result.metrics)
     module, split = result.trained.module, result.config.data.holding_out

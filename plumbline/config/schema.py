@@ -38,7 +38,7 @@ class Prediction(Section):
     )
     test_rows: Annotated[int, Field(ge=0)] = Field(
         10_000,
-        description="held-out rows of a table, at most, that a run keeps with their predictions: "
+        description="held-out rows, at most, that a run keeps with their predictions: "
         "test_predictions.parquet; 0: none",
     )
 

@@ -1,10 +1,11 @@
 """Rows of CSV and Parquet files, read in blocks through one buffer."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+import pyarrow as pa
 from blake3 import blake3
 
 from plumbline.config.schema import TableData
@@ -63,9 +64,11 @@ class Table:
     def _by_uri(self) -> dict[str, DataFile]:
         return {file.uri: file for file in (*self.files, *self.left_out)}
 
-    def blocks(self, part: str) -> Iterator[Block]:
+    def blocks(
+        self, part: str, on_batch: Callable[[pa.RecordBatch], object] = lambda batch: None
+    ) -> Iterator[Block]:
         """The rows of one file. In numeric columns that are imputed, holes are NaN before their
-        means are known.
+        means are known. `on_batch` is told what is read, before the blocks that its rows are in.
 
         Raises:
             InputError: the file's columns are not the table's, it is damaged, or a value is not
@@ -74,17 +77,20 @@ class Table:
         """
         file = self.file(part)
         try:
-            yield from self._read(file)
+            yield from self._read(file, on_batch)
         except InputError:
             file.check_unchanged()  # half a new file is not wrong input
             raise
         file.check_unchanged()
 
-    def _read(self, file: DataFile) -> Iterator[Block]:
+    def _read(
+        self, file: DataFile, on_batch: Callable[[pa.RecordBatch], object]
+    ) -> Iterator[Block]:
         header = read_header(file, self.columns.dialect)
         check_columns(self.columns, file, header)
         buffer = Buffer(self.columns, file, self.missing == "impute")
         for batch in read_batches(file, self.columns.reading, header):
+            on_batch(batch)
             for start, rows in buffer.fill(batch):
                 yield finite(buffer, start, rows, self.missing)
         if buffer.filled:

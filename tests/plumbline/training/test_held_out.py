@@ -104,3 +104,30 @@ def test_an_interval_is_beside_and_the_first_rows_are_kept_if_there_are_more(tmp
     assert (rows["upper"] - rows["prediction_"]).to_numpy() == pytest.approx(2.0)
     assert {Path(each).name for each in rows["source_file"]} == {"3.parquet"}
     assert held_out(model, half_width=2.0, most=10).equals(rows[:10])
+
+
+def test_generated_rows_are_there_with_the_same_scores():
+    data = {"kind": "synthetic", "features": 3, "rows": 50_000, "noise": 1.0, "test_fraction": 0.1}
+    config = {"experiment": "e", "data": data, "training": {"optimizer": "exact"}}
+    model = train(Config.model_validate(config))
+    rows = held_out(model)
+    assert [*rows] == ["x1", "x2", "x3", "y", "prediction", "source_file", "source_row"]
+    assert len(rows) == model.data.summary.test.rows
+    error = root_mean_squared_error(rows["y"], rows["prediction"])
+    assert error == pytest.approx(evaluate(model)["test_rmse"], rel=1e-12)
+    assert rows["source_row"].is_monotonic_increasing
+
+
+def test_rows_of_many_blocks_and_batches_stand_where_the_file_has_them(tmp_path):
+    """Batches of a CSV file end elsewhere than blocks, from whose rows some are dropped."""
+    random = np.random.default_rng(1)
+    x = random.normal(size=150_000)
+    frame = pd.DataFrame({"x": x, "y": 2 * x + 1, "note": "n" * 60, "place": np.arange(150_000)})
+    frame.loc[::7, "y"] = np.nan
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    data = {"features": ["x", "place"], "categorical": []}
+    rows = held_out(trained(tmp_path, {"by": "rows"}, data=data), most=30_000)
+    assert (rows["place"] == rows["source_row"] - 1).all()
+    assert len(rows) == 30_000
+    assert rows["source_row"].iloc[-1] > 100_000
+    assert (rows["x"].to_numpy() == x[rows["source_row"] - 1]).all()
