@@ -14,6 +14,7 @@ from benchmarks import (
     memory,
     nets,
     one_pass,
+    passes,
     report,
     retraining,
     scaling,
@@ -32,6 +33,7 @@ SIZES: Mapping[str, Mapping[str, Section]] = {
         "memory": lambda: memory.measure(times=2, rounds=1),
         "exact": lambda: exact.measure(500_000, rounds=1),
         "batches": lambda: batches.measure(2_000_000, rounds=1, times=2),
+        "passes": lambda: passes.measure(100_000, rounds=1),
     },
     "small": {
         "start-up": lambda: start_up.measure(rounds=3),
@@ -44,6 +46,7 @@ SIZES: Mapping[str, Mapping[str, Section]] = {
         "nets": lambda: nets.measure(rounds=3),
         "exact": lambda: exact.measure(1_000_000, rounds=3),
         "batches": lambda: batches.measure(2_000_000, rounds=3, times=2),
+        "passes": lambda: passes.measure(500_000, rounds=5),
     },
     "full": {
         "start-up": lambda: start_up.measure(rounds=5),
@@ -56,6 +59,7 @@ SIZES: Mapping[str, Mapping[str, Section]] = {
         "nets": lambda: nets.measure(rounds=3),
         "exact": lambda: exact.measure(1_000_000, rounds=3),
         "batches": lambda: batches.measure(2_000_000, rounds=3, times=10),
+        "passes": lambda: passes.measure(500_000, rounds=5),
     },
 }
 

@@ -5,14 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
-import torch
 from prefect import task
 
 from plumbline.config.registry import Drift
 from plumbline.config.schema import Config
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
-from plumbline.linear.sample import SAMPLE_ROWS
 from plumbline.registry.drift import DataProfile, DriftReport, beyond, compare
 from plumbline.registry.stability import PredictionShares
 from plumbline.training.experiment import Result
@@ -81,16 +79,14 @@ def shown_drift(report: DriftReport, result: Result) -> dict[str, Any]:
     return found | {"predictions": predictions}
 
 
-@torch.no_grad()
 def _predictions(result: Result, then: PredictionShares | None = None) -> PredictionShares | None:
     """Of the rows that the pictures show; None if there are none."""
-    rows = result.data.summary.sample.rows[:SAMPLE_ROWS, :-1]
-    if not len(rows):
+    outputs, classes = result.outputs, result.data.encoding.classes
+    if not len(outputs):
         return None
-    predicted, classes = result.trained.module(rows), result.data.encoding.classes
     if classes:
-        return PredictionShares.of([classes[place] for place in predicted.argmax(dim=1)], then)
-    return PredictionShares.of(predicted[:, 0].double().numpy(), then)
+        return PredictionShares.of([classes[place] for place in outputs.argmax(dim=1)], then)
+    return PredictionShares.of(outputs[:, 0].numpy(), then)
 
 
 def _apply_limits(found: list[str], config: Config, run: Run, champion: ModelVersion) -> None:

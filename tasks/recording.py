@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,7 @@ from tasks.tracking.run import Run
 MODEL_FILE_DIGEST = "model_file_digest"  # a tag
 TEST_PREDICTIONS = "test_predictions.parquet"
 MOST_TAGS = 50  # of predictions: MLflow takes 100 in a call; predictions.json has them all
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 BESIDE = ("probabilities", "interval", "gaussian")  # a prediction, if it has such
 # Relative, of the stored model and the trained one. Under autocast parameters are float32.
 AGREEMENT = {"float32": 1e-5, "bfloat16": 1e-5, "float64": 1e-12}
@@ -69,11 +71,11 @@ def record(run: Run, result: Result, drift: DriftReport | None = None) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         shown = drift and shown_drift(drift, result)
-        if shown and (moved := shown["predictions"]):
-            run.log({"drift_stability_index_predictions": moved["index"]})
+        moved = shown and shown["predictions"]
         with pictures(folder, result, shown):
             model = store_model(run, result)
-            log_results(run, result, model=model)
+            index = {"drift_stability_index_predictions": moved["index"]} if moved else {}
+            log_results(run, result, model=model, more=index)
             write_files(folder, result)
             write_test_predictions(folder, result)
             if result.config.registry:
@@ -84,7 +86,11 @@ def record(run: Run, result: Result, drift: DriftReport | None = None) -> str:
 
 
 def log_results(
-    run: Run, result: Result, params: Mapping[str, str] = MappingProxyType({}), model: str = ""
+    run: Run,
+    result: Result,
+    params: Mapping[str, str] = NOTHING,
+    more: Mapping[str, float] = NOTHING,
+    model: str = "",
 ) -> None:
     """Log the metrics, the predictions, tags and the data set; and params not logged before.
 
@@ -92,6 +98,7 @@ def log_results(
         run: of the result.
         result: what was trained.
         params: those not logged before.
+        more: further metrics.
         model: the stored model's URI, which the metrics are of; empty if none is stored.
     """
     config, data, trained = result.config, result.data, result.trained
@@ -110,7 +117,7 @@ def log_results(
     if left_out := optimum_of(data.summary, config.training.bias).equals:
         tags["collinear"] = ", ".join(left_out)
     rows_of, of_model = log_inputs(run, config, data), {}
-    metrics = result.all_metrics
+    metrics = {**result.all_metrics, **more}
     if model:
         of_model = {"model_id": model.removeprefix("models:/")}
         metrics |= _resources()

@@ -4,13 +4,16 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from plumbline.config.schema import Config
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.problem import Problem, Standardizer
+from plumbline.linear.sample import SAMPLE_ROWS
 from plumbline.training import loop
 from plumbline.training.checkpoint import Checkpoint
 from plumbline.training.data_parallel import DataParallel, in_a_group
@@ -68,6 +71,13 @@ class Result:
             classes = {f"probability_{name}_{p.label}": v for name, v in p.probabilities.items()}
             found |= classes or {f"prediction_{p.label}": float(p.value)}
         return found
+
+    @cached_property
+    @torch.no_grad()
+    def outputs(self) -> Tensor:
+        """What the model gives for the rows that pictures show, the first of the sample: (m, 1), or
+        the logits of K classes, (m, K), float64."""
+        return self.trained.module(self.data.summary.sample.rows[:SAMPLE_ROWS, :-1]).double()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from subprocess import PIPE, Popen
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.sample import SAMPLE_ROWS
@@ -54,7 +54,7 @@ def pictures(
     }
     if what["importance"]:
         (folder / "importance.json").write_text(json.dumps(what["importance"], indent=2))
-    points = class_points(trained, data) if data.encoding.classes else _points(trained, data)
+    points = _class_points(result) if data.encoding.classes else _points(result)
     return draw_beside("run", what | points, folder / "plots")
 
 
@@ -96,29 +96,28 @@ def _importance(result: Result) -> dict[str, Any] | None:
     return found and asdict(found)
 
 
-def _points(trained: Trained, data: Dataset) -> dict[str, Any]:
-    rows = data.summary.sample.rows[:SAMPLE_ROWS]
+def _points(result: Result) -> dict[str, Any]:
+    rows = result.data.summary.sample.rows[:SAMPLE_ROWS]
     features, actual = rows[:, :-1], rows[:, -1]
     return {
-        "actual": data.in_own_units(actual).tolist(),
-        "predicted": _predicted(trained.module, features),
-        "fit": _fit(trained, features[:, 0], data.summary.columns)
+        "actual": result.data.in_own_units(actual).tolist(),
+        "predicted": result.outputs[:, 0].tolist(),
+        "fit": _fit(result.trained, features[:, 0], result.data.summary.columns)
         if features.shape[1] == 1
         else None,
     }
 
 
-@torch.no_grad()
-def class_points(trained: Trained, data: Dataset) -> dict[str, Any]:
+def _class_points(result: Result) -> dict[str, Any]:
     """The classes of the sample's rows, and what the model gives each."""
-    features = data.summary.sample.rows[:SAMPLE_ROWS, :-1]
     return {
-        "classes": data.encoding.classes,
-        "observed": data.observed_classes[:SAMPLE_ROWS].tolist(),
-        "probabilities": trained.module(features).double().softmax(dim=1).tolist(),
+        "classes": result.data.encoding.classes,
+        "observed": result.data.observed_classes[:SAMPLE_ROWS].tolist(),
+        "probabilities": result.outputs.softmax(dim=1).tolist(),
     }
 
 
+@torch.no_grad()
 def _fit(trained: Trained, x: Tensor, columns: Sequence[str]) -> dict[str, Any]:
     """The predictions along the one feature of a model, over the range of some rows."""
     name, target = columns
@@ -128,19 +127,13 @@ def _fit(trained: Trained, x: Tensor, columns: Sequence[str]) -> dict[str, Any]:
         slope, line = float(trained.line.weights[0]), trained.line
         target = target if line is trained.module else f"log({target})"
         label = f"{target} = {line.intercept:.4g} + {slope:.4g} · {name}"
-    height = _predicted(trained.module, along[:, None])
     return {
         "name": name,
         "x": x.tolist(),
         "along": along.tolist(),
-        "height": height,
+        "height": trained.module(along[:, None])[:, 0].tolist(),
         "label": label,
     }
-
-
-@torch.no_grad()
-def _predicted(module: nn.Module, features: Tensor) -> list[float]:
-    return module(features)[:, 0].tolist()
 
 
 def is_far_from_optimum(result: Result) -> bool:
