@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.measure import DATA, fresh_scratch, ratio, run
+from benchmarks.measure import DATA, fresh_scratch, median, ratio, run
 from benchmarks.report import Table
 
 PLAIN, PLAIN_CSV = "20 numbers, Parquet", "20 numbers, CSV"
@@ -58,11 +58,8 @@ def measure(rows: int, rounds: int) -> list[Table]:
 
 def compared(title: str, plain: str, names: list[str], spent: dict, note: str) -> Table:
     """Each beside the plain one."""
-    lines = [
-        [name, f"{sorted(spent[name])[len(spent[name]) // 2]:.2f}"]
-        + ["" if name == plain else str(ratio(spent[name], spent[plain]))]
-        for name in names
-    ]
+    against = {name: str(ratio(spent[name], spent[plain])) for name in names} | {plain: ""}
+    lines = [[name, f"{median(spent[name]):.2f}", against[name]] for name in names]
     return Table(title, ("what", "s", f"against {plain}"), lines, note)
 
 
