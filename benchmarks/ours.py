@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from plumbline.config.schema import TableData, Training
 from plumbline.data.columns import choose_columns
 from plumbline.data.files import find_files
-from plumbline.data.table import Table
+from plumbline.data.sources import Table
 from plumbline.linear.compress import compress
 from plumbline.linear.sample import most_of_each
 from plumbline.linear.summary import Summary, combine

@@ -18,7 +18,7 @@ from mlflow import MlflowClient  # noqa: E402
 
 from benchmarks.peers import tutorial  # noqa: E402
 from plumbline.config.loading import load  # noqa: E402
-from plumbline.data.synthetic import Synthetic  # noqa: E402
+from plumbline.data.sources import Synthetic  # noqa: E402
 from plumbline.linear.compress import compress  # noqa: E402
 from plumbline.linear.summary import combine  # noqa: E402
 from plumbline.training import loop as training  # noqa: E402

@@ -99,7 +99,7 @@ def costs(features: int) -> Costs:
     from plumbline.config.schema import TableData, Training
     from plumbline.data.columns import choose_columns
     from plumbline.data.files import find_files
-    from plumbline.data.table import Table as Rows
+    from plumbline.data.sources import Table as Rows
     from plumbline.linear.compress import compress
     from plumbline.linear.summary import Summary, combine
     from plumbline.training.loop import train

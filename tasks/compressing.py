@@ -19,7 +19,7 @@ from prefect.futures import PrefectFuture
 from plumbline.config.schema import Split
 from plumbline.data.batches import count_rows
 from plumbline.data.files import DataFile
-from plumbline.data.table import Table
+from plumbline.data.sources import Table
 from plumbline.linear.compress import VERSION, compress
 from plumbline.linear.sample import most_of_each
 from plumbline.linear.summary import Summary

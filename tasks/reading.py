@@ -21,8 +21,7 @@ from plumbline.data.blocks import Source
 from plumbline.data.files import DataFile
 from plumbline.data.inputs import check_inputs
 from plumbline.data.levels import count_levels, with_levels
-from plumbline.data.synthetic import Synthetic
-from plumbline.data.table import Table, open_table
+from plumbline.data.sources import Synthetic, Table, open_table
 from plumbline.errors import InputError, TooManyLevelsError
 from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset

@@ -19,7 +19,7 @@ import yaml
 from prefect import task
 
 from plumbline.config.schema import Config
-from plumbline.data.table import Table
+from plumbline.data.sources import Table
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.description import describe
 from plumbline.registry.drift import DriftReport

@@ -19,7 +19,7 @@ from typing import Any
 from plumbline.config.loading import validated
 from plumbline.config.schema import Config, TableData
 from plumbline.data.blocks import Source
-from plumbline.data.table import Table, open_table
+from plumbline.data.sources import Table, open_table
 from plumbline.errors import InputError, refuse
 from plumbline.training.checkpoint import Checkpoint
 from tasks.screen import note

@@ -8,14 +8,13 @@ import pyarrow.compute as pc
 import torch
 
 from plumbline.config.schema import Split
-from plumbline.data.batches import read_batches
+from plumbline.data.batches import as_text, read_batches
 from plumbline.data.blocks import Block
 from plumbline.data.columns import check_columns
 from plumbline.data.encoding import MISSING, OTHER
 from plumbline.data.header import Kind, read_header
+from plumbline.data.sources import Table
 from plumbline.data.split import group_numbers, shares_of, tested_rows
-from plumbline.data.table import Table
-from plumbline.data.values import as_text
 
 MOST_COUNTED = 1 << 20  # different values; beyond that the rarest so far are forgotten
 NO_LEVELS = pa.array([MISSING, OTHER, None], pa.string())

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from plumbline.config.rows import Together
 from plumbline.config.schema import Split
+from plumbline.data.batches import as_dates, as_numbers
 from plumbline.data.blocks import WEIGHT, Block, Source
 from plumbline.data.files import DataFile
 from plumbline.data.header import Header
-from plumbline.data.values import as_dates, as_numbers
 from plumbline.errors import InputError
 
 # numpy's, because torch has no logical shift of 64 bits

@@ -10,8 +10,8 @@ from torch import Tensor
 from plumbline.config.schema import Split, SyntheticData, TableData
 from plumbline.data.blocks import Source
 from plumbline.data.encoding import MISSING, Encoding, names_of, parts_of
+from plumbline.data.sources import Table
 from plumbline.data.split import share_rows
-from plumbline.data.table import Table
 from plumbline.errors import InputError
 from plumbline.linear.factor import Factor, triangle
 from plumbline.linear.summary import Summary

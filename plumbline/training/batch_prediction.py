@@ -9,12 +9,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from plumbline.data.batches import read_batches
+from plumbline.data.batches import as_dates, read_batches
 from plumbline.data.doubts import numbers_as_text, read_head
 from plumbline.data.encoding import Encoding
 from plumbline.data.files import DataFile
 from plumbline.data.header import Header, Kind, read_header
-from plumbline.data.values import as_dates
 from plumbline.errors import InputError
 from plumbline.training.output import whole_or_nothing
 

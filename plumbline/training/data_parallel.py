@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from plumbline.data.sources import Table
 from plumbline.data.split import shares_of
-from plumbline.data.table import Table
 from plumbline.errors import InputError
 from plumbline.threads import in_threads
 from plumbline.training.device import Draws

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from plumbline.config.schema import Split
 from plumbline.data.blocks import Block, Source, take_columns
 from plumbline.data.encoding import Encoding
+from plumbline.data.sources import Table
 from plumbline.data.split import shares_of
-from plumbline.data.table import Table
 from plumbline.training.batch_prediction import predicted_columns
 
 READ_AS = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string()}

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from plumbline.config.schema import Config, SyntheticData, Training
 from plumbline.config.training import Python
 from plumbline.data.encoding import Encoding
+from plumbline.data.sources import Synthetic, Table, open_table
 from plumbline.data.split import share_rows
-from plumbline.data.synthetic import Synthetic
-from plumbline.data.table import Table, open_table
 from plumbline.errors import InputError
 from plumbline.linear.problem import Standardizer
 from plumbline.training.device import Draws, device_of

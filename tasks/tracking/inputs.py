@@ -10,7 +10,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from plumbline.config.metrics import METRICS
 from plumbline.config.schema import Config
-from plumbline.data.table import Table
+from plumbline.data.sources import Table
 from plumbline.linear.dataset import Dataset
 from tasks.tracking.run import Run
 

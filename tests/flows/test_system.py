@@ -29,7 +29,7 @@ from plumbline.linear.compress import compress
 from plumbline.linear.summary import combine
 from plumbline.config.schema import TableData
 from plumbline.data.files import find_files
-from plumbline.data.table import Table
+from plumbline.data.sources import Table
 data = TableData(kind="table", path=sys.argv[1], target="y")
 files = find_files(data.path)
 table = Table(files, choose_columns(data, files[0]))

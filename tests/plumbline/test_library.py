@@ -9,7 +9,7 @@ import torch
 
 from plumbline import evaluate, load_config, predict, train
 from plumbline.config.loading import validated
-from plumbline.data.synthetic import Synthetic
+from plumbline.data.sources import Synthetic
 from plumbline.errors import InputError
 from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset

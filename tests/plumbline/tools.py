@@ -15,7 +15,7 @@ from torch import Tensor, nn, optim
 
 from plumbline.config.schema import Split, TableData, Training
 from plumbline.data.blocks import Block
-from plumbline.data.table import Table, open_table
+from plumbline.data.sources import Table, open_table
 from plumbline.errors import InputError
 from plumbline.linear.compress import compress
 from plumbline.linear.factor import Factor, triangle

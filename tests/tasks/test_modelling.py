@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from plumbline import library
 from plumbline.config.loading import validated
 from plumbline.config.schema import Config
-from plumbline.data.synthetic import Synthetic
+from plumbline.data.sources import Synthetic
 from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine

@@ -5,7 +5,7 @@ import torch
 
 from plumbline.config.schema import SyntheticData
 from plumbline.data.blocks import BLOCK_ROWS, block_rows
-from plumbline.data.synthetic import Synthetic
+from plumbline.data.sources import Synthetic
 from plumbline.linear.compress import compress
 from plumbline.linear.least_squares import least_squares
 from plumbline.linear.summary import combine

@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from plumbline.config.schema import Split, SyntheticData
 from plumbline.data.blocks import BLOCK_ROWS
-from plumbline.data.synthetic import Synthetic
+from plumbline.data.sources import Synthetic
 from plumbline.linear.compress import compress
 from plumbline.linear.least_squares import least_squares, squared_error
 from plumbline.linear.summary import Summary, combine, combine_eight

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from plumbline.config.schema import Config, SyntheticData, Training
-from plumbline.data.synthetic import Synthetic
+from plumbline.data.sources import Synthetic
 from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine

@@ -9,7 +9,7 @@ from torch import nn
 from plumbline.config.loading import load
 from plumbline.config.schema import Split, Training
 from plumbline.data.encoding import Encoding
-from plumbline.data.synthetic import Synthetic
+from plumbline.data.sources import Synthetic
 from plumbline.errors import InputError, TrainingDivergedError
 from plumbline.linear.factor import merge
 from plumbline.linear.least_squares import least_squares

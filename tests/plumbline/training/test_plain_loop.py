@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from plumbline.config.loading import validated
 from plumbline.config.schema import Config
-from plumbline.data.synthetic import Synthetic
+from plumbline.data.sources import Synthetic
 from plumbline.library import train
 from plumbline.training.trained import Trained
 from tests.plumbline.tools import random_rows, write

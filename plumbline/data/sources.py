@@ -1,16 +1,18 @@
-"""Rows of CSV and Parquet files, read in blocks through one buffer."""
+"""Where rows come from: the files of a table, read in blocks through one buffer, or generated."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
+import torch
 from blake3 import blake3
+from torch import Tensor
 
-from plumbline.config.schema import TableData
+from plumbline.config.schema import SyntheticData, TableData
 from plumbline.data.batches import first_rows, read_batches
-from plumbline.data.blocks import Block
+from plumbline.data.blocks import Block, block_rows
 from plumbline.data.buffer import Buffer, finite
 from plumbline.data.columns import Columns, check_columns, choose_columns
 from plumbline.data.encoding import names_of
@@ -127,3 +129,70 @@ def open_table(data: TableData) -> Table:
     if data.split.by == "time" and data.test_fraction != "cut" and data.split.cut is None:
         files = hold_out_newest(files, data.test_fraction)
     return Table(files, columns, data.missing, chosen.left_out)
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """Generated rows y = X w + b + noise, the same whenever they are asked for.
+
+    Attributes:
+        data: the configuration's data section.
+    """
+
+    data: SyntheticData
+    parts: ClassVar[tuple[str, ...]] = ("synthetic",)
+    dates: ClassVar[tuple[str, ...]] = ()
+    categorical: ClassVar[dict[str, tuple[str, ...]]] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """x and y, or x1, x2, ... and y."""
+        width = self.data.width
+        return (*(["x"] if width == 1 else [f"x{i + 1}" for i in range(width)]), "y")
+
+    @property
+    def weights(self) -> Tensor:
+        """The true weights: (d,) float64."""
+        if self.data.weights is not None:
+            return torch.tensor(self.data.weights, dtype=torch.float64)
+        return torch.randn(self.data.width, generator=self._random(-1), dtype=torch.float64)
+
+    def blocks(self, part: str) -> Iterator[Block]:
+        total = self.data.rows or len(self.data.x or ())
+        step = block_rows(self.data.width + 2)
+        for first in range(0, total, step):
+            yield self._block(first, min(step, total - first))
+
+    def digest(self, part: str) -> str:
+        """BLAKE3 over the rows, which are drawn once more for it."""
+        hashed = blake3()
+        for block in self.blocks(part):
+            hashed.update(block.rows.numpy().tobytes())
+        return hashed.hexdigest()
+
+    def _block(self, first: int, rows: int) -> Block:
+        random = self._random(first)
+        x = self._inputs(first, rows, random)
+        y = x @ self.weights + self.data.bias
+        if self.data.noise:
+            y += self.data.noise * torch.randn(rows, generator=random, dtype=torch.float64)
+        if not y.isfinite().all():
+            raise InputError(
+                "data must give finite rows. Got y beyond 1e308: lower data.weights, "
+                "data.x or data.noise."
+            )
+        columns = torch.cat([torch.ones(rows, 1, dtype=torch.float64), x, y[:, None]], dim=1)
+        return Block(self.names, columns.mT.contiguous(), first)
+
+    def _inputs(self, first: int, rows: int, random: torch.Generator) -> Tensor:
+        if self.data.x is not None:
+            given = torch.tensor(self.data.x[first : first + rows], dtype=torch.float64)
+            return given.reshape(rows, self.data.width)
+        low, high = self.data.x_range
+        drawn = torch.rand(rows, self.data.width, generator=random, dtype=torch.float64)
+        return low + (high - low) * drawn
+
+    def _random(self, stream: int) -> torch.Generator:
+        """A generator of its own for each block, so that blocks can be drawn in any order."""
+        mixed = (self.data.seed * 0x9E3779B97F4A7C15 + (stream + 2) * 0xBF58476D1CE4E5B9) % 2**63
+        return torch.Generator().manual_seed(mixed)
