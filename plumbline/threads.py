@@ -2,21 +2,33 @@
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+
+Item = TypeVar("Item")
 
 OfPart = Callable[[str], Any]
 MapParts = Callable[[OfPart, Sequence[str]], Iterable[Any]]  # as in_threads
 
 
 def in_threads(function: OfPart, parts: Sequence[str]) -> Iterator[Any]:
-    """What a function makes of each part, a part a thread, in the parts' order."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(function, parts)
+    """What a function makes of each part, a part a thread, in the parts' order.
+
+    Few results wait for the caller at a time, so that memory does not grow with the parts.
+    """
+    threads, coming = os.cpu_count() or 1, deque[Future]()
+    with ThreadPoolExecutor(threads) as pool:
+        for part in parts:
+            if len(coming) == 2 * threads:
+                yield coming.popleft().result()
+            coming.append(pool.submit(function, part))
+        while coming:
+            yield coming.popleft().result()
 
 
 class _OneThread:
@@ -49,3 +61,20 @@ class _OneThread:
 
 
 one_thread = _OneThread()
+
+
+def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, the next of which a thread makes while the caller uses one.
+
+    What makes them must not overwrite an item before the next but one is asked for.
+    """
+
+    def fetch() -> Item | None:
+        with one_thread():
+            return next(items, None)
+
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(fetch)
+        while (item := coming.result()) is not None:
+            coming = maker.submit(fetch)
+            yield item

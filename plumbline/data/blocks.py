@@ -1,8 +1,7 @@
 """Blocks of rows: what every source of data yields, whatever it reads or draws."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -10,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Move = Callable[[Tensor], Tensor]
+from plumbline.threads import one_ahead
+
 WEIGHT = ""  # stands for the rows' weights among names of columns; no feature has that name
 
 # Rows a block. Enough that what is done once a block costs little beside the matrix products (so
@@ -117,21 +117,7 @@ def on_device(blocks: Iterator[Block], device: str) -> Iterator[Block]:
         side.synchronize()
         return there
 
-    for block in one_ahead(blocks, move):
+    for block in one_ahead(replace(block, rows=move(block.rows)) for block in blocks):
         # made by the side stream, used by this one: the allocator must know of both
         block.rows.record_stream(kind.current_stream(device))
         yield block
-
-
-def one_ahead(blocks: Iterator[Block], move: Move) -> Iterator[Block]:
-    """Blocks with their rows moved, by a thread that is one block ahead of the consumer."""
-
-    def fetch() -> Block | None:
-        block = next(blocks, None)
-        return block and replace(block, rows=move(block.rows))
-
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(fetch)
-        while (block := coming.result()) is not None:
-            coming = reader.submit(fetch)
-            yield block

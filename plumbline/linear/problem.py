@@ -59,12 +59,13 @@ class Standardizer:
         spread = float((total_squares(factor) / factor.weight) ** 0.5)
         return replace(self, target_mean=mean, target_scale=spread or 1.0)
 
-    def apply(self, columns: Tensor) -> Tensor:
-        """Raw columns, features then target, (d + outputs, k) float64, as they are trained on."""
+    def apply_(self, columns: Tensor) -> Tensor:
+        """Scale raw columns, features then target, (d + outputs, k) float64, for training, in
+        place."""
         outputs = len(columns) - len(self.mean)
         mean = torch.cat([self.mean, self.mean.new_full((outputs,), self.target_mean)])
         scale = torch.cat([self.scale, self.scale.new_full((outputs,), self.target_scale)])
-        return (columns - mean[:, None]).div_(scale[:, None])
+        return columns.sub_(mean[:, None]).div_(scale[:, None])
 
     def raw(self, intercept: Tensor, weights: Tensor) -> tuple[float, Tensor]:
         """(intercept, weights) of trained parameters in raw units, float64."""

@@ -104,7 +104,7 @@ class DataParallel(RowObjective):
         here = (place >= 0) & (place < len(own[0]))
         sizes = batch_sizes(rows, self.training.batch_size, model)
         of_own = [int(each.sum()) for each in here.split(sizes)]
-        yield from zip(sizes, self.rows.shuffled(own, place[here], of_own), strict=True)
+        yield from zip(sizes, self.rows.shuffled([(own, place[here], of_own)]), strict=True)
 
     def _part(self, rows: Rows) -> Rows:
         """This process's part of rows that every process has read."""

@@ -17,7 +17,7 @@ from plumbline.config.schema import Training
 from plumbline.linear.problem import Problem
 from plumbline.training.device import Draws
 from plumbline.training.model import loss_of, parameters
-from plumbline.training.rows import Rows, TrainingRows
+from plumbline.training.rows import Drawn, Rows, TrainingRows
 
 # A step's share of the epoch's rows, and a closure as torch.optim's step takes one: it computes the
 # loss on those rows, replaces the model's gradients by the loss's, and returns the loss.
@@ -160,10 +160,14 @@ class RowObjective:
 
     def _batches(self, model: nn.Module, random: torch.Generator) -> Iterator[tuple[int, Rows]]:
         """Mini-batches of shuffled rows, each after its size."""
-        for pool in self.rows.pools(random):
-            order = torch.randperm(len(pool[0]), generator=random)
-            sizes = batch_sizes(len(order), self.training.batch_size, model)
-            yield from zip(sizes, self.rows.shuffled(pool, order, sizes), strict=True)
+
+        def drawn() -> Iterator[Drawn]:
+            for pool in self.rows.pools(random):
+                order = torch.randperm(len(pool[0]), generator=random)
+                yield pool, order, batch_sizes(len(order), self.training.batch_size, model)
+
+        for batch in self.rows.shuffled(drawn()):
+            yield len(batch[1]), batch
 
     def _on_batch(self, model: nn.Module, rows: Rows, size: int) -> Tensor:
         model.zero_grad()

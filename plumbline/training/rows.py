@@ -1,7 +1,6 @@
 """Rows as they are trained on: kept between epochs if they fit, otherwise read in pools."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
@@ -14,12 +13,13 @@ from plumbline.data.blocks import BLOCK_ROWS, WEIGHT, Source
 from plumbline.data.split import share_columns
 from plumbline.errors import InputError
 from plumbline.linear.problem import Standardizer
-from plumbline.threads import in_threads, one_thread
+from plumbline.threads import in_threads, one_ahead, one_thread
 
 # Features (n, d) and target (n, 1) or (n, classes) in training's dtype, and, if rows have weights,
 # these over their mean, (n,). Each is a tensor of its own: a view of one matrix has other strides,
 # and so a product other last bits than in a plain loop.
 Rows = tuple[Tensor, ...]
+Drawn = tuple[Rows, Tensor, Sequence[int]]  # a pool, the order of its rows, the sizes of batches
 
 POOLS = 4  # which share of training.memory_mb a pool takes: there are two
 GATHERED_BYTES = 1 << 23  # of shuffled rows at once: they stay in the last cache
@@ -57,7 +57,7 @@ class TrainingRows:
     limits: tuple[float, float] | None = None
     kept: dict[str, Rows] = field(default_factory=dict, init=False)
     _pools: list[Rows] = field(default_factory=list, init=False)
-    _gathered: Rows = field(default=(), init=False)
+    _gathered: list[Rows] = field(default_factory=list, init=False)
     _widening: Lock = field(default_factory=Lock, init=False)
 
     def __post_init__(self) -> None:
@@ -91,23 +91,34 @@ class TrainingRows:
             return iter([self._all("train")])
         return self._stream("train", [self.source.parts[i] for i in order])
 
-    def shuffled(self, pool: Rows, order: Tensor, sizes: Sequence[int]) -> Iterator[Rows]:
-        """A pool's rows in an order, (n,), as batches of these sizes. They are gathered some
-        batches at a time, in buffers that the next ones overwrite."""
-        largest = max(1, *sizes)
-        at_once = max(1, GATHERED_BYTES // (self._row_bytes * largest))
-        most, start = at_once * largest, 0
-        if not self._gathered or len(self._gathered[0]) < min(most, len(order)):
-            self._gathered = tuple(each.new_empty((most, *each.shape[1:])) for each in pool)
-        for first in range(0, len(sizes), at_once):
-            some = sizes[first : first + at_once]
-            chosen = order[start : start + sum(some)].to(pool[0].device)
-            start += len(chosen)
-            gathered = [
-                torch.index_select(each, 0, chosen, out=buffer[: len(chosen)]).split(some)
-                for each, buffer in zip(pool, self._gathered, strict=True)
-            ]
-            yield from zip(*gathered, strict=True)
+    def shuffled(self, drawn: Iterable[Drawn]) -> Iterator[Rows]:
+        """Shuffled rows as batches. A thread draws and gathers some batches at once, while the
+        caller uses those before; a batch is overwritten when the next but one of these begins."""
+        gathered = self._gather(drawn)
+        if self.counts["train"] * self._row_bytes > GATHERED_BYTES:
+            gathered = one_ahead(gathered)
+        for batches in gathered:
+            yield from zip(*batches, strict=True)
+
+    def _gather(self, drawn: Iterable[Drawn]) -> Iterator[list[tuple[Tensor, ...]]]:
+        """Some batches at once, in two buffers that take turns."""
+        for pool, order, sizes in drawn:
+            largest = max(1, *sizes)
+            at_once = max(1, GATHERED_BYTES // (self._row_bytes * largest))
+            most, start = at_once * largest, 0
+            if not self._gathered or len(self._gathered[0][0]) < min(most, len(order)):
+                self._gathered = [
+                    tuple(each.new_empty((most, *each.shape[1:])) for each in pool) for _ in "ab"
+                ]
+            for first in range(0, len(sizes), at_once):
+                some = sizes[first : first + at_once]
+                chosen = order[start : start + sum(some)].to(pool[0].device)
+                start += len(chosen)
+                self._gathered.reverse()
+                yield [
+                    torch.index_select(each, 0, chosen, out=buffer[: len(chosen)]).split(some)
+                    for each, buffer in zip(pool, self._gathered[0], strict=True)
+                ]
 
     def _all(self, share: str) -> Rows:
         """All rows of a share, read at the first call, parts of them side by side."""
@@ -115,7 +126,9 @@ class TrainingRows:
             rows, filled = self._empty(self.counts[share]), 0
             for blocks in in_threads(partial(self._read_part, share), self.source.parts):
                 for block in blocks:
-                    filled = _fill(rows, filled, block)
+                    for each, some in zip(rows, block, strict=True):
+                        each[filled : filled + len(some)] = some
+                    filled += len(block[0])
             there = _has_room(self.device, self.counts[share] * self._row_bytes)
             self.kept[share] = tuple(each.to(self.device) for each in rows) if there else rows
         return self.kept[share]
@@ -123,17 +136,7 @@ class TrainingRows:
     def _stream(self, share: str, parts: Sequence[str]) -> Iterator[Rows]:
         """The rows of parts in pools, the next of which a thread fills beside the caller's work."""
         pools = self._fill_pools(share, parts)
-
-        def fetch() -> Rows | None:
-            with one_thread():
-                pool = next(pools, None)
-                return pool and tuple(each.to(self.device) for each in pool)
-
-        with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(fetch)
-            while pool := coming.result():
-                coming = reader.submit(fetch)
-                yield pool
+        return one_ahead(tuple(each.to(self.device) for each in pool) for pool in pools)
 
     def _fill_pools(self, share: str, parts: Sequence[str]) -> Iterator[Rows]:
         """Full pools of whole batches, and what is left; each overwrites the last but one."""
@@ -158,19 +161,24 @@ class TrainingRows:
         shapes = [(rows, width) for width in self._widths[:2]] + [(rows,)] * len(self._widths[2:])
         return tuple(torch.empty(shape, dtype=self._dtype) for shape in shapes)
 
-    def _read_part(self, share: str, part: str) -> list[Tensor]:
+    def _read_part(self, share: str, part: str) -> list[Rows]:
+        blocks = []
         with one_thread():
-            return [*self._read(share, [part])]
+            for block in self._read(share, [part]):
+                blocks.append(self._empty(block.shape[1]))
+                _fill(blocks[-1], 0, block)
+        return blocks
 
     def _read(self, share: str, parts: Sequence[str]) -> Iterator[Tensor]:
-        """A share's rows in blocks (features + targets + weights, k)."""
+        """A share's rows in blocks (features + targets + weights, k); the next one may overwrite
+        a block."""
         mean = self.mean_weights.get(share)
         columns = (*self.columns, WEIGHT) if mean else self.columns
         for raw in share_columns(self.source, self.split, (share,), columns, parts):
             rows, weights = raw.tensor_split([len(self.columns)])
             if self.training.loss == "poisson" or self.limits:
                 self._look_at_range(share, rows[-1])
-            scaled = self.standardizer.apply(rows).to(self._dtype)
+            scaled = self.standardizer.apply_(rows)
             yield torch.cat([scaled, weights.to(self._dtype) / mean]) if mean else scaled
 
     def _look_at_range(self, share: str, target: Tensor) -> None:

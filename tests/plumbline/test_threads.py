@@ -1,4 +1,5 @@
-"""One thread of arithmetic each, and everybody's own number of threads afterwards."""
+"""One thread of arithmetic each, and everybody's own number of threads afterwards; what is made
+ahead, in order, and errors where they belong."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from plumbline.threads import one_thread
+from plumbline.errors import InputError
+from plumbline.threads import in_threads, one_ahead, one_thread
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +51,31 @@ def test_a_pass_within_a_pass_leaves_the_outer_one_with_one_thread():
             pass
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 3
+
+
+def test_a_makers_error_reaches_the_consumer_after_the_items_before_it() -> None:
+    def broken() -> Iterator[list[int]]:
+        yield from ([number, torch.get_num_threads()] for number in range(2))
+        raise InputError("row 11")
+
+    coming = one_ahead(broken())
+    assert [next(coming), next(coming)] == [[0, 1], [1, 1]]
+    with pytest.raises(InputError, match="row 11"):
+        next(coming)
+
+
+def test_parts_come_in_order_and_no_more_than_wait_for_the_caller_are_made() -> None:
+    made = []
+
+    def make(part: str) -> str:
+        made.append(part)
+        return part
+
+    parts = [f"{number}" for number in range(100)]
+    coming = in_threads(make, parts)
+    assert [next(coming), *coming] == parts
+    begun = in_threads(make, parts)
+    made.clear()
+    next(begun)
+    begun.close()
+    assert len(made) < len(parts)
