@@ -39,7 +39,7 @@ def schedule(config: Config) -> None:
 
 
 def load_scheduled(path: str, overrides: Sequence[str]) -> Config:
-    """Read a configuration that has a schedule; say what would fail as things are."""
+    """Read a configuration that has a schedule; warn if a run that started now would fail."""
     config = load(path, overrides)
     if config.schedule is None:
         raise refuse("schedule", "a section with cron, every or on_change", None)
@@ -47,8 +47,8 @@ def load_scheduled(path: str, overrides: Sequence[str]) -> Config:
         check_addresses(config.notify)
     try:
         check(config)
-    except InputError as error:  # data may be mended or still to come
-        note(f"as things are now, a retraining would fail: {error}")
+    except InputError as error:  # the data may be corrected, or still to come
+        note(f"a run that started now would fail: {error}")
     return config
 
 

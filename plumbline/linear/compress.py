@@ -45,7 +45,9 @@ def compress(
     shares = _Shares(part, split, most_rows, source.names)
     with one_thread():
         digest = source.digest(part)
-        shares.add_all(on_device(source.blocks(part), device), on_rows)
+        for block in on_device(source.blocks(part), device):
+            shares.add(block)
+            on_rows(block.span)
     return shares.finish(digest)
 
 
@@ -66,12 +68,6 @@ class _Shares:
     def __post_init__(self) -> None:
         self.sample = Sample.empty(self.columns)
 
-    def add_all(self, blocks: Iterator[Block], on_rows: Callable[[int], None]) -> None:
-        """Fold blocks in, telling how many rows each stood for."""
-        for block in blocks:
-            self.add(block)
-            on_rows(block.span)
-
     def add(self, block: Block) -> None:
         """Fold one block in; shifts and weights its rows in place."""
         if not self.shift or block.columns != self.columns:
@@ -84,9 +80,11 @@ class _Shares:
             block.rows[1 + self.columns.index(name)].nan_to_num_()
         if (block.rows[0] != 1).any():
             block.rows[1:] *= block.rows[0].sqrt_()
+        empty = replace(Factor.empty(self.columns), shift=shift)
         for name, chosen in self._with_folds(block, shares):
             rows = block.rows if chosen is None else block.rows[:, chosen]
-            self._fold(name, rows.mT, shift)
+            if rows.shape[1]:
+                self.factors[name] = self.factors.get(name, empty).plus(rows.mT)
         self.dropped += block.span - block.rows.shape[1]
 
     def finish(self, digest: str) -> Summary:
@@ -96,11 +94,6 @@ class _Shares:
         return Summary(
             factors or {"train": Factor.empty(self.columns)}, self.sample, (digest,), self.dropped
         )
-
-    def _fold(self, name: str, rows: Tensor, shift: Tensor) -> None:
-        if len(rows):
-            empty = replace(Factor.empty(self.columns), shift=shift)
-            self.factors[name] = self.factors.get(name, empty).plus(rows)
 
     def _with_folds(
         self, block: Block, shares: dict[str, Tensor | None]

@@ -13,9 +13,9 @@ from plumbline.data.blocks import take_columns
 from plumbline.data.files import DataFile
 
 SAMPLE_ROWS = 1_000  # of more than these:
-MOST_ROWS, MOST_NUMBERS = 100_000, 1 << 24  # so many rows, up to 128 MiB, are all kept
-# How many rows a table has is known once its files are read. Till then a file keeps all of its own
-# if they are within its share by bytes of so many, twice as many as are kept in the end.
+MOST_ROWS, MOST_NUMBERS = 100_000, 1 << 24  # this many rows, up to 128 MiB, are all kept
+# How many rows a table has is known once its files are read. Until then a file keeps all of its
+# rows if they are within its share, by bytes, of twice as many as are kept in the end.
 SPARE_ROWS = 2 * MOST_ROWS
 
 

@@ -70,7 +70,7 @@ def decide(
         if failed:
             return Decision(False, failed)
     if champion is None:
-        return Decision(True, "there was no champion, and it keeps every threshold")
+        return Decision(True, "no champion yet; all thresholds are met")
     score = next((name for name in BASELINES if name in metrics), None)
     if score is None:
         return Decision(False, "no row is held out in today's data, so nothing can be compared")
@@ -98,7 +98,7 @@ def improvement(metric: str, new: float, old: float) -> float:
 
 
 def _beyond_limits(rules: Registry, metrics: Scores) -> str:
-    """What the first threshold that is not kept says."""
+    """Say which threshold is the first that is not met; empty if all are."""
     for name, limit in rules.limits():
         value = metrics.get(name)
         if value is None:

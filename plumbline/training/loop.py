@@ -42,8 +42,8 @@ def train(
     Raises:
         TrainingDivergedError: the loss became infinite or NaN.
     """
-    if solve := SOLVERS.get(training.optimizer):
-        return solve(plan, on_epoch)
+    if training.optimizer == "exact":
+        return solve_exactly(plan, on_epoch)
     model = plan.initial_model(training, device)
     objective = objective or FactorObjective.of(plan.problem, training.dtype, device)
     rules = [Tolerance(plan, training.tolerance)] if training.tolerance else []
@@ -55,7 +55,7 @@ def train(
     intercept, weights = plan.standardizer.raw(bias, model.weight)
     if not (math.isfinite(intercept) and weights.isfinite().all()):
         raise _diverged(len(curve.losses), math.inf, plan.rate, stable)
-    return Trained(LinearModel(intercept, weights), **vars(curve), exact=plan)
+    return Trained(**vars(curve), module=LinearModel(intercept, weights), exact=plan)
 
 
 def train_net(
@@ -95,7 +95,7 @@ def train_net(
     log_link = training.loss == "poisson"
     standardizer, limits = objective.rows.standardizer, objective.limits
     module = RawModel(net.cpu().eval(), standardizer, limits, log_link)
-    return Trained(module, **vars(curve), head_kept=head_kept)
+    return Trained(**vars(curve), module=module, head_kept=head_kept)
 
 
 def fit(
@@ -215,11 +215,7 @@ def solve_exactly(plan: Plan, on_epoch: OnEpoch) -> Trained:
     best = plan.penalized or plan.optimum
     on_epoch(1, best.mse)
     model = LinearModel(best.intercept, best.weights)
-    return Trained(model, [best.mse], Status.COMPLETED, "", exact=plan)
-
-
-# What training.optimizer names beside the optimizers of torch.
-SOLVERS: dict[str, Callable[[Plan, OnEpoch], Trained]] = {"exact": solve_exactly}
+    return Trained([best.mse], module=model, exact=plan)
 
 
 def _check_finite(

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn, optim
 from torch.nn import functional
+from torch.nn.utils import skip_init
 
 from plumbline.config.training import WITH_MOMENTUM, Training
 from plumbline.linear.problem import Standardizer
@@ -59,8 +60,8 @@ class LinearModel(nn.Module):
     def layer(self, training: Training) -> nn.Linear:
         """The same model as torch's own layer in the configured precision: what is stored."""
         dtype = getattr(torch, training.dtype)
-        layer = nn.Linear(len(self.weights), 1, bias=training.bias, dtype=dtype, device="meta")
-        layer = layer.to_empty(device="cpu")  # so that nothing is drawn from torch's generator
+        # so that nothing is drawn from torch's generator
+        layer = skip_init(nn.Linear, len(self.weights), 1, bias=training.bias, dtype=dtype)
         with torch.no_grad():
             layer.weight.copy_(self.weights[None])
             if layer.bias is not None:

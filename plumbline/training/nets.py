@@ -24,7 +24,7 @@ MOST_INDICATORS, LEVEL_SPREAD = 32, 0.3  # of a column; with more, each level ha
 FREQUENCIES, SPREAD, EMBEDDED = 8, 0.3, 3
 AVERAGED_EPOCHS = 4  # whose weights' running mean is judged and kept
 STEPS, LEAST_EPOCHS, MOST_EPOCHS = 3_000, 10, 200
-PATIENT_EPOCHS, PATIENT_STEPS = 16, 500  # at least so many without a better validation loss
+PATIENT_EPOCHS, PATIENT_STEPS = 16, 500  # at least this many without a better validation loss
 LEAST_BATCH, MOST_BATCH, BATCHES_AN_EPOCH = 32, 256, 20
 SMALL_STEP = 2**25  # rows times weights
 
@@ -191,7 +191,7 @@ def indicators_of(encoding: Encoding) -> list[int]:
 
 
 def threads_for(weights: float, batch_size: int | None) -> AbstractContextManager:
-    """What to train a model of so many weights within: one thread where steps are small.
+    """The context to train a model of this many weights in: one thread if steps are small.
 
     Two are no faster there, and beside other work many times slower: each product waits until all
     of its threads have had a core.

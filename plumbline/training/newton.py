@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from plumbline.data.blocks import WEIGHT
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
-from plumbline.linear.families import Logistic, Poisson
+from plumbline.linear.families import logistic, poisson
 from plumbline.linear.least_squares import least_squares
 from plumbline.linear.newton import LikelihoodFit, LikelihoodProblem, maximize_likelihood
 from plumbline.linear.problem import Standardizer
@@ -25,7 +26,8 @@ def train_by_newton(data: Dataset, memory_mb: float, on_epoch: OnEpoch) -> Train
     """
     fit = most_likely(data, memory_mb, on_epoch=on_epoch)
     status = Status.STOPPED if fit.problem else Status.COMPLETED
-    return Trained(module_of(fit), [*fit.losses[:-1]], status, fit.problem, likelihood=fit)
+    losses = [*fit.losses[:-1]]
+    return Trained(losses, status, fit.problem, module=module_of(fit), likelihood=fit)
 
 
 def most_likely(
@@ -58,7 +60,7 @@ def most_likely(
 
     problem = LikelihoodProblem(
         data.encoding.features,
-        Logistic(classes) if classes else Poisson(mean),
+        logistic(classes) if classes else poisson(mean),
         Standardizer.of(factor, bias=True, standardize=True),
         frozenset(least_squares(factor).equals),
         read,
@@ -82,8 +84,7 @@ def module_of(fit: LikelihoodFit) -> nn.Module:
     if fit.classes:
         parameters = nn.functional.pad(parameters, (0, 0, 1, 0))
     d, outputs = len(fit.names), len(parameters)
-    layer = nn.Linear(d, outputs, device="meta", dtype=torch.float64)
-    layer = layer.to_empty(device="cpu").requires_grad_(False).eval()
+    layer = skip_init(nn.Linear, d, outputs, dtype=torch.float64).requires_grad_(False).eval()
     layer.weight[:], layer.bias[:] = parameters[:, 1:], parameters[:, 0]
     if fit.classes:
         return layer

@@ -52,11 +52,19 @@ class Curve:
         if validation_loss is not None:
             self.validation_losses.append(validation_loss)
 
+    @property
+    def curves(self) -> dict[str, list[float]]:
+        """What is known of every epoch, by the metric's name; empty if there is no such value."""
+        return {
+            "loss": self.losses,
+            "validation_loss": self.validation_losses,
+            "learning_rate": self.rates,
+        }
+
     def tell(self, epoch: int, on_epoch: OnEpoch) -> None:
         """Tell what is known of an epoch, from 1."""
-        others = {"learning_rate": self.rates, "validation_loss": self.validation_losses}
-        named = {name: values[epoch - 1] for name, values in others.items() if values}
-        on_epoch(epoch, self.losses[epoch - 1], **named)
+        known = {name: values[epoch - 1] for name, values in self.curves.items() if values}
+        on_epoch(epoch, known.pop("loss"), **known)
 
     def state_dict(self) -> dict[str, list[float]]:
         return {name: getattr(self, name) for name in ("losses", "validation_losses", "rates")}
@@ -65,38 +73,22 @@ class Curve:
         vars(self).update(state)
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A trained model.
+@dataclass
+class Trained(Curve):
+    """A trained model, and how its training went.
 
     Attributes:
         module: takes raw features, (n, d) float64, and returns predictions, (n, 1), or the logits
             of K classes, (n, K).
-        losses, status, message, validation_losses, best_epoch, rates: as those of Curve.
         exact: what is known exactly of a linear model: the optimum, the rates; None of others.
         likelihood: of newton's models the most likely parameters; None of others.
         head_kept: whether the exact head is better and was kept; None if none was asked for.
     """
 
-    module: nn.Module
-    losses: list[float]
-    status: Status
-    message: str
-    validation_losses: list[float] = field(default_factory=list)
-    best_epoch: int | None = None
-    rates: list[float] = field(default_factory=list)
+    module: nn.Module = field(kw_only=True)
     exact: Plan | None = None
     likelihood: LikelihoodFit | None = None
     head_kept: bool | None = None
-
-    @property
-    def curves(self) -> dict[str, list[float]]:
-        """What was told of every epoch, by the metric's name; empty if there was no such value."""
-        return {
-            "loss": self.losses,
-            "validation_loss": self.validation_losses,
-            "learning_rate": self.rates,
-        }
 
     @property
     def line(self) -> LinearModel:

@@ -34,7 +34,7 @@ def test_the_first_is_promoted_and_an_equal_is_kept_both_with_success(
 ) -> None:
     first, second = retrained
     assert (first.status, first.err) == (second.status, second.err) == (0, "")
-    assert "Promoted version 1 of 'ozone': there was no champion" in first.out
+    assert "Promoted version 1 of 'ozone': no champion yet" in first.out
     assert "Kept the champion (version 1) of 'ozone' over version 2: it is no better" in second.out
     assert {run.info.status for run in workspace.runs("retraining")} == {"FINISHED"}
     assert workspace.client.get_registered_model("ozone").aliases == {"champion": 1}

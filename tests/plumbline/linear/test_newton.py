@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression, PoissonRegressor
 from torch import Tensor
 from torch.nn import functional
 
-from plumbline.linear.families import Family, Logistic, Poisson
+from plumbline.linear import families
 from plumbline.linear.newton import (
     LikelihoodFit,
     LikelihoodProblem,
@@ -41,17 +41,17 @@ def spector() -> tuple[Tensor, Tensor]:
 def fitted(x: Tensor, y: Tensor, *given, **more) -> LikelihoodFit:
     """The logistic fit; class names are their numbers."""
     count = int(y.max()) + 1
-    family = Logistic(tuple(map(str, range(count))))
+    family = families.logistic(tuple(map(str, range(count))))
     return most_likely(family, x, functional.one_hot(y, count).double(), *given, **more)
 
 
 def poisson(x: Tensor, y: Tensor, *given, **more) -> LikelihoodFit:
     """The fit of counts."""
-    return most_likely(Poisson(float(y.mean())), x, y[:, None], *given, **more)
+    return most_likely(families.poisson(float(y.mean())), x, y[:, None], *given, **more)
 
 
 def most_likely(
-    family: Family,
+    family: families.Family,
     x: Tensor,
     observed: Tensor,
     parts: int = 1,

@@ -12,7 +12,7 @@ from plumbline.errors import InputError
 from plumbline.training.model import LinearModel
 from plumbline.training.plan import make_plan
 from plumbline.training.prediction import predict
-from plumbline.training.trained import Status, Trained
+from plumbline.training.trained import Trained
 from tests.plumbline.tools import compressed, random_rows, write
 
 TWO = Encoding(("a", "b"), {})
@@ -23,7 +23,7 @@ def trained(intercept: float, weights: list[float]) -> Trained:
     """A model that is known beforehand."""
     plan = make_plan(compressed(random_rows(9, len(weights))), Training())
     given = torch.tensor(weights, dtype=torch.float64)
-    return Trained(LinearModel(intercept, given), [], Status.COMPLETED, "", plan)
+    return Trained(module=LinearModel(intercept, given), exact=plan)
 
 
 def values(model: Trained, encoding: Encoding, rows: list) -> list[float]:
