@@ -30,11 +30,7 @@ from plumbline.training.model import LinearModel
 from plumbline.training.plan import optimum_of
 from plumbline.training.prediction import with_interval
 from tasks.artifacts import publish
-from tasks.coefficients import (
-    coefficient_table,
-    likelihood_table,
-    penalty_table,
-)
+from tasks.coefficients import coefficient_table, likelihood_table, penalty_table
 from tasks.drift import profile_of, shown_drift
 from tasks.pictures.shown import is_far_from_optimum, pictures, sampled
 from tasks.screen import note

@@ -28,13 +28,7 @@ from plumbline.training.model import LinearModel
 from plumbline.training.start import Start
 from tasks.tracking.registry import CHAMPION, registered_names
 from tasks.tracking.run import runs_by_id
-from tasks.tracking.store import (
-    StoreError,
-    as_store_error,
-    if_there,
-    is_absent,
-    silence_libraries,
-)
+from tasks.tracking.store import StoreError, as_store_error, if_there, is_absent, silence_libraries
 
 Loaded = TypeVar("Loaded")
 PROFILE = "data.json"  # an artifact of a registered run: its data's profile
@@ -170,33 +164,30 @@ def load_served(uri: str) -> tuple[PyFuncModel, dict[str, Any]]:
 
 
 def exact_uri(uri: str) -> str:
-    """What a URI names at this moment: of an alias models:/NAME/VERSION, of a run's model
-    models:/ID; others as they are.
+    """What a URI names at this moment: of an alias models:/NAME/VERSION, of a run's model (of the
+    run's id, the beginning will do) models:/ID; others as they are.
 
     Raises:
         InputError: there is no such model. StoreError: the store does not say.
     """
     silence_libraries()
     with _as_named(uri):
-        name, at, alias = uri.removeprefix("models:/").rpartition("@")
-        if not (uri.startswith("models:/") and at):
-            return own_uri(uri)
-        return f"models:/{name}/{MlflowClient().get_model_version_by_alias(name, alias).version}"
+        return _resolved(uri)
 
 
-def own_uri(uri: str) -> str:
-    """models:/ID where runs:/ID/NAME names a model (of ID, the beginning will do), others as they
-    are.
-
-    By the run's name MLflow looks among the run's files first, and asks a server for minutes for
-    what is not there.
+def _resolved(uri: str) -> str:
+    """As exact_uri. By the run's name MLflow would look among the run's files first, and ask a
+    server for minutes for what is not there.
 
     Raises:
-        LookupError: the run has no such model. MlflowException: there is no such run.
+        LookupError: the run has no such model. MlflowException: there is no such run or alias.
     """
+    client = MlflowClient()
+    name, at, alias = uri.removeprefix("models:/").rpartition("@")
+    if uri.startswith("models:/") and at:
+        return f"models:/{name}/{client.get_model_version_by_alias(name, alias).version}"
     if not uri.startswith("runs:/"):
         return uri
-    client = MlflowClient()
     run_id, _, name = uri.removeprefix("runs:/").strip("/").partition("/")
     begun = [run.info.run_id for run in runs_by_id(client, run_id)] if len(run_id) < 32 else []
     if len(begun) > 1:
@@ -239,7 +230,7 @@ def _opened(uri: str, read: Callable[[Path], Loaded], where: str = "MODEL") -> L
 def _fetch(uri: str, scratch: str, where: str) -> Path:
     """Copy a model's files into a folder. Raises: as load_predictor, but DamagedModelError."""
     with _as_named(uri, where):
-        folder = Path(mlflow.artifacts.download_artifacts(own_uri(uri), dst_path=scratch))
+        folder = Path(mlflow.artifacts.download_artifacts(_resolved(uri), dst_path=scratch))
     if folder.is_dir() and not any(folder.iterdir()):
         raise StoreError(
             f"the store has no file of {uri}. Is the disk or the bucket of its artifacts away? If "

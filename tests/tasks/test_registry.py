@@ -24,9 +24,9 @@ from tasks.tracking.housekeeping import prune
 from tasks.tracking.models import (
     DamagedModelError,
     default_model,
+    exact_uri,
     load_fitted,
     load_profile,
-    own_uri,
 )
 from tasks.tracking.registry import (
     RegisteredModel,
@@ -296,7 +296,7 @@ def test_without_one_champion_the_default_is_the_latest_runs_model(client: Mlflo
 
 def test_a_model_is_found_by_its_run(client: MlflowClient) -> None:
     uri, run_id = logged(weight=2.5)
-    assert own_uri(f"runs:/{run_id}/model") == own_uri(f"runs:/{run_id[:8]}/model") == uri
+    assert exact_uri(f"runs:/{run_id}/model") == exact_uri(f"runs:/{run_id[:8]}/model") == uri
     assert load_fitted(f"runs:/{run_id}/model").model.weights.tolist() == [2.5]
     with pytest.raises(InputError, match=f"run {run_id} has no model 'other'"):
         load_fitted(f"runs:/{run_id}/other")
