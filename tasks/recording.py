@@ -64,20 +64,40 @@ def record(run: Run, result: Result, drift: DriftReport | None = None) -> str:
         RuntimeError: the stored model does not predict what the trained one does.
     """
     run.losses.close()  # what waits there is part of the record
+    shown = drift and shown_drift(drift, result)
+    moved = shown and shown["predictions"]
+    model = log_files(run, result, drift=shown)
+    index = {"drift_stability_index_predictions": moved["index"]} if moved else {}
+    log_results(run, result, model=model, more=index)
+    if result.config.registry:
+        run.client.log_dict(run.id, profile_of(result).to_dict(), PROFILE)
+    publish(run, f"{result.config.experiment}: {run.name}", result.all_metrics)
+    return model
+
+
+def log_files(
+    run: Run, result: Result, with_model: bool = True, drift: dict[str, Any] | None = None
+) -> str:
+    """Log a run's files; with its model also pictures and the predictions of held-out rows.
+
+    Args:
+        run: of the result.
+        result: what was trained.
+        with_model: whether the model is stored.
+        drift: from `shown_drift`, if that is known.
+
+    Returns:
+        The stored model's URI; empty if none is stored.
+    """
+    model = ""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        shown = drift and shown_drift(drift, result)
-        moved = shown and shown["predictions"]
-        with pictures(folder, result, shown):
-            model = store_model(run, result)
-            index = {"drift_stability_index_predictions": moved["index"]} if moved else {}
-            log_results(run, result, model=model, more=index)
-            write_files(folder, result)
-            write_test_predictions(folder, result)
-            if result.config.registry:
-                (folder / PROFILE).write_text(json.dumps(profile_of(result).to_dict()))
-        run.client.log_artifacts(run.id, str(folder))
-    publish(run, f"{result.config.experiment}: {run.name}", result.all_metrics)
+        write_files(folder, result)
+        if with_model:
+            with pictures(folder, result, drift):
+                model = store_model(run, result)
+                write_test_predictions(folder, result)
+        run.client.log_artifacts(run.id, scratch)
     return model
 
 

@@ -9,17 +9,10 @@ from prefect import task
 
 from plumbline.config.sweep import Sweep, Values, label
 from plumbline.errors import AllTrialsFailedError
-from plumbline.training.experiment import Result
 from plumbline.training.trained import Status
 from tasks.artifacts import ProgressArtifact, publish
-from tasks.pictures.shown import draw_beside, pictures
-from tasks.recording import (
-    log_model_file,
-    log_results,
-    store_model,
-    write_files,
-    write_test_predictions,
-)
+from tasks.pictures.shown import draw_beside
+from tasks.recording import log_files, log_model_file, log_results
 from tasks.screen import print_trial
 from tasks.search import Reached
 from tasks.tracking.experiment import (
@@ -30,7 +23,7 @@ from tasks.tracking.experiment import (
     params_of,
     what_it_is,
 )
-from tasks.tracking.run import FLOW_TAG, Run
+from tasks.tracking.run import FLOW_TAG
 from tasks.tracking.sweep import RecordedTrial, SweepRun
 from tasks.trials import Trial
 
@@ -97,7 +90,7 @@ class SweepRecorder:
             else:
                 log_model_file(run, trial.config)
                 log_results(run, trial.result, params)
-                _log_files(run, trial.result, model=self.sweep.search.keep_models == "all")
+                log_files(run, trial.result, self.sweep.search.keep_models == "all")
         return RecordedTrial(number, values, run, outcome.metrics or {}, outcome.error, pruned)
 
     def _print(self, trial: RecordedTrial) -> None:
@@ -118,18 +111,6 @@ def _note(trial: Trial, tracked: SweepRun) -> str:
     return description(ending, made or f"A trial of '{tracked.run.name}' that is no experiment.")
 
 
-def _log_files(run: Run, result: Result, model: bool) -> None:
-    """Store a trial's files in its run, with its model and pictures if it keeps them."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        write_files(folder, result)
-        if model:
-            with pictures(folder, result):
-                store_model(run, result)
-            write_test_predictions(folder, result)
-        run.client.log_artifacts(run.id, str(folder))
-
-
 @task
 def conclude(recorder: SweepRecorder) -> None:
     """Store the best model; put the best params and metrics, a table and pictures in the parent.
@@ -142,14 +123,14 @@ def conclude(recorder: SweepRecorder) -> None:
         first = tracked.trials[min(tracked.trials)]
         raise AllTrialsFailedError(
             f"all {len(tracked.trials)} trials failed; the first: {first.reason}. "
-            "Mend what varies, or the base, and run the same command again."
+            "Correct what varies, or the base, and run the same command again."
         )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "plots").mkdir()
         with draw_beside("sweep", _shown(sweep, tracked.done, best), folder / "plots"):
             if sweep.search.keep_models == "best":
-                _log_files(best.run, recorder.best.result, model=True)
+                log_files(best.run, recorder.best.result)
             tags = {"best_trial": best.number, "best_run_id": best.run.id}
             tracked.run.log(best.metrics, tags, _params(recorder.best))
             _write_table(sweep, tracked.trials, folder / "trials.csv")
@@ -176,8 +157,8 @@ def _write_table(sweep: Sweep, trials: Mapping[int, RecordedTrial], path: Path) 
         table = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
         table.writeheader()
         for number, trial in sorted(trials.items()):
-            told = {"trial": number, "reason": trial.reason, "run_id": trial.run.id}
-            table.writerow({**trial.metrics, **_as_text(trial.values), **told})
+            what = {"trial": number, "reason": trial.reason, "run_id": trial.run.id}
+            table.writerow({**trial.metrics, **_as_text(trial.values), **what})
 
 
 def _as_text(values: Values) -> dict[str, str]:
