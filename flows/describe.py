@@ -19,8 +19,7 @@ def describe(path: str, overrides: Sequence[str]) -> None:
 
     # every row counts, those with holes, too
     whole = {"missing": "impute", "test_fraction": 0.0, "validation_fraction": 0.0, "folds": 0}
-    whole["log_target"] = False
-    counted = data.model_copy(update=whole)
+    counted = data.model_copy(update=whole | {"log_target": False})
     found = read(counted, "cpu")
     columns = description.describe(found, counted)
     print_columns(columns, found.summary.rows)

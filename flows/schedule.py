@@ -4,6 +4,8 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
 
 from flows.pipeline import check
 from flows.support.command import CONFIG, main, prepare_environment
@@ -26,11 +28,12 @@ def schedule(config: Config) -> None:
     """Serve the schedule of one configuration until interrupted."""
     prepare_environment()
     name = deployment_name(config)
+    import_slow_parts = partial(import_module, "flows.support.scheduler")
     refusal = f"'{name}' is scheduled by another process already. Stop that one first."
     with (
         contextlib.suppress(KeyboardInterrupt),
         exclusive(f"schedule-{name}", refusal) as check,
-        prefect_server(_import_the_slow_parts, "scheduling", UI_PORT) as server,
+        prefect_server(import_slow_parts, "scheduling", UI_PORT) as server,
     ):
         from flows.support.scheduler import serve
 
@@ -50,10 +53,6 @@ def load_scheduled(path: str, overrides: Sequence[str]) -> Config:
     except InputError as error:  # the data may be corrected, or still to come
         note(f"a run that started now would fail: {error}")
     return config
-
-
-def _import_the_slow_parts() -> None:
-    import flows.support.scheduler  # noqa: F401
 
 
 def deployment_name(config: Config) -> str:

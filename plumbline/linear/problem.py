@@ -7,6 +7,7 @@ multiplies the error along an eigenvector by the roots of z² - (1 + m - rate·�
 """
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 
 import torch
@@ -200,16 +201,8 @@ def epochs_to(
         left = (1 - rate * curvature).abs().pow(float(epochs)) * offset
         return float(0.5 * (curvature * left.square()).sum()) <= tolerance
 
-    most = 1
-    while not reached(most):
-        most *= 2
-        if most > MOST_EPOCHS:
-            return None
-    least = most // 2
-    while most - least > 1:
-        middle = (least + most) // 2
-        least, most = (least, middle) if reached(middle) else (middle, most)
-    return 0 if reached(0) else most
+    found = bisect_left(range(MOST_EPOCHS + 1), True, key=reached)
+    return found if found <= MOST_EPOCHS else None
 
 
 def _epochs_stepped(
