@@ -128,7 +128,7 @@ def fit(
     curve = Curve()
 
     def check_and_record(epoch: int, loss: float, validation_loss: float | None) -> None:
-        _check_finite(epoch, loss, validation_loss, rate, largest_stable_rate)
+        _check_finite(epoch, (loss, validation_loss), rate, largest_stable_rate)
         curve.add(loss, validation_loss, schedule.rate if schedule.changes else None)
         curve.tell(epoch, on_epoch)
 
@@ -219,15 +219,11 @@ def solve_exactly(plan: Plan, on_epoch: OnEpoch) -> Trained:
 
 
 def _check_finite(
-    epoch: int,
-    loss: float,
-    validation_loss: float | None,
-    rate: float,
-    largest_stable_rate: float | None,
+    epoch: int, losses: Iterable[float | None], rate: float, largest_stable_rate: float | None
 ) -> None:
-    for each in (loss, validation_loss):
-        if each is not None and not math.isfinite(each):
-            raise _diverged(epoch, each, rate, largest_stable_rate)
+    for loss in losses:
+        if loss is not None and not math.isfinite(loss):
+            raise _diverged(epoch, loss, rate, largest_stable_rate)
 
 
 def _diverged(
