@@ -15,7 +15,7 @@ def predict(
     files = find_files(input, key="INPUT")
     check_output(output, input, files)
     prepare_store()
-    from plumbline.training.batch_prediction import score
+    from plumbline.training.batch_prediction import predict_files
     from tasks.screen import bar
     from tasks.tracking.models import latest_model, load_predictor
 
@@ -23,7 +23,7 @@ def predict(
     encoding, predict_rows = load_predictor(uri)
     kept = [name for name in keep.split(",") if name]
     with bar("Predicting rows", None) as shown:
-        done = score(files, encoding, predict_rows, output, kept, on_missing, shown)
+        done = predict_files(files, encoding, predict_rows, output, kept, on_missing, shown)
     print(f"Predicted {done.rows} rows with {uri} into {output}.")
     if done.empty:
         print(f"{done.empty} of them have no prediction. The first: {done.first}.")

@@ -34,7 +34,7 @@ def compress(
         part: one of its parts.
         split: which rows are held out, and the folds.
         device: where blocks are folded; one that lacks float64 (mps) folds on the CPU.
-        on_rows: told the number of rows of each block that is done; what it raises ends the pass.
+        on_rows: called after each block with its number of rows; what it raises ends the pass.
         most_rows: if there are more rows for the sample, it does not keep all of them.
 
     Raises:
@@ -88,7 +88,7 @@ class _Shares:
         self.dropped += block.span - block.rows.shape[1]
 
     def finish(self, digest: str) -> Summary:
-        """What the pass leaves."""
+        """Return the summary of all rows that were folded in."""
         self._settle_sample()
         factors = {name: replace(f, r=f.r.cpu()) for name, f in self.factors.items()}
         return Summary(

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 
 class Terms(NamedTuple):
-    """Of k rows.
+    """The losses of k rows, and their derivatives.
 
     Attributes:
         losses: (k, m), a row's to be added up.

@@ -29,7 +29,7 @@ ROUNDING = 1e-12  # relative: a smaller change of the loss is none
 # move them by the square of that. Where they have no limit, every step moves them by about 1.
 AT_REST, WITHOUT_LIMIT = 1e-5, 0.1
 
-OnStep = Callable[[int, float], None]  # told each step, from 1, and the loss before it
+OnStep = Callable[[int, float], None]  # called with each step, from 1, and the loss before it
 
 
 @dataclass(frozen=True)

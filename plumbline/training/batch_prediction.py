@@ -21,8 +21,8 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass
-class Scored:
-    """What came of some files.
+class BatchResult:
+    """The counts of a batch prediction.
 
     Attributes:
         rows: how many there were.
@@ -35,7 +35,7 @@ class Scored:
     first: str = ""
 
 
-def score(
+def predict_files(
     files: Sequence[DataFile],
     encoding: Encoding,
     predict: Predict,
@@ -43,7 +43,7 @@ def score(
     keep: Sequence[str] = (),
     on_missing: Literal["error", "null"] = "error",
     on_rows: Callable[[int], None] = lambda rows: None,
-) -> Scored:
+) -> BatchResult:
     """Write a prediction for every row of some files, in order.
 
     The output appears under its name when it is whole, or not at all.
@@ -59,7 +59,7 @@ def score(
         keep: further columns to pass through; "all" alone: every column of the first file.
         on_missing: what becomes of a row with a missing or infinite number or an unknown or
             missing level: "error" refuses the files, "null" leaves its prediction empty.
-        on_rows: told the number of rows of each block that is done.
+        on_rows: called after each block with the number of rows that are done.
 
     Raises:
         InputError: a column is missing or of another kind, a value is no number, or a row cannot
@@ -68,7 +68,7 @@ def score(
     """
     kept = _kept(files[0], keep, encoding)
     as_text = output.lower().endswith(".csv")
-    done = Scored()
+    done = BatchResult()
     with whole_or_nothing(output) as write:
         for file in files:
             first_row, header = 1, read_header(file)

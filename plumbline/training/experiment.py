@@ -82,7 +82,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a trial.
+    """The outcome of a trial.
 
     Attributes:
         status: how its training ended.

@@ -45,7 +45,7 @@ class Curve:
     rates: list[float] = field(default_factory=list)
 
     def add(self, loss: float, validation_loss: float | None, rate: float | None) -> None:
-        """Take an epoch in."""
+        """Record an epoch."""
         self.losses.append(loss)
         if rate is not None:
             self.rates.append(rate)
@@ -62,7 +62,7 @@ class Curve:
         }
 
     def tell(self, epoch: int, on_epoch: OnEpoch) -> None:
-        """Tell what is known of an epoch, from 1."""
+        """Call `on_epoch` with what is known of an epoch, from 1."""
         known = {name: values[epoch - 1] for name, values in self.curves.items() if values}
         on_epoch(epoch, known.pop("loss"), **known)
 

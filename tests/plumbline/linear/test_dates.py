@@ -14,7 +14,7 @@ from plumbline.data.files import find_files
 from plumbline.data.split import share_rows
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.description import describe
-from plumbline.training.batch_prediction import score
+from plumbline.training.batch_prediction import predict_files
 from tests.plumbline.tools import opened, read, refusal, write
 
 MOMENTS = pd.date_range("2023-12-30 22:00", periods=200, freq="1397min")
@@ -108,7 +108,7 @@ def test_files_are_predicted_from_the_raw_column(tmp_path):
     encoding = Encoding(("t.day", "t.hour"), {}, dates={"t": ("day", "hour")})
     for kind, when in (("csv", ["2024-02-03 04:00", "x"]), ("parquet", pa.array([MOMENTS[0]] * 2))):
         path, output = write(tmp_path / f"in.{kind}", {"t": when}), tmp_path / "out.parquet"
-        done = score(find_files(str(path)), encoding, lambda f: f @ [100, 1], str(output),
+        done = predict_files(find_files(str(path)), encoding, lambda f: f @ [100, 1], str(output),
                      on_missing="null")  # fmt: skip
         found = pd.read_parquet(output)["prediction"].tolist()
         assert found[0] == (304 if kind == "csv" else 3022)

@@ -12,7 +12,7 @@ import pytest
 from plumbline.data.encoding import Encoding
 from plumbline.data.files import find_files
 from plumbline.errors import InputError
-from plumbline.training.batch_prediction import Scored, score
+from plumbline.training.batch_prediction import BatchResult, predict_files
 from tests.plumbline.tools import write
 
 ENCODING = Encoding(("x",), {"g": ("u", "v")})
@@ -25,9 +25,9 @@ def predict(features: np.ndarray) -> np.ndarray:
     return features @ [10, 1]
 
 
-def scored(path, output, encoding=ENCODING, **options) -> tuple[Scored, dict[str, list]]:
+def scored(path, output, encoding=ENCODING, **options) -> tuple[BatchResult, dict[str, list]]:
     """What score says, and the output's columns."""
-    done = score(find_files(str(path)), encoding, predict, str(output), **options)
+    done = predict_files(find_files(str(path)), encoding, predict, str(output), **options)
     read = pq.read_table if output.suffix == ".parquet" else pacsv.read_csv
     return done, read(output).to_pydict()
 
@@ -103,7 +103,7 @@ def test_levels_are_read_as_training_reads_them(values, levels, tmp_path):
     path = write(tmp_path / "a.parquet", {"g": values})
     second = [value == levels[1] for value in pa.compute.cast(values, pa.string()).to_pylist()]
     output = tmp_path / "o.parquet"
-    score(find_files(str(path)), Encoding((), {"g": levels}), np.ravel, str(output))
+    predict_files(find_files(str(path)), Encoding((), {"g": levels}), np.ravel, str(output))
     assert pq.read_table(output)["prediction"].to_pylist() == second
 
 
@@ -125,7 +125,7 @@ def test_integers_and_booleans_are_numbers(tmp_path):
 def test_what_goes_from_csv_to_csv_is_kept_as_it_is_written(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('id,x,g\n007,1,u\n9007199254740993,2,v\n"a,""b",3,u\n')
-    score(find_files(str(path)), ENCODING, predict, str(tmp_path / "o.csv"), keep=["id"])
+    predict_files(find_files(str(path)), ENCODING, predict, str(tmp_path / "o.csv"), keep=["id"])
     assert (tmp_path / "o.csv").read_text().splitlines() == [
         '"id","prediction"', '"007",10', '"9007199254740993",21', '"a,""b",30'
     ]  # fmt: skip
@@ -167,8 +167,10 @@ def test_holes_that_training_had_are_filled_and_infinities_are_not(kind, tmp_pat
     columns = {"x": [1.0, None, math.inf], "g": ["v", None, "v"]}
     path, output = write(tmp_path / f"rows.{kind}", columns), tmp_path / f"out.{kind}"
     encoding = Encoding(("x",), {"g": ("u", "(missing)", "v")}, means={"x": 7.0}, holes=("x",))
-    done = score(find_files(str(path)), encoding, lambda f: f @ [1, 10, 100, 1000], str(output),
-                 on_missing="null")  # fmt: skip
+    done = predict_files(
+        *(find_files(str(path)), encoding, lambda f: f @ [1, 10, 100, 1000], str(output)),
+        on_missing="null",
+    )
     read = pq.read_table if kind == "parquet" else pacsv.read_csv
     assert read(output)["prediction"].to_pylist() == [1001.0, 117.0, None]
     assert (done.rows, done.empty) == (3, 1)
