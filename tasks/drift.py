@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from prefect import task
 
-from plumbline.config.registry import Drift
+from plumbline.config.running import Drift
 from plumbline.config.schema import Config
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset

@@ -12,8 +12,7 @@ from pydantic import Field, model_validator
 from plumbline.config.combinations import check_combinations
 from plumbline.config.data import Split as Split  # used from here
 from plumbline.config.data import SyntheticData, TableData
-from plumbline.config.registry import Drift, Registry
-from plumbline.config.running import Notify, Ray, Runner, Schedule
+from plumbline.config.running import Drift, Notify, Ray, Registry, Runner, Schedule
 from plumbline.config.section import Name, Section, disagreement
 from plumbline.config.training import Linear, Model, Training
 

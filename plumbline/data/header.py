@@ -132,7 +132,7 @@ def read_header(file: DataFile, asked: Dialect = AUTO) -> Header:
         InputError: it is damaged or empty, or two columns have one name.
     """
     try:
-        return _csv_header(file, asked) if file.is_csv else _header_of(file, _schema(file))
+        return _csv_header(file, asked) if file.is_csv else _arrow_header(file)
     except (pa.ArrowInvalid, csv.Error) as error:
         raise InputError(f"{file.uri}: is not whole {file.format} ({_first(error)}).") from None
     except OSError as error:
@@ -249,12 +249,9 @@ def open_arrow(
     return reader.schema, map(reader.get_batch, range(reader.num_record_batches))
 
 
-def _schema(file: DataFile) -> pa.Schema:
+def _arrow_header(file: DataFile) -> Header:
     with file.open() as stream:
-        return pq.read_schema(stream) if file.format == "Parquet" else open_arrow(stream)[0]
-
-
-def _header_of(file: DataFile, schema: pa.Schema) -> Header:
+        schema = pq.read_schema(stream) if file.format == "Parquet" else open_arrow(stream)[0]
     metadata = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
     index = [name for name in metadata.get("index_columns", ()) if isinstance(name, str)]
     return _header(file, schema.names, [_arrow_kind(t) for t in schema.types], index)

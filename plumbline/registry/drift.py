@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor
 
-from plumbline.config.registry import Drift
+from plumbline.config.running import Drift
 from plumbline.data.encoding import hole_in
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.factor import Factor, merge, triangle

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from plumbline.config.metrics import better
-from plumbline.config.registry import Registry
+from plumbline.config.running import Registry
 
 Scores = Mapping[str, float]
 ROUNDING = 1e-5  # relative: two scores that differ by less are equal

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from plumbline.config.registry import Drift
+from plumbline.config.running import Drift
 from plumbline.config.schema import Split, TableData
 from plumbline.data.encoding import Encoding
 from plumbline.linear.dataset import Dataset

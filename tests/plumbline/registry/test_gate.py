@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from plumbline.config.registry import Registry
+from plumbline.config.running import Registry
 from plumbline.config.schema import Split
 from plumbline.data.split import row_hashes
 from plumbline.registry.gate import Champion, Decision, decide, improvement
