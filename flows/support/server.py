@@ -65,8 +65,15 @@ class Server:
             fcntl.flock(log, fcntl.LOCK_SH)  # until the server ends: clean-history looks
             begin = log.tell()
             with listener:
-                process = self._spawn(listener.fileno(), log.fileno())
-
+                # Ctrl-C ends the command first, then the server by its closed input
+                process = start_companion(
+                    *("flows.support.web", str(listener.fileno()), self._kind),
+                    pass_fds=(listener.fileno(),),
+                    # it sets right what it can and holds nobody up: MLflow's server may be away
+                    env={**os.environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
+                    stdout=log,
+                    stderr=log,
+                )
             try:
                 meanwhile()
                 if not wait_until(_ask, START_SECONDS, process):
@@ -76,17 +83,6 @@ class Server:
                 process.stdin.close()
                 raise
         self.process = process
-
-    def _spawn(self, listener: int, log: int) -> subprocess.Popen:
-        # Ctrl-C ends the command first, then the server by its closed input.
-        return start_companion(
-            *("flows.support.web", str(listener), self._kind),
-            pass_fds=(listener,),
-            # it sets right what it can and holds nobody up: MLflow's server may be away
-            env={**os.environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
-            stdout=log,
-            stderr=log,
-        )
 
     def keep(self) -> None:
         """Start our own again if it ended. Raises OSError if it does not start."""

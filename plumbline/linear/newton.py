@@ -184,9 +184,7 @@ class LikelihoodProblem:
         return LikelihoodFit(self.names, classes, parameters, errors, tuple(losses), problem)
 
 
-def maximize_likelihood(
-    problem: LikelihoodProblem, on_step: OnStep = lambda step, loss: None
-) -> LikelihoodFit:
+def maximize_likelihood(problem: LikelihoodProblem, on_step: OnStep) -> LikelihoodFit:
     """Minimise the mean loss: by Newton's steps, or L-BFGS above 500 unknowns.
 
     Returns:
@@ -197,9 +195,7 @@ def maximize_likelihood(
     return solve(problem, on_step)
 
 
-def fit_by_newton(
-    problem: LikelihoodProblem, on_step: OnStep = lambda step, loss: None
-) -> LikelihoodFit:
+def fit_by_newton(problem: LikelihoodProblem, on_step: OnStep) -> LikelihoodFit:
     """To the last digits that float64 has, with standard errors."""
     theta = problem.start()
     found, losses, missing = problem.pass_at(theta), [], ""
@@ -218,9 +214,7 @@ def fit_by_newton(
     return problem.fit(theta, found.r, [*losses, found.loss], missing)
 
 
-def fit_by_lbfgs(
-    problem: LikelihoodProblem, on_step: OnStep = lambda step, loss: None
-) -> LikelihoodFit:
+def fit_by_lbfgs(problem: LikelihoodProblem, on_step: OnStep) -> LikelihoodFit:
     """Where the Hessian is too large: to a relative decrease of 1e-6, without standard errors."""
     theta = problem.start().requires_grad_()
     optimizer = torch.optim.LBFGS([theta], max_iter=10, line_search_fn="strong_wolfe")

@@ -67,7 +67,8 @@ def most_likely(
         compressed(torch.cat([x, observed[:, -1:]], dim=1)).train, True, True
     )
     gone, read = frozenset(left_out), lambda part: [shares[int(part)]]
-    return solve(LikelihoodProblem(names, family, standardizer, gone, read, [*map(str, shares)]))
+    problem = LikelihoodProblem(names, family, standardizer, gone, read, [*map(str, shares)])
+    return solve(problem, lambda step, loss: None)
 
 
 def wine() -> tuple[Tensor, Tensor]:
