@@ -209,7 +209,11 @@ class TableData(Split):
                 "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)",
                 "one that has it",
             )
-        _check_encoding(self.encoding)
+        try:
+            "".encode(self.encoding)
+        except (LookupError, ValueError):  # ValueError: a zero byte
+            allowed = "a text encoding of Python, such as utf-8, cp1252 or utf-16"
+            raise disagreement("data.encoding", allowed, self.encoding) from None
         lists = {"features": self.features or (), "categorical": self.categorical}
         lists["dates"] = () if self.dates == "auto" else self.dates
         if self.weight == self.target:
@@ -223,11 +227,3 @@ class TableData(Split):
             if key != "exclude" and (both := [name for name in self.exclude if name in names]):
                 raise disagreement("data.exclude", f"free of names in data.{key}", both)
         return self
-
-
-def _check_encoding(name: str) -> None:
-    try:
-        "".encode(name)
-    except (LookupError, ValueError):  # ValueError: a zero byte
-        allowed = "a text encoding of Python, such as utf-8, cp1252 or utf-16"
-        raise disagreement("data.encoding", allowed, name) from None
