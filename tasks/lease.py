@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from tasks.databases import sqlite_path
 
-_held: list[tuple[str, dict[str, Any] | None]] = []  # name, and whom to notify
+_held: list[tuple[str, dict[str, Any] | None]] = []  # a name, and the section `notify`
 
 
 def _folder() -> Path:
@@ -131,7 +131,7 @@ def held_lease() -> str:
 
 
 def held_notify() -> dict[str, Any] | None:
-    """Whom to tell of the run under the lease that this process holds."""
+    """The `notify` section of the run under the lease that this process holds."""
     return _held[-1][1]
 
 

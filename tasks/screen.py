@@ -181,12 +181,6 @@ def _moment(milliseconds: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(milliseconds / 1000))
 
 
-def print_trial(number: int, total: int, name: str, result: str) -> None:
-    """One line a trial of a sweep."""
-    width = len(str(total))
-    print(f"Trial [{number:{width}}/{total}], {name}: {result}", flush=True)
-
-
 def print_columns(columns: "Sequence[Column]", rows: int) -> None:
     """A table of a table's columns: what each holds and what becomes of it."""
     console = Console(highlight=False, emoji=False, markup=False)

@@ -11,14 +11,14 @@ from plumbline.config.sweep import Range, Search, Sweep, Values, is_whole
 # it proposes depends on the seed and the results, never on the machine. What is pruned depends on
 # the trials that are over by then: the fewer are under way, the more there are to compare with.
 TPE_AHEAD, LEAST_AHEAD = 4, 16
-# The epochs after which a trial may be pruned, each a tenth more than the one before: what is told
-# and asked stays little, however many epochs there are.
+# The epochs after which a trial may be pruned, each a tenth more than the one before: Optuna is
+# asked a few dozen times, however many epochs there are.
 JUDGED = frozenset(round(5 * 1.1**k) for k in range(150))
 
 
 @dataclass(frozen=True)
 class Reached:
-    """What became of a trial, as the search is told it.
+    """What became of a trial, as it is reported to the search.
 
     Attributes:
         metric: the sweep's; None if the trial failed or was pruned.
@@ -42,11 +42,11 @@ def ahead_of(search: Search, workers: int) -> int:
 
 
 def search(sweep: Sweep) -> tuple[Iterator[tuple[Values, bytes]], Tell]:
-    """Each trial's values with what `asking` takes, and what is told what became of a trial.
+    """Each trial's values with what `pruning_rule` takes, and a function that takes each result.
 
-    The same seed and the same results, told in the order of the trials' numbers (from 1), give the
-    same values and prune the same trials; so an interrupted search is resumed by telling it what
-    is known.
+    The same seed and the same results, given in the order of the trials' numbers (from 1), give the
+    same values and prune the same trials; so an interrupted search is resumed by giving it the
+    results that are known.
     """
     given = sweep.search
     if given.method == "grid" and given.pruner == "none":  # nothing that learns
@@ -89,8 +89,8 @@ def _proposed(study: Any, sweep: Sweep, asked: list[Any]) -> Iterator[tuple[Valu
         yield values, pickle.dumps(trial) if given.pruner != "none" else b""
 
 
-def asking(pruner: bytes) -> Callable[[int, float], bool]:
-    """What is told each epoch's validation loss and says whether the trial is pruned.
+def pruning_rule(pruner: bytes) -> Callable[[int, float], bool]:
+    """A function of an epoch and its validation loss that says whether the trial is pruned.
 
     Args:
         pruner: a trial of Optuna, pickled with all that was known when it was proposed; so wherever

@@ -13,7 +13,6 @@ from plumbline.training.trained import Status
 from tasks.artifacts import ProgressArtifact, publish
 from tasks.pictures.shown import draw_beside
 from tasks.recording import log_files, log_model_file, log_results
-from tasks.screen import print_trial
 from tasks.search import Reached
 from tasks.tracking.experiment import (
     PRUNED_TAG,
@@ -98,7 +97,8 @@ class SweepRecorder:
         why = f"{'pruned: ' if trial.pruned else ''}{trial.reason}"
         result = why or f"{metric} {trial.metrics[metric]:.6g}"
         best = " (the best so far)" if self.best_recorded() is trial else ""
-        print_trial(trial.number, self._total, label(trial.values), result + best)
+        place = f"[{trial.number:{len(str(self._total))}}/{self._total}]"
+        print(f"Trial {place}, {label(trial.values)}: {result}{best}", flush=True)
 
 
 def _note(trial: Trial, tracked: SweepRun) -> str:

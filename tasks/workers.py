@@ -24,7 +24,7 @@ from plumbline.linear.dataset import Dataset
 from plumbline.threads import one_thread
 from plumbline.training.experiment import Outcome, attempt
 from tasks.cluster import clear_errors, connected
-from tasks.search import asking
+from tasks.search import pruning_rule
 
 Work = Callable[[], Outcome]
 Train = Callable[..., Work]  # of a configuration, its data, a device, and a pruner if there is one
@@ -97,11 +97,11 @@ def _train_in(
 
 
 def _train(config: Config, data: bytes, device: str, pruner: bytes) -> bytes:
-    return pickle.dumps(attempt(config, _unpacked(data), device, asking(pruner)))
+    return pickle.dumps(attempt(config, _unpacked(data), device, pruning_rule(pruner)))
 
 
 def _train_on_ray(config: Config, stored: Any, device: str, pruner: bytes = b"") -> Outcome:
     import ray
 
     with one_thread():
-        return attempt(config, ray.get(stored), device, asking(pruner))
+        return attempt(config, ray.get(stored), device, pruning_rule(pruner))

@@ -10,7 +10,7 @@ from mlflow.entities import Metric
 from tasks.tracking.store import disable_retries
 
 FLUSH_SECONDS = 1.0
-PATIENCE_SECONDS = 10.0  # of one who interrupts
+PATIENCE_SECONDS = 10.0  # how long an interrupted run waits for the store
 BATCH = 1_000  # the most metrics that MLflow takes in one call
 
 
@@ -36,8 +36,8 @@ class LossLog:
     def add(self, epoch: int, loss: float, **others: float) -> None:
         """Take one loss, and other metrics of the same epoch; never blocks."""
         now = int(time.time() * 1000)
-        told = {"loss": loss, **others}.items()
-        new = (Metric(n, value, now, epoch) for n, value in told if (n, epoch) not in self.known)
+        given = {"loss": loss, **others}.items()
+        new = (Metric(n, value, now, epoch) for n, value in given if (n, epoch) not in self.known)
         self._waiting.extend(new)
 
     @contextmanager

@@ -148,10 +148,12 @@ def _trials_to_keep(
         tags, number = each.data.tags, int(each.data.tags[NUMBER_TAG])
         if each.info.status in counts:
             values, run = json.loads(tags[VALUES_TAG]), Run(client, each)
-            why = tags.get("reason", ""), PRUNED_TAG in tags
+            reason, pruned = tags.get("reason", ""), PRUNED_TAG in tags
             curve = client.get_metric_history(run.id, "validation_loss") if compared else ()
             losses = [each.value for each in sorted(curve, key=lambda each: each.step)]
-            trials[number] = RecordedTrial(number, values, run, each.data.metrics, *why, losses)
+            trials[number] = RecordedTrial(
+                number, values, run, each.data.metrics, reason, pruned, losses
+            )
         else:
             client.delete_run(each.info.run_id)
     return trials

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from plumbline.config.sweep import Search, Sweep, Values
-from tasks.search import Reached, ahead_of, asking, search
+from tasks.search import Reached, ahead_of, pruning_rule, search
 
 PARAMETERS = {
     "training.learning_rate": {"low": 0.001, "high": 0.1, "log": True},
@@ -60,7 +60,7 @@ def test_tpe_moves_to_where_the_metric_is_better(direction: str) -> None:
 
 def last_epoch(pruner: bytes, losses: list[float]) -> int:
     """The epoch after which a trial with these validation losses ends."""
-    is_poor = asking(pruner)
+    is_poor = pruning_rule(pruner)
     ended = (epoch for epoch, loss in enumerate(losses, 1) if is_poor(epoch, loss))
     return next(ended, len(losses))
 
@@ -87,4 +87,4 @@ def test_the_median_of_earlier_trials_prunes_the_worse_ones_only(method, directi
 
 def test_without_a_pruner_no_trial_is_pruned() -> None:
     proposals, _ = search(sweep("grid"))
-    assert not asking(next(proposals)[1])(5, 1e9)
+    assert not pruning_rule(next(proposals)[1])(5, 1e9)
