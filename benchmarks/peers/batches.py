@@ -37,11 +37,13 @@ def plumbline(folder: Path, batch: int, model: dict | None = None, **more: float
     from plumbline.config.loading import validated
     from plumbline.library import read
     from plumbline.training.experiment import train
+    from plumbline.training.nets import with_budget
 
     raw = yaml.safe_load(YAML.replace("FOLDER", str(folder)).replace("BATCH", str(batch)))
     raw |= {"model": model or {"kind": "linear"}, "training": {**raw["training"], **more}}
     config = validated(raw, "batches")
     data = read(config.data, "cpu")
+    config = with_budget(config, data.summary.train.rows)
     told = [time.perf_counter()]
     train(config, data, "cpu", lambda epoch, loss, **others: told.append(time.perf_counter()))
     return [after - before for before, after in pairwise(told)]

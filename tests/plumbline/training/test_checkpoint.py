@@ -3,15 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from plumbline.config.schema import Config
 from plumbline.errors import InputError
+from plumbline.library import read
+from plumbline.linear.dataset import Dataset
 from plumbline.training.checkpoint import Checkpoint
 from plumbline.training.experiment import train
 from plumbline.training.nets import with_budget
 from plumbline.training.trained import Trained
+from tests.plumbline.tools import random_rows, write
 from tests.plumbline.training.test_experiment import prepared
 
 DATA = {"kind": "synthetic", "rows": 300, "weights": [1.0, -2.0, 0.5], "noise": 0.1}
@@ -67,19 +71,45 @@ def test_it_goes_on_to_the_last_bit(name: str, tmp_path: Path) -> None:
         "model": model,
         "training": {"epochs": 6, **training},
     })  # fmt: skip
-    data = prepared(config.data)
+    goes_on_as_if_never_interrupted(config, prepared(config.data), (5, 11), tmp_path)
+
+
+def test_rows_that_are_streamed_from_files_go_on_to_the_last_bit(tmp_path: Path) -> None:
+    """In the first epoch and in the second, behind the first of several pools."""
+    rows = random_rows(600_000, 3, far=0.5).float().numpy()
+    for number, some in enumerate(np.split(rows, 6)):
+        columns = dict(zip("abcy", some.T, strict=True))
+        write(tmp_path / "table" / f"{number}.parquet", columns)
+    config = Config.model_validate({
+        "experiment": "e",
+        "data": {
+            "kind": "table",
+            "path": str(tmp_path / "table"),
+            "target": "y",
+            "validation_fraction": 0.1,
+        },
+        "model": NET,
+        "training": {"epochs": 2, "batch_size": 16_384, "memory_mb": 4, "patience": 2},
+    })  # fmt: skip
+    goes_on_as_if_never_interrupted(config, read(config.data, "cpu"), (20, 30), tmp_path)
+
+
+def goes_on_as_if_never_interrupted(
+    config: Config, data: Dataset, interruptions: tuple[int, int], folder: Path
+) -> None:
+    """Train at once; and interrupted twice, after so many steps from where it began."""
     config = with_budget(config, data.summary.train.rows)
     whole = train(config, data, "cpu")
-    file = tmp_path / "training.pt"
+    file = folder / "training.pt"
     told: list[tuple] = []
-    for states in (5, 11):  # in mid-epoch where epochs have several steps, and twice in a row
+    for states in interruptions:  # in mid-epoch where epochs have several steps
         with pytest.raises(KeyboardInterrupt):
-            train(config, prepared(config.data), "cpu", checkpoint=Interrupted(file, 0, states))
+            train(config, data, "cpu", checkpoint=Interrupted(file, 0, states))
 
     def tell(epoch: int, loss: float, **others: float) -> None:
         told.append((epoch, loss))
 
-    again = train(config, prepared(config.data), "cpu", tell, checkpoint=Checkpoint(file, 60))
+    again = train(config, data, "cpu", tell, checkpoint=Checkpoint(file, 60))
     assert told == [*enumerate(whole.losses, 1)]
     *kept, values = state_of(again)
     *expected, wanted = state_of(whole)
