@@ -27,11 +27,13 @@ class Spent:
 
     Attributes:
         seconds: from its start to its end, as the clock on the wall has it.
+        processor: seconds of processor time, of children that it waited for as well.
         peak: resident MiB at most, by the system's accounting (its largest process).
         said: the JSON of its last line; {} where there is none.
     """
 
     seconds: float
+    processor: float
     peak: float
     said: Mapping
 
@@ -86,7 +88,8 @@ def run(*arguments: object) -> Spent:
         out.seek(0)
         said = (out.read().strip().splitlines() or [""])[-1]
     peak = used.ru_maxrss * KIBIBYTE_UNITS / 2**20
-    return Spent(seconds, peak, json.loads(said) if said.startswith("{") else {})
+    processor = used.ru_utime + used.ru_stime
+    return Spent(seconds, processor, peak, json.loads(said) if said.startswith("{") else {})
 
 
 def in_turn(
@@ -111,6 +114,11 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
 def seconds(spent: Sequence[Spent]) -> list[float]:
     """The whole process's seconds."""
     return [each.seconds for each in spent]
+
+
+def processor(spent: Sequence[Spent]) -> list[float]:
+    """The whole process's seconds of processor time."""
+    return [each.processor for each in spent]
 
 
 def said(spent: Sequence[Spent], key: str) -> list[float]:

@@ -6,7 +6,17 @@ Peers that are not installed (`pip install lightning pytorch_tabular`) are left 
 from functools import partial
 from importlib.util import find_spec
 
-from benchmarks.measure import ROOT, fresh_scratch, in_turn, median, ratio, run, said, seconds
+from benchmarks.measure import (
+    ROOT,
+    fresh_scratch,
+    in_turn,
+    median,
+    processor,
+    ratio,
+    run,
+    said,
+    seconds,
+)
 from benchmarks.report import GOAL_COLUMNS, Table, goal
 
 BIKES, TARGET, EXCLUDED = ROOT / "data" / "bikes.csv.gz", "bikers", ["casual", "registered"]
@@ -39,17 +49,24 @@ def measure(rounds: int) -> list[Table]:
         else:
             print(f"{name} is not installed, and left out")
     spent = in_turn(jobs, rounds)
-    beyond = [a - b for a, b in zip(seconds(spent[OURS]), seconds(spent[TUTORIAL]), strict=True)]
-    fits = {name: said(spent[name], "work") for name, _ in PEERS.values() if name in spent}
-    costs = [[name, f"{median(seconds(spent[name])):.2f}"] for name in (OURS, TUTORIAL)]
-    costs += [[f"{name}: the fit alone", f"{median(fit):.2f}"] for name, fit in fits.items()]
-    goals = [
-        goal(f"net's run beyond the tutorial's / {name}'s fit", ratio(beyond, fits[name]), most)
-        for name, most in PEERS.values()
-        if name in fits
+    fits = {name: most for name, most in PEERS.values() if name in spent}
+    costs = [
+        [name, f"{median(seconds(spent[name])):.2f}", f"{median(processor(spent[name])):.2f}"]
+        for name in (OURS, TUTORIAL)
     ]
+    for name in fits:
+        clock, used = (median(said(spent[name], key)) for key in ("work", "processor"))
+        costs.append([f"{name}: the fit alone", f"{clock:.2f}", f"{used:.2f}"])
+    goals = []
+    for key, of_run, what in (("work", seconds, ""), ("processor", processor, ", processor time")):
+        beyond = [a - b for a, b in zip(*map(of_run, (spent[OURS], spent[TUTORIAL])), strict=True)]
+        goals += [
+            goal(f"net's run - tutorial's / {name}'s fit{what}", ratio(beyond, fit), most)
+            for name, most in fits.items()
+            for fit in [said(spent[name], key)]
+        ]
     note = f"{EPOCHS} epochs of {HIDDEN}, {BATCH} rows a step; in turn, median of {rounds}."
     return [
-        Table("A net's run", ("what", "seconds"), costs, note),
+        Table("A net's run", ("what", "seconds", "processor, s"), costs, note),
         Table("A net's run: goals", GOAL_COLUMNS, goals, note),
     ]

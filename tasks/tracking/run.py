@@ -39,7 +39,6 @@ from tasks.tracking.store import (
 LOCAL_UI = "http://127.0.0.1:5000"
 LEASE_TAG = "plumbline.lease"
 FLOW_TAG = "prefect_flow_run_id"
-EVERY_EPOCH = ("loss", "validation_loss", "learning_rate")
 NUMBER_TAG = "plumbline.trial"  # of a sweep's trial
 OWN_TAGS = (LEASE_TAG, NUMBER_TAG)  # they tell a run from all others
 MODEL_PARAM = "registry.model"
@@ -101,7 +100,7 @@ class Run:
         run.known = frozenset(found.data.metrics)
         for model in found.outputs.model_outputs if found.outputs else ():
             client.delete_logged_model(model.model_id)
-        for name in EVERY_EPOCH:
+        for name in run.known:
             history = client.get_metric_history(run.id, name)
             run.losses.known.update((name, metric.step) for metric in history)
         return run
