@@ -22,11 +22,6 @@ def deploy(pool: str, path: str, overrides: Sequence[str] = ()) -> None:
             "such a server: make schedule."
         )
     config = load_scheduled(path, overrides)
-    if config.schedule.on_change:
-        raise InputError(
-            "schedule.on_change needs a process that looks at the files: make schedule, which uses "
-            "the same server. Workers take schedule.cron or schedule.every."
-        )
     for key in ("notify", "model.file"):
         if any(override.startswith(key) for override in overrides):
             raise InputError(

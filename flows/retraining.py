@@ -56,7 +56,8 @@ def _own_in(path: str) -> dict[str, Any]:
 
 
 def retrain(flow_run_id: UUID, own: dict[str, Any], by_worker: bool = False) -> None:
-    """Run what a deployment's flow run asks for, or skip it while its model is being trained.
+    """Run what a deployment's flow run asks for, or skip it: its model is being trained, or it was
+    planned to look at the files and there is nothing new.
 
     Args:
         flow_run_id: of a run that is due.
@@ -69,6 +70,7 @@ def retrain(flow_run_id: UUID, own: dict[str, Any], by_worker: bool = False) -> 
 
     from flows.pipeline import say_where
     from flows.pipeline_flow import pipeline
+    from flows.support.deployment import NOTHING_NEW, finds_nothing_new
     from flows.support.ray import on_cluster
     from flows.support.scheduler import model_of, skip, take
 
@@ -80,6 +82,9 @@ def retrain(flow_run_id: UUID, own: dict[str, Any], by_worker: bool = False) -> 
             held.enter_context(only_retraining(model_of(flow_run)))
         except BlockingIOError as error:
             skip(client, flow_run_id, f"skipped: {error}")
+            return
+        if finds_nothing_new(client, flow_run):
+            skip(client, flow_run_id, NOTHING_NEW)
             return
         flow_run.parameters["resumed"] = _lost(client, flow_run.parameters["config"])
         if take(client, flow_run, held.enter_context(lease(own.get("notify"))), by_worker):

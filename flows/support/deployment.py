@@ -1,5 +1,9 @@
-"""The deployment of a schedule: what Prefect knows of it, and the runs that `schedule.on_change`
-plans because files arrived, changed or went."""
+"""The deployment of a schedule: what Prefect knows of it, and the runs of `schedule.on_change`, for
+files that arrived, changed or went.
+
+`make schedule` has a Watch, which plans such runs. For workers Prefect plans a run every so often,
+and each looks for itself whether there is anything to do.
+"""
 
 import os
 import shlex
@@ -38,7 +42,8 @@ from plumbline.errors import refuse
 ANCHOR = "2020-01-01T00:00:00Z"  # of `every`: the same moments after a restart
 STOPPED = "stopped:"  # tag of a deployment whose scheduler ended, before the moment
 PLANNING_SECONDS = 0.5
-ON_CHANGE = "on-change"  # of each run that a watch plans; the next tag is its files' fingerprint
+ON_CHANGE = "on-change"  # of each run for files that changed; the next tag is their fingerprint
+NOTHING_NEW = "skipped: no file came, changed or went, or one is still being written"
 LOOK_SECONDS = 3.0
 
 
@@ -74,7 +79,7 @@ def deploy(
         name,
         schedules=[
             DeploymentScheduleCreate(schedule=times, active=active)
-            for times in _times(config.schedule)
+            for times in _times(config.schedule, pool)
         ],
         paused=bool(before and before.paused),
         # what is left out is resolved where it runs, by the data that are there then
@@ -123,12 +128,16 @@ def _by_workers_of(pool: str, path: str) -> dict[str, Any]:
     }
 
 
-def _times(schedule: Schedule) -> list[CronSchedule | IntervalSchedule]:
-    """When Prefect plans runs; never, if they are planned as files arrive."""
-    if schedule.on_change:
+def _times(schedule: Schedule, pool: str | None) -> list[CronSchedule | IntervalSchedule]:
+    """When Prefect plans runs; with on_change, when a worker looks whether files changed.
+
+    Without workers nothing is planned then: `make schedule` looks by itself.
+    """
+    if schedule.on_change and not pool:
         return []
-    if schedule.every is not None:
-        return [IntervalSchedule(interval=timedelta(seconds=schedule.every), anchor_date=ANCHOR)]
+    every = schedule.at_most_every if schedule.on_change else schedule.every
+    if every is not None:
+        return [IntervalSchedule(interval=timedelta(seconds=every), anchor_date=ANCHOR)]
     try:
         return [CronSchedule(cron=schedule.cron, timezone=schedule.timezone)]
     except ValidationError:
@@ -165,32 +174,49 @@ class Watch:
             return
         self._next_look = time.monotonic() + LOOK_SECONDS
         before, self._seen = self._seen, fingerprint(self._path)
-        if self._seen and self._seen == before and self._is_due():
+        if self._seen and self._seen == before and self._may_start():
             self._client.create_flow_run_from_deployment(
                 self._deployment.id, state=Scheduled(), tags=[ON_CHANGE, self._seen]
             )
 
-    def _is_due(self) -> bool:
-        """Whether the files are to be trained on; after a run that was left out or crashed, again.
-
-        A run that failed had its try: what is wrong with its files would only come again.
-        """
-        if self._client.read_deployment(self._deployment.id).paused:
-            return False
-        last = self._last()
-        if last is None:
-            return True
-        if not last.state.is_final() or datetime.now(UTC) < last.expected_start_time + self._pause:
-            return False
-        undone = last.state.is_crashed() or last.state.name == "Skipped"
-        return undone or self._seen not in last.tags
-
-    def _last(self) -> FlowRun | None:
-        found = self._client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                tags={"all_": [ON_CHANGE]}, deployment_id={"any_": [self._deployment.id]}
-            ),
-            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-            limit=1,
+    def _may_start(self) -> bool:
+        deployment = self._client.read_deployment(self._deployment.id)
+        return not deployment.paused and _is_due(
+            self._client, deployment.id, self._seen, self._pause
         )
-        return next(iter(found), None)
+
+
+def finds_nothing_new(client: SyncPrefectClient, flow_run: FlowRun) -> bool:
+    """Whether a flow run was planned for a worker to look at the files, and they are those of the
+    last run or one is still being written. Files that are to be trained on become its tags.
+
+    Raises as Watch.look does.
+    """
+    config = flow_run.parameters["config"]
+    if not (flow_run.auto_scheduled and (config.get("schedule") or {}).get("on_change")):
+        return False
+    seen = fingerprint(config["data"]["path"])
+    if not (seen and _is_due(client, flow_run.deployment_id, seen)):
+        return True
+    time.sleep(LOOK_SECONDS)
+    flow_run.tags += [ON_CHANGE, seen]
+    return fingerprint(config["data"]["path"]) != seen
+
+
+def _is_due(
+    client: SyncPrefectClient, deployment: UUID, files: str, pause: timedelta = timedelta(0)
+) -> bool:
+    """Whether the files are to be trained on; after a run that was left out or crashed, again.
+
+    A run that failed had its try: what is wrong with its files would only come again.
+    """
+    tagged = FlowRunFilter(tags={"all_": [ON_CHANGE]}, deployment_id={"any_": [deployment]})
+    newest_first = FlowRunSort.EXPECTED_START_TIME_DESC
+    found = client.read_flow_runs(flow_run_filter=tagged, sort=newest_first, limit=1)
+    if not found:
+        return True
+    (last,) = found
+    if not last.state.is_final() or datetime.now(UTC) < last.expected_start_time + pause:
+        return False
+    undone = last.state.is_crashed() or last.state.name == "Skipped"
+    return undone or files not in last.tags

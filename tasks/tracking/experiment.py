@@ -55,6 +55,10 @@ COLUMNS = {
     "metrics.`loss`": METRIC_WIDTH,
     "attributes.`Description`": 500,
 }
+# The charts that come first, each if a run has that metric; the UI adds the others behind them. It
+# makes a line of those with several epochs.
+CHARTS = ("loss", "validation_loss", *SUMMARY)
+SECTIONS = ("Model metrics", "System metrics")  # the UI's own
 
 
 def headline(config: Config) -> str:
@@ -138,6 +142,10 @@ def _view(score: str) -> str:
     columns = {f"metrics.`{score}`": METRIC_WIDTH} | COLUMNS
     widths = NAME_AND_TIME | columns
     shown = {"selectedColumns": list(columns), "columnOrder": list(widths), "columnWidths": widths}
+    reordered = {"display": True, "isReordered": True}
+    shown["compareRunSections"] = [{"uuid": name, "name": name, **reordered} for name in SECTIONS]
+    generated = {"type": "BAR", "isGenerated": True, "metricSectionId": SECTIONS[0]}
+    shown["compareRunCharts"] = [{"uuid": m, "metricKey": m, **generated} for m in CHARTS]
     now = int(time.time() * 1000)
     named = {"name": VIEW_NAME, "createdAt": now, "updatedAt": now}
     return json.dumps({**named, "state": json.dumps(shown)})

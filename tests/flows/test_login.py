@@ -70,17 +70,20 @@ def prefect(desk: Workspace, *words: str) -> None:
     assert done.status == 0, done.out + done.err
 
 
+def with_workers(locked: Workspace, ui: str) -> Workspace:
+    """A desk of the team that has this Prefect server."""
+    login = LOGIN["PREFECT_SERVER_API_AUTH_STRING"]
+    server = {"PREFECT_API_URL": f"{ui}/api", "PREFECT_API_AUTH_STRING": login, "HOOK": "s3cret"}
+    home = {"PREFECT_HOME": str(locked.root / ".prefect")}
+    return Workspace(locked.root, locked.environment | server | home)
+
+
 def test_a_worker_takes_whom_to_notify_from_its_own_file(
     locked: Workspace, ui: str, webhook: Webhook
 ) -> None:
     assert turned_away(ui)
     login, hook = LOGIN["PREFECT_SERVER_API_AUTH_STRING"], f"json://127.0.0.1:{webhook.server_port}"
-    desk = Workspace(
-        locked.root,
-        locked.environment
-        | {"PREFECT_API_URL": f"{ui}/api", "PREFECT_API_AUTH_STRING": login, "HOOK": "s3cret"}
-        | {"PREFECT_HOME": str(locked.root / ".prefect")},
-    )
+    desk = with_workers(locked, ui)
     write_file(locked.root / "worker" / "a.parquet")
     own = f'notify: {{to: ["{hook}/own/${{HOOK}}"], on: [success]}}\n'
     (locked.root / "worker.yaml").write_text(CONFIG.format(name="worker") + own)
@@ -99,3 +102,27 @@ def test_a_worker_takes_whom_to_notify_from_its_own_file(
     prefect(desk, "worker", "start", "--pool", "pool", "--run-once")
     assert [path for path, _ in webhook.told] == ["/own/s3cret"]
     assert desk.runs("worker")[0].info.status == "FINISHED"
+
+
+def test_workers_retrain_when_files_arrive_and_skip_where_nothing_is_new(
+    locked: Workspace, ui: str
+) -> None:
+    desk, login = with_workers(locked, ui), LOGIN["PREFECT_SERVER_API_AUTH_STRING"]
+    (locked.root / "arriving.yaml").write_text(
+        CONFIG.format(name="arriving").replace("every: 4", "on_change: true, at_most_every: 5")
+    )
+    prefect(desk, "work-pool", "create", "--type", "process", "files")
+    assert desk.run("flows.deploy", "files", "arriving.yaml").status == 0
+    named = {"name": {"any_": ["arriving"]}}
+    (deployment,) = ask(ui, "deployments/filter", login, deployments=named)
+    for arriving, runs in (("a", 1), ("", 1), ("b", 2)):
+        if arriving:
+            write_file(locked.root / "arriving" / f"{arriving}.parquet")
+        # make ui's server plans nothing by itself
+        ask(ui, f"deployments/{deployment['id']}/schedule", login, min_runs=1, max_runs=1)
+        prefect(desk, "worker", "start", "--pool", "files", "--run-once")
+        assert [run.info.status for run in desk.runs("arriving")] == ["FINISHED"] * runs
+    ended = ask(ui, "flow_runs/filter", login, deployments=named)
+    skipped = [run["state"]["message"] for run in ended if run["state"]["name"] == "Skipped"]
+    assert len(skipped) == 1
+    assert "no file came" in skipped[0]

@@ -103,6 +103,11 @@ def test_the_printed_address_opens_the_latest_runs_with_the_columns_that_matter(
     newest = workspace.client.search_runs([experiment], max_results=1)[0]
     browser.go(printed)
     browser.read("What matters", newest.info.run_name, "train_rmse", "training.optimizer")
+    browser.go(f"{printed}&compareRunsMode=CHART")
+    browser.until(lambda: curves(browser), "the loss of the runs")
+    scores = re.compile(r"Model metrics.*?loss.*?train_rmse.*?optimality_gap", re.DOTALL)
+    first = browser.until(lambda: scores.search(browser.text), "losses and scores")
+    assert "files_" not in first[0]
 
 
 def test_a_runs_page_says_how_it_ended_and_leads_to_its_flow_run(

@@ -156,8 +156,10 @@ def test_a_new_experiment_has_a_description_and_a_view_that_it_links_to(
     assert f"]({page(experiment)})" in experiment.tags["mlflow.note.content"]
     key = re.search(r"viewStateShareKey=(\w+)", page(experiment)).group(1)
     view = json.loads(experiment.tags[f"mlflow.sharedViewState.{key}"])
-    columns = json.loads(view["state"])["selectedColumns"]
-    assert columns[:2] == ["metrics.`train_rmse`", "metrics.`gain_over_linear`"]
+    state = json.loads(view["state"])
+    assert state["selectedColumns"][:2] == ["metrics.`train_rmse`", "metrics.`gain_over_linear`"]
+    charts = [chart["metricKey"] for chart in state["compareRunCharts"]]
+    assert charts[:3] == ["loss", "validation_loss", "test_rmse"]
     older = client.get_experiment(client.create_experiment("older"))
     assert "viewStateShareKey" not in page(older)
 
