@@ -43,6 +43,7 @@ MODEL_FILE_DIGEST = "model_file_digest"  # a tag
 TEST_PREDICTIONS = "test_predictions.parquet"
 MOST_TAGS = 50  # of predictions: MLflow takes 100 in a call; predictions.json has them all
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+ASSEMBLED = ("year", "month", "day", "hour", "minute")  # the parts that make a date and time
 BESIDE = ("probabilities", "interval", "gaussian")  # a prediction, if it has such
 # Relative, of the stored model and the trained one. Under autocast parameters are float32.
 AGREEMENT = {"float32": 1e-5, "bfloat16": 1e-5, "float64": 1e-12}
@@ -199,7 +200,7 @@ def store_model(run: Run, result: Result) -> str:
     if isinstance(module, LinearModel):
         module = module.layer(config.training)
     named = config.data.kind == "table"
-    example = _example(data)
+    example = example_rows(data)
     encoding = with_interval(data.encoding, result.metrics)
     uri = log_model(run, module, encoding, named, example)
     stored = load_back(uri, example, encoding, named)
@@ -212,7 +213,7 @@ def store_model(run: Run, result: Result) -> str:
     return uri
 
 
-def _example(data: Dataset) -> pd.DataFrame:
+def example_rows(data: Dataset) -> pd.DataFrame:
     """Up to three raw rows of the sample, at least two (one is repeated; zeros where none is)."""
     rows = data.summary.sample.rows[:3, :-1]
     if len(rows) < 2:
@@ -221,7 +222,7 @@ def _example(data: Dataset) -> pd.DataFrame:
     raw = frame[list(data.encoding.numbers)].copy()
     for column, parts in data.encoding.dates.items():
         known = {"year": 2000, "month": 1, "day": 1} | {
-            part: frame[f"{column}.{part}"].astype(int) for part in parts if part != "day_of_week"
+            part: frame[f"{column}.{part}"].astype(int) for part in parts if part in ASSEMBLED
         }
         raw[column] = pd.to_datetime(pd.DataFrame(known, index=frame.index))
     for column, levels in data.encoding.levels.items():
