@@ -70,7 +70,8 @@ class Checkpoint:
             ) from error
 
 
-MOST_PENDING = 1_000  # losses that stay on the device
+MOST_PENDING = 1_000  # losses that stay on the device, in one buffer: many small tensors, each of
+# which lives longer than what its step allocates, fragment the memory
 
 
 class Progress:
@@ -87,7 +88,8 @@ class Progress:
         """Give this, and those parts of a training that have one, the state that the checkpoint
         holds."""
         self.steps, self.loss, self._checkpoint = 0, 0.0, checkpoint
-        self._pending: list[tuple[float, Tensor]] = []
+        self._shares: list[float] = []
+        self._losses: Tensor | None = None
         stateful = {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
         self._parts: dict[str, Stateful] = {**stateful, "progress": self}
         if checkpoint:
@@ -96,9 +98,12 @@ class Progress:
     def add(self, share: float, loss: Tensor) -> None:
         """Count a step, with its share of the epoch's rows and their mean loss."""
         self.steps += 1
-        self._pending.append((share, loss.detach()))
+        if self._losses is None:
+            self._losses = loss.new_empty(MOST_PENDING)
+        self._losses[len(self._shares)] = loss.detach()
+        self._shares.append(share)
         due = self._checkpoint and self._checkpoint.is_due
-        if due or len(self._pending) == MOST_PENDING:
+        if due or len(self._shares) == MOST_PENDING:
             self._add_up()
         if due:
             self._checkpoint.write(self._parts)
@@ -110,11 +115,11 @@ class Progress:
         return loss
 
     def _add_up(self) -> None:
-        if self._pending:
-            shares, losses = zip(*self._pending, strict=True)
-            for share, loss in zip(shares, torch.stack(losses).tolist(), strict=True):
+        if self._losses is not None:
+            losses = self._losses[: len(self._shares)].tolist()
+            for share, loss in zip(self._shares, losses, strict=True):
                 self.loss += share * loss
-            self._pending.clear()
+            self._shares.clear()
 
     def state_dict(self) -> dict[str, float]:
         return {"steps": self.steps, "loss": self.loss}
