@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from flows.support.server import free_port
-from tests.flows.conftest import OURS, ROOT, Done, Workspace, eventually
+from tests.flows.conftest import OURS, PATIENCE_SECONDS, ROOT, Done, Workspace, eventually
 from tests.plumbline.object_store import missing, object_store
 
 PAGE = ROOT / "docs" / "production.md"
@@ -123,7 +123,7 @@ class Team:
             yield
         finally:
             os.killpg(process.pid, signal.SIGINT)
-            process.wait(60)
+            process.wait(PATIENCE_SECONDS)
 
     def pipeline(self, *arguments: str, **variables: str) -> subprocess.Popen:
         """Start a pipeline at the desk, with more variables."""
