@@ -16,6 +16,7 @@ from plumbline.training.plan import Plan
 from plumbline.training.prediction import Prediction, predict_inputs
 from plumbline.training.start import Start
 from plumbline.training.trained import OnEpoch, Status, Trained
+from tasks.parallel_training import train_on_workers
 from tasks.screen import (
     bar,
     note,
@@ -111,7 +112,10 @@ def train(
             shown(epoch, _losses(loss, validation_loss))
 
         on_plan = partial(_print_plan, training=training)
-        trained = experiment.train(config, data, device, on_epoch, on_plan, checkpoint, start)
+        if config.ray.workers and experiment.steps_on_rows(config, data):
+            trained = train_on_workers(config, data, on_epoch, checkpoint)
+        else:
+            trained = experiment.train(config, data, device, on_epoch, on_plan, checkpoint, start)
     last = len(trained.losses)
     if printed != last:
         print_epoch(last, epochs, trained.losses[-1], (trained.validation_losses or [None])[-1])

@@ -160,9 +160,12 @@ def log_model_file(run: Run, config: Config) -> None:
     its SHA-256 as a tag; nothing of other models."""
     if config.model.kind != "python":
         return
-    file = Path(config.model.file)
-    run.client.log_artifact(run.id, str(file))
-    run.log(tags={MODEL_FILE_DIGEST: sha256(file.read_bytes()).hexdigest()})
+    content = config.model.content
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, Path(config.model.file).name)
+        file.write_bytes(content)
+        run.client.log_artifact(run.id, str(file))
+    run.log(tags={MODEL_FILE_DIGEST: sha256(content).hexdigest()})
 
 
 def write_test_predictions(folder: Path, result: Result) -> None:

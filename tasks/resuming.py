@@ -144,7 +144,7 @@ def _digest(config: Config, source: Source | None) -> str:
     """What says whether a run would do the same once more: its configuration, the files that it
     reads, as they were listed, and the code of a module of the user's own."""
     files = [asdict(file) for file in source.files] if isinstance(source, Table) else []
-    code = Path(config.model.file).read_text() if config.model.kind == "python" else ""
+    code = config.model.content.decode(errors="replace") if config.model.kind == "python" else ""
     return sha256(json.dumps([config.model_dump(mode="json"), files, code]).encode()).hexdigest()
 
 

@@ -23,6 +23,7 @@ from plumbline.config.schema import Config
 from plumbline.linear.dataset import Dataset
 from plumbline.threads import one_thread
 from plumbline.training.experiment import Outcome, attempt
+from plumbline.training.user_module import load_user_file
 from tasks.cluster import clear_errors, connected
 from tasks.search import pruning_rule
 
@@ -52,7 +53,13 @@ def workers(device: str) -> Iterator[Train]:
 
         stored = lru_cache(ray.put)  # once for all trials that share it
         with clear_errors():
-            yield lambda config, data, *rest: partial(_train_on_ray, config, stored(data), *rest)
+
+            def on_ray(config: Config, data: Dataset, *rest: Any) -> Work:
+                if config.model.kind == "python":
+                    load_user_file(config.model)  # its content goes along
+                return partial(_train_on_ray, config, stored(data), *rest)
+
+            yield on_ray
         return
     # One process imports torch, with what its optimizers import on first use; workers are copies.
     context = multiprocessing.get_context("forkserver")

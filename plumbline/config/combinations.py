@@ -148,6 +148,11 @@ RULES = (
     *(Rule("data.folds", (ABOVE_0,), f"registry.require.{name}", (None,),
            "it is measured on 2 folds or more")
       for name, metric in METRICS.items() if metric.needs == "folds"),
+    Rule("runner", ("ray",), "ray.workers", (None,), "Ray starts them"),
+    Rule("model.exact_head", (None, False), "ray.workers", (None,),
+         "the head is solved where all rows are"),
+    Rule("training.start", ("fresh",), "ray.workers", (None,),
+         "workers begin with weights that they draw"),
     Rule("training.device", ("auto", "cpu"), "runner", ("threads",),
          "a cluster's workers compute on their CPUs"),
 )  # fmt: skip

@@ -82,6 +82,11 @@ class Ray(Section):
         description="host:port or ray://host:port of a running cluster; null: one on this "
         "machine, for the length of the command",
     )
+    workers: Count | None = Field(
+        None,
+        description="processes that train one model together, each on a core, or on a GPU where "
+        "the cluster has as many; null: one trains, in the command. A line on R factors needs none",
+    )
 
     @model_validator(mode="after")
     def _agrees(self) -> "Ray":

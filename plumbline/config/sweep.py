@@ -213,6 +213,8 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_keys(sweep: Sweep, path: str | Path) -> None:
+    if workers := sweep.first().ray.workers:
+        raise refuse(f"{path}: ray.workers", "null: trials train side by side", workers)
     known, where = known_keys(Config), f"{path}: sweep.parameters"
     for key, given in sweep.search.parameters.items():
         if key not in known and not key.startswith(OPTIONS):

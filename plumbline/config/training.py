@@ -4,6 +4,8 @@ The defaults of training depend on the kind of model. Which keys go together is 
 plumbline/config/combinations.py.
 """
 
+from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -75,6 +77,12 @@ class Python(Net):
         "build(inputs: int, outputs: int, **options) -> torch.nn.Module"
     )
     options: dict[Name, Any] = Field({}, description="handed on to build")
+
+    @cached_property
+    def content(self) -> bytes:
+        """The file, as it was at first: what is built is what is recorded and what other machines
+        are given. Raises OSError: it cannot be read."""
+        return Path(self.file).read_bytes()
 
 
 Model = Annotated[Linear | Mlp | Python, Field(discriminator="kind")]

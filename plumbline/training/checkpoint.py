@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,13 +44,19 @@ class Checkpoint:
 
     def write(self, parts: Mapping[str, Stateful]) -> None:
         """Write the state of all parts; the file is always a whole one."""
+        content = BytesIO()
+        torch.save({name: part.state_dict() for name, part in parts.items()}, content)
+        self.keep(content.getbuffer())
+        self._written = time.monotonic()
+
+    def keep(self, content: bytes | memoryview) -> None:
+        """Put such a state into the file."""
         half = self.path.with_suffix(".half")
         with half.open("wb") as file:
-            torch.save({name: part.state_dict() for name, part in parts.items()}, file)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())  # a machine that stops must not leave a name without content
         half.replace(self.path)
-        self._written = time.monotonic()
 
     def read(self, parts: Mapping[str, Stateful]) -> None:
         """Give all parts their state, if one was written.

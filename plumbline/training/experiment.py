@@ -127,7 +127,7 @@ def train(
     training = config.training
     if training.optimizer == "newton":
         return train_by_newton(data, training.memory_mb, on_epoch)
-    if config.model.kind != "linear" or data.encoding.classes or training.loss == "poisson":
+    if _is_net(config, data):
         trained = _train_net(config, data, device, on_epoch, checkpoint, start)
     else:
         plan = make_plan(data.summary, training, start)
@@ -138,6 +138,17 @@ def train(
     if not data.encoding.log_target:
         return trained
     return replace(trained, module=nn.Sequential(trained.module, Exp()))
+
+
+def steps_on_rows(config: Config, data: Dataset) -> bool:
+    """Whether training takes its steps on the rows, not on their R factor, nor by a solver."""
+    training = config.training
+    return training.optimizer != "newton" and (_is_net(config, data) or not training.compressible)
+
+
+def _is_net(config: Config, data: Dataset) -> bool:
+    linear = config.model.kind == "linear" and config.training.loss != "poisson"
+    return not linear or bool(data.encoding.classes)
 
 
 def objective_of(data: Dataset, config: Config, plan: Plan, device: str) -> Objective:

@@ -24,20 +24,18 @@ MOST_CHARACTERS = 200  # of an error's first line
 _loading = threading.RLock()
 
 
-def load_user_file(path: str) -> ModuleType:
-    """Run a Python file, once for each content that it has had in this process.
+def load_user_file(model: Python) -> ModuleType:
+    """Run the configured Python file, once for each content that it has had in this process.
 
     It is registered in sys.modules under a name made from its content's digest, so that a module
     of it can be pickled from one process that has loaded it to another.
 
-    Args:
-        path: relative to the working folder.
-
     Raises:
         InputError: it cannot be read, or raises.
     """
+    path = model.file
     try:
-        content = Path(path).read_bytes()
+        content = model.content
     except OSError as error:
         raise InputError(
             f"model.file must be a Python file, relative to the working folder ({Path.cwd()}). "
@@ -72,7 +70,7 @@ def build_user_module(model: Python, inputs: int, outputs: int) -> nn.Module:
     Raises:
         InputError: the file, build or what it returns is wrong.
     """
-    build, file = build_function(model), load_user_file(model.file)
+    build, file = build_function(model), load_user_file(model)
     with blaming(file, f"build({inputs}, {outputs}) failed"):
         module = build(inputs, outputs, **deepcopy(model.options))
     if not isinstance(module, nn.Module):
@@ -98,7 +96,7 @@ def build_function(model: Python) -> Callable[..., object]:
     Raises:
         InputError: the file is wrong, has no build, or build takes other options.
     """
-    file = load_user_file(model.file)
+    file = load_user_file(model)
     build = getattr(file, "build", None)
     if not callable(build):
         near = nearest("build", (name for name, each in vars(file).items() if callable(each)))
@@ -143,7 +141,7 @@ def blaming(file: ModuleType, symptom: str, hint: str = "") -> Iterator[None]:
 
 def blamed(model: Python) -> Callable[[], AbstractContextManager]:
     """What is entered whenever the user's module computes; what it raises is its file's error."""
-    return partial(blaming, load_user_file(model.file), "the module failed in training")
+    return partial(blaming, load_user_file(model), "the module failed in training")
 
 
 def _place_of_error(file: ModuleType, error: BaseException) -> str:

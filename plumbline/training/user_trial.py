@@ -45,6 +45,9 @@ def check_model(config: Config) -> None:
     """
     if config.model.kind != "python":
         return
+    vars(config.model).pop(
+        "content", None
+    )  # the file may have changed, as between a notebook's runs
     build_function(config.model)
     data, training = config.data, config.training
     source = Synthetic(data) if isinstance(data, SyntheticData) else open_table(data)
@@ -89,7 +92,7 @@ def try_user_module(
     """
     with Draws(training.seed, device)():
         net = build_user_module(model, rows.shape[1], outputs)
-        file, tried = load_user_file(model.file), rows[[0, -1]]
+        file, tried = load_user_file(model), rows[[0, -1]]
         trial = _Trial(file, net, training, device, tried, outputs)
         features = trial.moved(standardizer)
         trial.train(features)

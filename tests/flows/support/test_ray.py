@@ -227,6 +227,53 @@ def test_the_logistic_optimum_on_ray_is_that_of_threads(workspace: Workspace) ->
     assert found[1] == found[0]
 
 
+NET = """from torch import nn
+
+def build(inputs, outputs):
+    net = nn.Sequential(nn.Linear(inputs, 8), nn.LayerNorm(8), nn.Linear(8, outputs))
+    net[0].unused = nn.Linear(3, 3)
+    return net
+"""
+
+
+@needs_ray
+@pytest.mark.long
+def test_two_workers_train_what_one_process_does_though_one_of_them_is_killed(
+    workspace: Workspace, started: Start
+) -> None:
+    write_files(workspace.root / "net-rows", files=5, rows=2_000)
+    (workspace.root / "own.py").write_text(NET)
+    held = {"validation_fraction": 0.1}
+    base = {
+        "experiment": "ray-net",
+        "data": {**DATA, **held, "path": "net-rows"},
+        "model": {"kind": "python", "file": "own.py"},
+        "training": {"epochs": 400, "batch_size": 256, "checkpoint_every": 1, "patience": 400},
+    }
+    (workspace.root / "ray-net.yaml").write_text(yaml.safe_dump(base))
+    assert workspace.pipeline("ray-net.yaml").status == 0
+    process = started("flows.pipeline", "ray-net.yaml", "runner=ray", "ray.workers=2")
+    live = lambda: workspace.losses(workspace.runs("ray-net")[0])  # noqa: E731
+    eventually(lambda: len(workspace.runs("ray-net")) == 2 and len(live()) > 20)
+    workers = [int(pid) for pid in pids_of("ray::RayTrainWorker")]
+    os.kill(workers[-1], signal.SIGKILL)
+    _, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err
+    many, one = workspace.runs("ray-net")[:2]
+    expected = workspace.losses(one)
+    assert [epoch for epoch, _ in workspace.losses(many)] == [*range(1, 401)]
+    found = [loss for _, loss in workspace.losses(many)]
+    assert found == pytest.approx([loss for _, loss in expected], rel=1e-9)
+    for name in ("test_rmse", "validation_loss", "best_epoch"):
+        assert many.data.metrics[name] == pytest.approx(one.data.metrics[name], rel=1e-7)
+
+
+def pids_of(name: str) -> list[str]:
+    """The processes whose title begins with a name."""
+    titles = Path("/proc").glob("[0-9]*/cmdline")
+    return [path.parent.name for path in titles if path.read_text().startswith(name)]
+
+
 @needs_ray
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [0])

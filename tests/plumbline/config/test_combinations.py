@@ -60,6 +60,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "data.kind": ("table", "synthetic"),
     "schedule.on_change": (False, True),
     "runner": ("threads", "ray"),
+    "ray.workers": (None, 2),
 }
 PAIRS = [
     (rule, value, other)
@@ -74,6 +75,7 @@ def config(**values: Any) -> Config:
         "experiment": "e",
         "data": {"kind": "table", "path": "a.csv", "target": "y"},
         "training": {},
+        "runner": "ray" if "ray.workers" in values else "threads",
         "prediction": {},
     }
     asked, values = values, {key: value for key, value in values.items() if value is not None}

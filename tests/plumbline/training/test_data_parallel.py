@@ -151,3 +151,16 @@ def test_batch_norm_is_refused_on_cpus(tmp_path: Path) -> None:
             wrapped(net, lambda model, rows: model(rows[0]).mean(), "cpu")
     finally:
         dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+def test_batch_norm_becomes_that_of_all_processes_on_gpus(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)).to("cuda:0")
+    torch.cuda.set_device(0)
+    dist.init_process_group("nccl", f"file://{tmp_path}/group", rank=0, world_size=1)
+    try:
+        loss = wrapped(net, lambda model, rows: model(rows[0]).mean(), "cuda:0")
+        loss((torch.randn(4, 2, device="cuda:0"),)).backward()
+        assert isinstance(net[1], nn.SyncBatchNorm)
+    finally:
+        dist.destroy_process_group()

@@ -375,18 +375,21 @@ def test_a_module_is_pickled_between_processes_that_have_loaded_the_file(folder)
     config = experiment(linear("return self.last(x)"))
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         sent = pool.apply(_trained_there, (str(folder),))
-    file = load_user_file("net.py")
+    file = load_user_file(config.model)
     assert sys.modules[file.__name__] is file
     rows = torch.tensor(X, dtype=torch.float64)
     assert torch.equal(pickle.loads(sent)(rows), train(config).module(rows))
 
 
-def test_a_changed_file_is_loaded_anew(folder):
-    first = load_user_file(experiment(LINE.format(options="")).model.file)
-    assert load_user_file("net.py") is first
-    second = load_user_file(experiment(linear("return self.last(x)")).model.file)
-    assert second is not first
-    assert hasattr(second, "Net")
+def test_a_changed_file_is_loaded_anew_by_the_next_run_and_not_within_one(folder):
+    config = experiment(LINE.format(options=""))
+    first = load_user_file(config.model)
+    other = experiment(linear("return self.last(x)"))
+    assert load_user_file(config.model) is first
+    assert load_user_file(pickle.loads(pickle.dumps(config)).model) is first
+    assert hasattr(load_user_file(other.model), "Net")
+    check_model(config)
+    assert load_user_file(config.model) is load_user_file(other.model)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])

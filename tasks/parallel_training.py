@@ -1,0 +1,177 @@
+"""One training on several workers of a Ray cluster: Ray Train starts them and replaces what dies.
+
+Every worker is one process of torch's group, and trains as `plumbline.training.data_parallel` says.
+What the command must hear goes by a desk, an actor: epochs, states to go on from, and the result.
+"""
+
+import math
+import pickle
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plumbline.config.schema import Config
+from plumbline.errors import InputError, TrainingDivergedError, refuse
+from plumbline.linear.dataset import Dataset
+from plumbline.training import experiment
+from plumbline.training.checkpoint import Checkpoint
+from plumbline.training.trained import OnEpoch, Trained
+from plumbline.training.user_module import load_user_file
+from tasks.cluster import begin, clear_errors
+from tasks.screen import note
+
+MOST_FAILURES = 3  # of workers that are replaced
+POLL_SECONDS = 0.5
+STATE = "training.pt"
+
+
+class Desk:
+    """What workers leave for the command.
+
+    Attributes:
+        state: of the last checkpoint; None if there is none.
+        told: arguments of on_epoch that were not fetched yet.
+        ending: what training ended with, pickled: its result, or an error that would come again.
+    """
+
+    def __init__(self, state: bytes | None) -> None:
+        self.state, self.told, self.ending = state, [], None
+        self._fetched = True
+
+    def keep(self, state: bytes) -> None:
+        self.state, self._fetched = state, False
+
+    def tell(self, epoch: int, loss: float, others: dict[str, float]) -> None:
+        self.told.append((epoch, loss, others))
+
+    def end(self, ending: bytes) -> None:
+        self.ending = ending
+
+    def begin(self) -> tuple[bytes | None, bool]:
+        """What a worker begins with: the state, and whether there is nothing left to do."""
+        return self.state, self.ending is not None
+
+    def fetch(self) -> tuple[list[tuple], bytes | None, bytes | None]:
+        """What is new: epochs and the state; and the ending."""
+        told, state = self.told, None if self._fetched else self.state
+        self.told, self._fetched = [], True
+        return told, state, self.ending
+
+
+@dataclass
+class SentCheckpoint(Checkpoint):
+    """A worker's checkpoint, whose states go to the desk."""
+
+    desk: Any = None
+
+    def keep(self, content: bytes | memoryview) -> None:
+        import ray
+
+        ray.get(self.desk.keep.remote(bytes(content)))
+
+
+def train_on_workers(
+    config: Config, data: Dataset, on_epoch: OnEpoch, checkpoint: Checkpoint | None
+) -> Trained:
+    """Train as `experiment.train` does, on `ray.workers` of the cluster together.
+
+    Raises:
+        InputError: the cluster has fewer cores, or as `experiment.train`.
+        TrainingDivergedError: the loss became infinite or NaN.
+        OSError: workers died more often than they are replaced.
+    """
+    import ray
+
+    workers, resources = config.ray.workers, ray.cluster_resources()
+    assert workers
+    if (cores := int(resources.get("CPU", 0))) < workers:
+        raise refuse("ray.workers", f"at most the {cores} core(s) of the cluster", workers)
+    gpus = config.training.device == "auto" and resources.get("GPU", 0) >= workers
+    note(f"{workers} workers train together, each on {'a GPU' if gpus else 'one core'}")
+    if config.model.kind == "python":
+        load_user_file(config.model)  # a module that comes back is of a class from there
+    state = checkpoint.path.read_bytes() if checkpoint and checkpoint.path.exists() else None
+    desk = ray.remote(num_cpus=0)(Desk).remote(state)
+    every = checkpoint.every if checkpoint else math.inf
+    job = {"given": [ray.put((config, data))], "every": every, "desk": desk}
+    fit = ray.remote(num_cpus=0, max_retries=0)(_fit).remote(workers, gpus, job)
+    last, done = 0, False
+    with clear_errors():
+        while not done:
+            done = bool(ray.wait([fit], timeout=POLL_SECONDS)[0])
+            told, state, ending = ray.get(desk.fetch.remote())
+            for epoch, loss, others in told:
+                if epoch > last:  # others were told before a worker was replaced
+                    on_epoch(epoch, loss, **others)
+                    last = epoch
+            if state and checkpoint:
+                checkpoint.keep(state)
+        if failure := ray.get(fit):
+            raise OSError(
+                f"workers that train failed {MOST_FAILURES + 1} times, the last time with: "
+                f"{failure}. Look at the cluster's machines with `ray status`."
+            )
+    found = pickle.loads(ending)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _fit(workers: int, gpus: bool, job: dict[str, Any]) -> str:
+    """Run Ray Train, on the cluster, so that a command outside may ask for it.
+
+    Returns:
+        Why it failed; empty if training ended, well or with an error that would come again.
+    """
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+    from ray.train.torch import TorchTrainer
+
+    with tempfile.TemporaryDirectory() as folder:  # nothing of use to anybody is written there
+        trainer = TorchTrainer(
+            _train_here,
+            train_loop_config=job,
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus),
+            run_config=RunConfig(
+                storage_path=folder, failure_config=FailureConfig(max_failures=MOST_FAILURES)
+            ),
+        )
+        try:
+            trainer.fit()
+        except WorkerGroupError as error:
+            said = str(next(iter(error.worker_failures.values()))).strip().splitlines()
+            return said[-1] if said else "no message"
+    return ""
+
+
+def _train_here(job: dict[str, Any]) -> None:
+    """What each worker does."""
+    import ray
+    from ray.train.torch import get_device
+
+    begin()  # Ray Train has gone to a folder of its own
+    desk, first = job["desk"], ray.train.get_context().get_world_rank() == 0
+    state, ended = ray.get(desk.begin.remote())
+    if ended:
+        return
+
+    def on_epoch(epoch: int, loss: float, **others: float) -> None:
+        if first:
+            desk.tell.remote(epoch, loss, others)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, STATE)
+        if state:
+            path.write_bytes(state)
+        every = job["every"] if first else math.inf
+        checkpoint = SentCheckpoint(path, every, desk=desk)
+        config, data = ray.get(job["given"][0])
+        try:
+            found: Any = experiment.train(
+                config, data, str(get_device()), on_epoch, checkpoint=checkpoint
+            )
+        except (InputError, TrainingDivergedError) as error:
+            ray.get(desk.end.remote(pickle.dumps(error)))
+            raise  # the other workers wait for this one: Ray ends them
+        if first:
+            ray.get(desk.end.remote(pickle.dumps(found)))
