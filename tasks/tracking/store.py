@@ -77,14 +77,26 @@ def check_store() -> None:
 def open_store() -> MlflowClient:
     """A client of the store, whose tables exist from here on."""
     silence_libraries()
+    path = database()
     with exclusive("mlflow", of_store=True):  # two processes that make the tables would collide
+        if path and not path.exists():
+            _make_tables(path)
         client = MlflowClient()
         client.search_experiments(max_results=1)
         relocate()
-        if path := database():  # the UI may read while a run writes
+        if path:  # the UI may read while a run writes
             with _opened(path) as opened:
                 opened.execute("PRAGMA journal_mode=WAL")
     return client
+
+
+def _make_tables(path: Path) -> None:
+    """MLflow makes a hundred tables, each for good: with some of them it makes no others, so that a
+    process that is killed meanwhile would leave a database that nobody can use."""
+    half = path.with_name(f"{path.name}.half")
+    half.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{half}").search_experiments(max_results=1)
+    half.replace(path)
 
 
 @cache

@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +13,7 @@ from mlflow import MlflowClient
 
 from tasks.tracking.models import load_fitted
 from tasks.tracking.store import (
+    ROOT,
     StoreError,
     as_store_error,
     check_store,
@@ -19,6 +22,7 @@ from tasks.tracking.store import (
     relocate,
     still_there,
 )
+from tests.flows.conftest import eventually
 from tests.tasks.test_registry import add
 
 Open = Callable[[Path], MlflowClient]
@@ -172,3 +176,20 @@ def test_a_store_that_was_deleted_under_a_run_is_noticed(client: MlflowClient) -
         client.create_experiment("another")
     with pytest.raises(StoreError, match="deleted or replaced while the run"):
         delete()
+
+
+def test_a_first_start_that_is_killed_while_it_makes_the_tables_leaves_the_next_one_free(
+    tmp_path: Path, opened: Open
+) -> None:
+    opened(tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from tasks.tracking.store import open_store; open_store()"],
+        cwd=ROOT,
+    )
+    half = tmp_path / "mlflow.db.half"
+    eventually(lambda: half.exists() and half.stat().st_size)
+    process.kill()
+    process.wait()
+    assert not database().exists()
+    assert open_store().search_experiments()
+    assert not half.exists()
