@@ -45,9 +45,7 @@ def check_model(config: Config) -> None:
     """
     if config.model.kind != "python":
         return
-    vars(config.model).pop(
-        "content", None
-    )  # the file may have changed, as between a notebook's runs
+    vars(config.model).pop("content", None)  # a notebook's file may have changed since
     build_function(config.model)
     data, training = config.data, config.training
     source = Synthetic(data) if isinstance(data, SyntheticData) else open_table(data)

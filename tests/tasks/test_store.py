@@ -179,9 +179,11 @@ def test_a_store_that_was_deleted_under_a_run_is_noticed(client: MlflowClient) -
 
 
 def test_a_first_start_that_is_killed_while_it_makes_the_tables_leaves_the_next_one_free(
-    tmp_path: Path, opened: Open
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     process = subprocess.Popen(
         [sys.executable, "-c", "from tasks.tracking.store import open_store; open_store()"],
         cwd=ROOT,
@@ -190,6 +192,6 @@ def test_a_first_start_that_is_killed_while_it_makes_the_tables_leaves_the_next_
     eventually(lambda: half.exists() and half.stat().st_size)
     process.kill()
     process.wait()
-    assert not database().exists()
+    assert not (tmp_path / "mlflow.db").exists()
     assert open_store().search_experiments()
     assert not half.exists()
