@@ -1,7 +1,7 @@
 """One training on several workers of a Ray cluster: Ray Train starts them and replaces what dies.
 
 Every worker is one process of torch's group, and trains as `plumbline.training.data_parallel` says.
-What the command must hear goes by a desk, an actor: epochs, states to go on from, and the result.
+What the command needs goes by a mailbox, an actor: epochs, states to go on from, and the result.
 """
 
 import math
@@ -26,24 +26,24 @@ POLL_SECONDS = 0.5
 STATE = "training.pt"
 
 
-class Desk:
+class Mailbox:
     """What workers leave for the command.
 
     Attributes:
         state: of the last checkpoint; None if there is none.
-        told: arguments of on_epoch that were not fetched yet.
+        epochs: arguments of on_epoch that were not fetched yet.
         ending: what training ended with, pickled: its result, or an error that would come again.
     """
 
     def __init__(self, state: bytes | None) -> None:
-        self.state, self.told, self.ending = state, [], None
+        self.state, self.epochs, self.ending = state, [], None
         self._fetched = True
 
     def keep(self, state: bytes) -> None:
         self.state, self._fetched = state, False
 
-    def tell(self, epoch: int, loss: float, others: dict[str, float]) -> None:
-        self.told.append((epoch, loss, others))
+    def report(self, epoch: int, loss: float, others: dict[str, float]) -> None:
+        self.epochs.append((epoch, loss, others))
 
     def end(self, ending: bytes) -> None:
         self.ending = ending
@@ -54,21 +54,21 @@ class Desk:
 
     def fetch(self) -> tuple[list[tuple], bytes | None, bytes | None]:
         """What is new: epochs and the state; and the ending."""
-        told, state = self.told, None if self._fetched else self.state
-        self.told, self._fetched = [], True
-        return told, state, self.ending
+        epochs, state = self.epochs, None if self._fetched else self.state
+        self.epochs, self._fetched = [], True
+        return epochs, state, self.ending
 
 
 @dataclass
 class SentCheckpoint(Checkpoint):
-    """A worker's checkpoint, whose states go to the desk."""
+    """A worker's checkpoint, whose states go to the mailbox."""
 
-    desk: Any = None
+    mailbox: Any = None
 
     def keep(self, content: bytes | memoryview) -> None:
         import ray
 
-        ray.get(self.desk.keep.remote(bytes(content)))
+        ray.get(self.mailbox.keep.remote(bytes(content)))
 
 
 def train_on_workers(
@@ -92,17 +92,17 @@ def train_on_workers(
     if config.model.kind == "python":
         load_user_file(config.model)  # a module that comes back is of a class from there
     state = checkpoint.path.read_bytes() if checkpoint and checkpoint.path.exists() else None
-    desk = ray.remote(num_cpus=0)(Desk).remote(state)
+    mailbox = ray.remote(num_cpus=0)(Mailbox).remote(state)
     every = checkpoint.every if checkpoint else math.inf
-    job = {"given": [ray.put((config, data))], "every": every, "desk": desk}
+    job = {"given": [ray.put((config, data))], "every": every, "mailbox": mailbox}
     fit = ray.remote(num_cpus=0, max_retries=0)(_fit).remote(workers, gpus, job)
     last, done = 0, False
     with clear_errors():
         while not done:
             done = bool(ray.wait([fit], timeout=POLL_SECONDS)[0])
-            told, state, ending = ray.get(desk.fetch.remote())
-            for epoch, loss, others in told:
-                if epoch > last:  # others were told before a worker was replaced
+            epochs, state, ending = ray.get(mailbox.fetch.remote())
+            for epoch, loss, others in epochs:
+                if epoch > last:  # others came before a worker was replaced
                     on_epoch(epoch, loss, **others)
                     last = epoch
             if state and checkpoint:
@@ -150,28 +150,28 @@ def _train_here(job: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     begin()  # Ray Train has gone to a folder of its own
-    desk, first = job["desk"], ray.train.get_context().get_world_rank() == 0
-    state, ended = ray.get(desk.begin.remote())
+    mailbox, first = job["mailbox"], ray.train.get_context().get_world_rank() == 0
+    state, ended = ray.get(mailbox.begin.remote())
     if ended:
         return
 
     def on_epoch(epoch: int, loss: float, **others: float) -> None:
         if first:
-            desk.tell.remote(epoch, loss, others)
+            mailbox.report.remote(epoch, loss, others)
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, STATE)
         if state:
             path.write_bytes(state)
         every = job["every"] if first else math.inf
-        checkpoint = SentCheckpoint(path, every, desk=desk)
+        checkpoint = SentCheckpoint(path, every, mailbox=mailbox)
         config, data = ray.get(job["given"][0])
         try:
             found: Any = experiment.train(
                 config, data, str(get_device()), on_epoch, checkpoint=checkpoint
             )
         except (InputError, TrainingDivergedError) as error:
-            ray.get(desk.end.remote(pickle.dumps(error)))
+            ray.get(mailbox.end.remote(pickle.dumps(error)))
             raise  # the other workers wait for this one: Ray ends them
         if first:
-            ray.get(desk.end.remote(pickle.dumps(found)))
+            ray.get(mailbox.end.remote(pickle.dumps(found)))

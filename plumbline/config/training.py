@@ -148,7 +148,7 @@ class Penalty(Section):
 
 
 class Training(Section):
-    """The loop: what PyTorch is told."""
+    """The loop: what PyTorch is given."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$")] = Field(
         "auto",

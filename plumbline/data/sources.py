@@ -70,7 +70,8 @@ class Table:
         self, part: str, on_batch: Callable[[pa.RecordBatch], object] = lambda batch: None
     ) -> Iterator[Block]:
         """The rows of one file. In numeric columns that are imputed, holes are NaN before their
-        means are known. `on_batch` is told what is read, before the blocks that its rows are in.
+        means are known. `on_batch` is called with what is read, before the blocks that its rows
+        are in.
 
         Raises:
             InputError: the file's columns are not the table's, it is damaged, or a value is not

@@ -26,7 +26,7 @@ def predict_held_out(
 
     Args:
         module: the model, from features in raw units, (n, d) float64.
-        source: where the rows are, with all that a pass over them told.
+        source: where the rows are, with all that a pass over them found.
         encoding: the model's, with the interval's half width if there is one.
         split: which rows are held out.
         most: how many rows at most.

@@ -114,7 +114,7 @@ def fit(
 
     With `averaged_epochs` what is judged and kept is the mean of its weights over about this many
     last epochs. Where a checkpoint holds a state, training goes on from there, and the epochs
-    before it are told again.
+    before it are reported again.
 
     Raises:
         TrainingDivergedError: a loss became infinite or NaN.
@@ -130,7 +130,7 @@ def fit(
     def check_and_record(epoch: int, loss: float, validation_loss: float | None) -> None:
         _check_finite(epoch, (loss, validation_loss), rate, largest_stable_rate)
         curve.add(loss, validation_loss, schedule.rate if schedule.changes else None)
-        curve.tell(epoch, on_epoch)
+        curve.report(epoch, on_epoch)
 
     def take_step(forward_loss_backward: Callable[[], Tensor]) -> Tensor:
         schedule.before_step()
@@ -146,7 +146,7 @@ def fit(
     parts |= {type(rule).__name__: rule for rule in rules}
     progress = Progress(parts, checkpoint)
     for epoch in range(1, len(curve.losses) + 1):
-        curve.tell(epoch, on_epoch)
+        curve.report(epoch, on_epoch)
     epochs = range(len(curve.losses) + 1, training.epochs + 1)
     reason = loop(
         model, judged, objective, epochs, take_step, schedule, check_and_record, rules, progress

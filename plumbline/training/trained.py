@@ -61,7 +61,7 @@ class Curve:
             "learning_rate": self.rates,
         }
 
-    def tell(self, epoch: int, on_epoch: OnEpoch) -> None:
+    def report(self, epoch: int, on_epoch: OnEpoch) -> None:
         """Call `on_epoch` with what is known of an epoch, from 1."""
         known = {name: values[epoch - 1] for name, values in self.curves.items() if values}
         on_epoch(epoch, known.pop("loss"), **known)
