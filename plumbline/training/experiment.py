@@ -35,6 +35,7 @@ from plumbline.training.prediction import (
     Prediction,
     check_interval,
     conformal_half_width,
+    encoded,
     predict_inputs,
 )
 from plumbline.training.rows import TrainingRows, tensor_type
@@ -120,10 +121,12 @@ def train(
     begins with the weights of `start`, in the way of which there is no obstacle.
 
     Raises:
-        InputError: the learning rate must diverge, or the user's module is wrong.
+        InputError: the learning rate must diverge, the user's module is wrong, or an input to
+            predict has a level that no row has.
         TrainingDivergedError: the loss became infinite or NaN.
     """
     check_interval(config.prediction.interval, data.summary.sample)
+    encoded(data.encoding, config.prediction.inputs)  # a wrong one is to cost no training
     training = config.training
     if training.optimizer == "newton":
         return train_by_newton(data, training.memory_mb, on_epoch)

@@ -62,14 +62,7 @@ def predict(
         InputError: a row has the wrong width, an unknown or missing column or level.
     """
     predictions = []
-    for number, row in enumerate(rows):
-        place = f"{key}[{number}]"
-        values = named_values(row, encoding.columns, place)
-        try:
-            features = torch.from_numpy(encoding.encode(pd.DataFrame([values])))[0]
-        except EncodingError as error:
-            raise InputError(f"{place}: {error}") from None
-        label = "_".join(map(str, values.values()))
+    for row, (label, features) in zip(rows, encoded(encoding, rows, key), strict=True):
         with torch.no_grad():
             output = trained.module(features[None])[0].double()
         if encoding.classes:
@@ -85,6 +78,22 @@ def predict(
                 gaussian = tuple(map(math.exp, gaussian))
         predictions.append(Prediction(row, label, value, interval=interval, gaussian=gaussian))
     return predictions
+
+
+def encoded(
+    encoding: Encoding, rows: Sequence[Row], key: str = "prediction.inputs"
+) -> list[tuple[str, Tensor]]:
+    """(label, features (d,) float64) of each row. Raises as predict."""
+    found = []
+    for number, row in enumerate(rows):
+        place = f"{key}[{number}]"
+        values = named_values(row, encoding.columns, place)
+        try:
+            features = torch.from_numpy(encoding.encode(pd.DataFrame([values])))[0]
+        except EncodingError as error:
+            raise InputError(f"{place}: {error}") from None
+        found.append(("_".join(map(str, values.values())), features))
+    return found
 
 
 def predict_inputs(

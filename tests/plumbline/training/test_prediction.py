@@ -9,6 +9,8 @@ from plumbline.config.schema import Training
 from plumbline.data.encoding import Encoding, EncodingError
 from plumbline.data.inputs import check_inputs
 from plumbline.errors import InputError
+from plumbline.library import read
+from plumbline.training.experiment import train
 from plumbline.training.model import LinearModel
 from plumbline.training.plan import make_plan
 from plumbline.training.prediction import predict
@@ -115,3 +117,15 @@ def test_what_cannot_be_encoded_is_refused_with_column_allowed_and_found(row, to
     with pytest.raises(InputError) as refused:
         predict(trained(0.0, [1.0] * 4), ENCODING, [{"x": 1.0, "g": "a", "h": "1"}, row])
     assert str(refused.value) == f"prediction.inputs[1]: {told}"
+
+
+def test_an_input_with_a_level_that_no_row_has_costs_no_training(tmp_path):
+    path = write(tmp_path / "rows.csv", {"g": ["a", "b", "c"] * 4, "y": [1.0, 2.0, 4.0] * 4})
+    data = {"kind": "table", "path": str(path), "target": "y"}
+    raw = {"experiment": "e", "data": data, "prediction": {"inputs": [["a"], ["d"]]}}
+    config, epochs = validated(raw, "c.yaml"), []
+    with pytest.raises(InputError, match=r"^prediction\.inputs\[1\]: column 'g' must be one of a"):
+        train(
+            config, read(config.data, "cpu"), "cpu", lambda epoch, loss, **_: epochs.append(epoch)
+        )
+    assert epochs == []
