@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import pickle
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from plumbline.training.experiment import train
 from plumbline.training.nets import with_budget
 from plumbline.training.trained import Trained
 from tests.plumbline.tools import random_rows, write
+from tests.plumbline.training.test_checkpoint import Interrupted
 
 PROCESSES = 2
 MLP = {"kind": "mlp", "hidden": [16]}
@@ -39,19 +39,6 @@ SAME: dict[str, tuple[int, int, dict, dict, dict]] = {
     "empty parts of batches": (2, 2, {}, MLP, {"batch_size": 1}),
     "fewer rows than processes": (1, 1, {}, {"kind": "linear"}, {"loss": "l1"}),
 }  # fmt: skip
-
-
-@dataclass
-class Interrupted(Checkpoint):
-    """Is interrupted just after its third state was written."""
-
-    left: int = 3
-
-    def write(self, parts: dict) -> None:
-        super().write(parts)
-        self.left -= 1
-        if not self.left:
-            raise KeyboardInterrupt
 
 
 def write_files(folder: Path) -> None:
@@ -94,7 +81,7 @@ def in_one_of_several(rank: int, folder: Path) -> None:
     config = experiment(path, {}, drops, {"batch_size": 16})
     answers["dropout"] = found(run(config))
     with pytest.raises(KeyboardInterrupt):
-        run(config, checkpoint=Interrupted(folder / "states" / str(rank), 0))
+        run(config, checkpoint=Interrupted(folder / "states" / str(rank), 0, left=3))
     answers["again"] = found(run(config, checkpoint=Checkpoint(folder / "states" / "0", 60)))
     late = experiment(path, {}, MLP, {"batch_size": 16, "epochs": 9, "max_minutes": 1e-9})
     answers["late"] = run(late).losses
