@@ -54,13 +54,16 @@ def clean_history(yes: bool) -> None:
 def clean_cache() -> None:
     """Delete what is kept of files that were read; the next run reads them once more."""
     prepare_environment()
-    from tasks.factor_cache import FactorCache
+    from flows.support.server import prefect_server
 
-    cache = FactorCache.current()
-    if cache.folder is None:
-        print("What is kept of files is not on this machine. Nothing was deleted.")
-    else:
-        print(f"Deleted {cache.shrink(most_bytes=0) / 1e6:,.1f} MB in {cache.folder}.")
+    with prefect_server():  # Prefect asks it where results are kept
+        from tasks.factor_cache import FactorCache
+
+        cache = FactorCache.current()
+        if cache.folder is None:
+            print("What is kept of files is not on this machine. Nothing was deleted.")
+        else:
+            print(f"Deleted {cache.shrink(most_bytes=0) / 1e6:,.1f} MB in {cache.folder}.")
 
 
 def _said_yes() -> bool:

@@ -1,4 +1,5 @@
-"""make clean-history deletes what is recorded only when asked twice, and never under a command."""
+"""make clean-history deletes what is recorded only when asked twice, and never under a command;
+make clean-cache what is kept of files."""
 
 import subprocess
 import sys
@@ -55,3 +56,15 @@ def test_it_refuses_while_a_run_is_alive(recorded: Workspace) -> None:
     alive.kill()
     alive.communicate()
     assert recorded.run("flows.clean", "history", "--yes").status == 0
+
+
+def test_the_cache_is_emptied_and_nothing_stays_in_the_background(tmp_path: Path) -> None:
+    with cloned(tmp_path.resolve()) as clone:
+        kept = clone.root / ".prefect/storage/factor-1"
+        kept.parent.mkdir(parents=True)
+        kept.write_bytes(bytes(10**6))
+        done = clone.run("flows.clean", "cache")
+        assert (done.status, done.err) == (0, "")
+        assert done.out == f"Deleted 1.0 MB in {kept.parent}.\n"
+        assert not kept.exists()
+        assert clone.processes() == []
