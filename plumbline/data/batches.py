@@ -2,6 +2,7 @@
 taken for: dates, numbers, text, or the names of classes."""
 
 import io
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,6 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from plumbline.data.blocks import BLOCK_ROWS
 from plumbline.data.files import DataFile
 from plumbline.data.header import (
     BOOLEANS,
@@ -26,6 +26,12 @@ from plumbline.data.header import (
 )
 from plumbline.errors import InputError
 
+# Rows of a block of numbers, into which batches are copied. There are enough of them that the fixed
+# cost of a block is small compared with its matrix products (at least 32 rows a column), and few
+# enough that a block stays in the last-level cache.
+BLOCK_ROWS = 32_768
+BLOCK_NUMBERS = 1 << 27  # at most, 1 GiB, unless there are more columns than rows then
+MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # of this machine, in bytes
 CSV_BLOCK_BYTES = 1 << 22
 # what pyarrow says of a damaged CSV file
 WRONG_WIDTH = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)(.*)", re.DOTALL)
@@ -34,6 +40,11 @@ WRONG_VALUE = re.compile(
     re.DOTALL,
 )
 CSV_TYPES = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string()}
+
+
+def block_rows(columns: int) -> int:
+    """Return the number of rows in a block of this many columns."""
+    return min(max(BLOCK_ROWS, 32 * columns), max(BLOCK_NUMBERS // columns, columns))
 
 
 def read_batches(

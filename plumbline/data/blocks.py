@@ -1,6 +1,5 @@
 """Blocks of rows: what every source of data yields, whatever it reads or draws."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -12,17 +11,6 @@ from torch import Tensor
 from plumbline.threads import one_ahead
 
 WEIGHT = ""  # stands for the rows' weights among names of columns; no feature has that name
-
-# Rows a block. Enough that what is done once a block costs little beside the matrix products (so
-# 32 rows a column at least), few enough that a block stays in the last cache.
-BLOCK_ROWS = 32_768
-BLOCK_NUMBERS = 1 << 27  # at most, 1 GiB, unless there are more columns than rows then
-MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # of this machine, in bytes
-
-
-def block_rows(columns: int) -> int:
-    """Rows in a block of this many columns."""
-    return min(max(BLOCK_ROWS, 32 * columns), max(BLOCK_NUMBERS // columns, columns))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from plumbline.data.batches import as_dates, as_numbers, as_text, class_names
-from plumbline.data.blocks import MEMORY, Block, block_rows
+from plumbline.data.batches import MEMORY, as_dates, as_numbers, as_text, block_rows, class_names
+from plumbline.data.blocks import Block
 from plumbline.data.columns import Columns
 from plumbline.data.encoding import MISSING, OTHER, PARTS, date_parts, hole_in, names_of, parts_of
 from plumbline.data.files import DataFile

@@ -10,6 +10,7 @@ from plumbline.config.schema import TableData
 from plumbline.data.doubts import (
     IDENTIFIER,
     all_dates,
+    check_cut,
     many_valued,
     numbers_as_text,
     read_head,
@@ -19,7 +20,6 @@ from plumbline.data.doubts import (
 from plumbline.data.encoding import parts_of
 from plumbline.data.files import DataFile
 from plumbline.data.header import AUTO, Dialect, Header, Kind, configured_dialect, read_header
-from plumbline.data.split import check_cut
 from plumbline.errors import InputError, nearest, refuse
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from plumbline.config.rows import Together
 from plumbline.data.batches import read_batches
 from plumbline.data.encoding import date_parts
 from plumbline.data.files import DataFile
@@ -145,6 +146,19 @@ def warnings_of(
         for name, value in long_integers(file, header, numbers).items()
     )
     return (*text, *digits)
+
+
+def check_cut(split: Together, file: DataFile, header: Header) -> None:
+    """Refuse a cut that the values of its column cannot be compared with."""
+    if split.time is None:
+        return
+    kind, dated = header.kinds[split.time], isinstance(split.cut, str)
+    if kind not in ("unknown", *(("date", "text") if dated else ("number",))):
+        what = "dates" if dated else "numbers"
+        raise InputError(
+            f"data.split.cut: column '{split.column}' of {file.uri} must hold {what}, as the cut "
+            f"{split.cut} is one. Got {kind} instead."
+        )
 
 
 def long_integers(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, int]:

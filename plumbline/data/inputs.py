@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from plumbline.config.schema import Config, SyntheticData, TableData
-from plumbline.data.blocks import MEMORY
+from plumbline.data.batches import MEMORY
 from plumbline.data.columns import choose_columns
 from plumbline.data.files import choose_files
 from plumbline.errors import InputError, refuse

@@ -11,8 +11,8 @@ from blake3 import blake3
 from torch import Tensor
 
 from plumbline.config.schema import SyntheticData, TableData
-from plumbline.data.batches import first_rows, read_batches
-from plumbline.data.blocks import Block, block_rows
+from plumbline.data.batches import block_rows, first_rows, read_batches
+from plumbline.data.blocks import Block
 from plumbline.data.buffer import Buffer, finite
 from plumbline.data.columns import Columns, check_columns, choose_columns
 from plumbline.data.encoding import names_of

@@ -19,8 +19,6 @@ from plumbline.config.schema import Split
 from plumbline.data.batches import as_dates, as_numbers
 from plumbline.data.blocks import WEIGHT, Block, Source
 from plumbline.data.files import DataFile
-from plumbline.data.header import Header
-from plumbline.errors import InputError
 
 # numpy's, because torch has no logical shift of 64 bits
 _GAMMA, _MIX1, _MIX2 = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
@@ -74,19 +72,6 @@ def block_hashes(seed: int, part: str, block: Block, use: str) -> Tensor:
         return _uniform(block.groups, f"{seed}\0\0{use}")
     numbers = row_hashes(seed, PurePosixPath(part).name, block.first_row, block.span, use)
     return numbers if block.kept is None else numbers[block.kept]
-
-
-def check_cut(split: Together, file: DataFile, header: Header) -> None:
-    """Refuse a cut that the values of its column cannot be compared with."""
-    if split.time is None:
-        return
-    kind, dated = header.kinds[split.time], isinstance(split.cut, str)
-    if kind not in ("unknown", *(("date", "text") if dated else ("number",))):
-        what = "dates" if dated else "numbers"
-        raise InputError(
-            f"data.split.cut: column '{split.column}' of {file.uri} must hold {what}, as the cut "
-            f"{split.cut} is one. Got {kind} instead."
-        )
 
 
 def times_in(split: Together, batch: pa.RecordBatch) -> pd.Series:

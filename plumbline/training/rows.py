@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from plumbline.config.schema import Split, Training
-from plumbline.data.blocks import BLOCK_ROWS, WEIGHT, Source
+from plumbline.data.batches import BLOCK_ROWS
+from plumbline.data.blocks import WEIGHT, Source
 from plumbline.data.split import share_columns
 from plumbline.errors import InputError
 from plumbline.linear.problem import Standardizer

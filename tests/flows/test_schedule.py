@@ -179,7 +179,7 @@ def test_a_stopped_schedule_leaves_no_run_to_be_late_and_one_catches_up(
     again = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     scheduled.start("schedule.every=3")
     assert not scheduled.said("is paused")
-    # a run that came due just before the stop was left waiting, too; it is skipped for the newer one
+    # a run that came due just before the stop was left waiting; the newer one is started instead
     caught_up = [
         run
         for run in scheduled.completed(more_than=len(before))

@@ -14,6 +14,15 @@ from flows.support.running import _import_what_is_needed_later, import_the_slow_
 from plumbline.config.schema import Config
 from tests.flows.conftest import ROOT
 
+CHECK = """
+import sys
+from flows.pipeline import check
+from plumbline.config.loading import load
+for path in sys.argv[1:]:
+    check(load(path))
+print(sorted({"torch", "prefect", "mlflow"} & set(sys.modules)))
+"""
+
 
 def test_the_garbage_collector_goes_on_if_an_import_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "flows.pipeline_flow", None)
@@ -25,6 +34,12 @@ def test_the_garbage_collector_goes_on_if_an_import_fails(monkeypatch: pytest.Mo
     with pytest.raises(ImportError):
         _import_what_is_needed_later()
     assert gc.isenabled()
+
+
+def test_a_configuration_and_its_files_are_checked_before_the_slow_imports() -> None:
+    configs = ("configs/tutorial.yaml", "configs/norris.yaml", "configs/penguins.yaml")
+    printed = subprocess.check_output([sys.executable, "-c", CHECK, *configs], cwd=ROOT, text=True)
+    assert printed == "[]\n"
 
 
 def test_deployments_have_names_of_their_own() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from plumbline.data.blocks import BLOCK_ROWS
+from plumbline.data.batches import BLOCK_ROWS
 from tests.plumbline.tools import refusal, write
 
 FAR = BLOCK_ROWS + 1_000  # beyond the first block

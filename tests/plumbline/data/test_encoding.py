@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from plumbline.config.schema import Split, TableData
-from plumbline.data.blocks import BLOCK_ROWS
+from plumbline.data.batches import BLOCK_ROWS
 from plumbline.data.encoding import Encoding, EncodingError
 from plumbline.library import read as read_whole
 from plumbline.linear.least_squares import least_squares

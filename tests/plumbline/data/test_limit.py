@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from plumbline.data.blocks import BLOCK_ROWS
+from plumbline.data.batches import BLOCK_ROWS
 from tests.plumbline.tools import opened, read, rows_of, write
 
 ROWS = BLOCK_ROWS + 10  # a file

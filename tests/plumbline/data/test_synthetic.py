@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from plumbline.config.schema import SyntheticData
-from plumbline.data.blocks import BLOCK_ROWS, block_rows
+from plumbline.data.batches import BLOCK_ROWS, block_rows
 from plumbline.data.sources import Synthetic
 from plumbline.linear.compress import compress
 from plumbline.linear.least_squares import least_squares

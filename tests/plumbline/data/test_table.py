@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from plumbline.data.blocks import BLOCK_ROWS
+from plumbline.data.batches import BLOCK_ROWS
 from tests.plumbline.tools import opened, read, refusal, rows_of, write
 
 FORMATS = ["csv", "parquet"]

@@ -9,7 +9,7 @@ import torch
 from blake3 import blake3
 
 from plumbline.config.schema import Split, SyntheticData
-from plumbline.data.blocks import BLOCK_ROWS
+from plumbline.data.batches import BLOCK_ROWS
 from plumbline.data.sources import Synthetic
 from plumbline.linear.compress import compress
 from plumbline.linear.least_squares import least_squares, squared_error
