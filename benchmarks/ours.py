@@ -15,7 +15,7 @@ from plumbline.data.sources import Table
 from plumbline.linear.compress import compress
 from plumbline.linear.sample import most_of_each
 from plumbline.linear.summary import Summary, combine
-from plumbline.training.loop import train
+from plumbline.training.loop import train_linear
 from plumbline.training.plan import make_plan
 
 WORKERS = 2  # as flows.pipeline has
@@ -48,7 +48,7 @@ def fit(folder: str, epochs: int) -> dict:
     plan = make_plan(rows, training)
     best = plan.optimum
     if epochs:
-        best = train(plan, training, "cpu", lambda epoch, loss: None).module
+        best = train_linear(plan, training, "cpu", lambda epoch, loss: None).module
     ended = time.perf_counter()
     return {
         "coefficients": [best.intercept, *best.weights.tolist()],

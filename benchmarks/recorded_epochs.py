@@ -21,7 +21,7 @@ from plumbline.config.loading import load  # noqa: E402
 from plumbline.data.sources import Synthetic  # noqa: E402
 from plumbline.linear.compress import compress  # noqa: E402
 from plumbline.linear.summary import combine  # noqa: E402
-from plumbline.training import loop as training  # noqa: E402
+from plumbline.training.loop import train_linear  # noqa: E402
 from plumbline.training.plan import make_plan  # noqa: E402
 from tasks.screen import print_epoch  # noqa: E402
 from tasks.tracking.losses import LossLog  # noqa: E402
@@ -48,7 +48,7 @@ class Ours:
             record(epoch, loss)
             print_epoch(epoch, self.config.training.epochs, loss)
 
-        training.train(plan, self.config.training, "cpu", on_epoch)
+        train_linear(plan, self.config.training, "cpu", on_epoch)
 
     def new_run(self) -> None:
         """A run to record into; it is made whatever is trained, so its cost is not an epoch's."""

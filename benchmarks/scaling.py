@@ -102,7 +102,7 @@ def costs(features: int) -> Costs:
     from plumbline.data.sources import Table as Rows
     from plumbline.linear.compress import compress
     from plumbline.linear.summary import Summary, combine
-    from plumbline.training.loop import train
+    from plumbline.training.loop import train_linear
     from plumbline.training.plan import make_plan
     from tasks.compressing import part_key
     from tasks.factor_cache import FactorCache
@@ -118,8 +118,8 @@ def costs(features: int) -> Costs:
     whole, spent = _timed(lambda: compress(many, many.parts[0], data))
     training = Training(learning_rate="auto", epochs=EPOCHS, standardize=True, tolerance=None)
     plan = make_plan(whole, training)
-    train(plan, training.model_copy(update={"epochs": 1}), "cpu", lambda epoch, loss: None)
-    _, epochs = _timed(lambda: train(plan, training, "cpu", lambda epoch, loss: None))
+    train_linear(plan, training.model_copy(update={"epochs": 1}), "cpu", lambda epoch, loss: None)
+    _, epochs = _timed(lambda: train_linear(plan, training, "cpu", lambda epoch, loss: None))
 
     _, few = opened(table(GROUP * 100, features, files=GROUP))
     with tempfile.TemporaryDirectory() as folder:

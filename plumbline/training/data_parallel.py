@@ -8,7 +8,6 @@ for rounding.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -21,7 +20,7 @@ from plumbline.data.split import shares_of
 from plumbline.errors import InputError
 from plumbline.threads import in_threads
 from plumbline.training.device import Draws
-from plumbline.training.objectives import RowObjective, Step, batch_sizes
+from plumbline.training.objectives import Batch, Loss, RowObjective, batch_sizes
 from plumbline.training.rows import Rows, TrainingRows
 
 
@@ -66,12 +65,19 @@ class DataParallel(RowObjective):
             dist.all_gather_object(counts, own.counts["train"])
             self.rows, self.first = own, sum(counts[: self.rank])
 
-    def steps(self, model: nn.Module, epoch: int) -> Iterable[Step]:
-        """Each step draws anew, by its number: no process has a state of its own to go on from."""
+    def batches(self, model: nn.Module, epoch: int) -> Iterable[Batch]:
+        """Each step draws anew, by its number, so that a process has no state to resume from."""
         if self._parallel is None:
-            self._parallel = wrapped(model, self._forward, self.device)
-        for number, (share, closure) in enumerate(super().steps(model, epoch)):
-            yield share, partial(self._drawing, closure, (epoch, number))
+            self._parallel = wrapped(model, self._mean_loss, self.device)
+        for number, batch in enumerate(super().batches(model, epoch)):
+            if self.draws:  # the hash of integers is the same in every process
+                seed = hash((self.training.seed, self.rank, epoch, number)) % 2**63
+                self.draws = Draws(seed, self.device)
+            yield batch
+
+    def loss(self, model: nn.Module, rows: Rows, size: int) -> Loss:
+        assert self._parallel
+        return _PartOfLoss(self._parallel(rows), len(rows[1]) / size, self.processes)
 
     @property
     def limits(self) -> tuple[float, float] | None:
@@ -83,12 +89,6 @@ class DataParallel(RowObjective):
     def validation_loss(self, model: nn.Module) -> float | None:
         own = super().validation_loss(model)
         return None if own is None else of_all(own)
-
-    def _drawing(self, closure: Callable[[], Tensor], step: tuple[int, int]) -> Tensor:
-        if self.draws:
-            seed = hash((self.training.seed, self.rank, *step)) % 2**63  # of integers: always alike
-            self.draws = Draws(seed, self.device)
-        return closure()
 
     def _blocks(self, share: str) -> Iterator[Rows]:
         return map(self._part, super()._blocks(share))
@@ -112,16 +112,26 @@ class DataParallel(RowObjective):
             return rows
         return tuple(each.tensor_split(self.processes)[self.rank] for each in rows)
 
-    def _add_gradients(self, model: nn.Module, rows: Rows, size: int) -> Tensor:
-        """DistributedDataParallel takes the mean of the processes' gradients; so each loss is
-        weighted by its rows' share of all and by the number of processes."""
-        assert self._parallel
-        share, loss = len(rows[1]) / size, self._parallel(rows)
-        own = loss.detach() * share if share else torch.zeros_like(loss)  # not the mean of no rows
-        summed = dist.all_reduce(own, async_op=True)
-        (loss * (share * self.processes)).backward()
+
+class _PartOfLoss:
+    """This process's part of a batch's loss, whose gradients and value become those of the whole.
+
+    DistributedDataParallel takes the mean of the processes' gradients, so each loss is weighted by
+    its share of the batch's rows and by the number of processes.
+    """
+
+    def __init__(self, mean: Tensor, share: float, processes: int) -> None:
+        self._weighted = mean * (share * processes)
+        own = mean.detach() * share if share else torch.zeros_like(mean)  # the mean of no rows: NaN
+        self._value = own
+
+    def backward(self) -> None:
+        summed = dist.all_reduce(self._value, async_op=True)
+        self._weighted.backward()
         summed.wait()
-        return own
+
+    def detach(self) -> Tensor:
+        return self._value
 
 
 class _Loss(nn.Module):

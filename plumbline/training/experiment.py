@@ -14,20 +14,14 @@ from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.problem import Problem, Standardizer
 from plumbline.linear.sample import SAMPLE_ROWS
-from plumbline.training import loop
 from plumbline.training.checkpoint import Checkpoint
 from plumbline.training.data_parallel import DataParallel, in_a_group
 from plumbline.training.device import Draws
 from plumbline.training.evaluation import baselines, evaluate, scores
 from plumbline.training.exported import Exported, export
-from plumbline.training.head import head_layers
+from plumbline.training.loop import train_linear, train_net
 from plumbline.training.model import Exp
-from plumbline.training.nets import (
-    AVERAGED_EPOCHS,
-    build_net,
-    threads_for,
-    with_plain_indicators,
-)
+from plumbline.training.nets import build_net, threads_for, with_plain_indicators
 from plumbline.training.newton import train_by_newton
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective
 from plumbline.training.plan import Plan, make_plan
@@ -137,7 +131,7 @@ def train(
         on_plan(plan)
         objective = objective_of(data, config, plan, device)
         with threads_for(len(data.encoding.features), training.batch_size):
-            trained = loop.train(plan, training, device, on_epoch, objective, checkpoint)
+            trained = train_linear(plan, training, device, on_epoch, objective, checkpoint)
     if not data.encoding.log_target:
         return trained
     return replace(trained, module=nn.Sequential(trained.module, Exp()))
@@ -189,16 +183,9 @@ def _train_net(
         net = build_net(config, data.encoding).to(tensor_type(training))
     if start:
         objective.rows.standardizer = start.give_to(net, standardizer)
-    heads = []
-    if config.model.kind != "linear" and config.model.exact_head:
-        features = next(objective.rows.blocks("train"))[0][:2]
-        heads = head_layers(net, features)
-    averaged = AVERAGED_EPOCHS if mlp else 0
     weights = sum(each.numel() for each in net.parameters()) if mlp else math.inf
     with threads_for(weights, training.batch_size):
-        return loop.train_net(
-            net, training, device, on_epoch, objective, averaged, not own, heads, checkpoint
-        )
+        return train_net(net, config.model, objective, on_epoch, checkpoint)
 
 
 def _standardizer_of(config: Config, data: Dataset) -> Standardizer:

@@ -26,8 +26,8 @@ def train_by_newton(data: Dataset, memory_mb: float, on_epoch: OnEpoch) -> Train
     """
     fit = most_likely(data, memory_mb, on_epoch=on_epoch)
     status = Status.STOPPED if fit.problem else Status.COMPLETED
-    losses = [*fit.losses[:-1]]
-    return Trained(losses, status, fit.problem, module=module_of(fit), likelihood=fit)
+    curves = {"loss": [*fit.losses[:-1]]}
+    return Trained(module_of(fit), curves, status, fit.problem, likelihood=fit)
 
 
 def most_likely(

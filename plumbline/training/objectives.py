@@ -1,14 +1,13 @@
-"""What an optimizer minimises: an objective yields the steps of an epoch.
+"""What an optimizer minimises: an objective yields the batches of an epoch, and the loss on each.
 
-FactorObjective has the mean squared error of a linear model on all rows from the R factor.
-RowObjective reads the rows: for mini-batches, for losses that R does not know, for any module.
+FactorObjective computes the mean squared error of a linear model over all rows from the R factor.
+RowObjective reads the rows: for mini-batches, for other losses, and for any module.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,82 +18,124 @@ from plumbline.training.device import Draws
 from plumbline.training.model import loss_of, parameters
 from plumbline.training.rows import Drawn, Rows, TrainingRows
 
-# A step's share of the epoch's rows, and a closure as torch.optim's step takes one: it computes the
-# loss on those rows, replaces the model's gradients by the loss's, and returns the loss.
-Step = tuple[float, Callable[[], Tensor]]
+VALIDATION_ROWS = 65_536  # that the validation loss is computed on at once
 
-JUDGED_ROWS = 65_536  # that the validation loss takes at once
+
+class Batch(NamedTuple):
+    """The rows of one step.
+
+    Attributes:
+        blocks: the rows, whose losses add up; of several processes, this one's part of them. Can be
+            iterated over more than once.
+        size: how many rows the step's loss is the mean of.
+        share: what the step's loss counts for in the epoch's loss.
+    """
+
+    blocks: Iterable[Rows]
+    size: int
+    share: float
+
+
+class Loss(Protocol):
+    """A loss of which the gradient is not computed yet: a tensor, or what works like one."""
+
+    def backward(self) -> object:
+        """Add the gradients to those of the model's parameters."""
+
+    def detach(self) -> Tensor:
+        """The value, a scalar; call it after `backward`."""
 
 
 class Objective(Protocol):
     """What training minimises.
 
     Attributes:
-        draws: where its model's random draws have come to; None: it has none.
+        draws: the state of the random numbers that its model draws; None: it draws none.
     """
 
     draws: Draws | None
 
-    def steps(self, model: nn.Module, epoch: int) -> Iterable[Step]:
-        """The steps of an epoch (from 1)."""
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of batches in an epoch."""
 
-    def steps_of_an_epoch(self) -> int:
-        """How many there are."""
+    def batches(self, model: nn.Module, epoch: int) -> Iterable[Batch]:
+        """The batches of an epoch, which is counted from 1."""
+
+    def loss(self, model: nn.Module, rows: Rows, size: int) -> Loss:
+        """What some rows add to the mean loss of a batch of `size` rows."""
 
     def validation_loss(self, model: nn.Module) -> float | None:
-        """The loss on the rows that are held out for it; None if none are."""
+        """The mean loss on the rows that are held out for it; None if there are none."""
 
 
 @dataclass(frozen=True)
 class FactorObjective:
-    """The mean squared error over all rows, one step an epoch, on the rows of R divided by √n.
+    """The mean squared error of a linear model over all rows, in one step per epoch.
+
+    The rows of R divided by √n have the same loss as all n rows, and p + 1 of them are enough.
 
     Attributes:
-        matrix: (p + 1, p), where the bias multiplies R's own first column, not ones.
-        target: (p + 1,).
-        validation: the same of the rows held out for the validation loss; None if there are none.
+        rows: a matrix, (p + 1, p), in which the bias multiplies R's own first column instead of
+            ones, and a target, (p + 1,).
+        validation: the same for the rows held out for the validation loss; None if there are none.
     """
 
-    matrix: Tensor
-    target: Tensor
-    validation: "FactorObjective | None" = None
+    rows: Rows
+    validation: Rows | None = None
     draws: None = None
+    steps_per_epoch: int = 1
 
     @classmethod
     def of(
         cls, problem: Problem, dtype: str, device: str, validation: Problem | None = None
     ) -> "FactorObjective":
-        scale, like = problem.rows**-0.5, {"device": device, "dtype": getattr(torch, dtype)}
-        other = validation and cls.of(validation, dtype, device)
-        return cls((problem.matrix * scale).to(**like), (problem.target * scale).to(**like), other)
+        """The objective of a problem, in a precision and on a device."""
 
-    def steps(self, model: nn.Linear, epoch: int) -> Iterable[Step]:
-        return [(1.0, partial(self._step, model))]
+        def scaled(problem: Problem) -> Rows:
+            like, scale = {"device": device, "dtype": getattr(torch, dtype)}, problem.rows**-0.5
+            return (problem.matrix * scale).to(**like), (problem.target * scale).to(**like)
 
-    def steps_of_an_epoch(self) -> int:
-        return 1
+        return cls(scaled(problem), scaled(validation) if validation else None)
 
-    @torch.no_grad()
+    def batches(self, model: nn.Linear, epoch: int) -> Iterable[Batch]:
+        return [Batch([self.rows], 1, 1.0)]
+
+    def loss(self, model: nn.Linear, rows: Rows, size: int) -> Loss:
+        return FactorLoss(model, rows[0], _residual(model, rows))
+
     def validation_loss(self, model: nn.Linear) -> float | None:
         if self.validation is None:
             return None
-        return float(self.validation._residual(model).square().sum())
+        return float(_residual(model, self.validation).square().sum())
 
-    @torch.no_grad()
-    def _step(self, model: nn.Linear) -> Tensor:
-        """The gradient is 2 Mᵀ(Mθ - y), to the bit what autograd would find, without the time that
-        recording and walking a graph takes."""
-        residual = self._residual(model)
-        loss = residual @ residual
-        backward = self.matrix.mT @ (2 * residual)
-        if model.bias is not None:
-            model.bias.grad, backward = backward[:1], backward[1:]
-        model.weight.grad = backward[None]
-        return loss
 
-    def _residual(self, model: nn.Linear) -> Tensor:
-        """matrix @ θ - target."""
-        return torch.addmv(self.target, self.matrix, parameters(model), beta=-1)
+class FactorLoss(NamedTuple):
+    """‖residual‖², where residual = matrix @ θ - target, with its gradient written out.
+
+    It equals autograd's to the last bit, without the time that recording a graph takes.
+    """
+
+    model: nn.Linear
+    matrix: Tensor
+    residual: Tensor
+
+    def backward(self) -> None:
+        """The gradient is 2 matrixᵀ residual."""
+        gradient = self.matrix.mT @ (2 * self.residual)
+        if self.model.bias is not None:
+            self.model.bias.grad, gradient = gradient[:1], gradient[1:]
+        self.model.weight.grad = gradient[None]
+
+    def detach(self) -> Tensor:
+        return self.residual @ self.residual
+
+
+@torch.no_grad()
+def _residual(model: nn.Linear, rows: Rows) -> Tensor:
+    """matrix @ θ - target: (p + 1,)."""
+    matrix, target = rows
+    return torch.addmv(target, matrix, parameters(model), beta=-1)
 
 
 @dataclass
@@ -122,20 +163,26 @@ class RowObjective:
         power = 1 if self.training.loss in ("l1", "quantile", "poisson") else 2
         return self.rows.standardizer.target_scale**power
 
-    def steps(self, model: nn.Module, epoch: int) -> Iterable[Step]:
-        """The steps of one epoch: one on all rows, or one on each mini-batch of shuffled rows."""
-        if self.training.batch_size is None:
-            yield self.unit, partial(self._on_all_rows, model)
-            return
-        random = torch.Generator().manual_seed((self.training.seed * 1_000_003 + epoch) % 2**63)
-        unit = self.unit / self.counts["train"]
-        for size, batch in self._batches(model, random):
-            yield size * unit, partial(self._on_batch, model, batch, size)
-
-    def steps_of_an_epoch(self) -> int:
-        """How many there are; the last one may have fewer rows, or one more."""
+    @property
+    def steps_per_epoch(self) -> int:
+        """The last step may have fewer rows than batch_size, or one more."""
         size, rows = self.training.batch_size, self.counts["train"]
         return 1 if size is None else max(1, -(-rows // size))
+
+    def batches(self, model: nn.Module, epoch: int) -> Iterable[Batch]:
+        """One batch of all rows, or mini-batches of shuffled rows, by seed and epoch."""
+        rows = self.counts["train"]
+        if self.training.batch_size is None:
+            yield Batch(_AllRows(self), rows, self.unit)
+            return
+        random = torch.Generator().manual_seed((self.training.seed * 1_000_003 + epoch) % 2**63)
+        unit = self.unit / rows
+        for size, some in self._batches(model, random):
+            yield Batch([some], size, size * unit)
+
+    def loss(self, model: nn.Module, rows: Rows, size: int) -> Loss:
+        mean = self._mean_loss(model, rows)
+        return mean if len(rows[1]) == size else mean * (len(rows[1]) / size)
 
     @property
     def limits(self) -> tuple[float, float] | None:
@@ -149,9 +196,9 @@ class RowObjective:
         model.eval()
         total = 0.0
         for block in self._blocks("validation"):
-            for some in zip(*(each.split(JUDGED_ROWS) for each in block), strict=True):
+            for some in zip(*(each.split(VALIDATION_ROWS) for each in block), strict=True):
                 if rows := len(some[1]):
-                    total += float(self._forward(model, some)) * rows
+                    total += float(self._mean_loss(model, some)) * rows
         return self.unit * total / self.counts["validation"]
 
     def _blocks(self, share: str) -> Iterator[Rows]:
@@ -169,27 +216,7 @@ class RowObjective:
         for batch in self.rows.shuffled(drawn()):
             yield len(batch[1]), batch
 
-    def _on_batch(self, model: nn.Module, rows: Rows, size: int) -> Tensor:
-        model.zero_grad()
-        return self._add_gradients(model, rows, size)
-
-    def _on_all_rows(self, model: nn.Module) -> Tensor:
-        """The mean loss over every row, its gradients added up block by block."""
-        model.zero_grad()
-        total = torch.zeros((), device=self.device)
-        for block in self._blocks("train"):
-            total = total + self._add_gradients(model, block, self.counts["train"])
-        return total
-
-    def _add_gradients(self, model: nn.Module, rows: Rows, size: int) -> Tensor:
-        """Add the gradients of what these rows are of the mean loss of `size` rows; returns it."""
-        loss = self._forward(model, rows)
-        if len(rows[1]) != size:
-            loss = loss * (len(rows[1]) / size)
-        loss.backward()
-        return loss.detach()
-
-    def _forward(self, model: nn.Module, rows: Rows) -> Tensor:
+    def _mean_loss(self, model: nn.Module, rows: Rows) -> Tensor:
         """The mean loss of the model's predictions, weighted where rows are."""
         features, target, *weights = (each.to(self.device) for each in rows)
         drawing = self.draws or nullcontext
@@ -203,6 +230,16 @@ class RowObjective:
             return loss
         nets = loss.numel() // max(1, len(weights[0]))
         return (weights[0] * loss.reshape(nets, len(weights[0]))).mean()
+
+
+class _AllRows:
+    """All training rows block by block, which are read again by every iteration if not kept."""
+
+    def __init__(self, objective: RowObjective) -> None:
+        self._objective = objective
+
+    def __iter__(self) -> Iterator[Rows]:
+        return self._objective._blocks("train")
 
 
 def batch_sizes(rows: int, size: int, model: nn.Module) -> list[int]:

@@ -1,4 +1,4 @@
-"""What comes of a training: its curve, how it ended, and the model."""
+"""The result of a training: its curves, how it ended, and the model."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,28 +20,22 @@ class Status(StrEnum):
 
     COMPLETED = "completed"  # after the configured number of epochs, or by the closed form
     STOPPED = "stopped"  # a stop rule ended it; the message says why
-    PRUNED = "pruned"  # of a sweep's trial: it was poor beside others
+    PRUNED = "pruned"  # a trial of a sweep, which was worse than earlier ones
     FAILED = "failed"  # the message says why
 
 
 @dataclass
 class Curve:
-    """How a training went.
+    """How a training is going, epoch by epoch.
 
     Attributes:
         losses: the loss before each epoch's step, or the mean of its steps'.
-        status: how it ended.
-        message: why a stop rule ended it.
         validation_losses: after each epoch; empty if no rows are held out for it.
-        best_epoch: the epoch whose weights were kept; None if those of the last one were.
         rates: the learning rate of each epoch's last step; empty if it never changes.
     """
 
     losses: list[float] = field(default_factory=list)
-    status: Status = Status.COMPLETED
-    message: str = ""
     validation_losses: list[float] = field(default_factory=list)
-    best_epoch: int | None = None
     rates: list[float] = field(default_factory=list)
 
     def add(self, loss: float, validation_loss: float | None, rate: float | None) -> None:
@@ -53,51 +47,69 @@ class Curve:
             self.validation_losses.append(validation_loss)
 
     @property
-    def curves(self) -> dict[str, list[float]]:
-        """What is known of every epoch, by the metric's name; empty if there is no such value."""
-        return {
+    def by_name(self) -> dict[str, list[float]]:
+        """The values of all epochs by the metric's name, if there are any."""
+        named = {
             "loss": self.losses,
             "validation_loss": self.validation_losses,
             "learning_rate": self.rates,
         }
+        return {name: values for name, values in named.items() if values}
 
     def report(self, epoch: int, on_epoch: OnEpoch) -> None:
-        """Call `on_epoch` with what is known of an epoch, from 1."""
-        known = {name: values[epoch - 1] for name, values in self.curves.items() if values}
+        """Call `on_epoch` with the values of an epoch, which is counted from 1."""
+        known = {name: values[epoch - 1] for name, values in self.by_name.items()}
         on_epoch(epoch, known.pop("loss"), **known)
 
     def state_dict(self) -> dict[str, list[float]]:
-        return {name: getattr(self, name) for name in ("losses", "validation_losses", "rates")}
+        return dict(vars(self))
 
     def load_state_dict(self, state: Mapping[str, list[float]]) -> None:
         vars(self).update(state)
 
 
-@dataclass
-class Trained(Curve):
-    """A trained model, and how its training went.
+@dataclass(frozen=True)
+class Trained:
+    """The result of a training.
 
     Attributes:
         module: takes raw features, (n, d) float64, and returns predictions, (n, 1), or the logits
             of K classes, (n, K).
-        exact: what is known exactly of a linear model: the optimum, the rates; None of others.
-        likelihood: of newton's models the most likely parameters; None of others.
-        head_kept: whether the exact head is better and was kept; None if none was asked for.
+        curves: `loss` of every epoch, and `validation_loss` and `learning_rate` if there are such.
+        status: how training ended.
+        message: why it ended early; empty if it did not.
+        best_epoch: the epoch whose weights were kept; None if those of the last one were.
+        exact: of a linear model what is known exactly, its optimum and learning rates; else None.
+        likelihood: of a model that newton trained the most likely parameters; else None.
+        head_kept: whether the exact head was better and was kept; None if none was solved for.
     """
 
-    module: nn.Module = field(kw_only=True)
+    module: nn.Module
+    curves: Mapping[str, list[float]]
+    status: Status = Status.COMPLETED
+    message: str = ""
+    best_epoch: int | None = None
     exact: Plan | None = None
     likelihood: LikelihoodFit | None = None
     head_kept: bool | None = None
 
     @property
+    def losses(self) -> list[float]:
+        """The loss of every epoch."""
+        return self.curves["loss"]
+
+    @property
+    def validation_losses(self) -> list[float]:
+        """The validation loss after every epoch; empty if no rows are held out for it."""
+        return self.curves.get("validation_loss", [])
+
+    @property
     def line(self) -> LinearModel:
-        """Of a linear model the line, also if its exponential is predicted."""
+        """The line of a linear model, also if its exponential is predicted."""
         return self.module if isinstance(self.module, LinearModel) else self.module[0]
 
     @property
     def coefficients(self) -> list[tuple[float, Coefficient]]:
-        """Of a linear model the trained value and the exact one of the intercept and each feature,
-        in order."""
+        """The trained and the exact value of a linear model's intercept and weights, in order."""
         values = [self.line.intercept, *self.line.weights.tolist()]
         return list(zip(values, self.exact.optimum.coefficients, strict=True))

@@ -13,7 +13,7 @@ from plumbline.linear.least_squares import LeastSquares, least_squares, written
 from plumbline.linear.problem import best_rate
 from plumbline.linear.summary import Summary, combine
 from plumbline.threads import one_thread
-from plumbline.training.loop import train
+from plumbline.training.loop import train_linear
 from plumbline.training.plan import make_plan
 from plumbline.training.trained import Status
 from tests.plumbline.tools import Rows, compressed, random_rows
@@ -140,7 +140,7 @@ def test_descent_is_planned_in_the_directions_that_the_data_have():
     assert (curvature[:3] == 0).all()
     assert all(low <= high for low, high in pairwise(curvature.tolist()))
     assert best_rate(curvature, 0.0) == pytest.approx(2 / float(curvature[3] + curvature[-1]))
-    trained = train(plan, training, "cpu", lambda epoch, loss: None)
+    trained = train_linear(plan, training, "cpu", lambda epoch, loss: None)
     assert trained.status is Status.STOPPED
     assert len(trained.losses) == plan.epochs_expected
 

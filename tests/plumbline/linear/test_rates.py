@@ -14,7 +14,7 @@ from plumbline.linear.problem import (
     epochs_to,
     largest_stable_rate,
 )
-from plumbline.training.loop import train
+from plumbline.training.loop import train_linear
 from plumbline.training.plan import Plan, make_plan
 from plumbline.training.trained import Status
 from tests.plumbline.tools import compressed, random_rows
@@ -40,7 +40,7 @@ def losses_at(rate: float, momentum: float, decay: float, epochs: int = 400) -> 
     told: list[float] = []
     hasty = Plan(**{**vars(plan), "rate": rate})
     try:
-        train(hasty, calm, "cpu", lambda epoch, loss: told.append(loss))
+        train_linear(hasty, calm, "cpu", lambda epoch, loss: told.append(loss))
     except TrainingDivergedError:
         told.append(float("inf"))
     return told
@@ -148,7 +148,7 @@ def test_the_promised_epochs_are_the_ones_needed(momentum, rate, tolerance, stan
         rate, momentum, 5000, tolerance=tolerance, standardize=standardize, bias=bias
     )
     plan = make_plan(DATA, training)
-    trained = train(plan, training, "cpu", lambda epoch, loss: None)
+    trained = train_linear(plan, training, "cpu", lambda epoch, loss: None)
     assert trained.status is Status.STOPPED
     assert plan.epochs_expected == len(trained.losses)
 

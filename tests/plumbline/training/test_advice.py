@@ -14,7 +14,7 @@ from plumbline.config.loading import validated
 from plumbline.config.schema import Training
 from plumbline.linear.least_squares import excess
 from plumbline.training.advice import doubts, is_far, largest_gap, what_helps
-from plumbline.training.loop import train
+from plumbline.training.loop import train_linear
 from plumbline.training.plan import Plan, make_plan
 from plumbline.training.trained import Status, Trained
 from tests.plumbline.tools import DTYPES, compressed, random_rows, write
@@ -28,7 +28,7 @@ SLOW = torch.cat([X[:, :3] @ torch.tensor([[1, 0.9, 0], [0, 0.4, 5], [0, 0, 1.0]
 def trained_with(training: Training, rows: torch.Tensor = SLOW) -> tuple[Trained, float]:
     """A model and its optimality gap."""
     data = compressed(rows)
-    model = train(make_plan(data, training), training, "cpu", lambda epoch, loss: None)
+    model = train_linear(make_plan(data, training), training, "cpu", lambda epoch, loss: None)
     gap = excess(data.train, model.module.intercept, model.module.weights, model.exact.optimum)
     return model, gap
 

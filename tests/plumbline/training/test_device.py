@@ -8,7 +8,7 @@ from plumbline.errors import InputError
 from plumbline.linear.compress import compress
 from plumbline.linear.summary import combine
 from plumbline.training.device import present_devices, resolve_device
-from plumbline.training.loop import train
+from plumbline.training.loop import train_linear
 from plumbline.training.model import initial_model
 from plumbline.training.objectives import RowObjective
 from plumbline.training.plan import make_plan
@@ -87,7 +87,7 @@ def test_training_there_is_training_here(device, dtype, optimizer):
     training = Training(epochs=50, dtype=dtype, optimizer=optimizer, tolerance=1e-12)
     plan = make_plan(combine([compress(Rows({"a": rows}), "a", Split(), device)]), training)
     found, expected = (
-        train(plan, training, name, lambda epoch, loss: None) for name in (device, "cpu")
+        train_linear(plan, training, name, lambda epoch, loss: None) for name in (device, "cpu")
     )
     assert found.losses == pytest.approx(expected.losses, rel=1e-4, abs=1e-9)
     if optimizer == "sgd":
@@ -122,7 +122,7 @@ def test_streaming_there_is_streaming_here(device, dtype, batch):
     data = combine([compress(source, "a", split)])
     plan = make_plan(data, training)
     losses = [
-        train(plan, training, name, lambda epoch, loss: None, RowObjective(TrainingRows(
+        train_linear(plan, training, name, lambda epoch, loss: None, RowObjective(TrainingRows(
             source, split, data.columns, plan.standardizer, training, {"train": 60}, name))).losses
         for name in (device, "cpu")
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from plumbline.data.split import row_hashes
 from plumbline.linear.least_squares import least_squares
 from plumbline.linear.summary import Summary
 from plumbline.training.evaluation import cross_validation, evaluate, mean_absolute_error
-from plumbline.training.loop import train
+from plumbline.training.loop import train_linear
 from plumbline.training.plan import make_plan
 from plumbline.training.trained import Trained
 from tests.plumbline.tools import compressed, random_rows
@@ -22,7 +22,7 @@ each_bias = pytest.mark.parametrize("bias", [True, False])
 
 def trained_on(data: Summary, **keys: object) -> Trained:
     training = Training(**{"epochs": 20, "learning_rate": 0.01, **keys})
-    return train(make_plan(data, training), training, "cpu", lambda epoch, loss: None)
+    return train_linear(make_plan(data, training), training, "cpu", lambda epoch, loss: None)
 
 
 def residuals(trained: Trained, rows: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import combine
 from plumbline.training.experiment import attempt
-from plumbline.training.loop import train
+from plumbline.training.loop import train_linear
 from plumbline.training.plan import make_plan
 from plumbline.training.trained import Status
 
@@ -30,7 +30,9 @@ def test_a_trial_trains_as_the_pipeline_does() -> None:
     given = config(epochs=50, learning_rate=0.1)
     data = prepared(given.data)
     outcome = attempt(given, data, "cpu")
-    direct = train(make_plan(data.summary, given.training), given.training, "cpu", lambda *_: None)
+    direct = train_linear(
+        make_plan(data.summary, given.training), given.training, "cpu", lambda *_: None
+    )
     assert outcome.status is Status.COMPLETED
     assert not outcome.error
     assert outcome.losses == direct.losses

@@ -13,7 +13,7 @@ from plumbline.data.sources import Synthetic
 from plumbline.errors import InputError, TrainingDivergedError
 from plumbline.linear.factor import merge
 from plumbline.linear.least_squares import least_squares
-from plumbline.training.loop import train
+from plumbline.training.loop import train_linear
 from plumbline.training.model import initial_model, parameters
 from plumbline.training.objectives import FactorObjective
 from plumbline.training.plan import Plan, make_plan
@@ -38,7 +38,7 @@ each_scaling = pytest.mark.parametrize("standardize", [True, False])
 
 def trained_on(rows: torch.Tensor, training: Training) -> Trained:
     plan = make_plan(compressed(rows), training)
-    return train(plan, training, "cpu", lambda epoch, loss: None)
+    return train_linear(plan, training, "cpu", lambda epoch, loss: None)
 
 
 def assert_agree(found: list[float], expected: list[float]) -> None:
@@ -62,8 +62,12 @@ def test_the_gradient_on_the_factor_is_autograds_to_the_last_bit(bias, dtype):
     training = Training(dtype=dtype, bias=bias)
     plan = make_plan(compressed(random_rows(50, 3, far=0.5)), training)
     model = initial_model(3, training, "cpu")
-    ((share, backward),) = FactorObjective.of(plan.problem, dtype, "cpu").steps(model, 1)
-    found = [backward(), *(p.grad for p in model.parameters())]
+    objective = FactorObjective.of(plan.problem, dtype, "cpu")
+    (batch,) = objective.batches(model, 1)
+    (factor,) = batch.blocks
+    given = objective.loss(model, factor, batch.size)
+    given.backward()
+    found = [given.detach(), *(p.grad for p in model.parameters())]
     model.zero_grad()
     scale = plan.problem.rows**-0.5
     matrix, target = (plan.problem.matrix * scale, plan.problem.target * scale)
@@ -72,7 +76,7 @@ def test_the_gradient_on_the_factor_is_autograds_to_the_last_bit(bias, dtype):
     loss = residual @ residual
     loss.backward()
     expected = [loss, *(p.grad for p in model.parameters())]
-    assert share == 1.0
+    assert batch.share == 1.0
     assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
 
 
@@ -179,7 +183,7 @@ def test_the_closed_form_is_the_optimum_in_one_epoch_whatever_else_is_set(standa
     training = Training(optimizer="exact", dtype=dtype, bias=bias, standardize=standardize, **keys)
     told: list[tuple[int, float]] = []
     plan = make_plan(compressed(rows), training)
-    found = train(plan, training, "cpu", lambda epoch, loss: told.append((epoch, loss)))
+    found = train_linear(plan, training, "cpu", lambda epoch, loss: told.append((epoch, loss)))
     x = torch.cat([torch.ones(40, 1).double() if bias else rows[:, :0], rows[:, :-1]], dim=1)
     best = torch.linalg.lstsq(x, rows[:, -1:]).solution[:, 0]
     loss = float((x @ best - rows[:, -1]).square().mean())
@@ -199,7 +203,7 @@ def test_the_closed_form_takes_weights_of_rows():
     old, new = compressed(rows[:30]), compressed(rows[30:])
     data = replace(new, factors={"train": merge([old.train.weighted(0.25), new.train])})
     training = Training(optimizer="exact")
-    found = train(make_plan(data, training), training, "cpu", lambda epoch, loss: None)
+    found = train_linear(make_plan(data, training), training, "cpu", lambda epoch, loss: None)
     root = torch.cat([torch.full((30, 1), 0.5), torch.ones(30, 1)]).double()
     x = torch.cat([torch.ones(60, 1).double(), rows[:, :-1]], dim=1)
     best = torch.linalg.lstsq(root * x, root * rows[:, -1:]).solution[:, 0]
@@ -220,7 +224,7 @@ def test_epochs_are_told_in_order_with_the_loss_before_the_step():
     told: list[tuple[int, float]] = []
     rows, training = random_rows(20, 1), Training(epochs=5)
     plan = make_plan(compressed(rows), training)
-    trained = train(plan, training, "cpu", lambda epoch, loss: told.append((epoch, loss)))
+    trained = train_linear(plan, training, "cpu", lambda epoch, loss: told.append((epoch, loss)))
     assert [epoch for epoch, _ in told] == [1, 2, 3, 4, 5]
     assert [loss for _, loss in told] == trained.losses
     first = plain_loop(rows, Training(epochs=1))[0]
@@ -243,7 +247,7 @@ def test_a_loss_that_is_no_number_any_more_stops_training_and_says_where(dtype):
     told: list[int] = []
     hasty = Plan(**{**vars(plan), "rate": 100.0})
     with pytest.raises(TrainingDivergedError) as caught:
-        train(hasty, training, "cpu", lambda epoch, loss: told.append(epoch))
+        train_linear(hasty, training, "cpu", lambda epoch, loss: told.append(epoch))
     assert f"at epoch {len(told) + 1}." in str(caught.value)
     assert f"{plan.largest_stable_rate:.6g}" in str(caught.value)
 
@@ -256,7 +260,7 @@ def test_a_rate_that_must_diverge_is_refused_before_training():
 def test_the_folds_of_cross_validation_leave_training_as_it_was():
     rows, training = random_rows(60, 2), Training(epochs=50)
     plan = make_plan(compressed(rows, Split(folds=4)), training)
-    found = train(plan, training, "cpu", lambda epoch, loss: None)
+    found = train_linear(plan, training, "cpu", lambda epoch, loss: None)
     assert found.losses == pytest.approx(trained_on(rows, training).losses, rel=1e-10)
 
 

@@ -10,7 +10,7 @@ from plumbline.config.schema import Split, Training
 from plumbline.data.split import row_hashes
 from plumbline.linear.compress import compress
 from plumbline.linear.summary import combine
-from plumbline.training.loop import train
+from plumbline.training.loop import train_linear
 from plumbline.training.objectives import RowObjective
 from plumbline.training.plan import make_plan
 from plumbline.training.rows import TrainingRows
@@ -34,7 +34,7 @@ def streamed(source, training: Training, split: Split) -> tuple[RowObjective, Tr
     counts = {"train": data.train.rows, "validation": data.validation.rows}
     rows = TrainingRows(source, split, data.columns, plan.standardizer, training, counts, "cpu")
     objective = RowObjective(rows)
-    return objective, train(plan, training, "cpu", lambda epoch, loss: None, objective)
+    return objective, train_linear(plan, training, "cpu", lambda epoch, loss: None, objective)
 
 
 def by_hand(rows: torch.Tensor, training: Training) -> list[float]:
@@ -99,16 +99,20 @@ def test_a_file_that_changes_between_epochs_ends_the_training(change, tmp_path):
             path.write_bytes(path.read_bytes() + change)
 
     with pytest.raises(OSError, match=r"a\.csv changed"):
-        train(plan, training, "cpu", change_after_the_second, RowObjective(rows))
+        train_linear(plan, training, "cpu", change_after_the_second, RowObjective(rows))
 
 
-def drawn_in(rows: RowObjective, epoch: int) -> list[torch.Tensor]:
+def drawn_in(objective: RowObjective, epoch: int) -> list[torch.Tensor]:
     """(share, loss) of every batch of an epoch, for the model that predicts 0."""
     model = nn.Linear(3, 1, dtype=torch.float64)
     with torch.no_grad():
         model.weight.zero_()
         model.bias.zero_()
-    return [torch.tensor([share, step().item()]) for share, step in rows.steps(model, epoch)]
+    drawn = []
+    for batch in objective.batches(model, epoch):
+        losses = [objective.loss(model, rows, batch.size).item() for rows in batch.blocks]
+        drawn.append(torch.tensor([batch.share, sum(losses)]))
+    return drawn
 
 
 @pytest.mark.parametrize("batch", [1, 7, 16, 90, 1000])
@@ -128,7 +132,7 @@ def test_a_last_row_alone_joins_the_batch_before_it_for_batch_norm(batch, expect
     training = Training(epochs=1, batch_size=batch, learning_rate=1e-9)
     rows, _ = streamed(parts(ROWS, 5), training, Split())
     plain, normed = nn.Linear(3, 1).double(), nn.BatchNorm1d(3).double()
-    sizes = [[round(90 * share) for share, _ in rows.steps(m, 1)] for m in (plain, normed)]
+    sizes = [[batch.size for batch in rows.batches(m, 1)] for m in (plain, normed)]
     assert sizes == [[batch] * (90 // batch) + [90 % batch] * (90 % batch > 0), expected]
 
 
@@ -211,9 +215,9 @@ def test_files_with_dropped_rows_and_late_levels_stream_what_was_compressed(batc
     training = Training(epochs=30, batch_size=batch, loss="mse", learning_rate=0.01)
     rows, found = streamed(source, training, split)
     if batch is None:
-        on_factor = train(found.exact, training, "cpu", lambda epoch, loss: None)
+        on_factor = train_linear(found.exact, training, "cpu", lambda epoch, loss: None)
         assert found.losses == pytest.approx(on_factor.losses, rel=1e-9)
-    shares = [share for share, _ in rows.steps(nn.Linear(4, 1).double(), 1)]
+    shares = [batch.share for batch in rows.batches(nn.Linear(4, 1).double(), 1)]
     assert sum(shares) == pytest.approx(1.0)
 
 

@@ -25,7 +25,7 @@ def trained(intercept: float, weights: list[float]) -> Trained:
     """A model that is known beforehand."""
     plan = make_plan(compressed(random_rows(9, len(weights))), Training())
     given = torch.tensor(weights, dtype=torch.float64)
-    return Trained(module=LinearModel(intercept, given), exact=plan)
+    return Trained(LinearModel(intercept, given), {}, exact=plan)
 
 
 def values(model: Trained, encoding: Encoding, rows: list) -> list[float]:
