@@ -1,4 +1,4 @@
-"""Which keys go together: one table, read by the schema, docs/configuration.md and the tests."""
+"""Which keys can be combined: one table for the schema, docs/configuration.md and the tests."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ from plumbline.config.section import disagreement
 from plumbline.config.training import LOSSES, WITH_MOMENTUM, Optimizer
 
 OPTIMIZERS = get_args(Optimizer)
-# Stand for any number, any above 0, and whatever is given.
+# Stand for any number, any number above 0, and any value but null.
 NUMBER, ABOVE_0, GIVEN = object(), object(), object()
-R_FACTOR = "only the R factor carries the weights of rows"
+R_FACTOR = "only training on the R factor weights rows by age"
 BEST_RATE = "the best rate is known only for sgd on the R factor"
 WITHOUT_STEPS = ("exact", "newton", "lbfgs")
 MSE = ("auto", "mse")
-LOG_LOSSES = tuple(loss for loss in LOSSES if loss not in ("cross_entropy", "poisson"))
-STEPS = "it is for optimizers that take one step after another"
-OPTIMUM = "training approaches the least-squares optimum only with mse and no weight_decay"
+LOSSES_OF_LOGARITHM = tuple(loss for loss in LOSSES if loss not in ("cross_entropy", "poisson"))
+STEPS = "it is for optimizers that take gradient steps"
+OPTIMUM = "only a linear model with mse and no weight_decay has the exact optimum as its limit"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What one key may be, depending on another.
+    """A restriction of one key that depends on another.
 
     Attributes:
         key: the dotted key that is restricted.
-        allowed: the values it may have; NUMBER, ABOVE_0 and GIVEN stand for several.
+        allowed: the values it may have, or NUMBER, ABOVE_0 or GIVEN.
         other: the key that it depends on.
-        unless: values of the other key that leave this one free, written likewise.
-        why: the reason.
+        unless: the values of the other key that lift the restriction, in the same form.
+        why: the reason, as users read it.
     """
 
     key: str
@@ -46,7 +46,7 @@ class Rule:
 
     @property
     def condition(self) -> str:
-        """When it holds, by whichever side is shorter."""
+        """When the rule applies, as the shorter of two equivalent phrases."""
         if self.unless in ((None,), (GIVEN,)):
             return f"{self.other} is {'given' if self.unless == (None,) else 'null'}"
         if self.other != "training.optimizer":
@@ -57,7 +57,7 @@ class Rule:
         return f"{self.other} {verb} {' or '.join(names)}"
 
     def check(self, value_of: Callable[[str], Any]) -> None:
-        """Raise a disagreement if the two keys do not go together."""
+        """Raise InputError if the two keys cannot be combined."""
         found, given = value_of(self.key), value_of(self.other)
         if _is_one_of(given, self.unless) or _is_one_of(found, self.allowed):
             return
@@ -75,20 +75,20 @@ RULES = (
     Rule("model.kind", ("linear",), "training.optimizer", _all_but("exact", "newton"),
          "exact and newton solve linear models"),
     Rule("training.loss", MSE, "training.optimizer", _all_but("exact"),
-         "the closed form is of the squared error"),
+         "the closed form minimises the squared error"),
     Rule("training.loss", ("auto", "cross_entropy", "poisson"), "training.optimizer",
-         _all_but("newton"), "it maximises a likelihood: logistic, or Poisson"),
+         _all_but("newton"), "it maximises a likelihood, logistic or Poisson"),
     Rule("training.bias", (True,), "training.optimizer", _all_but("newton"),
          "its models have intercepts"),
     Rule("training.bias", (True,), "training.loss",
          tuple(loss for loss in ("auto", *LOSSES) if loss != "poisson"),
-         "the intercept is what its target's mean is held against"),
+         "its intercept models the mean of the counts"),
     Rule("training.batch_size", (None,), "training.optimizer", _all_but("exact", "newton"),
-         "they take all rows at once"),
+         "they use all rows at once"),
     Rule("training.weight_decay", (0,), "training.optimizer", _all_but(*WITHOUT_STEPS),
-         "it has none; exact has training.penalty"),
+         "they have none; exact has training.penalty"),
     Rule("training.penalty.kind", (None,), "training.optimizer", ("exact",),
-         "the others take training.weight_decay"),
+         "other optimizers have training.weight_decay"),
     Rule("training.momentum", (0,), "training.optimizer", (*WITH_MOMENTUM, "exact", "newton"),
          "only sgd and rmsprop have momentum"),
     Rule("training.learning_rate", (NUMBER,), "training.optimizer", ("sgd", "exact", "newton"),
@@ -103,26 +103,27 @@ RULES = (
     Rule("training.patience", (None, 0), "training.optimizer", _all_but("exact", "newton"),
          STEPS),
     Rule("training.patience", (None, 0), "data.validation_fraction", (ABOVE_0,),
-         "it watches the loss of rows that are held out for it"),
+         "it watches the loss on rows held out for validation"),
     Rule("training.start", ("fresh",), "training.optimizer", _all_but("exact", "newton"),
-         "they find the same from everywhere"),
+         "they reach the same optimum from any start"),
     Rule("training.start", ("fresh",), "registry.model", (GIVEN,),
-         "the champion is that of a registered model"),
+         "only a registered model has a champion"),
     Rule("model.exact_head", (None, False), "data.validation_fraction", (ABOVE_0,),
-         "the rows held out for the validation loss say whether it is kept"),
+         "the validation loss decides whether it is kept"),
     Rule("model.exact_head", (None, False), "training.loss", MSE,
-         "least squares are of the squared error"),
-    Rule("model.ensemble", (None, 1), "model.exact_head", (None, False), "nets have a head each"),
+         "least squares minimises the squared error"),
+    Rule("model.ensemble", (None, 1), "model.exact_head", (None, False),
+         "every net of an ensemble has its own head"),
     Rule("training.dtype", ("float32", "float64"), "model.kind", ("mlp", "python"),
          "autocast is for nets"),
     Rule("training.bias", (True,), "model.kind", ("linear",), "a net has biases of its own"),
     Rule("training.tolerance", (None,), "training.loss", MSE, OPTIMUM),
     Rule("training.tolerance", (None,), "training.weight_decay", (0,), OPTIMUM),
     Rule("training.tolerance", (None,), "model.kind", ("linear",), OPTIMUM),
-    Rule("data.log_target", (False,), "training.loss", ("auto", *LOG_LOSSES),
-         "only a number above 0 has a logarithm, and poisson takes it by itself"),
+    Rule("data.log_target", (False,), "training.loss", ("auto", *LOSSES_OF_LOGARITHM),
+         "only a number above 0 has a logarithm, and poisson already models it"),
     Rule("data.class_weight", ("none",), "training.loss", ("auto", "cross_entropy"),
-         "only a target of classes has them"),
+         "only a target with classes has class weights"),
     Rule("data.window.half_life", (None,), "training.loss", MSE, R_FACTOR),
     Rule("data.window.half_life", (None,), "training.batch_size", (None,), R_FACTOR),
     Rule("data.window.half_life", (None,), "model.kind", ("linear",), R_FACTOR),
@@ -133,45 +134,45 @@ RULES = (
     Rule("data.kind", ("table",), "schedule.on_change", (None, False),
          "generated rows never change"),
     Rule("schedule.at_most_every", (None, AT_MOST_EVERY), "schedule.on_change", (None, True),
-         "a run by the clock starts when it says"),
+         "cron and every set the start of each run themselves"),
     Rule("training.penalty.l1_ratio", (None,), "training.penalty.kind", (None, "elastic_net"),
          "ridge has 0, lasso 1"),
     Rule("data.test_fraction", (NUMBER,), "data.split.cut", (GIVEN,),
-         "that says which rows are held out by cut"),
+         "cut holds out the rows from data.split.cut on"),
     Rule("data.test_fraction", (0, "cut"), "data.split.cut", (None,),
-         "that says which rows are held out"),
+         "data.split.cut says which rows are held out"),
     Rule("data.test_fraction", (ABOVE_0, "cut"), "data.split.by", (None, "rows", "group"),
-         "data.split.by time holds out this share, or what is from data.split.cut on"),
+         "data.split.by time holds out this share, or the rows from data.split.cut on"),
     Rule("data.test_fraction", (ABOVE_0, "cut"), "registry", (None,),
-         "registry.metric is measured on rows held out"),
-    Rule("drift", (None,), "registry", (GIVEN,), "data is compared with its champion's"),
+         "registry.metric is measured on held-out rows"),
+    Rule("drift", (None,), "registry", (GIVEN,), "the data is compared with the champion's"),
     *(Rule("data.folds", (ABOVE_0,), f"registry.require.{name}", (None,),
-           "it is measured on 2 folds or more")
+           "it is measured by cross-validation")
       for name, metric in METRICS.items() if metric.needs == "folds"),
-    Rule("runner", ("ray",), "ray.workers", (None,), "Ray starts them"),
+    Rule("runner", ("ray",), "ray.workers", (None,), "Ray starts the workers"),
     Rule("model.exact_head", (None, False), "ray.workers", (None,),
-         "the head is solved where all rows are"),
+         "refitting the head needs all rows in one process"),
     Rule("training.start", ("fresh",), "ray.workers", (None,),
-         "workers begin with weights that they draw"),
+         "workers start from random weights"),
     Rule("training.device", ("auto", "cpu"), "runner", ("threads",),
-         "a cluster's workers compute on their CPUs"),
+         "the workers of a cluster compute on their CPUs"),
 )  # fmt: skip
 
 
 def check_combinations(config: Any) -> None:
-    """Raise a disagreement for the first rule that a configuration breaks."""
+    """Raise InputError for the first rule that a configuration breaks."""
     for rule in RULES:
         rule.check(lambda key: _value(config, key))
 
 
 def as_markdown() -> str:
-    """The table for the reference."""
+    """The rules as a table for docs/configuration.md."""
     rows = [f"| {r.key} | {r.allowed_text} | {r.condition} | {r.why} |" for r in RULES]
     return "\n".join(["| key | must be | if | because |", "|---|---|---|---|", *rows]) + "\n"
 
 
 def _value(config: Any, key: str) -> Any:
-    """The value at a dotted key; None if one of its sections is left out."""
+    """The value at a dotted key; None if one of its sections is absent."""
     for name in key.split("."):
         config = getattr(config, name, None)
     return config

@@ -1,4 +1,4 @@
-"""The JSON Schema of configurations, which editors complete and check them by."""
+"""The JSON Schema of configurations, with which editors complete and check them."""
 
 import json
 from typing import Any
@@ -8,14 +8,14 @@ from pydantic.json_schema import models_json_schema
 from plumbline.config.schema import Config
 from plumbline.config.sweep import Search
 
-BASE = "the file of an experiment, relative to this one; what stands beside it replaces its keys"
+BASE = "the file of an experiment, relative to this file; the other keys here replace its keys"
 
 
 def as_json_schema() -> dict[str, Any]:
-    """One schema for both kinds of file: an experiment, and one with the section `sweep`.
+    """Return one schema for both kinds of file: an experiment, and a sweep (with section `sweep`).
 
-    What depends on another key (docs/configuration.md lists it) is not in it. Of a sweep's base,
-    and of what is beside it, only the names are: it need not be whole.
+    It leaves out the rules between keys (docs/configuration.md lists them). Next to a sweep's base
+    it checks only the names of sections, because they need not be complete.
     """
     _, whole = models_json_schema([(Config, "validation"), (Search, "validation")])
     definitions = whole["$defs"]

@@ -1,4 +1,4 @@
-"""Reading a configuration: YAML, overrides, and errors that name the key."""
+"""Read a configuration: YAML, overrides, and errors that name the key."""
 
 import json
 import math
@@ -15,15 +15,15 @@ from plumbline.config.schema import Config
 from plumbline.errors import InputError, nearest, refuse
 
 Schema = TypeVar("Schema", bound=BaseModel)
-TYPO = 0.7  # likeness of names, by difflib's ratio; "options" is no slip for "optimizer"
-FEW = 4  # sections that have a key of one name; as many or more are not listed
+TYPO = 0.7  # least ratio of difflib for a typo; "options" is not one of "optimizer"
+FEW = 4  # a hint lists the sections that have a key only if they are fewer than this
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with four traps closed.
+    """A YAML loader without four traps.
 
-    A key given twice is refused, the key `on` is a name, 1e-3 is a number, and an integer beyond
-    64 bits is a floating-point number, infinite if need be.
+    A duplicate key is refused, the key `on` is text, 1e-3 is a number, and an integer beyond 64
+    bits becomes a float, infinite if it is too large for one.
     """
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int | float:
@@ -35,20 +35,20 @@ class Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:bool":  # the key `on`, as YAML 1.1 has it
+            if key.tag == "tag:yaml.org,2002:bool":  # the key `on`, a boolean in YAML 1.1
                 key.tag = "tag:yaml.org,2002:str"
         merge = "tag:yaml.org,2002:merge"
         keys = [self.construct_object(k, deep=True) for k, _ in node.value if k.tag != merge]
         twice = {str(key) for key in keys if keys.count(key) > 1}
         if twice:
             raise yaml.constructor.ConstructorError(
-                None, None, f"the key '{min(twice)}' stands twice", node.start_mark
+                None, None, f"the key '{min(twice)}' appears twice", node.start_mark
             )
         return super().construct_mapping(node, deep)
 
 
 Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
-# YAML 1.1 wants a dot and a sign in an exponent; people write 1e-3.
+# YAML 1.1 requires a dot and a signed exponent, but people write 1e-3.
 Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$"),
@@ -66,7 +66,7 @@ def load(
     Args:
         path: the YAML file.
         overrides: `section.key=value` strings, applied in order; values are read as YAML.
-        schema: what to read it as.
+        schema: the model to validate it with.
 
     Raises:
         InputError: the file is not readable or not YAML, or a key is unknown, missing, of the
@@ -79,7 +79,7 @@ def load(
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises InputError where there is none."""
+    """Read the mapping in a YAML file. Raises InputError if it cannot be read or holds none."""
     try:
         text = Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
@@ -87,7 +87,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({said}). Give a YAML file.") from None
     raw = _parsed(text, str(path))
     if not isinstance(raw, dict):
-        raise InputError(f"{path}: must hold keys and values. Got {type(raw).__name__} instead.")
+        raise InputError(
+            f"{path}: must hold a mapping of keys to values. Got {type(raw).__name__} instead."
+        )
     return raw
 
 
@@ -99,7 +101,7 @@ def validated(
     """Check a mapping against the schema.
 
     Raises:
-        InputError: its line names the first thing that is wrong, and counts the others.
+        InputError: a value is wrong; the message names the first error and counts the others.
     """
     try:
         return schema.model_validate(raw)
@@ -112,10 +114,10 @@ def validated(
 
 
 def apply(raw: dict[str, Any], override: str) -> None:
-    """Put one `section.key=value` into a mapping.
+    """Apply one `section.key=value` override to a mapping, in place.
 
     Raises:
-        InputError: it is not written so, its value is not YAML, or a section is no mapping.
+        InputError: it has another form, its value is not YAML, or a section is not a mapping.
     """
     key, equals, text = override.partition("=")
     if not equals or not key:
@@ -124,7 +126,7 @@ def apply(raw: dict[str, Any], override: str) -> None:
 
 
 def put(raw: dict[str, Any], key: str, value: Any) -> None:
-    """Put a value at a dotted key. Raises InputError if one of its sections is no mapping."""
+    """Set a dotted key in place. Raises InputError if one of its sections is not a mapping."""
     *sections, last = _parts(key)
     for name in sections:
         if raw.get(name) is None:
@@ -138,14 +140,14 @@ def put(raw: dict[str, Any], key: str, value: Any) -> None:
 def _parsed(text: str | bytes, what: str) -> Any:
     try:
         value = yaml.load(text, Loader)
-        json.dumps(value, default=str, skipkeys=True)  # refuses an alias to what it stands in
+        json.dumps(value, default=str, skipkeys=True)  # refuses an alias to a node that contains it
         return value
-    except Exception as error:  # what PyYAML raises for a value that is not what its tag says
+    except Exception as error:  # PyYAML raises any type for a value that does not fit its tag
         raise InputError(f"{what}: is not valid YAML: {_where(error)}") from None
 
 
 def _parts(key: str) -> list[str]:
-    """A key's sections and its last part; what a sweep varies is one part, dots and all."""
+    """A key's sections and its last part; a key that a sweep varies is one part, with its dots."""
     varied = "sweep.parameters."
     if key.startswith(varied):
         return ["sweep", "parameters", key.removeprefix(varied)]
@@ -161,7 +163,7 @@ def _where(error: Exception) -> str:
 
 
 def _line(item: Mapping[str, Any], schema: type[BaseModel]) -> str:
-    """What one of pydantic's errors says is wrong: the key, what is allowed and what was found."""
+    """The message for one of pydantic's errors: the key, what is allowed and what was found."""
     kind, loc = item["type"], item["loc"]
     if kind == "extra_forbidden":
         section, _ = find(schema, loc[:-1])
@@ -180,7 +182,7 @@ def _line(item: Mapping[str, Any], schema: type[BaseModel]) -> str:
 
 
 def hint(key: str, schema: type[BaseModel]) -> str:
-    """What an unknown key may have meant: one like it in its section, or its name in another."""
+    """Suggest a key for an unknown one: a similar one in its section, or its name in another."""
     keys = known_keys(schema)
     section, _, last = key.rpartition(".")
     if key in keys:

@@ -1,7 +1,7 @@
-"""The table of metrics: what each is called, which direction is better, and what it needs.
+"""The table of metrics: their names, which direction is better, and what they need.
 
-The schema, the gate, sweeps, comparisons and descriptions are made from this table. It imports
-nothing of the project, so that the schema stays fast.
+The schema, the gate, sweeps, comparisons and descriptions use this table. It imports nothing from
+the project, so that the schema stays fast to import.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,13 @@ class Metric:
 
     Attributes:
         name: its key in MLflow.
-        better: which direction is better; None for what only describes.
+        better: which direction is better; None if the metric is only descriptive.
         unit: "target", "target squared", or "" for a pure number.
-        share: which rows it is measured on, if that is one share of them.
-        needs: the key of `data` that must be above 0 for it: test_fraction or folds; "": none.
-        every_epoch: whether it is a curve; the others are measured once, of the trained model.
-        target: "number" or "classes" if it is measured of such a target only; "": of both.
+        share: the rows it is measured on, "train" or "test"; "": not one of these alone.
+        needs: the key of `data` that must be above 0: test_fraction or folds; "": none.
+        every_epoch: whether it is logged every epoch; other metrics are measured once, after
+            training.
+        target: "number" or "classes" if it exists only for such a target; "": for both.
     """
 
     name: str
@@ -71,18 +72,18 @@ METRICS = {
         Metric("learning_rate", None, every_epoch=True),
     )
 }
-# What a trained model has.
+# Metrics of a trained model, measured once.
 SCORES = tuple(name for name, metric in METRICS.items() if not metric.every_epoch)
-# What two models can be compared by on rows that neither was trained on.
+# Metrics that compare two models on rows that neither was trained on.
 COMPARABLE = tuple(name for name, metric in METRICS.items() if metric.share == "test")
-# Of two runs, or of a run in one line: the first of these that there is.
+# To compare two runs, or to show a run in one line: the first of these that it has.
 HEADLINES = ("test_rmse", "test_log_loss", "train_rmse", "train_log_loss", "loss")
-# Of a run in its description, and in the first columns of MLflow's run table.
+# Shown in a run's description and in the first columns of MLflow's table of runs.
 SUMMARY = (
     "test_rmse", "train_rmse", "test_accuracy", "test_log_loss", "train_log_loss",
     "gain_over_linear", "optimality_gap",
 )  # fmt: skip
-# Names that a configuration, a version or a run may still have, and what they are called now.
+# Former names that configurations, model versions and runs may still use, with the current ones.
 RENAMED = {"mae": "test_mae"}
 # Former names that are refused, and what to write instead.
 REFUSED = {
@@ -93,23 +94,23 @@ REFUSED = {
 
 
 def current_name(name: Any) -> Any:
-    """What a metric of that name is called now; anything else as it is."""
+    """The current name of a metric; anything else is returned unchanged."""
     return RENAMED.get(name, name) if isinstance(name, str) else name
 
 
 def better(name: str) -> Literal["lower", "higher"] | None:
-    """Which direction of a metric is better; None if neither is, or if it is not in the table."""
+    """The better direction of a metric; None if it has none or is not in the table."""
     known = METRICS.get(current_name(name))
     return known.better if known else None
 
 
 def unknown_because(name: str, test_fraction: float | str, folds: int) -> str:
-    """Why a metric cannot be measured on data that is split so; empty if it can be.
+    """Why a metric cannot be measured with this split of the data; empty if it can be.
 
-    The sample that mae is measured on holds rows of one share only.
+    mae is measured on a sample: of the held-out rows, or of the training rows if there are none.
     """
     if name == "train_mae" and test_fraction:
-        return "data.test_fraction is above 0 (mae is then of the rows held out)"
+        return "data.test_fraction is above 0 (mae is then measured on held-out rows)"
     needed = METRICS[name].needs
     given = {"": True, "test_fraction": test_fraction, "folds": folds}[needed]
     return "" if given else f"data.{needed} is 0"

@@ -1,6 +1,6 @@
-"""What the schema says of each key, in words: for --help, docs/configuration.md and errors.
+"""Describe each key of the schema in words, for --help, docs/configuration.md and errors.
 
-It is read from pydantic's JSON schema; a node is a part of that, with its references resolved.
+The text comes from pydantic's JSON schema; a node is a part of it with references resolved.
 """
 
 import json
@@ -16,7 +16,6 @@ KINDS = {
     "integer": "an integer",
     "number": "a number",
     "boolean": "true or false",
-    "string": "text",
     "null": "null",
     None: "any value",
 }
@@ -25,15 +24,15 @@ SIGNS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMa
 
 @lru_cache
 def known_keys(schema: type[BaseModel]) -> dict[str, list[Node]]:
-    """Every dotted key of a schema, in its order, with its node in each variant of its section."""
+    """Every dotted key of a schema, in order, with its node in each variant of its section."""
     return _keys(_described(schema), "")
 
 
 def find(schema: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[str, Node]:
-    """The dotted key and the node that a location in a pydantic error points at.
+    """The dotted key and the node that a location in a pydantic error points to.
 
-    A location also holds the tags of unions, which are no keys and are left out; list positions
-    are written `[0]`.
+    The tags of unions in a location are not keys and are left out; list positions are written
+    `[0]`.
     """
     key, node = "", _described(schema)
     for part in loc:
@@ -50,13 +49,13 @@ def find(schema: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[str, Node
 
 
 def options(node: Node) -> list[Node]:
-    """What a node is a union of; itself if it is none."""
+    """The members of a union, nested ones included; for any other node, the node itself."""
     parts = node.get("anyOf") or node.get("oneOf")
     return [option for part in parts for option in options(part)] if parts else [node]
 
 
 def allowed(node: Node) -> str:
-    """What a key may hold, as a phrase that follows "must be"."""
+    """The allowed values of a key, as a phrase that follows "must be"."""
     if all("properties" in option for option in options(node) if option.get("type") != "null"):
         return "a section of keys"
     if "pattern" in node:
@@ -65,7 +64,7 @@ def allowed(node: Node) -> str:
 
 
 def lines(schema: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
-    """(key, what is allowed, default, meaning) for every key, and for every variant of it."""
+    """Yield (key, allowed values, default, meaning) for every variant of every key."""
     for key, nodes in known_keys(schema).items():
         variants = {(allowed(n), _default(n), n.get("description", "")) for n in nodes}
         for variant in sorted(variants):
@@ -84,7 +83,7 @@ def as_text(schema: type[BaseModel], width: int = 92) -> str:
 
 def as_markdown(schema: type[BaseModel]) -> str:
     """The reference as one table."""
-    rows = ["| key | what it may hold | default | meaning |", "|---|---|---|---|"]
+    rows = ["| key | allowed | default | meaning |", "|---|---|---|---|"]
     escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in lines(schema))
     rows += [f"| {' | '.join(cells)} |" for cells in escaped]
     return "\n".join(rows) + "\n"
@@ -97,14 +96,14 @@ def _described(schema: type[BaseModel]) -> Node:
 
 
 def _resolved(node: Any, definitions: Node) -> Any:
-    """A node in which what it refers to stands itself."""
+    """A node with its references replaced by their definitions."""
     if isinstance(node, list):
         return [_resolved(part, definitions) for part in node]
     if not isinstance(node, dict):
         return node
     if "$ref" in node:
         node = {**definitions[node["$ref"].rpartition("/")[2]], **node}
-    if node.get("additionalProperties") is True:  # of any kind
+    if node.get("additionalProperties") is True:  # values of any type
         node = {**node, "additionalProperties": {}}
     left_out = ("$ref", "$defs")
     return {k: _resolved(v, definitions) for k, v in node.items() if k not in left_out}
@@ -121,14 +120,14 @@ def _keys(node: Node, prefix: str) -> dict[str, list[Node]]:
 
 
 def _children(node: Node, name: str) -> list[Node]:
-    """What a name means in a section, or in a mapping of any names; empty if nothing."""
+    """The nodes of a name in a section or in a mapping with free names; empty if there are none."""
     sections = [option.get("properties", {}) for option in options(node)]
     found = [section[name] for section in sections if name in section]
     return found or ([node["additionalProperties"]] if node.get("additionalProperties") else [])
 
 
 def _kind(node: Node) -> str | None:
-    """Which kind of its section a node describes, if the section has several."""
+    """The `kind` of a section that has several; None for other nodes."""
     return node.get("properties", {}).get("kind", {}).get("const")
 
 
@@ -137,7 +136,7 @@ def _default(node: Node) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """A word as it is, anything else as JSON writes it."""
+    """A word unchanged, anything else as JSON."""
     return value if isinstance(value, str) and value.isidentifier() else json.dumps(value)
 
 
@@ -148,34 +147,31 @@ def _phrase(node: Node) -> str:
     if "enum" in node or "const" in node:
         return " or ".join(map(_yaml, node.get("enum") or [node["const"]]))
     if kind == "array":
-        return f"a list{_length(node, 'Items')} of ({_phrase(node['items'])})"
+        return f"{_sized('list', node, 'Items')} of ({_phrase(node['items'])})"
     if "properties" in node:
         return f"{{{', '.join(node['properties'])}}}"
     if kind == "object":
         name = _phrase({"type": "string", **node.get("propertyNames", {})})
         value = _phrase(node["additionalProperties"])
-        return f"a mapping{_length(node, 'Properties')} of {name} to ({value})"
-    return KINDS[kind] + _bounds(node)
+        return f"{_sized('mapping', node, 'Properties')} of {name} to ({value})"
+    if kind == "string":
+        most = f" of at most {node['maxLength']} characters" if "maxLength" in node else ""
+        return ("non-empty text" if "minLength" in node else "text") + most
+    bounds = " and ".join(f"{sign} {node[name]}" for name, sign in SIGNS.items() if name in node)
+    return f"{KINDS[kind]} {bounds}".rstrip()
 
 
-def _bounds(node: Node) -> str:
-    found = [f"{sign} {node[name]}" for name, sign in SIGNS.items() if name in node]
-    if "minLength" in node:
-        found.append("not empty")
-    if "maxLength" in node:
-        found.append(f"of at most {node['maxLength']} characters")
-    return " " + " and ".join(found) if found else ""
-
-
-def _length(node: Node, of: str) -> str:
+def _sized(noun: str, node: Node, of: str) -> str:
+    """A list or a mapping with the limits of its length."""
     least, most = node.get(f"min{of}", 0), node.get(f"max{of}")
-    if least and least == most:
-        return f" of exactly {least}"
-    return " (not empty)" if least == 1 else f" of at least {least}" if least else ""
+    if least == 1 != most:
+        return f"a non-empty {noun}"
+    exactly = f" of exactly {least}" if least == most else f" of at least {least}"
+    return f"a {noun}{exactly if least else ''}"
 
 
 def defaults_as_markdown(defaults: Node, of_classes: Node) -> str:
-    """The defaults of training by kind of model, a column each."""
+    """The defaults of training as a table with a column for each kind of model."""
 
     def cell(kind: str, key: str) -> str:
         classes = of_classes.get(kind, {}).get(key)
@@ -199,16 +195,17 @@ def main() -> None:
     print(
         "# Configuration reference\n\n"
         "One YAML file is one experiment. This page is generated from the schema in "
-        "`plumbline/config` (`make docs`);\n`python -m flows.pipeline --help` says the same. "
+        "`plumbline/config` (`make docs`);\n`python -m flows.pipeline --help` shows the same. "
         "Any key can be replaced on the command line:\n"
         '`make run-pipeline SET="training.epochs=500 data.noise=0.1"`.\n\n'
-        "An editor with a YAML language server completes and checks keys by "
+        "An editor with a YAML language server completes and checks keys with "
         "[configuration.schema.json](configuration.schema.json),\nwhich the first line of each "
         "file in `configs/` names.\n\n"
         "## Keys\n\n"
-        "A key is listed twice if its section has two kinds and the key means something else in "
-        "each.\n\n" + as_markdown(Config) + "\n"
-        "## Defaults by kind of model\n\nWhat a key is if it is left out or null.\n\n"
+        "A key is listed twice if its meaning depends on the kind of its section.\n\n"
+        + as_markdown(Config)
+        + "\n"
+        "## Defaults by kind of model\n\nThe value of a key that is left out or null.\n\n"
         + defaults_as_markdown(DEFAULTS, OF_CLASSES)
         + "\n## Keys that depend on each other\n\n"
         + combinations.as_markdown(),

@@ -1,4 +1,4 @@
-"""The configuration's sections of data that say which rows count, and which go together."""
+"""The configuration sections `data.window` and `data.split`: rows to use, rows to hold out."""
 
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -12,12 +12,12 @@ UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def _written(given: Any) -> Any:
-    """YAML reads an unquoted date as one."""
+    """An unquoted date, which YAML reads as one, as text; anything else unchanged."""
     return given.isoformat() if isinstance(given, date) else given
 
 
 def _moment(text: str) -> datetime:
-    """A date or time in ISO 8601, in UTC if it has no zone; ValueError for other text."""
+    """Parse an ISO 8601 date or time, in UTC if it has no zone. Raises ValueError."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -26,20 +26,20 @@ Written = Annotated[Name, BeforeValidator(_written)]
 
 
 class Window(Section):
-    """Which files of a table to train on: give one of the three; left out: all of them alike."""
+    """Which files of a table to train on: one of three keys; without it, all of them equally."""
 
     files: Count | None = Field(
-        None, description="train on this many files, the last in the order of their paths"
+        None, description="train on the last files in the order of their paths, at most this many"
     )
     since: Written | None = Field(
         None,
-        description="files changed since then: a date or time (UTC where no zone is given), such "
-        'as "2026-01-01", or an age at the start of the run: "90m", "12h", "30d", "4w"',
+        description="train on the files changed since then: a date or time (in UTC if it has no "
+        'zone), such as "2026-01-01", or an age when the run starts: "90m", "12h", "30d", "4w"',
     )
     half_life: Annotated[float, Field(gt=0)] | None = Field(
         None,
-        description="in files: train on all, but a row's weight halves with every half_life files "
-        "that come after its own in the order of their paths",
+        description="train on all files, but halve a row's weight for every half_life files that "
+        "come after its own in the order of their paths",
     )
 
     @model_validator(mode="after")
@@ -53,7 +53,7 @@ class Window(Section):
         return self
 
     def start(self, now: datetime) -> datetime:
-        """The moment that `since` names, at a given time."""
+        """The time that `since` names; an age is counted back from `now`."""
         assert self.since is not None
         age = re.fullmatch(r"(\d+)([mhdw])", self.since)
         try:
@@ -64,22 +64,22 @@ class Window(Section):
 
 
 class Together(Section):
-    """What is held out as one."""
+    """How rows are held out: one by one, by group, or by time."""
 
     by: Literal["rows", "group", "time"] = Field(
         "rows",
-        description="what is drawn for testing, validation and folds: rows, or groups, of each of "
-        "which all rows go together (a customer is not on both sides); time: the test rows are the "
-        "latest, and the others are drawn as rows",
+        description="what is drawn for testing, validation and folds: single rows, or whole "
+        "groups (such as customers), whose rows stay together; time: the test rows are the latest, "
+        "and validation rows and folds are drawn row by row",
     )
     column: Name | None = Field(
         None,
-        description="group: the column that names each row's; it is no feature, unless features or "
-        "categorical name it; time: the column that cut is of",
+        description="group: the column that names each row's group; it is not a feature unless "
+        "features or categorical list it; time: the column that cut is compared with",
     )
     cut: Written | float | None = Field(
         None,
-        description="time: the first date or time (UTC if it has no zone), or number, of the test "
+        description="time: the first date or time (in UTC if it has no zone) or number of the test "
         "rows; null: the last files by path are held out, about test_fraction of all bytes",
     )
 
@@ -110,5 +110,5 @@ class Together(Section):
 
     @property
     def first(self) -> datetime | float | None:
-        """What `cut` names, a time with its zone."""
+        """The value of `cut`; a date or time has its time zone."""
         return _moment(self.cut) if isinstance(self.cut, str) else self.cut

@@ -1,5 +1,4 @@
-"""The configuration's sections for operation: when a run starts, where it works, whom it notifies,
-which model may become champion, and which data may train."""
+"""The configuration sections for operation: schedule, notify, ray, registry and drift."""
 
 import re
 from collections.abc import Iterator
@@ -22,27 +21,23 @@ ADDRESS = re.compile(r"(ray://)?[^\s:/]+:\d{1,5}")
 AT_MOST_EVERY = 60.0  # seconds
 Runner = Annotated[
     Literal["threads", "ray"],
-    Field(
-        description="what per-file work and trials run on; ray: make install GROUPS=cluster once"
-    ),
+    Field(description="where per-file work and trials run; ray: first make install GROUPS=cluster"),
 ]
 
 
 class Schedule(Section):
-    """When `make schedule` retrains: give cron, every or on_change."""
+    """When `make schedule` retrains: exactly one of cron, every and on_change."""
 
     cron: Name | None = Field(
-        None, description='five fields, such as "0 3 * * *"; or give every or on_change'
+        None, description='a cron expression of five fields, such as "0 3 * * *"'
     )
     timezone: Name = Field("UTC", description="the time zone of cron, such as Europe/Berlin")
     every: Annotated[float, Field(ge=1)] | None = Field(
-        None, description="seconds from one start to the next; or give cron or on_change"
+        None, description="seconds from one start to the next"
     )
-    on_change: bool = Field(
-        False, description="true: when files of data.path change; or give cron or every"
-    )
+    on_change: bool = Field(False, description="true: retrain when files of data.path change")
     at_most_every: Annotated[float, Field(ge=1)] = Field(
-        AT_MOST_EVERY, description="with on_change: seconds from one start to the next, at least"
+        AT_MOST_EVERY, description="with on_change: the least number of seconds between two starts"
     )
 
     @model_validator(mode="after")
@@ -61,16 +56,16 @@ class Schedule(Section):
 
 
 class Notify(Section):
-    """Who is notified of how a run ended."""
+    """Who is notified when a run ends."""
 
     to: Annotated[list[Name], Field(min_length=1)] = Field(
-        description="Apprise addresses, such as mailto://... or json://host/path; ${NAME} stands "
-        "for an environment variable, so that no secret is written down"
+        description="Apprise addresses, such as mailto://... or json://host/path; ${NAME} is "
+        "replaced by an environment variable, so that the file holds no secret"
     )
     on: Annotated[list[Literal["failure", "success"]], Field(min_length=1)] = Field(
         ["failure"],
-        description="what is reported: failure is a run that failed, was refused, crashed or was "
-        "killed; success one that finished",
+        description="when to notify: failure is a run that failed, was refused, crashed or was "
+        "killed; success is one that finished",
     )
 
 
@@ -79,13 +74,14 @@ class Ray(Section):
 
     address: Name | None = Field(
         None,
-        description="host:port or ray://host:port of a running cluster; null: one on this "
-        "machine, for the length of the command",
+        description="host:port or ray://host:port of a running cluster; null: start one on this "
+        "machine for the duration of the command",
     )
     workers: Count | None = Field(
         None,
-        description="processes that train one model together, each on a core, or on a GPU where "
-        "the cluster has as many; null: one trains, in the command. A line on R factors needs none",
+        description="processes that train one model together, each on a core, or on a GPU if the "
+        "cluster has enough; null: train in the command's own process; a linear model that trains "
+        "on R factors needs none",
     )
 
     @model_validator(mode="after")
@@ -97,14 +93,14 @@ class Ray(Section):
 
     @property
     def place(self) -> tuple[str, int]:
-        """Host and port of a given cluster."""
+        """The host and port of `address`, which must be given."""
         assert self.address is not None
         host, port = self.address.removeprefix("ray://").rsplit(":", 1)
         return host, int(port)
 
 
 class RunsOn(Section):
-    """Where a command's work runs, without the rest of its configuration."""
+    """Where a command's work runs; the other keys of its file are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -113,39 +109,42 @@ class RunsOn(Section):
 
 
 class Limit(Section):
-    """The range that a metric must be in."""
+    """The range that a metric must be in: min, max or both."""
 
-    min: float | None = Field(None, description="the metric must be at least this; null: any")
-    max: float | None = Field(None, description="the metric must be at most this; null: any")
+    min: float | None = Field(None, description="the least value allowed; null: no limit")
+    max: float | None = Field(None, description="the largest value allowed; null: no limit")
 
 
-# With a registry rows are held out, and mae is of those alone.
+# A registry requires held-out rows, and mae is then measured only on them.
 _LIMITS: dict[str, Any] = {name: (Limit | None, None) for name in SCORES if name != "train_mae"}
 Require = create_model("Require", __base__=Section, **_LIMITS)
 
 
 class Registry(Section):
-    """Where models are registered, and when one becomes champion. Left out: not registered."""
+    """Where models are registered and when one becomes champion; optional."""
 
-    model: Name = Field(description="the registered model: letters, digits, spaces, '-', '_', '.'")
-    require: Require = Field(Require(), description="thresholds that a champion must keep")
+    model: Name = Field(
+        description="name of the registered model: letters, digits, spaces, '-', '_', '.'"
+    )
+    require: Require = Field(Require(), description="thresholds that a champion must meet")
     metric: Annotated[
         Literal[(*COMPARABLE, "auto")],  # type: ignore[valid-type]
         BeforeValidator(current_name),
     ] = Field(
         "auto",
-        description="what a new model and the champion are compared by, both on the held-out rows "
-        "of today's data; auto: test_rmse, for classes test_log_loss",
+        description="the metric that compares a new model with the champion, both on the held-out "
+        "rows of today's data; auto: test_rmse, or test_log_loss for classes",
     )
     min_improvement: Fraction = Field(
         1e-4,
         description="how much better a new champion must be, as a share of the old one's value; "
-        "scores within 1e-5 of each other are equal whatever this is",
+        "scores within a relative 1e-5 of each other always count as equal",
     )
     keep: Count = Field(
         20,
-        description="versions to keep; older ones are deleted with their models and cached R "
-        "factors, but never the champion, the previous one or those of a run under way",
+        description="number of versions to keep; older ones are deleted with their models and "
+        "cached R factors, but never the champion, the previous champion or versions of a run in "
+        "progress",
     )
 
     @field_validator("require", mode="before")
@@ -158,7 +157,7 @@ class Registry(Section):
         renamed = {current_name(name): limit for name, limit in given.items()}
         if len(renamed) < len(given):
             both = [name for name in given if current_name(name) != name]
-            raise disagreement("registry.require", "one limit a metric", f"{both[0]} twice")
+            raise disagreement("registry.require", "one limit per metric", f"{both[0]} twice")
         return renamed
 
     @model_validator(mode="after")
@@ -178,10 +177,10 @@ class Registry(Section):
         return self
 
     def of_target(self, classes: bool) -> "Registry":
-        """The same rules with the metric that auto stands for.
+        """The same section with metric auto resolved for the target's type.
 
         Raises:
-            InputError: a metric cannot be measured of such a target.
+            InputError: registry.metric or registry.require names a metric of the other type.
         """
         usual, other = ("test_log_loss", "number") if classes else ("test_rmse", "classes")
         what = "the target has classes" if classes else "the target is a number"
@@ -195,18 +194,18 @@ class Registry(Section):
         return self
 
     def limits(self) -> Iterator[tuple[str, Limit]]:
-        """(metric, its range) for every threshold that is set."""
+        """Yield (metric, its range) for every threshold that is set."""
         return ((name, limit) for name, limit in self.require if limit is not None)
 
 
 class Drift(Section):
-    """What is done when today's data is not like the champion's."""
+    """What to do if today's data differs from the champion's."""
 
     max_shift: Positive = Field(
         0.5, description="how far a column's mean may move, in the champion's standard deviations"
     )
     action: Literal["warn", "stop"] = Field(
         "warn",
-        description="beyond that, and for a column that vanished or became constant: say so, or "
-        "end the run before it trains",
+        description="if a mean moves further, or a column vanishes or becomes constant: warn, or "
+        "stop the run before it trains",
     )

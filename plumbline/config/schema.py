@@ -16,28 +16,28 @@ from plumbline.config.running import Drift, Notify, Ray, Registry, Runner, Sched
 from plumbline.config.section import Name, Section, disagreement
 from plumbline.config.training import Linear, Model, Training
 
-FOLDS = 10  # if the strength of a penalty asks for some
+FOLDS = 10  # for a penalty of strength auto, if data.folds is 0
 
 
 class Prediction(Section):
-    """What to predict once trained."""
+    """What to predict after training."""
 
     inputs: list[float | list[float | str] | dict[str, float | str]] = Field(
-        [], description="one entry a row: a number, a list, or a mapping of column to value"
+        [], description="rows to predict: each a number, a list, or a mapping of column to value"
     )
     interval: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
-        description="share of new rows whose target lies between lower and upper, which stand "
-        "beside every prediction; from the residuals of held-out rows (split conformal)",
+        description="share of new rows whose target should lie between the columns lower and "
+        "upper of every prediction; from the residuals of held-out rows (split conformal)",
     )
     explain: Literal["auto"] | bool = Field(
         "auto",
-        description="how much worse the model gets on held-out rows if a column is permuted: "
-        "importance.json and its picture; auto: of nets that have held-out rows",
+        description="measure how much worse the model gets on held-out rows if a column is "
+        "permuted, in importance.json and a plot; auto: for nets, if rows are held out",
     )
     test_rows: Annotated[int, Field(ge=0)] = Field(
         10_000,
-        description="held-out rows, at most, that a run keeps with their predictions: "
+        description="the most held-out rows that a run saves with their predictions, in "
         "test_predictions.parquet; 0: none",
     )
 
@@ -61,16 +61,16 @@ class Config(Section):
 
     @model_validator(mode="after")
     def resolved(self) -> "Config":
-        """The same experiment with every default filled in that depends on another key."""
+        """The same experiment with the defaults that depend on other keys filled in."""
         if isinstance(self.data, SyntheticData):
             return self.of_target(classes=False)
         return self._with_defaults(classes=False)
 
     def of_target(self, classes: bool) -> "Config":
-        """The same experiment with what is auto resolved, once the target's type is known.
+        """The same experiment with loss and metric auto resolved for the target's type.
 
         Raises:
-            InputError: a disagreement between keys.
+            InputError: two keys do not go together, or one does not suit such a target.
         """
         found = self._with_defaults(classes)
         loss = found.training.loss
@@ -110,6 +110,6 @@ class Config(Section):
             found = len(row) if isinstance(row, list | dict) else 1
             if width not in (None, found):
                 raise disagreement(
-                    f"prediction.inputs[{number}]", f"{width} number(s), one a feature", row
+                    f"prediction.inputs[{number}]", f"{width} number(s), one per feature", row
                 )
         return self

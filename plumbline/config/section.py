@@ -1,4 +1,4 @@
-"""What every part of the configuration is made of: a strict section, and ranges of numbers."""
+"""The building blocks of the schema: a strict section, and constrained types."""
 
 from typing import Annotated, TypeVar
 
@@ -17,12 +17,12 @@ NotEmpty = Annotated[list[Item], Field(min_length=1)]
 
 
 def disagreement(*parts: object) -> InputError:
-    """An error between keys: the keys, what is allowed, what was found."""
+    """Make the error for one or more keys, given as (*keys, allowed, found)."""
     *keys, allowed, found = map(str, parts)
     return InputError(f"{' and '.join(keys)} must be {allowed}. Got {found} instead.")
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys refused, types strict, values finite."""
+    """A section of the configuration: unknown keys are refused, types strict, numbers finite."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""A sweep: one base experiment, and what varies from trial to trial."""
+"""A sweep: one base experiment, and the keys that vary from trial to trial."""
 
 import itertools
 import json
@@ -21,26 +21,26 @@ from plumbline.errors import InputError, nearest, refuse
 
 Values = Mapping[str, Any]
 SHORT = {"learning_rate": "lr"}
-OPTIONS = "model.options."  # what follows is for the user's own build
-# Keys on which depends what the loss is of: trials that differ in them cannot be compared by it.
+OPTIONS = "model.options."  # the rest of such a key is an argument of the user's build
+# Keys that change what the loss measures: trials that differ in them cannot be compared by it.
 DECIDE_LOSS = {"training.loss", "training.quantile"} | {
     f"data.{key}" for key in ("target", "log_target", "weight", "class_weight")
 }
-MOST_CHECKED = 2_000  # combinations, before the first trial
+MOST_CHECKED = 2_000  # combinations that are checked before the first trial
 
 
 class Range(Section):
-    """All values between two."""
+    """All values from low to high."""
 
-    low: float | int = Field(description="the least value")
+    low: float | int = Field(description="the smallest value")
     high: float | int = Field(description="the largest value")
-    log: bool = Field(False, description="evenly spread orders of magnitude, not values")
+    log: bool = Field(False, description="spread values evenly on a logarithmic scale")
     count: Annotated[int, Field(ge=2)] = Field(
-        5, description="how many values a grid takes of it, ends included"
+        5, description="number of values that a grid takes, both ends included"
     )
 
     def values(self, whole: bool) -> Sequence[float]:
-        """The values that a grid takes: count of them, evenly spread."""
+        """The values that a grid takes: `count`, evenly spread, fewer if whole ones coincide."""
         spread = np.geomspace if self.log else np.linspace
         between = spread(self.low, self.high, self.count)
         found = [float(f"{value:.12g}") for value in between]  # 0.1, not 0.10000000000000002
@@ -48,29 +48,29 @@ class Range(Section):
 
 
 class Search(Section):
-    """The sweep's own section: what varies, how it is searched and what is best."""
+    """The section `sweep`: which keys vary, how they are searched, and which trial is best."""
 
     method: Literal["grid", "random", "tpe"] = Field(
         "grid", description="every combination, random ones, or Optuna's tree of Parzen estimators"
     )
-    trials: Count = Field(20, description="how many; a grid has as many as its combinations")
+    trials: Count = Field(20, description="trials of random and tpe; grid tries all combinations")
     metric: Annotated[Name, BeforeValidator(current_name)] = Field(
         "auto",
-        description="what the best trial is best in; auto: train_mse, of classes test_log_loss, or "
-        "train_log_loss if no rows are held out",
+        description="the metric that decides the best trial; auto: train_mse, or for classes "
+        "test_log_loss, or train_log_loss if no rows are held out",
     )
     direction: Literal["minimize", "maximize"] | None = Field(
-        None, description="what is better; null: what is better in the metric"
+        None, description="direction of the metric; null: the metric's usual one"
     )
     parameters: Annotated[dict[Name, Range | NotEmpty[Any]], Field(min_length=1)] = Field(
         description="dotted key to a list of values, or to a range {low, high, log, count}"
     )
     pruner: Literal["none", "median"] = Field(
         "none",
-        description="median: Optuna's, which ends a trial whose validation loss is worse than the "
-        "median of earlier ones after as many epochs",
+        description="median: Optuna's median pruner, which ends a trial whose validation loss is "
+        "worse than the median of earlier trials at the same epoch",
     )
-    keep_models: Literal["best", "all"] = Field("best", description="whose models are kept")
+    keep_models: Literal["best", "all"] = Field("best", description="trials whose models are kept")
     seed: Seed = Field(42, description="seed of random and tpe")
 
     @model_validator(mode="after")
@@ -80,23 +80,23 @@ class Search(Section):
             if isinstance(given, Range) and given.low >= given.high:
                 raise disagreement(low, "less than high", f"{given.low} and {given.high}")
             if isinstance(given, Range) and given.log and given.low <= 0:
-                raise disagreement(low, "> 0 where log is true", given.low)
+                raise disagreement(low, "> 0 if log is true", given.low)
         return self
 
 
 class SweepFile(Section):
-    """A sweep's file, as far as the base experiment's keys are not concerned."""
+    """A sweep's file without the keys of the base experiment."""
 
     sweep: Search
 
 
 class Sweep(Section):
-    """A base experiment and what varies.
+    """A base experiment and the search over it.
 
     Attributes:
-        name: the file's, without its ending.
-        base: the base experiment as a mapping, checked when a trial's values are in it.
-        search: what varies.
+        name: the name of the file without its extension.
+        base: the base experiment as a mapping, checked once a trial's values are in it.
+        search: the section `sweep`.
     """
 
     name: Name
@@ -104,24 +104,24 @@ class Sweep(Section):
     search: Search
 
     def trial(self, values: Values) -> Config:
-        """The experiment with these values in it. Raises InputError where they do not fit."""
+        """The experiment with a trial's values. Raises InputError if they are not valid in it."""
         raw = deepcopy(self.base)
         for key, value in values.items():
             put(raw, key, value)
         return validated(raw, "this combination")
 
     def first(self) -> Config:
-        """The experiment of the first combination whose values go together."""
+        """The experiment of the first valid combination; of the base alone if there is none."""
         for values in self.grid():
             with suppress(InputError):
                 return self.trial(values)
         return self.trial({})
 
     def of_target(self, classes: bool) -> "Sweep":
-        """The same sweep with its metric and direction, once the target's type is known.
+        """The same sweep with metric and direction resolved for the target's type.
 
         Raises:
-            InputError: the metric is not measured of such a target.
+            InputError: the metric does not exist for such a target.
         """
         metric = self.search.metric
         if metric == "auto":
@@ -136,16 +136,16 @@ class Sweep(Section):
 
     @property
     def title(self) -> str:
-        """What the parent run is called, such as `sweep: lr, optimizer`."""
+        """The name of the parent run, such as `sweep: lr, optimizer`."""
         return f"{self.name}: {', '.join(short_names(list(self.search.parameters)))}"
 
     @property
     def trials(self) -> int:
-        """How many there will be."""
+        """The number of trials."""
         return len(list(self.grid())) if self.search.method == "grid" else self.search.trials
 
     def grid(self) -> Iterator[dict[str, Any]]:
-        """Every combination, the last parameter varying fastest; ranges at `count` values."""
+        """Yield every combination, the last parameter varying fastest."""
         spread = [
             given.values(is_whole(key)) if isinstance(given, Range) else given
             for key, given in self.search.parameters.items()
@@ -155,7 +155,7 @@ class Sweep(Section):
 
     @property
     def varied_features(self) -> list[str] | None:
-        """Every feature that some trial asks for; None if one asks for all, or none varies."""
+        """The features that any trial uses; None if data.features is not varied over lists."""
         given = self.search.parameters.get("data.features")
         if not isinstance(given, list) or not all(isinstance(value, list) for value in given):
             return None
@@ -174,7 +174,7 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
 
     Raises:
         InputError: a file is not readable, a key or a value is wrong in every trial that has it,
-            or the metric is one that no trial has.
+            or no trial has the metric.
     """
     raw = read_yaml(path)
     base = raw.pop("base", None)
@@ -186,15 +186,15 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
         apply(raw, override)
     if "sweep" not in raw:
         raise InputError(
-            f"{path}: sweep is missing. It must be a section that says what varies; "
-            "for a single experiment: make run-pipeline."
+            f"{path}: sweep is missing. It must be a section that says which keys vary; "
+            "to run a single experiment, use make run-pipeline."
         )
     search = validated({"sweep": raw.pop("sweep")}, str(path), SweepFile).sweep
     sweep = Sweep(name=Path(path).stem, base=raw, search=search)
     _check_keys(sweep, path)
     right = _check_values(sweep, path)
     if any(config.training.start != "fresh" for config in right):
-        allowed = "fresh in a sweep, whose trials are compared from the same beginning"
+        allowed = "fresh in a sweep, because all trials must start alike"
         raise refuse(f"{path}: training.start", allowed, "champion")
     if search.metric != "auto":
         _check_metric(search.metric, right, f"{path}: sweep.metric")
@@ -204,7 +204,7 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """The base with another mapping's leaves in place of its own."""
+    """The base with the leaves of another mapping replacing its own."""
     merged = dict(base)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
@@ -214,19 +214,19 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 def _check_keys(sweep: Sweep, path: str | Path) -> None:
     if workers := sweep.first().ray.workers:
-        raise refuse(f"{path}: ray.workers", "null: trials train side by side", workers)
+        raise refuse(f"{path}: ray.workers", "null, since trials train in parallel", workers)
     known, where = known_keys(Config), f"{path}: sweep.parameters"
     for key, given in sweep.search.parameters.items():
         if key not in known and not key.startswith(OPTIONS):
             raise InputError(f"{where}: {key} is not a known key.{hint(key, Config)}")
         if key.partition(".")[0] in RunsOn.model_fields:
-            raise refuse(f"{where}.{key}", "in the base: all trials run in one place", "it here")
+            raise disagreement(f"{where}.{key}", "left out: all trials run in one place", given)
         if isinstance(given, Range) and not number_types(key):
             raise refuse(f"{where}.{key}", "a list of values (a range is for numbers)", "a range")
 
 
 def _check_values(sweep: Sweep, path: str | Path) -> list[Config]:
-    """The experiments of some combinations; each value must be right in one of them at least."""
+    """The valid experiments of some combinations. Raises InputError if a value is in none."""
     given = sweep.search.parameters
     ends = [[g.low, g.high] if isinstance(g, Range) else g for g in given.values()]
     right: list[Config] = []
@@ -269,7 +269,7 @@ def _check_pruner(sweep: Sweep, trials: Sequence[Config], path: str | Path) -> N
 
 
 def number_types(key: str) -> set[str]:
-    """Which numbers a key takes, of "integer" and "number"; the elements of a list are neither."""
+    """The JSON types of the numbers that a key takes: "integer", "number"; not those in a list."""
     nodes = known_keys(Config).get(key, ())
     return {option["type"] for node in nodes for option in options(node)} & {"integer", "number"}
 
@@ -280,13 +280,13 @@ def is_whole(key: str) -> bool:
 
 
 def label(values: Values) -> str:
-    """A trial's name: what varies and how, such as `lr=0.01 optimizer=adam`."""
+    """A trial's name from its varied keys, such as `lr=0.01 optimizer=adam`."""
     names = short_names(list(values))
     return " ".join(f"{n}={_text(v)}" for n, v in zip(names, values.values(), strict=True))
 
 
 def short_names(keys: list[str]) -> list[str]:
-    """Each key's last part; the whole key where two end alike."""
+    """The last part of each key, or the whole key if two end alike."""
     lasts = [key.rpartition(".")[2] for key in keys]
     return [
         SHORT.get(last, last) if lasts.count(last) == 1 else key

@@ -1,7 +1,7 @@
-"""The configuration of the model and of its training.
+"""The configuration sections `model` and `training`.
 
-The defaults of training depend on the kind of model. Which keys go together is said in
-plumbline/config/combinations.py.
+The defaults of training depend on the kind of model. plumbline/config/combinations.py says which
+keys can be combined.
 """
 
 from functools import cached_property
@@ -26,24 +26,26 @@ Optimizer = Literal[
     "exact", "newton",
 ]  # fmt: skip
 WITH_MOMENTUM = ("sgd", "rmsprop")
-# What has no effect with optimizer: exact.
+# The keys that have no effect with optimizer exact or newton.
 LOOP_ONLY = ("learning_rate", "momentum", "epochs", "tolerance")
 LOSSES = ("mse", "huber", "l1", "quantile", "poisson", "cross_entropy")
 
 
 class Linear(Section):
-    """A weight for each feature, and an intercept: nn.Linear."""
+    """A linear model: a weight for each feature, and an intercept."""
 
-    kind: Literal["linear"] = Field("linear", description="a straight line")
+    kind: Literal["linear"] = Field(
+        "linear", description="a linear model: weights and an intercept"
+    )
 
 
 class Net(Section):
-    """What nets of any kind have."""
+    """The keys that every kind of net has."""
 
     exact_head: bool = Field(
         False,
-        description="solve the last layer by least squares (ridge, by folds) once the net is "
-        "trained, and keep it if the validation loss is less",
+        description="after training, refit the last layer by least squares (ridge, its strength by "
+        "cross-validation), and keep it if the validation loss is lower",
     )
 
 
@@ -53,41 +55,41 @@ class Mlp(Net):
     kind: Literal["mlp"] = Field(description="a multilayer perceptron")
     hidden: NotEmpty[Count] = Field([256, 256], description="width of each hidden layer")
     activation: Literal["relu", "gelu", "silu", "tanh"] = Field(
-        "relu", description="what stands between two layers"
+        "relu", description="activation function after each hidden layer"
     )
     dropout: Fraction = Field(
-        0.0, description="share of the hidden values that a step of training leaves out"
+        0.0, description="probability that a training step sets a hidden value to 0"
     )
     embedding: bool = Field(
         True,
-        description="numeric columns also as a few learned periodic functions of their value, "
-        "where there are at most 32",
+        description="also give the net a few learned periodic functions of each numeric column, "
+        "if there are at most 32",
     )
     ensemble: Annotated[int, Field(ge=1, le=16)] = Field(
-        1, description="nets that are trained together; their mean predicts"
+        1, description="number of nets trained together; the prediction is their mean"
     )
 
 
 class Python(Net):
-    """An nn.Module of the user's own."""
+    """An nn.Module that the user wrote."""
 
     kind: Literal["python"] = Field(description="a module of your own")
     file: Name = Field(
         description="a Python file, relative to the working folder, with a function "
         "build(inputs: int, outputs: int, **options) -> torch.nn.Module"
     )
-    options: dict[Name, Any] = Field({}, description="handed on to build")
+    options: dict[Name, Any] = Field({}, description="keyword arguments passed to build")
 
     @cached_property
     def content(self) -> bytes:
-        """The file, as it was at first: what is built is what is recorded and what other machines
-        are given. Raises OSError: it cannot be read."""
+        """The file's bytes, read once, so that the module that is built, recorded and sent to other
+        machines is the same. Raises OSError if the file cannot be read."""
         return Path(self.file).read_bytes()
 
 
 Model = Annotated[Linear | Mlp | Python, Field(discriminator="kind")]
 
-# What a key of `training` is if it is left out or null.
+# The values of the keys of `training` that are left out or null.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "linear": {
         "optimizer": "sgd",
@@ -111,7 +113,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }
 DEFAULTS["python"] = DEFAULTS["linear"]
-# The same where the target has classes.
+# What replaces them if the target has classes.
 OF_CLASSES: dict[str, dict[str, Any]] = {
     "linear": {"optimizer": "newton"},
     "mlp": {"learning_rate": 1e-3},
@@ -119,137 +121,140 @@ OF_CLASSES: dict[str, dict[str, Any]] = {
 
 
 class Penalty(Section):
-    """What large weights cost, beside the squared error: scikit-learn's ElasticNet."""
+    """A penalty on large weights, with the objective of scikit-learn's ElasticNet."""
 
     kind: Literal["ridge", "lasso", "elastic_net"] = Field(
-        description="ridge: the squares of the weights, lasso: their sizes, some of which become "
-        "0, elastic_net: both"
+        description="ridge: the squared weights (L2); lasso: their absolute values (L1), which "
+        "makes some of them 0; elastic_net: both"
     )
     strength: Positive | Literal["auto"] = Field(
         "auto",
         description="(1/2n)·SSE + strength·(l1_ratio·‖w‖₁ + (1 - l1_ratio)/2·‖w‖²) is minimised on "
-        "standardised features; auto: by cross-validation, with 10 folds unless data.folds says "
-        "otherwise",
+        "standardised features; auto: chosen by cross-validation, with 10 folds unless data.folds "
+        "is set",
     )
     l1_ratio: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="elastic_net: the share of the sizes, null: 0.5; ridge has 0, lasso 1"
+        None, description="for elastic_net: the share of L1; null: 0.5; ridge has 0, lasso 1"
     )
     rule: Literal["minimum", "one_standard_error"] = Field(
         "minimum",
-        description="auto: the strength of the least error over the folds, or the largest one "
-        "whose error is within a standard error of that",
+        description="for strength auto: the strength with the least cross-validation error, or the "
+        "largest one whose error is within one standard error of it",
     )
 
     @property
     def share_of_sizes(self) -> float:
-        """l1_ratio, of every kind."""
+        """The L1 ratio of every kind of penalty, in [0, 1]."""
         given = 0.5 if self.l1_ratio is None else self.l1_ratio
         return {"ridge": 0.0, "lasso": 1.0}.get(self.kind, given)
 
 
 class Training(Section):
-    """The loop: what PyTorch is given."""
+    """How the model is trained."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$")] = Field(
         "auto",
-        description="auto | cpu | cuda | cuda:N | mps | xpu; auto takes the machine's "
-        "accelerator where there is one",
+        description="auto | cpu | cuda | cuda:N | mps | xpu; auto uses the machine's "
+        "accelerator if it has one",
     )
     dtype: Literal["float32", "float64", "bfloat16"] | None = Field(
-        "float64", description="precision of the loop; bfloat16: autocast of float32, for nets"
+        "float64", description="precision of training; bfloat16: autocast from float32, for nets"
     )
     loss: Literal["auto", *LOSSES] = Field(  # type: ignore[valid-type]
         "auto",
-        description="auto: mse for a number, cross_entropy for classes; of a linear model mse "
-        "trains on the R factor, the others read the rows every epoch; poisson: of counts, whose "
-        "logarithm the model gives",
+        description="auto: mse for a number, cross_entropy for classes; poisson: for counts, with "
+        "a model of their logarithm; with mse a linear model trains on the R factor, with any "
+        "other loss it reads the rows every epoch",
     )
     quantile: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.5, description="which quantile of the target the loss of that name predicts"
+        0.5, description="with loss quantile: which quantile of the target to predict"
     )
     optimizer: Optimizer | None = Field(
         "sgd",
-        description="torch.optim's class of that name; exact: the closed form in one epoch "
-        "(linear and mse only); newton: the most likely parameters in a few passes (linear, and "
-        "cross_entropy or poisson only); with both learning_rate, momentum, epochs and tolerance "
-        "have no effect",
+        description="the torch.optim class of that name; exact: the closed form in one epoch "
+        "(linear with mse only); newton: maximum likelihood in a few passes (linear with "
+        "cross_entropy or poisson only); learning_rate, momentum, epochs and tolerance have no "
+        "effect with exact or newton",
     )
     learning_rate: Positive | Literal["auto"] | None = Field(
-        0.01, description="step size; auto: the best fixed rate for sgd, from the eigenvalues"
+        0.01,
+        description="step size; auto: the best fixed rate for sgd, computed from the eigenvalues",
     )
     rate_schedule: Literal["constant", "cosine", "one_cycle", "plateau"] | None = Field(
         "constant",
-        description="how the rate changes: cosine falls to 0 at the last epoch, one_cycle rises "
-        "before it falls, plateau is divided by 10 whenever the loss stands still (the "
+        description="how the learning rate changes: cosine decays to 0 at the last epoch; "
+        "one_cycle rises, then decays; plateau divides it by 10 when the loss stops improving (the "
         "validation loss, if rows are held out for it)",
     )
     warmup: Fraction = Field(
-        0.0, description="share of the steps in which the rate rises from 0 to its value"
+        0.0, description="share of the steps over which the learning rate rises from 0"
     )
-    momentum: Fraction = Field(0.0, description="for sgd and rmsprop")
+    momentum: Fraction = Field(0.0, description="momentum of sgd or rmsprop")
     weight_decay: NotNegative | None = Field(
-        0.0, description="on the weights, never on a bias or a scale"
+        0.0,
+        description="weight decay of the optimizer; applied to weights, not to biases or scales",
     )
     penalty: Penalty | None = Field(None)
     clip_norm: Positive | None = Field(
-        None, description="the longest gradient of a step; a longer one is shortened to this"
+        None,
+        description="the largest gradient norm of a step; longer gradients are scaled down to it",
     )
     epochs: Count | Literal["auto"] | None = Field(
-        1000, description="passes over the training rows, at most; auto: by their number"
+        1000, description="the most passes over the training rows; auto: chosen by their number"
     )
     batch_size: Count | Literal["auto"] | None = Field(
         None,
-        description="rows a step; linear and python, null: all of them, as in the tutorial; auto: "
-        "by the number of rows",
+        description="rows per step; null (linear and python): all of them, as in the tutorial; "
+        "auto: chosen by the number of rows",
     )
     patience: Annotated[int, Field(ge=0)] | Literal["auto"] | None = Field(
         None,
         description="stop after this many epochs without a better loss on the validation rows, and "
-        "keep the best weights; 0: never; auto: 16, and more where an epoch has few steps",
+        "keep the best weights; 0: never stop early; auto: 16, or more if an epoch has few steps",
     )
     max_minutes: Positive | None = Field(
-        None, description="stop the loop then, and keep the best weights"
+        None, description="stop training after this many minutes and keep the best weights"
     )
     start: Literal["fresh", "champion"] = Field(
         "fresh",
-        description="champion: go on from the weights of the registered model's champion, if it "
-        "has the same columns, levels and shape; otherwise, and with fresh, from drawn ones",
+        description="champion: start from the weights of the registered model's champion if it has "
+        "the same columns, levels and shape; otherwise, and with fresh, from random weights",
     )
     checkpoint_every: NotNegative = Field(
-        60.0, description="seconds from one checkpoint to the next, which make resume goes on from"
+        60.0, description="seconds between checkpoints, from which make resume continues"
     )
     memory_mb: Positive = Field(
         512.0,
-        description="MiB of rows that are kept between epochs, at most; where there are more, all "
-        "are read again every epoch and shuffled in pools of a quarter of this",
+        description="the most MiB of rows kept in memory between epochs; if there are more, all "
+        "are read again every epoch and shuffled in pools of a quarter of this size",
     )
     standardize: bool | None = Field(
         None,
-        description="train on features of mean 0 and deviation 1; null: true for tables and mlp, "
-        "false for other models of synthetic data; the saved model always takes raw units",
+        description="train on features of mean 0 and standard deviation 1; null: true for tables "
+        "and for mlp, otherwise false; the saved model always takes raw units",
     )
     tolerance: Positive | None = Field(
-        None, description="stop as soon as the loss is within this of the exact optimum"
+        None, description="stop once the loss is within this of the exact optimum"
     )
     bias: bool = Field(True, description="fit an intercept")
     seed: Seed = Field(42, description="seed of the initial weights and of shuffling")
 
     @property
     def ignored(self) -> list[str]:
-        """The keys that were set and have no effect with this optimizer."""
+        """The keys that were set but have no effect with this optimizer."""
         if self.optimizer not in ("exact", "newton"):
             return []
         return [key for key in LOOP_ONLY if key in self.model_fields_set and getattr(self, key)]
 
     @property
     def compressible(self) -> bool:
-        """Whether the R factor has the loss of a linear model's every step in this training."""
+        """Whether the R factor gives the loss of every step of a linear model."""
         return self.loss in ("auto", "mse") and self.batch_size is None
 
     def resolved(self, kind: str, standardize: bool, classes: bool = False) -> "Training":
-        """The same training with what is left out as a kind of model and of target needs it.
+        """The same section with the defaults of this kind of model and target filled in.
 
-        What was given stays recognisable: `model_fields_set` is not changed.
+        `model_fields_set` is unchanged, so it still tells which keys were given.
         """
         given = {key for key in self.model_fields_set if getattr(self, key) is not None}
         defaults = DEFAULTS[kind] | (OF_CLASSES.get(kind, {}) if classes else {})

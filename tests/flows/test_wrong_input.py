@@ -14,8 +14,8 @@ SEEN_IN_THE_CONFIGURATION = {
     "training.epochs=ten": "training.epochs must be an integer >= 1 or auto or null. Got 'ten'",
     "training.epochs=0": "training.epochs must be an integer >= 1 or auto or null. Got 0 instead.",
     "data.kind=csv": "data.kind must be synthetic or table. Got 'csv' instead.",
-    "prediction.inputs=[[1,2]]": "prediction.inputs[0] must be 1 number(s), one a feature.",
-    "experiment=": "experiment must be text not empty and of at most 500 characters. Got None",
+    "prediction.inputs=[[1,2]]": "prediction.inputs[0] must be 1 number(s), one per feature.",
+    "experiment=": "experiment must be non-empty text of at most 500 characters. Got None",
 }
 CONFIG = "experiment: wrong\ndata: {{kind: table, path: {path}, target: y}}\n"
 

@@ -66,7 +66,7 @@ def test_the_usual_spellings_of_a_number_are_numbers(text, value, tmp_path):
 def test_a_key_given_twice_is_refused_with_its_line(text, tmp_path):
     message = refusal(tmp_path, text)
     assert "c.yaml: is not valid YAML: line " in message
-    assert "stands twice" in message
+    assert "appears twice" in message
 
 
 WRONG = {
@@ -84,8 +84,8 @@ WRONG = {
     "data__test_fraction": (1.0, "a number >= 0 and < 1"),
     "data__folds": (1, "0 or an integer >= 2 and <= 100"),
     "data__noise": (float("inf"), "a number >= 0"),
-    "data__x": ([], "a list (not empty)"),
-    "experiment": ("", "text"),
+    "data__x": ([], "a non-empty list"),
+    "experiment": ("", "non-empty text"),
     "training": ([1], "a section of keys"),
 }
 

@@ -83,7 +83,7 @@ def test_mae_is_the_former_name_of_test_mae():
     assert [(name, limit.max) for name, limit in found.limits()] == [("test_mae", 1.0)]
     both = {"mae": {"max": 1}, "test_mae": {"max": 2}}
     told = refusal(registry={"model": "m", "require": both})
-    assert "registry.require must be one limit a metric. Got mae twice" in told
+    assert "registry.require must be one limit per metric. Got mae twice" in told
 
 
 def test_a_config_that_was_written_down_reads_the_same():

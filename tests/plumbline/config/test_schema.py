@@ -52,16 +52,16 @@ def test_the_kind_chooses_the_section():
         (GENERATED | {"weights": [1.0, 2.0]}, "data.weights must be of width 1"),
         (GENERATED | {"features": 3}, "data.features must be of width 1"),
         (GENERATED | {"x_range": [1.0, 1.0]}, "data.x_range must be [low, high] with low < high"),
-        (TABLE | {"features": ["y"]}, "data.features must be free of the target 'y'"),
-        (TABLE | {"categorical": ["y"]}, "data.categorical must be free of the target 'y'"),
-        (TABLE | {"features": ["a", "a"]}, "data.features must be free of names that stand twice"),
-        (TABLE | {"exclude": ["y"]}, "data.exclude must be free of the target 'y'"),
-        (TABLE | {"features": ["a"], "exclude": ["a"]}, "data.exclude must be free of names in"),
-        (TABLE | {"encoding": "utf-9"}, "data.encoding must be a text encoding of Python"),
-        (TABLE | {"encoding": "rot13"}, "data.encoding must be a text encoding of Python"),
+        (TABLE | {"features": ["y"]}, "data.features must be without the target 'y'"),
+        (TABLE | {"categorical": ["y"]}, "data.categorical must be without the target 'y'"),
+        (TABLE | {"features": ["a", "a"]}, "data.features must be without duplicates"),
+        (TABLE | {"exclude": ["y"]}, "data.exclude must be without the target 'y'"),
+        (TABLE | {"features": ["a"], "exclude": ["a"]}, "data.exclude must be without names"),
+        (TABLE | {"encoding": "utf-9"}, "data.encoding must be a text encoding that Python knows"),
+        (TABLE | {"encoding": "rot13"}, "data.encoding must be a text encoding that Python knows"),
         (TABLE | {"delimiter": ":"}, "data.delimiter must be"),
-        (TABLE | {"categorical": {"a": ["u"]}}, "(a list of at least 2 of (text"),
-        (TABLE | {"target": "a|b", "features": ["a|b"]}, "data.features must be free of the"),
+        (TABLE | {"categorical": {"a": ["u"]}}, "(a list of at least 2 of (non-empty text"),
+        (TABLE | {"target": "a|b", "features": ["a|b"]}, "data.features must be without the"),
     ],
 )  # fmt: skip
 def test_data_keys_that_do_not_agree_are_refused_by_name(data, told):
@@ -85,7 +85,7 @@ def test_data_keys_that_do_not_agree_are_refused_by_name(data, told):
         (
             {"optimizer": "exact", "batch_size": 8},
             "training.batch_size must be null with optimizer "
-            "exact (they take all rows at once). Got 8",
+            "exact (they use all rows at once). Got 8",
         ),
         ({"optimizer": "exact", "weight_decay": 0.1}, "training.weight_decay must be 0 with opt"),
     ],
@@ -97,7 +97,7 @@ def test_training_keys_that_do_not_agree_are_refused_by_name(keys, told):
 @pytest.mark.parametrize("row", [[1.0, 2.0], [], {"a": 1.0, "b": 2.0}])
 def test_inputs_of_another_width_are_refused_with_their_place(row):
     message = refusal(prediction={"inputs": [5.0, row]})
-    assert f"prediction.inputs[1] must be 1 number(s), one a feature. Got {row}" in message
+    assert f"prediction.inputs[1] must be 1 number(s), one per feature. Got {row}" in message
 
 
 def test_an_input_that_is_no_value_is_refused_with_its_place():
@@ -126,7 +126,9 @@ def test_weights_need_a_loss_that_the_r_factor_knows():
     faded = TABLE | {"window": {"half_life": 3}}
     assert config(data=faded).data.window.half_life == 3
     told = refusal(data=faded, training={"loss": "huber"})
-    assert "data.window.half_life must be null with loss huber (only the R factor" in told
+    assert (
+        "data.window.half_life must be null with loss huber (only training on the R factor" in told
+    )
     assert "half_life" in refusal(data=faded, training={"batch_size": 2})
 
 

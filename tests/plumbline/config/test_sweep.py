@@ -137,11 +137,11 @@ def test_overrides_reach_the_sweep_what_varies_and_the_base(tmp_path: Path) -> N
     ("sweep", "message"),
     [
         ({}, r"sweep\.parameters is missing"),
-        ({"parameters": {}}, r"sweep\.parameters must be a mapping \(not empty\)"),
+        ({"parameters": {}}, r"sweep\.parameters must be a non-empty mapping"),
         ({"parameters": RATES, "metod": "grid"}, r"Did you mean sweep\.method\?"),
         ({"parameters": RATES, "method": "annealing"}, r"grid or random or tpe. Got 'annealing'"),
         ({"parameters": RATES, "trials": 0}, r"sweep\.trials must be an integer >= 1"),
-        ({"parameters": {"runner": ["threads", "ray"]}}, r"runner must be in the base"),
+        ({"parameters": {"runner": ["threads", "ray"]}}, r"runner must be left out"),
         ({"parameters": {"training.lerning_rate": [1]}}, r"Did you mean training\.learning_rate\?"),
         (
             {"parameters": {"training.epochs": {"low": 5, "high": 1}}},
@@ -149,11 +149,11 @@ def test_overrides_reach_the_sweep_what_varies_and_the_base(tmp_path: Path) -> N
         ),
         (
             {"parameters": {"training.learning_rate": {"low": 0.0, "high": 1, "log": True}}},
-            r"learning_rate\.low must be > 0 where log is true",
+            r"learning_rate\.low must be > 0 if log is true",
         ),
         (
             {"parameters": {"training.epochs": 5}},
-            r"training\.epochs must be \{low, high, log, count\} or a list",
+            r"training\.epochs must be \{low, high, log, count\} or a non-empty list",
         ),
         (
             {"parameters": {"training.optimizer": {"low": 1, "high": 2}}},
