@@ -1,10 +1,10 @@
-"""The commands. Whichever runs, this comes first: it opens standard streams that are closed."""
+"""The project's commands. Importing this package reopens standard streams that are closed."""
 
 import os
 import sys
 
-# Otherwise the next file or socket takes the number of the closed one, and children inherit it as
-# their standard input, output or error.
+# Otherwise the next file or socket gets the descriptor of the closed stream, and child processes
+# inherit it as their standard input, output or error.
 for _number, _name in enumerate(("stdin", "stdout", "stderr")):
     if getattr(sys, _name) is None:
         _null = os.open(os.devnull, os.O_RDWR)

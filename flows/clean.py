@@ -1,7 +1,7 @@
-"""make clean-history: delete what is recorded here. `python -m flows.clean history [--yes]`
+"""make clean-history: delete everything recorded here. `python -m flows.clean history [--yes]`
 
-It needs the standard library only, so that it works without .venv. make clean-cache deletes what is
-kept of files that were read: `python -m flows.clean cache`.
+It needs only the standard library, so it works without .venv. `python -m flows.clean cache`
+(make clean-cache) deletes the cached summaries of data files.
 """
 
 import fcntl
@@ -14,14 +14,14 @@ from plumbline.errors import InputError
 
 RECORDED = {
     "mlflow.db*": "every run, metric and registered model",
-    "mlruns": "all models and pictures",
-    ".plumbline": "what interrupted runs go on from",
-    ".prefect": "the history of flow runs, and what was read of the data's files",
+    "mlruns": "all models and plots",
+    ".plumbline": "the checkpoints of interrupted runs",
+    ".prefect": "the history of flow runs, and the cached summaries of data files",
 }
 
 
 def clean(what: str, yes: bool = False) -> None:
-    """Delete what is recorded in this folder (history), or what is kept of files (cache)."""
+    """Delete what is recorded in this folder (history), or the cached summaries (cache)."""
     if what == "history":
         clean_history(yes)
     else:
@@ -29,44 +29,47 @@ def clean(what: str, yes: bool = False) -> None:
 
 
 def clean_history(yes: bool) -> None:
-    """Delete every run, model and flow run that is recorded in this folder, once you said yes.
+    """Delete every run, model and flow run recorded in this folder, after asking for a yes.
+
+    Args:
+        yes: delete without asking.
 
     Raises:
-        BlockingIOError: a run, a schedule or a UI is alive.
+        BlockingIOError: a run, a schedule or a UI is running.
         InputError: the answer was not yes.
     """
-    _refuse_under_a_command()
+    _refuse_while_in_use()
     found = {path: what for name, what in RECORDED.items() for path in sorted(ROOT.glob(name))}
     if not found:
         print("Nothing is recorded here.")
         return
-    print("This deletes for ever:")
+    print("This permanently deletes:")
     for path, what in found.items():
         print(f"  {path}: {what}")
-    if not (yes or _said_yes()):
+    if not (yes or _confirmed()):
         raise InputError("Nothing was deleted. To delete it without being asked: YES=1.")
-    _refuse_under_a_command()  # the answer may have taken a while
+    _refuse_while_in_use()  # a command may have started before the answer came
     for path in found:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     print("Deleted.")
 
 
 def clean_cache() -> None:
-    """Delete what is kept of files that were read; the next run reads them once more."""
+    """Delete the cached summaries of data files; the next run reads its files again."""
     prepare_environment()
     from flows.support.server import prefect_server
 
-    with prefect_server():  # Prefect asks it where results are kept
+    with prefect_server():  # it knows where Prefect stores results
         from tasks.factor_cache import FactorCache
 
         cache = FactorCache.current()
         if cache.folder is None:
-            print("What is kept of files is not on this machine. Nothing was deleted.")
+            print("The cached summaries of data files are not on this machine: nothing deleted.")
         else:
-            print(f"Deleted {cache.shrink(most_bytes=0) / 1e6:,.1f} MB in {cache.folder}.")
+            print(f"Deleted {cache.shrink(most_bytes=0) / 1e6:,.1f} MB from {cache.folder}.")
 
 
-def _said_yes() -> bool:
+def _confirmed() -> bool:
     try:
         return input("Type yes to delete it: ").strip().lower() == "yes"
     except EOFError:  # nobody is there to answer
@@ -74,8 +77,9 @@ def _said_yes() -> bool:
         return False
 
 
-def _refuse_under_a_command() -> None:
-    """Look whether a command holds a lock: a lease, a server log, a schedule, model or database."""
+def _refuse_while_in_use() -> None:
+    """Raise BlockingIOError if a command holds one of the locks here: a lease, a server's log, a
+    schedule, a model or a database."""
     homes = {PREFECT_HOME, Path(os.environ.get("PREFECT_HOME", PREFECT_HOME))}
     names = ("leases/*/*", "*.lock", "server.log")
     locks = [path for home in homes for name in names for path in home.glob(name)]
@@ -85,15 +89,15 @@ def _refuse_under_a_command() -> None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BlockingIOError(
-                    "a run, a schedule or make ui is under way here and records into what would "
-                    f"be deleted. End it first. (It holds {path}.)"
+                    "a run, a schedule or make ui is under way here and writes to what would be "
+                    f"deleted. Stop it first. (It holds a lock on {path}.)"
                 ) from None
 
 
 if __name__ == "__main__":
-    sure = os.environ.get("YES") == "1"  # as make hands it on
+    yes = os.environ.get("YES") == "1"  # make exports it
     main(
         clean,
         argument("what", choices=("history", "cache")),
-        argument("--yes", action="store_true", default=sure, help="do not ask"),
+        argument("--yes", action="store_true", default=yes, help="do not ask"),
     )

@@ -1,4 +1,4 @@
-"""make compare: what differs between runs, and what it did. `python -m flows.compare`"""
+"""make compare: compare runs by their parameters and metrics. `python -m flows.compare`"""
 
 import shlex
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from flows.support.command import argument, main, prepare_store
 def compare(
     experiment: str | None = None, runs: Sequence[str] = (), out: Path | None = None
 ) -> None:
-    """Compare recorded runs: the parameters that differ, and the metrics."""
+    """Compare recorded runs: print the parameters and metrics that differ."""
     prepare_store()
     from tasks.compare import comparison
     from tasks.compare.report import check_writable, write_report
@@ -25,7 +25,7 @@ def compare(
     show(compared)
     if len(compared.runs) == 1 and not runs:
         for name in other_experiments(compared.runs[0].experiment):
-            print(f"More than one run has: make compare EXPERIMENT={shlex.quote(name)}")
+            print(f"An experiment with several runs: make compare EXPERIMENT={shlex.quote(name)}")
     if out:
         print(f"Written to {out}.")
 
@@ -33,13 +33,14 @@ def compare(
 if __name__ == "__main__":
     main(
         compare,
-        argument("--experiment", help="its name; default: the one that ran last"),
+        argument("--experiment", help="its name; default: the experiment of the latest run"),
         argument(
             "--runs",
             nargs="+",
             default=[],
             metavar="RUN",
-            help="ids, beginnings of ids, or names; default: the latest ten but sweeps' parents",
+            help="ids, prefixes of ids, or names; default: the latest ten, without parent runs of "
+            "sweeps",
         ),
-        argument("--out", type=Path, help="also write an HTML file, with the loss curves"),
+        argument("--out", type=Path, help="also write an HTML report with the loss curves"),
     )

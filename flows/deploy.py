@@ -1,7 +1,7 @@
-"""make deploy: hand a schedule to a work pool. `python -m flows.deploy POOL CONFIG [key=value ...]`
+"""make deploy: deploy a schedule to a work pool. `python -m flows.deploy POOL CONFIG [key=value]`
 
-In place of `make schedule`, on a Prefect server that a team shares: the server plans the runs, the
-workers of the pool start them.
+Use it instead of `make schedule` with a Prefect server that a team shares: the server schedules the
+runs, and the workers of the pool start them.
 """
 
 import os
@@ -14,18 +14,18 @@ from plumbline.errors import InputError
 
 
 def deploy(pool: str, path: str, overrides: Sequence[str] = ()) -> None:
-    """Hand a schedule to a Prefect work pool; the next run that is due goes by it."""
+    """Deploy a schedule to a Prefect work pool; it applies from the next run that is due."""
     prepare_environment()
     if not os.environ.get("PREFECT_API_URL"):
         raise InputError(
-            "PREFECT_API_URL must name the server that has the work pool. For one machine without "
-            "such a server: make schedule."
+            "PREFECT_API_URL must name the Prefect server that has the work pool. To retrain on "
+            "this machine without such a server: make schedule."
         )
     config = load_scheduled(path, overrides)
     for key in ("notify", "model.file"):
         if any(override.startswith(key) for override in overrides):
             raise InputError(
-                f"{key} must stand in {path} itself: workers read it there, and never take it from "
+                f"{key} must be set in {path} itself: workers read it there and never take it from "
                 "the server. Got it as key=value."
             )
     with prefect_server():
@@ -35,8 +35,8 @@ def deploy(pool: str, path: str, overrides: Sequence[str] = ()) -> None:
 
         with get_client(sync_client=True) as client:
             made = deployment.deploy(client, config, deployment_name(config), pool, path)
-    print(f"Deployment 'pipeline/{made.name}' is run by the workers of '{pool}'.")
+    print(f"Deployment 'pipeline/{made.name}' is now run by the workers of '{pool}'.")
 
 
 if __name__ == "__main__":
-    main(deploy, argument("pool", help="a work pool of the kind process"), *CONFIG)
+    main(deploy, argument("pool", help="a work pool of type process"), *CONFIG)

@@ -1,4 +1,4 @@
-"""make describe: a table's columns as the pass sees them. `python -m flows.describe CONFIG`"""
+"""make describe: describe a table's columns. `python -m flows.describe CONFIG [key=value ...]`"""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from plumbline.errors import refuse
 
 
 def describe(path: str, overrides: Sequence[str]) -> None:
-    """Say what each column of a table holds and what becomes of it, before any training."""
+    """Show what each column of a table holds and how it would be used, without training."""
     data = load(path, overrides).data
     if not isinstance(data, TableData):
         raise refuse("data.kind", "table to be described", data.kind)
@@ -17,14 +17,17 @@ def describe(path: str, overrides: Sequence[str]) -> None:
     from plumbline.linear import description
     from tasks.screen import note, print_columns, warn
 
-    # every row counts, those with holes, too
+    # every row counts, also those with missing values
     whole = {"missing": "impute", "test_fraction": 0.0, "validation_fraction": 0.0, "folds": 0}
     counted = data.model_copy(update=whole | {"log_target": False})
     found = read(counted, "cpu")
     columns = description.describe(found, counted)
     print_columns(columns, found.summary.rows)
     if data.missing != "impute" and any(column.missing for column in columns):
-        note(f"values are missing, and data.missing is {data.missing}: impute makes the above")
+        note(
+            f"values are missing, and data.missing is {data.missing}. The above is what it would "
+            "be with data.missing=impute"
+        )
     for each in found.source.columns.warnings:
         warn(each)
 

@@ -4,7 +4,7 @@ from flows.support.command import argument, main, prepare_store
 
 
 def history(model: str = "") -> None:
-    """Say which version of a registered model was live from when to when, and why."""
+    """Show which version of a registered model was live from when to when, and why."""
     prepare_store()
     from tasks.screen import print_history
     from tasks.tracking.registry import known_model, registered_model

@@ -1,7 +1,7 @@
 """make run-pipeline: run one experiment. `python -m flows.pipeline CONFIG [key=value ...]`
 
-This file is the command; the flow is in flows/pipeline_flow.py. What the configuration alone shows
-to be wrong is said before anything slow is imported or started.
+This file is the command; the flow is in flows/pipeline_flow.py. Mistakes in the configuration are
+reported before anything slow is imported or started.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from plumbline.config.reference import as_text
 from plumbline.config.schema import Config
 from tasks.lease import only_retraining
 
-UNNAMED = ("experiment", "data.path", "data.target")  # keys that a run's name leaves out
+NOT_IN_NAME = ("experiment", "data.path", "data.target")  # keys that a run's name leaves out
 
 
 def run_pipeline(path: str, overrides: Sequence[str]) -> None:
@@ -23,22 +23,23 @@ def run_pipeline(path: str, overrides: Sequence[str]) -> None:
 
 
 def pipeline(config: Config, name: str = "pipeline", resumed: str | None = None) -> str:
-    """Run the flow once and say where to look: for scripts and notebooks as well as the command.
+    """Run the flow once and print where to find its record. Scripts and notebooks can call it, too.
 
-    Prefect's server is the one that PREFECT_API_URL names, else one of our own until this returns;
-    the store is the one that MLFLOW_TRACKING_URI names, else the project's mlflow.db.
+    The Prefect server is the one that PREFECT_API_URL names, otherwise one that is started here and
+    ends when this returns; the MLflow store is the one that MLFLOW_TRACKING_URI names, otherwise
+    the project's mlflow.db.
 
     Args:
         config: the experiment, from `plumbline.config.loading.load`.
-        name: of the run within its experiment.
-        resumed: MLflow's id of an interrupted run of the same experiment to go on with.
+        name: the run's name within its experiment.
+        resumed: the MLflow id of an interrupted run of the same experiment to resume.
 
     Returns:
         The MLflow run's name.
 
     Raises:
         InputError: the data do not fit the configuration.
-        BlockingIOError: another process trains the same registered model.
+        BlockingIOError: another process is training the same registered model.
         OSError: a server or the store does not answer.
         TrainingDivergedError: the loss grew without bound.
     """
@@ -55,13 +56,13 @@ def pipeline(config: Config, name: str = "pipeline", resumed: str | None = None)
 
 
 def check(config: Config) -> Config:
-    """Look at all that the configuration names, before anything slow.
+    """Check the data and the module that a configuration names, before anything slow is started.
 
     Returns:
-        The configuration with what is auto resolved by the target's type.
+        The configuration, its `auto` values resolved by the type of the target.
 
     Raises:
-        InputError: the first file, the inputs to predict or the user's own module is wrong.
+        InputError: the first file, the inputs to predict or the user's module is wrong.
         OSError: a file cannot be read.
     """
     from plumbline.data.inputs import check_inputs
@@ -75,17 +76,17 @@ def check(config: Config) -> Config:
 
 
 def say_where(recorded: str, experiment: str) -> None:
-    """Say where to look at a run."""
+    """Print the recorded run's name and how to look at it."""
     print(f"Recorded as run '{recorded}' of experiment '{experiment}'. To look at it: make ui")
 
 
 def run_name(path: str, overrides: Sequence[str]) -> str:
-    """What tells a run apart within its experiment: the file, and what was changed of it.
+    """The name of a run within its experiment: the file's name and the overridden keys.
 
-    A name is read in narrow columns: what differs between most runs comes first, keys of
-    `training` without that word, and what says which data set it is, is left out.
+    User interfaces show names in narrow columns, so keys of `training` come first and without that
+    prefix, and keys that only say which data set it is are left out.
     """
-    changed = [each for each in overrides if each.partition("=")[0] not in UNNAMED]
+    changed = [each for each in overrides if each.partition("=")[0] not in NOT_IN_NAME]
     changed.sort(key=lambda each: not each.startswith("training."))
     return " ".join([Path(path).stem, *(each.removeprefix("training.") for each in changed)])
 

@@ -1,4 +1,4 @@
-"""The flow: what happens in a run, in order."""
+"""The Prefect flow of one run: its tasks, in order."""
 
 import os
 
@@ -40,8 +40,8 @@ def pipeline(config: Config, name: str = "retraining", resumed: str | None = Non
 
     Args:
         config: the experiment.
-        name: of the run within its experiment.
-        resumed: MLflow's id of an interrupted run of the same experiment to go on with.
+        name: the run's name within its experiment.
+        resumed: the MLflow id of an interrupted run of the same experiment to resume.
     """
     asked, config = config, resolved(config)
     device = device_of(config)
@@ -61,8 +61,8 @@ def pipeline(config: Config, name: str = "retraining", resumed: str | None = Non
 
 
 def _read_rows(run: Run, config: Config, source: Source, device: str) -> tuple[Config, Dataset]:
-    """Read the rows, under one name in MLflow and Prefect. What their number decides of a net, and
-    the file of a module of the user's own, are recorded before it trains."""
+    """Read the rows. The settings of a net that depend on their number, and the file of a user's
+    own module, are recorded before training. The flow run gets the MLflow run's name."""
     name_flow_run(f"{config.experiment}: {run.name}")
     data = compress_all(source, config.data, device)
     decided = with_budget(config, data.summary.train.rows)

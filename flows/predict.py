@@ -33,7 +33,7 @@ if __name__ == "__main__":
     main(
         predict,
         argument("input", help="a file, a folder or a glob; columns by name, in any order"),
-        argument("output", help="a .csv or .parquet file; it appears when it is whole"),
+        argument("output", help="a .csv or .parquet file; it appears once it is complete"),
         argument(
             "--model",
             help="runs:/ID/model or models:/NAME@ALIAS; default: the model of the run that "
@@ -43,7 +43,7 @@ if __name__ == "__main__":
         argument(
             "--on-missing",
             default="error",
-            help="what a missing or infinite number or an unknown level means: error or null, an "
-            "empty prediction for that row",
+            help="what to do with a row that has a missing or infinite number or an unknown level: "
+            "error, or null (an empty prediction for that row)",
         ),
     )

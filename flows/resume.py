@@ -1,11 +1,11 @@
-"""make resume: go on with an interrupted run. `python -m flows.resume [RUN]`"""
+"""make resume: resume an interrupted run. `python -m flows.resume [RUN]`"""
 
 from flows.pipeline import pipeline
 from flows.support.command import argument, main, prepare_store
 
 
 def resume(run: str) -> None:
-    """Go on with an interrupted run, in the same MLflow run, from its last checkpoint."""
+    """Resume an interrupted run from its last checkpoint, in the same MLflow run."""
     prepare_store()
     from tasks.lease import exclusive
     from tasks.resuming import find_interrupted
@@ -13,7 +13,7 @@ def resume(run: str) -> None:
     found = find_interrupted(run)
     named = f"run '{found.title}' of experiment '{found.config.experiment}'"
     with exclusive(f"run-{found.id}", f"{named} is under way. Wait until it has ended."):
-        print(f"Going on with {named}", flush=True)
+        print(f"Resuming {named}", flush=True)
         pipeline(found.config, found.name, found.id)
 
 

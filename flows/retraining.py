@@ -1,12 +1,12 @@
-"""One scheduled run, in a process of its own.
+"""Run one scheduled retraining in a process of its own.
 
-`python -m flows.retraining --scheduled FLOW_RUN_ID`: `make schedule` starts it, and it ends with
-it: when standard input closes, the run is interrupted. What is slow to import is imported after
-that watch has begun. The first line of the input is what counts of our own configuration, as JSON.
+`python -m flows.retraining --scheduled FLOW_RUN_ID`: started by `make schedule`. When standard
+input closes, because the scheduler ended, the run is interrupted; slow modules are imported after
+that watch has begun. The first line of standard input holds the sections `notify` and `model` of
+the scheduler's configuration, as JSON.
 
-`python -m flows.retraining CONFIG`: a Prefect worker starts it, and names the flow run in the
-environment. Whom to notify, and the file of a module of the user's own, stand in the
-configuration's file on this machine.
+`python -m flows.retraining CONFIG`: started by a Prefect worker, which names the flow run in the
+environment. The sections `notify` and `model` are read from the configuration file on this machine.
 """
 
 import contextlib
@@ -29,22 +29,22 @@ from tasks.screen import note
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-BY_WORKER = "PREFECT__FLOW_RUN_ID"
+FLOW_RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"  # set by workers
 
 
 def run_retraining(path: str, scheduled: UUID | None) -> None:
-    """Run what a flow run of a deployment asks for: the one given, or the one a worker names."""
+    """Execute a flow run of a deployment: the one given, or the one that a worker names."""
     prepare_environment()
     if scheduled:
-        own = json.loads(sys.stdin.buffer.readline() or "{}")
+        local = json.loads(sys.stdin.buffer.readline() or "{}")
         end_with_starter()
-        retrain(scheduled, own)
+        retrain(scheduled, local)
     else:
-        retrain(UUID(os.environ[BY_WORKER]), _own_in(path), by_worker=True)
+        retrain(UUID(os.environ[FLOW_RUN_VARIABLE]), _read_local(path), by_worker=True)
 
 
-def _own_in(path: str) -> dict[str, Any]:
-    """`notify` and `model` of a configuration's file on this machine; what is wrong is a note."""
+def _read_local(path: str) -> dict[str, Any]:
+    """Read `notify` and `model` from a configuration file here; if they are wrong, print a note."""
     try:
         whole = read_yaml(path)
         section = whole.get("notify")
@@ -55,15 +55,15 @@ def _own_in(path: str) -> dict[str, Any]:
         return {}
 
 
-def retrain(flow_run_id: UUID, own: dict[str, Any], by_worker: bool = False) -> None:
-    """Run what a deployment's flow run asks for, or skip it: its model is being trained, or it was
-    planned to look at the files and there is nothing new.
+def retrain(flow_run_id: UUID, local: dict[str, Any], by_worker: bool = False) -> None:
+    """Execute a deployment's flow run, or skip it: if its model is being trained already, or if it
+    is to train only on changed files and none changed.
 
     Args:
-        flow_run_id: of a run that is due.
-        own: `notify` and `model` of our own configuration: whom the run's parameters name, and
-            which file of code, counts for nothing, since whoever reaches the server can write it.
-        by_worker: whether a worker has taken it already.
+        flow_run_id: the id of a flow run that is due.
+        local: the sections `notify` and `model` of the configuration on this machine. They replace
+            those in the run's parameters, which anybody who reaches the server can write.
+        by_worker: whether a worker has claimed the run already.
     """
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow
@@ -72,12 +72,12 @@ def retrain(flow_run_id: UUID, own: dict[str, Any], by_worker: bool = False) -> 
     from flows.pipeline_flow import pipeline
     from flows.support.deployment import NOTHING_NEW, finds_nothing_new
     from flows.support.ray import on_cluster
-    from flows.support.scheduler import model_of, skip, take
+    from flows.support.scheduler import claim, model_of, skip
 
-    reconcile()  # before a worker's run, nobody else does
+    reconcile()  # before a worker's run, no scheduler does it
     with get_client(sync_client=True) as client, contextlib.ExitStack() as held:
         flow_run = client.read_flow_run(flow_run_id)
-        put_own(own, flow_run.parameters["config"])
+        apply_local(local, flow_run.parameters["config"])
         try:
             held.enter_context(only_retraining(model_of(flow_run)))
         except BlockingIOError as error:
@@ -86,16 +86,16 @@ def retrain(flow_run_id: UUID, own: dict[str, Any], by_worker: bool = False) -> 
         if finds_nothing_new(client, flow_run):
             skip(client, flow_run_id, NOTHING_NEW)
             return
-        flow_run.parameters["resumed"] = _lost(client, flow_run.parameters["config"])
-        if take(client, flow_run, held.enter_context(lease(own.get("notify"))), by_worker):
+        flow_run.parameters["resumed"] = _resumable(client, flow_run.parameters["config"])
+        if claim(client, flow_run, held.enter_context(lease(local.get("notify"))), by_worker):
             held.enter_context(servers(RunsOn.model_validate(flow_run.parameters["config"])))
             recorded = run_flow(on_cluster(pipeline), flow_run=flow_run)
-            held.close()  # the lease says whether the record is there
+            held.close()  # the lease raises if its folder, and so the record, was deleted
             say_where(recorded, flow_run.parameters["config"]["experiment"])
 
 
-def _lost(client: "SyncPrefectClient", parameters: dict[str, Any]) -> str | None:
-    """The id of a run of the same experiment and files that was interrupted, but not cancelled."""
+def _resumable(client: "SyncPrefectClient", parameters: dict[str, Any]) -> str | None:
+    """The id of a run of the same experiment and files that was interrupted but not cancelled."""
     from prefect.exceptions import ObjectNotFound
 
     from tasks.resuming import interrupted_like
@@ -105,15 +105,15 @@ def _lost(client: "SyncPrefectClient", parameters: dict[str, Any]) -> str | None
         return None
     try:
         state = client.read_flow_run(UUID(found.flow_run)).state
-    except ObjectNotFound:  # another server's, or its history was deleted
+    except ObjectNotFound:  # it is on another server, or Prefect's history was deleted
         return found.id
     return None if state.is_cancelling() or state.is_cancelled() else found.id
 
 
-def put_own(own: dict[str, Any], parameters: dict[str, Any]) -> None:
-    """Put what runs code or reads the environment as our own configuration has it in the place of
-    what came as a run parameter."""
-    notify, model = own.get("notify"), own.get("model") or {}
+def apply_local(local: dict[str, Any], parameters: dict[str, Any]) -> None:
+    """Replace the run parameters that run code or read the environment by the values of the
+    configuration on this machine."""
+    notify, model = local.get("notify"), local.get("model") or {}
     asked = parameters.get("model") or {}
     ignored = [] if parameters.get("notify") in (None, notify) else ["notify"]
     if "file" in asked and asked["file"] != model.get("file"):
@@ -122,8 +122,8 @@ def put_own(own: dict[str, Any], parameters: dict[str, Any]) -> None:
     parameters["notify"] = notify
     if ignored:
         note(
-            f"{' and '.join(ignored)} in the run's parameters is ignored: only what stands in the "
-            "configuration that the scheduler or worker read counts"
+            f"{' and '.join(ignored)} in the run's parameters is ignored: only the configuration "
+            "file that the scheduler or worker read can set it"
         )
 
 
@@ -131,7 +131,13 @@ if __name__ == "__main__":
     main(
         run_retraining,
         argument(
-            "path", metavar="config", nargs="?", default="", help="its notify and model.file count"
+            "path",
+            metavar="config",
+            nargs="?",
+            default="",
+            help="the file from which notify and model are read",
         ),
-        argument("--scheduled", type=UUID, metavar="FLOW_RUN_ID", help="by make schedule"),
+        argument(
+            "--scheduled", type=UUID, metavar="FLOW_RUN_ID", help="only for make schedule itself"
+        ),
     )

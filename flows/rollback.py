@@ -1,4 +1,4 @@
-"""make rollback: let an earlier version be champion. `python -m flows.rollback MODEL [--to N]`"""
+"""make rollback: make an earlier version champion. `python -m flows.rollback MODEL [--to N]`"""
 
 import getpass
 
@@ -6,7 +6,7 @@ from flows.support.command import argument, main, prepare_store
 
 
 def rollback(model: str, to: str | None = None) -> None:
-    """Move the champion of a registered model to another version, and say how to undo it."""
+    """Move a registered model's alias `champion` to another version; print how to undo it."""
     prepare_store()
     from tasks.tracking.models import load_fitted
     from tasks.tracking.registry import apply_promotions, known_model, registered_model
@@ -21,8 +21,8 @@ def rollback(model: str, to: str | None = None) -> None:
     print(f"'{model}' was {kind} from version {before or 'none'} to version {after}: champion now.")
     if after < before:
         print(
-            f"A version of the data and configuration of version {before} will not be promoted "
-            "again."
+            f"The gate will not promote another version of the same data and configuration as "
+            f"version {before}."
         )
     if before:
         print(f"To undo it: make rollback MODEL='{model}' TO={before}")

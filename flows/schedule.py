@@ -20,12 +20,12 @@ from tasks.screen import note
 
 
 def run_schedule(path: str, overrides: Sequence[str]) -> None:
-    """Retrain on a schedule, until stopped."""
+    """Retrain on a schedule until stopped."""
     schedule(load_scheduled(path, overrides))
 
 
 def schedule(config: Config) -> None:
-    """Serve the schedule of one configuration until interrupted."""
+    """Run the schedule of one configuration until interrupted."""
     prepare_environment()
     name = deployment_name(config)
     import_slow_parts = partial(import_module, "flows.support.scheduler")
@@ -42,7 +42,7 @@ def schedule(config: Config) -> None:
 
 
 def load_scheduled(path: str, overrides: Sequence[str]) -> Config:
-    """Read a configuration that has a schedule; warn if a run that started now would fail."""
+    """Load a configuration that has a schedule; print a note if a run would fail now."""
     config = load(path, overrides)
     if config.schedule is None:
         raise refuse("schedule", "a section with cron, every or on_change", None)
@@ -50,20 +50,20 @@ def load_scheduled(path: str, overrides: Sequence[str]) -> Config:
         check_addresses(config.notify)
     try:
         check(config)
-    except InputError as error:  # the data may be corrected, or still to come
+    except InputError as error:  # the data may be corrected or arrive before the next run
         note(f"a run that started now would fail: {error}")
     return config
 
 
 def deployment_name(config: Config) -> str:
-    """The registered model's name, else the experiment's.
+    """The name of the registered model, otherwise of the experiment.
 
-    Characters that Prefect refuses become `_`; a digest of the name then keeps `a/b` and `a_b`
-    apart.
+    Characters that Prefect refuses become `_`, and a digest of the name is appended, so that `a/b`
+    and `a_b` stay different.
     """
     name = config.registry.model if config.registry else config.experiment
-    taken = re.sub(r"[/%&<>]", "_", name)
-    return name if taken == name else f"{taken}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    valid = re.sub(r"[/%&<>]", "_", name)
+    return name if valid == name else f"{valid}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""make serve-model: REST prediction by MLflow's own server, with the champion of the moment.
+"""make serve-model: REST predictions by MLflow's own server, always with the current champion.
 
 `python -m flows.serve [--model URI]`
 """
@@ -25,11 +25,11 @@ def serve(model: str | None = None) -> None:
     with listen(PORT) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         body = shlex.quote(json.dumps(app.served.example))
-        print(f"{app.uri} is served at {address}. Ask it:")
+        print(f"{app.uri} is served at {address}. To try it:")
         print(f"curl {address}/invocations -H 'Content-Type: application/json' -d {body}")
         if "@" in app.uri:
             threading.Thread(target=app.follow, daemon=True).start()
-            print("The version that is promoted next is served seconds later.")
+            print("A newly promoted version is served within seconds.")
         print("Ctrl-C ends it.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             answer(app, listener)

@@ -25,7 +25,9 @@ def run_sweep(path: str, overrides: Sequence[str]) -> None:
 
 
 def sweep(plan: "Sweep") -> str:
-    """Run the flow once and say where to look, with servers as `flows.pipeline.pipeline` has them.
+    """Run the flow once and print where to find its record.
+
+    The Prefect server and the MLflow store are chosen as in `flows.pipeline.pipeline`.
 
     Returns:
         The name of the parent run in MLflow.
@@ -40,22 +42,23 @@ def sweep(plan: "Sweep") -> str:
 
         recorded = run_leased(flow, plan)
         print(
-            f"Recorded as run '{recorded}' of experiment '{plan.base['experiment']}', a run nested "
-            "in it for each trial. To look at it: make ui"
+            f"Recorded as run '{recorded}' of experiment '{plan.base['experiment']}', with a "
+            "nested run for each trial. To look at it: make ui"
         )
     return recorded
 
 
 def _checked(plan: "Sweep") -> "Sweep":
-    """Refuse what is wrong in every trial for what it is; returns the sweep with the metric that
-    the target's type decides."""
+    """Refuse a user's module that would fail in every trial; return the sweep with the metric that
+    suits the type of the target."""
     from plumbline.data.inputs import has_classes
 
     first, classes = plan.first(), False
     varied = {key.partition(".")[0] for key in plan.search.parameters}
     if first.model.kind == "python" and not varied & {"model", "data"}:
         check(first)
-    with suppress(InputError) if "data" in varied else nullcontext():  # its trials will say so
+    # if the data vary, each trial reports what is wrong with its own
+    with suppress(InputError) if "data" in varied else nullcontext():
         classes = has_classes(first.data)
     return plan.of_target(classes)
 
@@ -63,5 +66,5 @@ def _checked(plan: "Sweep") -> "Sweep":
 if __name__ == "__main__":
     from plumbline.config.sweep import SweepFile
 
-    BASE = "  base: the path of an experiment, relative to this file; or that experiment's keys\n"
+    BASE = "  base: the path of an experiment, relative to this file; or an experiment's keys\n"
     main(run_sweep, *CONFIG, keys=BASE + as_text(SweepFile))

@@ -1,4 +1,4 @@
-"""The flow of a sweep: what happens, in order."""
+"""The Prefect flow of a sweep."""
 
 from prefect import flow
 from prefect.runtime import flow_run

@@ -13,18 +13,18 @@ MLFLOW_PORT = 5000
 def ui() -> None:
     """Show MLflow's and Prefect's user interfaces on this machine, until Ctrl-C.
 
-    One that the environment names is left where it runs.
+    A server that the environment names is not started here; its address is printed.
     """
     prepare_store()
     from tasks.lease import lease
     from tasks.tracking.experiment import newest_experiment, page
     from tasks.tracking.store import mlflow_app, open_store
 
-    newest = newest_experiment(open_store())  # what is wrong with the store is said here
+    newest = newest_experiment(open_store())  # raises if something is wrong with the store
     given = os.environ["MLFLOW_TRACKING_URI"]
     local = not given.startswith("http")
     with (
-        lease(),  # keeps make clean-history away
+        lease(),  # make clean-history refuses to run meanwhile
         prefect_server(lambda: local and mlflow_app(), "ui", UI_PORT) as prefect,
         listen(MLFLOW_PORT) as listener,
     ):

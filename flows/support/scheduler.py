@@ -44,8 +44,8 @@ def skip(client: SyncPrefectClient, flow_run_id: UUID, reason: str) -> None:
     client.set_flow_run_state(flow_run_id, Cancelled(name="Skipped", message=reason))
 
 
-def take(client: SyncPrefectClient, flow_run: FlowRun, lease_name: str, by_worker: bool) -> bool:
-    """Mark a run with the lease and make it ours; False if another process was faster.
+def claim(client: SyncPrefectClient, flow_run: FlowRun, lease_name: str, by_worker: bool) -> bool:
+    """Tag a flow run with the lease and claim it; False if another process was faster.
 
     The server refuses a second Pending, so each run happens once. A worker has made it Pending.
     """

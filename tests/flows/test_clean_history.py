@@ -65,6 +65,6 @@ def test_the_cache_is_emptied_and_nothing_stays_in_the_background(tmp_path: Path
         kept.write_bytes(bytes(10**6))
         done = clone.run("flows.clean", "cache")
         assert (done.status, done.err) == (0, "")
-        assert done.out == f"Deleted 1.0 MB in {kept.parent}.\n"
+        assert done.out == f"Deleted 1.0 MB from {kept.parent}.\n"
         assert not kept.exists()
         assert clone.processes() == []

@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 import mlflow
 import pytest
 
-from flows.retraining import put_own
+from flows.retraining import apply_local
 from tests.flows.conftest import Done, Workspace, eventually
 
 CONFIG = "configs/retraining.yaml"
@@ -165,15 +165,15 @@ def test_code_and_recipients_are_those_of_our_own_configuration(
     """Whoever reaches the server can write a run's parameters."""
     ours = {"kind": "python", "file": "models/net.py", "options": {}}
     parameters = {"notify": None, "model": {**ours, "file": "/tmp/theirs.py"}}
-    put_own({"notify": None, "model": ours}, parameters)
+    apply_local({"notify": None, "model": ours}, parameters)
     assert parameters["model"] == ours
     assert "model in the run's parameters is ignored" in capsys.readouterr().out
     parameters = {"model": {**ours, "options": {"width": 3}}}
-    put_own({"notify": None, "model": ours}, parameters)
+    apply_local({"notify": None, "model": ours}, parameters)
     assert parameters["model"]["options"] == {"width": 3}
     assert not capsys.readouterr().out
     parameters = {"model": {"kind": "python", "file": "/tmp/theirs.py"}}
-    put_own({}, parameters)
+    apply_local({}, parameters)
     assert parameters == {"model": {"kind": "linear"}, "notify": None}
 
 
