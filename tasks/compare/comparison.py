@@ -11,6 +11,7 @@ from plumbline.config.metrics import HEADLINES, METRICS, RENAMED, better
 
 DIGITS = 8  # of a digest or a commit; as many as people know it by
 UNKNOWN = ("", "unknown")
+ROUNDING = 1e-12  # relative: the same computation on another number of threads differs by so much
 SIGNS = {"lower": 1.0, "higher": -1.0}  # what makes the best value of a metric the least
 
 
@@ -70,10 +71,15 @@ class Comparison:
 
 
 def compare(runs: Sequence[RecordedRun]) -> Comparison:
-    """Compare one run or more; with one, nothing differs."""
+    """Compare one run or more; with one, nothing differs.
+
+    The metrics of single columns, such as `drift_shift/x`, are left out: there are metrics of
+    their extremes, and a wide table has hundreds of them.
+    """
     params = _frame([run.params for run in runs], object)
     params = params[params.nunique(axis=1, dropna=False) > 1]
     metrics = _frame([run.metrics for run in runs], float)
+    metrics = metrics.loc[["/" not in name for name in metrics.index]]
     finished = [number for number, run in enumerate(runs, 1) if run.status == "FINISHED"]
     differs = _differs(metrics, finished)
     same = metrics[~differs].max(axis=1)
@@ -98,7 +104,8 @@ def _differs(metrics: pd.DataFrame, finished: Sequence[int]) -> pd.Series:
     """A run that did not finish may lack what others have in common; that is no difference."""
     lacking = metrics[finished].isna().any(axis=1)
     alone = metrics.count(axis=1) < min(2, metrics.shape[1])
-    return lacking | alone | (metrics.nunique(axis=1) > 1)
+    least, largest = metrics.min(axis=1), metrics.max(axis=1)
+    return lacking | alone | ~np.isclose(least, largest, rtol=ROUNDING, atol=0, equal_nan=True)
 
 
 def _place(name: str) -> tuple[bool, bool, str]:

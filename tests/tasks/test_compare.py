@@ -91,6 +91,19 @@ def test_metrics_of_one_value_are_listed_once_and_a_failed_run_need_not_have_the
     assert row_of(compare([runs[0], runs[2]]).metrics, "test_rmse") == [1.0, None]
 
 
+def test_rounding_is_no_difference() -> None:
+    rounded = compare(scored(0.3, 0.1 + 0.2))
+    assert rounded.metrics.empty
+    assert list(rounded.same.index) == ["test_rmse"]
+    assert list(compare(scored(0.3, 0.3 * (1 + 1e-9))).metrics.index) == ["test_rmse"]
+
+
+def test_metrics_of_single_columns_are_left_out() -> None:
+    drifted = {"drift_max_shift": 0.2, "drift_shift/x": 0.2}
+    compared = compare([run(metrics={}), run(metrics=drifted)])
+    assert list(compared.metrics.index) == ["drift_max_shift"]
+
+
 def test_one_run_has_no_differences() -> None:
     compared = compare([run(params={"lr": "0.1"}, metrics={"loss": 1.0})])
     assert list(tables(compared)) == []
