@@ -171,14 +171,10 @@ def net_and_rows(folder: Path) -> tuple["Module", "RowObjective"]:  # noqa: F821
     from plumbline.training.rows import TrainingRows
 
     model = ours(folder, {"optimizer": "exact"}, validation_fraction=0.1)
-    config, summary = model.config, model.data.summary
-    rows = {"train": summary.train.rows, "validation": summary.validation.rows}
-    columns = (*model.data.encoding.features, "y")
-    scaled, source = model.trained.exact.standardizer, model.data.source
-    held = TrainingRows(source, config.data, columns, scaled, config.training, rows, "cpu")
-    objective = RowObjective(held)
+    scaled, width = model.trained.exact.standardizer, len(model.data.encoding.features)
+    objective = RowObjective(TrainingRows(model.data, model.config.training, scaled, "cpu"))
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(len(columns) - 1, 256), nn.ReLU(), nn.Linear(256, 1)).double()
+    net = nn.Sequential(nn.Linear(width, 256), nn.ReLU(), nn.Linear(256, 1)).double()
     objective.validation_loss(net), next(objective.rows.blocks("train"))
     return net, objective
 

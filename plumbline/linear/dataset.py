@@ -141,6 +141,12 @@ class Dataset:
         n = sum(counts.values()) / len(classes)
         return {name: n / of_class for name, of_class in counts.items()}
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether rows count differently: by a column of weights, or by the size of their class."""
+        weighted = isinstance(self.source, Table) and self.source.columns.weight is not None
+        return weighted or self.balanced
+
     def mean_weight(self, factor: Factor) -> float:
         """Of the rows of one of `profiled`'s factors; 1 of none."""
         total = sum(self.class_counts(factor).values()) if self.balanced else factor.weight

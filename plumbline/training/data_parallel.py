@@ -57,7 +57,7 @@ class DataParallel(RowObjective):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.rank, self.processes = dist.get_rank(), dist.get_world_size()
-        self._files = len(self.rows.source.parts)
+        self._files = len(self.rows.data.source.parts)
         self._parallel: Callable[[Rows], Tensor] | None = None
         own = _of_own_files(self.rows, self.rank, self.processes)
         if own and of_all(own.fits("train"), dist.ReduceOp.MIN):
@@ -166,7 +166,7 @@ def wrapped(
 
 def _of_own_files(rows: TrainingRows, rank: int, processes: int) -> TrainingRows | None:
     """The rows of a process's own files, consecutive ones; None if there are too few files."""
-    source = rows.source
+    source = rows.data.source
     if not isinstance(source, Table) or len(source.files) < processes:
         return None
     first, end = (len(source.files) * each // processes for each in (rank, rank + 1))
@@ -175,9 +175,10 @@ def _of_own_files(rows: TrainingRows, rank: int, processes: int) -> TrainingRows
     def count(part: str) -> Counter[str]:
         found: Counter[str] = Counter()
         for block in own.blocks(part):
-            for share, chosen in shares_of(rows.split, part, block).items():
+            for share, chosen in shares_of(rows.data.split, part, block).items():
                 found[share] += block.rows.shape[1] if chosen is None else int(chosen.sum())
         return found
 
     counts: Counter[str] = sum(in_threads(count, own.parts), Counter())
-    return replace(rows, source=own, counts={share: counts[share] for share in rows.counts})
+    own_counts = {share: counts[share] for share in rows.counts}
+    return replace(rows, data=replace(rows.data, source=own), counts=own_counts)

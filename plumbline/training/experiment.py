@@ -165,24 +165,18 @@ def _train_net(
     checkpoint: Checkpoint | None,
     start: Start | None,
 ) -> Trained:
-    training = config.training
-    own, mlp = config.model.kind == "python", config.model.kind == "mlp"
+    training, draws = config.training, Draws(config.training.seed, device)
     standardizer = _standardizer_of(config, data)
-    objective = _row_objective(data, config, standardizer, device)
-    if mlp and not data.encoding.classes:  # predictions stay within the target's range
-        objective.rows.limits = (math.inf, -math.inf)
-    draws = Draws(training.seed, device)
-    if own:
+    if config.model.kind == "python":
         rows = next(data.rows(("train",), data.encoding.features))
         outputs = len(data.outputs)
         try_user_module(config.model, training, rows, outputs, standardizer, device)
-        objective.blame = blamed(config.model)
-    if own or (mlp and config.model.dropout):
-        objective.draws = draws
     with draws():
         net = build_net(config, data.encoding).to(tensor_type(training))
     if start:
-        objective.rows.standardizer = start.give_to(net, standardizer)
+        standardizer = start.give_to(net, standardizer)
+    objective = _row_objective(data, config, standardizer, device, draws)
+    mlp = config.model.kind == "mlp"
     weights = sum(each.numel() for each in net.parameters()) if mlp else math.inf
     with threads_for(weights, training.batch_size):
         return train_net(net, config.model, objective, on_epoch, checkpoint)
@@ -200,17 +194,21 @@ def _standardizer_of(config: Config, data: Dataset) -> Standardizer:
 
 
 def _row_objective(
-    data: Dataset, config: Config, standardizer: Standardizer, device: str
+    data: Dataset,
+    config: Config,
+    standardizer: Standardizer,
+    device: str,
+    draws: Draws | None = None,
 ) -> RowObjective:
-    summary = data.summary
-    counts = {"train": summary.train.rows, "validation": summary.validation.rows}
-    columns = (*data.encoding.features, *data.outputs)
-    means = {share: data.mean_weight(getattr(data.profiled, share)) for share in counts}
-    means = means if config.data.weight or data.balanced else {}
-    rows = TrainingRows(
-        data.source, data.split, columns, standardizer, config.training, counts, device, means
-    )
-    return DataParallel(rows) if in_a_group() else RowObjective(rows)
+    """The loss on the rows, computed by all processes that train together, if there are several."""
+    model, limits = config.model, None
+    if model.kind == "mlp" and not data.encoding.classes:  # found as the rows are read
+        limits = math.inf, -math.inf
+    rows = TrainingRows(data, config.training, standardizer, device, limits)
+    kind = DataParallel if in_a_group() else RowObjective
+    if model.kind == "python":
+        return kind(rows, draws, blamed(model))
+    return kind(rows, draws if model.kind == "mlp" and model.dropout else None)
 
 
 def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]:

@@ -8,11 +8,12 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from plumbline.config.schema import Split, Training
+from plumbline.config.schema import Training
 from plumbline.data.batches import BLOCK_ROWS
-from plumbline.data.blocks import WEIGHT, Source
+from plumbline.data.blocks import WEIGHT
 from plumbline.data.split import share_columns
 from plumbline.errors import InputError
+from plumbline.linear.dataset import Dataset
 from plumbline.linear.problem import Standardizer
 from plumbline.threads import in_threads, one_ahead, one_thread
 
@@ -35,34 +36,33 @@ class TrainingRows:
     buffers take in turn: a thread fills one while the other is used.
 
     Attributes:
-        source: where the rows come from.
-        split: which of them are held out.
-        columns: names of the features, then of the target or the indicators of its classes.
-        standardizer: from raw units to those that are trained on.
+        data: where the rows come from, and which of them are held out.
         training: the configuration's section.
-        counts: the number of rows of each share: train, and validation if there is any.
+        standardizer: from raw units to those that are trained on.
         device: where training runs.
-        mean_weights: of the rows of each share; empty: rows have no weights.
         limits: the target's range over the training rows read so far, in raw units, which
             predictions are kept within; None: they are not.
+        counts: the number of rows of each share, train and validation; default: of the dataset.
     """
 
-    source: Source
-    split: Split
-    columns: tuple[str, ...]
-    standardizer: Standardizer
+    data: Dataset
     training: Training
-    counts: dict[str, int]
+    standardizer: Standardizer
     device: str
-    mean_weights: dict[str, float] = field(default_factory=dict)
     limits: tuple[float, float] | None = None
+    counts: dict[str, int] = field(default_factory=dict)
     kept: dict[str, Rows] = field(default_factory=dict, init=False)
     _pools: list[Rows] = field(default_factory=list, init=False)
     _gathered: list[Rows] = field(default_factory=list, init=False)
     _widening: Lock = field(default_factory=Lock, init=False)
 
     def __post_init__(self) -> None:
-        self._dtype, features = tensor_type(self.training), len(self.standardizer.mean)
+        data, features = self.data, len(self.standardizer.mean)
+        summary, profiled, self._dtype = data.summary, data.profiled, tensor_type(self.training)
+        self.counts = self.counts or {s: getattr(summary, s).rows for s in ("train", "validation")}
+        self.columns = (*data.encoding.features, *data.outputs)
+        means = {share: data.mean_weight(getattr(profiled, share)) for share in self.counts}
+        self.mean_weights = means if data.has_weights else {}
         self._widths = [features, len(self.columns) - features, *([1] if self.mean_weights else [])]
         self._row_bytes = sum(self._widths) * self._dtype.itemsize
         self.memory = self.training.memory_mb * 2**20
@@ -82,15 +82,15 @@ class TrainingRows:
         if self.fits(share):
             yield self._all(share)
             return
-        for pool in self._stream(share, self.source.parts):
+        for pool in self._stream(share, self.data.source.parts):
             yield from zip(*(each.split(BLOCK_ROWS) for each in pool), strict=True)
 
     def pools(self, random: torch.Generator) -> Iterator[Rows]:
         """The training rows in pools of files in random order; one if they are kept."""
-        order = torch.randperm(len(self.source.parts), generator=random).tolist()
+        order = torch.randperm(len(self.data.source.parts), generator=random).tolist()
         if self.fits("train"):
             return iter([self._all("train")])
-        return self._stream("train", [self.source.parts[i] for i in order])
+        return self._stream("train", [self.data.source.parts[i] for i in order])
 
     def shuffled(self, drawn: Iterable[Drawn]) -> Iterator[Rows]:
         """Shuffled rows as batches. A thread draws and gathers some batches at once, while the
@@ -125,7 +125,7 @@ class TrainingRows:
         """All rows of a share, read at the first call, parts of them side by side."""
         if share not in self.kept:
             rows, filled = self._empty(self.counts[share]), 0
-            for blocks in in_threads(partial(self._read_part, share), self.source.parts):
+            for blocks in in_threads(partial(self._read_part, share), self.data.source.parts):
                 for block in blocks:
                     for each, some in zip(rows, block, strict=True):
                         each[filled : filled + len(some)] = some
@@ -175,7 +175,7 @@ class TrainingRows:
         a block."""
         mean = self.mean_weights.get(share)
         columns = (*self.columns, WEIGHT) if mean else self.columns
-        for raw in share_columns(self.source, self.split, (share,), columns, parts):
+        for raw in share_columns(self.data.source, self.data.split, (share,), columns, parts):
             rows, weights = raw.tensor_split([len(self.columns)])
             if self.training.loss == "poisson" or self.limits:
                 self._look_at_range(share, rows[-1])

@@ -58,8 +58,12 @@ class Curve:
 
     def report(self, epoch: int, on_epoch: OnEpoch) -> None:
         """Call `on_epoch` with the values of an epoch, which is counted from 1."""
-        known = {name: values[epoch - 1] for name, values in self.by_name.items()}
-        on_epoch(epoch, known.pop("loss"), **known)
+        others = {}
+        if self.validation_losses:
+            others["validation_loss"] = self.validation_losses[epoch - 1]
+        if self.rates:
+            others["learning_rate"] = self.rates[epoch - 1]
+        on_epoch(epoch, self.losses[epoch - 1], **others)
 
     def state_dict(self) -> dict[str, list[float]]:
         return dict(vars(self))

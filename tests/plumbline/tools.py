@@ -15,9 +15,11 @@ from torch import Tensor, nn, optim
 
 from plumbline.config.schema import Split, TableData, Training
 from plumbline.data.blocks import Block
+from plumbline.data.encoding import Encoding
 from plumbline.data.sources import Table, open_table
 from plumbline.errors import InputError
 from plumbline.linear.compress import compress
+from plumbline.linear.dataset import Dataset
 from plumbline.linear.factor import Factor, triangle
 from plumbline.linear.summary import Summary, combine
 
@@ -64,6 +66,12 @@ def random_rows(n: int, d: int, seed: int = 0, far: float = 0.0) -> Tensor:
 def compressed(rows: Tensor, split: Split | None = None, **keeping: int) -> Summary:
     """What one pass over the rows keeps."""
     return combine([compress(Rows({"rows": rows}), "rows", split or Split(), **keeping)])
+
+
+def dataset(source: Rows | Table, split: Split, device: str = "cpu") -> Dataset:
+    """What training takes: the rows of a source and a pass over them."""
+    found = combine(compress(source, part, split, device) for part in source.parts)
+    return Dataset(found, found, Encoding(found.columns[:-1], {}), source, {}, split=split)
 
 
 def same_bits(one: Summary, two: Summary) -> bool:

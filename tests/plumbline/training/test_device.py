@@ -13,7 +13,7 @@ from plumbline.training.model import initial_model
 from plumbline.training.objectives import RowObjective
 from plumbline.training.plan import make_plan
 from plumbline.training.rows import TrainingRows
-from tests.plumbline.tools import DTYPES, Rows, opened, plain_loop, random_rows, write
+from tests.plumbline.tools import DTYPES, Rows, dataset, opened, plain_loop, random_rows, write
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -119,11 +119,12 @@ def test_streaming_there_is_streaming_here(device, dtype, batch):
     known_to(device, dtype)
     source, split = Rows({"a": random_rows(60, 3)}), Split()
     training = Training(epochs=20, dtype=dtype, loss="huber", batch_size=batch)
-    data = combine([compress(source, "a", split)])
-    plan = make_plan(data, training)
-    losses = [
-        train_linear(plan, training, name, lambda epoch, loss: None, RowObjective(TrainingRows(
-            source, split, data.columns, plan.standardizer, training, {"train": 60}, name))).losses
-        for name in (device, "cpu")
-    ]  # fmt: skip
+    data = dataset(source, split)
+    plan = make_plan(data.summary, training)
+
+    def losses_on(name: str) -> list[float]:
+        rows = TrainingRows(data, training, plan.standardizer, name)
+        return train_linear(plan, training, name, lambda *_: None, RowObjective(rows)).losses
+
+    losses = [losses_on(name) for name in (device, "cpu")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=1e-9)

@@ -11,19 +11,17 @@ from plumbline.training.head import head_layers, solve_head
 from plumbline.training.nets import MLP
 from plumbline.training.objectives import RowObjective
 from plumbline.training.rows import TrainingRows
-from tests.plumbline.tools import Rows, compressed, random_rows
+from tests.plumbline.tools import Rows, dataset, random_rows
 
 
 def objective(seed: int = 0) -> RowObjective:
     """300 rows of three features, of which some are validation rows."""
     rows, split = random_rows(300, 3, seed), Split(validation_fraction=0.3)
     rows[:, -1] += rows[:, 0] ** 2
-    source, data = Rows({"rows": rows}), compressed(rows, split)
-    standardizer = Standardizer.of(data.train, True, True)
-    counts = {"train": data.train.rows, "validation": data.validation.rows}
+    data = dataset(Rows({"rows": rows}), split)
+    standardizer = Standardizer.of(data.summary.train, True, True)
     training = Training(batch_size=32, dtype="float64").resolved("linear", standardize=True)
-    given = TrainingRows(source, split, source.names, standardizer, training, counts, "cpu")
-    return RowObjective(given)
+    return RowObjective(TrainingRows(data, training, standardizer, "cpu"))
 
 
 @pytest.mark.parametrize("kind", ["mlp", "sequential"])

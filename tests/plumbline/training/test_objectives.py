@@ -8,14 +8,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from plumbline.config.schema import Split, Training
 from plumbline.data.split import row_hashes
-from plumbline.linear.compress import compress
-from plumbline.linear.summary import combine
 from plumbline.training.loop import train_linear
 from plumbline.training.objectives import RowObjective
 from plumbline.training.plan import make_plan
 from plumbline.training.rows import TrainingRows
 from plumbline.training.trained import Trained
-from tests.plumbline.tools import DTYPES, Rows, opened, plain_loop, random_rows, write
+from tests.plumbline.tools import DTYPES, Rows, dataset, opened, plain_loop, random_rows, write
 
 ROWS = random_rows(90, 3, far=0.5)
 CRITERIA = {"mse": nn.MSELoss(), "huber": nn.HuberLoss(), "l1": nn.L1Loss()}
@@ -29,11 +27,9 @@ def parts(rows: torch.Tensor, count: int) -> Rows:
 
 def streamed(source, training: Training, split: Split) -> tuple[RowObjective, Trained]:
     """Train on the rows of a source, whatever the loss."""
-    data = combine(compress(source, part, split) for part in source.parts)
-    plan = make_plan(data, training)
-    counts = {"train": data.train.rows, "validation": data.validation.rows}
-    rows = TrainingRows(source, split, data.columns, plan.standardizer, training, counts, "cpu")
-    objective = RowObjective(rows)
+    data = dataset(source, split)
+    plan = make_plan(data.summary, training)
+    objective = RowObjective(TrainingRows(data, training, plan.standardizer, "cpu"))
     return objective, train_linear(plan, training, "cpu", lambda epoch, loss: None, objective)
 
 
@@ -88,11 +84,9 @@ def test_rows_that_do_not_fit_the_memory_are_read_again_every_epoch(batch):
 def test_a_file_that_changes_between_epochs_ends_the_training(change, tmp_path):
     path = write(tmp_path / "a.csv", {"x": [1.0, 2.0, 3.0], "y": [2.0, 4.0, 6.0]})
     source, training = opened(path), Training(loss="huber", epochs=5, memory_mb=1e-9)
-    data = combine([compress(source, source.parts[0], Split())])
-    plan = make_plan(data, training)
-    rows = TrainingRows(
-        source, Split(), data.columns, plan.standardizer, training, {"train": 3}, "cpu"
-    )
+    data = dataset(source, Split())
+    plan = make_plan(data.summary, training)
+    rows = TrainingRows(data, training, plan.standardizer, "cpu")
 
     def change_after_the_second(epoch: int, loss: float) -> None:
         if epoch == 2:
