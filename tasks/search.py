@@ -1,11 +1,12 @@
 """Which values to try next: all of a grid, or what Optuna proposes; and which trials it prunes."""
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from plumbline.config.sweep import Range, Search, Sweep, Values, is_whole
+from plumbline.training.experiment import Outcome
+from plumbline.training.trained import Status
 
 # How many trials may be under way when the next is proposed. For tpe a fixed number, so that what
 # it proposes depends on the seed and the results, never on the machine. What is pruned depends on
@@ -16,22 +17,7 @@ TPE_AHEAD, LEAST_AHEAD = 4, 16
 JUDGED = frozenset(round(5 * 1.1**k) for k in range(150))
 
 
-@dataclass(frozen=True)
-class Reached:
-    """What became of a trial, as it is reported to the search.
-
-    Attributes:
-        metric: the sweep's; None if the trial failed or was pruned.
-        pruned: whether it was.
-        validation_losses: after each epoch.
-    """
-
-    metric: float | None
-    pruned: bool = False
-    validation_losses: Sequence[float] = ()
-
-
-Tell = Callable[[int, Reached], None]
+Tell = Callable[[int, Outcome], None]  # with the trial's number
 
 
 def ahead_of(search: Search, workers: int) -> int:
@@ -50,7 +36,7 @@ def search(sweep: Sweep) -> tuple[Iterator[tuple[Values, bytes]], Tell]:
     """
     given = sweep.search
     if given.method == "grid" and given.pruner == "none":  # nothing that learns
-        return ((values, b"") for values in sweep.grid()), lambda number, reached: None
+        return ((values, b"") for values in sweep.grid()), lambda number, outcome: None
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -63,13 +49,14 @@ def search(sweep: Sweep) -> tuple[Iterator[tuple[Values, bytes]], Tell]:
     study = optuna.create_study(sampler=sampler, pruner=pruner, direction=given.direction)
     asked: list[optuna.Trial] = []
 
-    def tell(number: int, reached: Reached) -> None:
-        trial = asked[number - 1]
+    def tell(number: int, outcome: Outcome) -> None:
+        trial, metric = asked[number - 1], outcome.metrics.get(given.metric)
         if given.pruner != "none":
-            for epoch, loss in enumerate(reached.validation_losses, 1):
+            for epoch, loss in enumerate(outcome.curves.get("validation_loss", ()), 1):
                 _report(trial, epoch, loss)
-        without = optuna.trial.TrialState.PRUNED if reached.pruned else optuna.trial.TrialState.FAIL
-        study.tell(trial, reached.metric, state=without if reached.metric is None else None)
+        pruned, states = outcome.status is Status.PRUNED, optuna.trial.TrialState
+        without = states.PRUNED if pruned else states.FAIL
+        study.tell(trial, metric, state=without if metric is None else None)
 
     return _proposed(study, sweep, asked), tell
 

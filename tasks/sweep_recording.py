@@ -3,17 +3,18 @@
 import csv
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from prefect import task
 
 from plumbline.config.sweep import Sweep, Values, label
 from plumbline.errors import AllTrialsFailedError
+from plumbline.training.experiment import Outcome
 from plumbline.training.trained import Status
 from tasks.artifacts import ProgressArtifact, publish
 from tasks.pictures.shown import draw_beside
 from tasks.recording import log_files, log_model_file, log_results
-from tasks.search import Reached
 from tasks.tracking.experiment import (
     PRUNED_TAG,
     description,
@@ -42,13 +43,9 @@ class SweepRecorder:
         self._progress = ProgressArtifact("trials", f"Trials of {sweep.title}", self._total)
 
     @property
-    def known(self) -> dict[int, Reached]:
-        """What each recorded trial reached, by number."""
-        metric = self.sweep.search.metric
-        return {
-            number: Reached(trial.metrics.get(metric), trial.pruned, trial.validation_losses)
-            for number, trial in self.tracked.trials.items()
-        }
+    def known(self) -> dict[int, Outcome]:
+        """The outcome of each recorded trial, by number."""
+        return {number: trial.outcome for number, trial in self.tracked.trials.items()}
 
     @property
     def again(self) -> int | None:
@@ -71,7 +68,7 @@ class SweepRecorder:
         sign = 1 if search.direction == "minimize" else -1
         return min(
             self.tracked.done,
-            key=lambda trial: (sign * trial.metrics[search.metric], trial.number),
+            key=lambda trial: (sign * trial.outcome.metrics[search.metric], trial.number),
             default=None,
         )
 
@@ -90,12 +87,13 @@ class SweepRecorder:
                 log_model_file(run, trial.config)
                 log_results(run, trial.result, params)
                 log_files(run, trial.result, self.sweep.search.keep_models == "all")
-        return RecordedTrial(number, values, run, outcome.metrics or {}, outcome.error, pruned)
+        without_model = replace(outcome, trained=None, predictions=())
+        return RecordedTrial(number, values, run, without_model)
 
     def _print(self, trial: RecordedTrial) -> None:
-        metric = self.sweep.search.metric
-        why = f"{'pruned: ' if trial.pruned else ''}{trial.reason}"
-        result = why or f"{metric} {trial.metrics[metric]:.6g}"
+        metric, outcome = self.sweep.search.metric, trial.outcome
+        why = f"{'pruned: ' if outcome.status is Status.PRUNED else ''}{outcome.error}"
+        result = why or f"{metric} {outcome.metrics[metric]:.6g}"
         best = " (the best so far)" if self.best_recorded() is trial else ""
         place = f"[{trial.number:{len(str(self._total))}}/{self._total}]"
         print(f"Trial {place}, {label(trial.values)}: {result}{best}", flush=True)
@@ -106,7 +104,7 @@ def _note(trial: Trial, tracked: SweepRun) -> str:
     outcome, flow_run_id = trial.outcome, tracked.tags[FLOW_TAG]
     status = outcome.status.upper() if outcome.error else "FINISHED"
     metrics = {"loss": outcome.losses[-1]} if outcome.error and outcome.losses else outcome.metrics
-    ending = how_it_ended(status, outcome.error, metrics or {}, str(len(outcome.losses)))
+    ending = how_it_ended(status, outcome.error, metrics, str(len(outcome.losses)))
     made = trial.config and what_it_is(trial.config, trial.device, flow_run_id)
     return description(ending, made or f"A trial of '{tracked.run.name}' that is no experiment.")
 
@@ -122,7 +120,7 @@ def conclude(recorder: SweepRecorder) -> None:
     if best is None:
         first = tracked.trials[min(tracked.trials)]
         raise AllTrialsFailedError(
-            f"all {len(tracked.trials)} trials failed; the first: {first.reason}. "
+            f"all {len(tracked.trials)} trials failed; the first: {first.outcome.error}. "
             "Correct what varies, or the base, and run the same command again."
         )
     with tempfile.TemporaryDirectory() as scratch:
@@ -132,17 +130,17 @@ def conclude(recorder: SweepRecorder) -> None:
             if sweep.search.keep_models == "best":
                 log_files(best.run, recorder.best.result)
             tags = {"best_trial": best.number, "best_run_id": best.run.id}
-            tracked.run.log(best.metrics, tags, _params(recorder.best))
+            tracked.run.log(best.outcome.metrics, tags, _params(recorder.best))
             _write_table(sweep, tracked.trials, folder / "trials.csv")
         tracked.run.client.log_artifacts(tracked.run.id, str(folder))
-    publish(tracked.run, f"The best of {len(tracked.trials)} trials", best.metrics)
+    publish(tracked.run, f"The best of {len(tracked.trials)} trials", best.outcome.metrics)
 
 
 def _shown(sweep: Sweep, done: Sequence[RecordedTrial], best: RecordedTrial) -> dict:
     """What the pictures show: what each trial reached, against what varied."""
     return {
         "metric": sweep.search.metric,
-        "reached": [trial.metrics[sweep.search.metric] for trial in done],
+        "reached": [trial.outcome.metrics[sweep.search.metric] for trial in done],
         "best": done.index(best),
         "values": {key: [trial.values[key] for trial in done] for key in sweep.search.parameters},
     }
@@ -151,14 +149,15 @@ def _shown(sweep: Sweep, done: Sequence[RecordedTrial], best: RecordedTrial) -> 
 def _write_table(sweep: Sweep, trials: Mapping[int, RecordedTrial], path: Path) -> None:
     """A line a trial: what varied, the sweep's metric, the other metrics, why it failed."""
     metric, varied = sweep.search.metric, list(sweep.search.parameters)
-    others = {name for trial in trials.values() for name in trial.metrics} - {metric, "loss"}
+    others = {name for trial in trials.values() for name in trial.outcome.metrics}
+    others -= {metric, "loss"}
     columns = ["trial", *varied, metric, *sorted(others), "reason", "run_id"]
     with path.open("w", newline="") as file:
         table = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
         table.writeheader()
         for number, trial in sorted(trials.items()):
-            what = {"trial": number, "reason": trial.reason, "run_id": trial.run.id}
-            table.writerow({**trial.metrics, **_as_text(trial.values), **what})
+            what = {"trial": number, "reason": trial.outcome.error, "run_id": trial.run.id}
+            table.writerow({**trial.outcome.metrics, **_as_text(trial.values), **what})
 
 
 def _as_text(values: Values) -> dict[str, str]:

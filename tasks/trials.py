@@ -17,7 +17,7 @@ from plumbline.training.nets import with_budget
 from plumbline.training.trained import Status
 from tasks.cluster import cores
 from tasks.reading import compress_all, source_of
-from tasks.search import Reached, ahead_of, search
+from tasks.search import ahead_of, search
 from tasks.workers import Train, Work, workers
 
 
@@ -55,13 +55,13 @@ def trial(number: int, name: str, work: Work) -> Outcome:
 
 
 def run_trials(
-    sweep: Sweep, known: Mapping[int, Reached], again: int | None = None
+    sweep: Sweep, known: Mapping[int, Outcome], again: int | None = None
 ) -> Iterator[Trial]:
     """Run every trial that is not known already; yield them in the order of their numbers.
 
     Args:
         sweep: the base and what varies.
-        known: what the trials of an interrupted sweep reached, by number.
+        known: the outcomes of an interrupted sweep, by the trial's number.
         again: the one of them that is trained again, if any.
 
     Raises:
@@ -75,7 +75,7 @@ def run_trials(
     def finish() -> Iterator[Trial]:
         number, finished = under_way.popleft()
         done = finished() if finished else None
-        tell(number, known[number] if number in known else _reached(done.outcome, sweep))
+        tell(number, known.get(number) or done.outcome)
         if done:
             yield done
 
@@ -126,12 +126,6 @@ def _checked(outcome: Outcome, sweep: Sweep) -> Outcome:
     reason = f"it has no {metric}: no row is held out, its value is not finite, or the target's "
     reason += "type has other metrics (classes: train_log_loss, test_log_loss)"
     return Outcome(Status.FAILED, outcome.curves, error=reason)
-
-
-def _reached(outcome: Outcome, sweep: Sweep) -> Reached:
-    metric = (outcome.metrics or {}).get(sweep.search.metric)
-    validation_losses = outcome.curves.get("validation_loss", ())
-    return Reached(metric, outcome.status is Status.PRUNED, validation_losses)
 
 
 class SharedData:

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -82,16 +82,16 @@ class Outcome:
     Attributes:
         status: how its training ended.
         curves: as those of Trained, up to the epoch in which it failed or was pruned.
-        trained: the model; None if the trial failed or was pruned, as all that follows.
-        metrics: as `measure` gives them.
+        trained: the model; None if the trial failed or was pruned, or is only known from its run.
+        metrics: from `measure`; empty if the trial failed or was pruned.
         predictions: for the configured inputs.
-        error: why there is no model; empty if there is one.
+        error: why the trial failed or was pruned; empty if it did not.
     """
 
     status: Status
     curves: Mapping[str, Sequence[float]]
     trained: Trained | None = None
-    metrics: dict[str, float] | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
     predictions: Sequence[Prediction] = ()
     error: str = ""
 

@@ -1,7 +1,7 @@
 """The MLflow runs of a sweep: one parent, a nested run for each trial, and resuming them."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -15,6 +15,8 @@ from plumbline.config.sweep import Sweep, Values, label
 from plumbline.data.files import find_files
 from plumbline.errors import InputError
 from plumbline.linear.compress import VERSION
+from plumbline.training.experiment import Outcome
+from plumbline.training.trained import Status
 from tasks.tracking.experiment import (
     NOTE_TAG,
     PRUNED_TAG,
@@ -43,19 +45,14 @@ class RecordedTrial:
         number: of the trial, from 1.
         values: what it varied.
         run: its run.
-        metrics: by name.
-        reason: why it has no model; empty if it has one.
-        pruned: whether that is because it was pruned.
-        validation_losses: of a trial that is compared with others, after each epoch.
+        outcome: without its model; of a trial of an earlier process, the validation losses are the
+            only curve, if trials are compared by them.
     """
 
     number: int
     values: Values
     run: Run
-    metrics: Mapping[str, float]
-    reason: str
-    pruned: bool = False
-    validation_losses: Sequence[float] = ()
+    outcome: Outcome
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ class SweepRun:
     @property
     def done(self) -> list[RecordedTrial]:
         """The trials that have a model, in the order of their numbers."""
-        return [trial for _, trial in sorted(self.trials.items()) if not trial.reason]
+        return [trial for _, trial in sorted(self.trials.items()) if not trial.outcome.error]
 
     @contextmanager
     def recording(self, number: int, values: Values, note: str, status: str) -> Iterator[Run]:
@@ -148,12 +145,13 @@ def _trials_to_keep(
         tags, number = each.data.tags, int(each.data.tags[NUMBER_TAG])
         if each.info.status in counts:
             values, run = json.loads(tags[VALUES_TAG]), Run(client, each)
-            reason, pruned = tags.get("reason", ""), PRUNED_TAG in tags
+            reason = tags.get("reason", "")
+            failed = Status.PRUNED if PRUNED_TAG in tags else Status.FAILED
             curve = client.get_metric_history(run.id, "validation_loss") if compared else ()
             losses = [each.value for each in sorted(curve, key=lambda each: each.step)]
-            trials[number] = RecordedTrial(
-                number, values, run, each.data.metrics, reason, pruned, losses
-            )
+            status, curves = failed if reason else Status.COMPLETED, {"validation_loss": losses}
+            outcome = Outcome(status, curves, metrics=each.data.metrics, error=reason)
+            trials[number] = RecordedTrial(number, values, run, outcome)
         else:
             client.delete_run(each.info.run_id)
     return trials

@@ -5,18 +5,21 @@ from typing import Any
 import pytest
 
 from plumbline.config.sweep import Search, Sweep, Values
-from tasks.search import Reached, ahead_of, pruning_rule, search
+from plumbline.training.experiment import Outcome
+from plumbline.training.trained import Status
+from tasks.search import ahead_of, pruning_rule, search
 
 PARAMETERS = {
     "training.learning_rate": {"low": 0.001, "high": 0.1, "log": True},
     "training.epochs": {"low": 1, "high": 9},
     "data.features": [["a"], ["a", "b"], None],
 }
+METRIC, FAILED = "test_rmse", Outcome(Status.FAILED, {})
 
 
 def sweep(method: str, trials: int = 30, **more: Any) -> Sweep:
-    search = {"method": method, "trials": trials, "parameters": PARAMETERS, **more}
-    return Sweep(name="s", base={}, search=Search.model_validate(search))
+    search = {"method": method, "trials": trials, "metric": METRIC, "parameters": PARAMETERS}
+    return Sweep(name="s", base={}, search=Search.model_validate(search | more))
 
 
 def proposed(given: Sweep) -> list[Values]:
@@ -28,7 +31,8 @@ def proposed(given: Sweep) -> list[Values]:
         found.append(values)
         if (over := number - ahead + 1) > 0:
             failed = over % 7 == 0
-            tell(over, Reached(None if failed else -found[over - 1]["training.learning_rate"]))
+            metrics = {METRIC: -found[over - 1]["training.learning_rate"]}
+            tell(over, FAILED if failed else Outcome(Status.COMPLETED, {}, metrics=metrics))
     return found
 
 
@@ -74,14 +78,15 @@ def test_the_median_of_earlier_trials_prunes_the_worse_ones_only(method, directi
     for number in range(1, 6):
         _, pruner = next(proposals)
         assert last_epoch(pruner, [9.0] * 20) == 20  # with too few before it
-        tell(number, Reached(float(number), validation_losses=[float(number)] * 20))
+        curves, metrics = {"validation_loss": [float(number)] * 20}, {METRIC: float(number)}
+        tell(number, Outcome(Status.COMPLETED, curves, metrics=metrics))
     values, pruner = next(proposals)
     assert values.keys() == parameters.keys()
     assert last_epoch(pruner, [3.1] * 20) == 5
     assert last_epoch(pruner, [9.0] * 5 + [2.9] * 15) == 5
     assert last_epoch(pruner, [2.9] + [9.0] * 19) == 5  # after one that is not judged
     assert last_epoch(pruner, [2.9] * 20) == 20
-    tell(6, Reached(None, pruned=True, validation_losses=[3.1] * 5))
+    tell(6, Outcome(Status.PRUNED, {"validation_loss": [3.1] * 5}))
     assert last_epoch(next(proposals)[1], [2.9] * 20) == 20
 
 
