@@ -1,4 +1,4 @@
-"""What to say of unusual data, and of a model that is far from the optimum it could have."""
+"""Advice about unusual data, and about a model that is far from the optimum."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +16,7 @@ from plumbline.training.trained import Status, Trained
 # which rounding may leave), the gap is held against the variance instead: R² 0.999 or more.
 OF_OPTIMUM, ROUNDING, OF_VARIANCE = 0.02, 1e-10, 1e-3
 MOST_MOMENTUM = 0.999  # more takes tens of thousands of epochs, and seconds to count them
-MOST_COLUMNS = 25  # that are said to be collinear, a line each
+MOST_COLUMNS = 25  # that are named as collinear, a line each
 MOST_VALUES = 20  # of a number that may be a name
 
 
@@ -40,7 +40,7 @@ def doubts(data: Dataset, config: Config) -> Iterator[str]:
             f"{best.rows:g} training rows for {len(best.names)} features: "
             "many models fit them alike"
         )
-    if config.model.kind != "linear":  # collinear columns are no harm to a net
+    if config.model.kind != "linear":  # collinear columns do not harm a net
         return
     others = {n: equals for n, equals in best.equals.items() if n not in _constants(data, best)}
     for name, equals in list(others.items())[:MOST_COLUMNS]:
@@ -68,7 +68,7 @@ def _constants(data: Dataset, best: LeastSquares) -> dict[str, str]:
 
 
 def _leaks(data: Dataset, bias: bool) -> Iterator[str]:
-    """Whether features determine the target, or of classes the first after the reference."""
+    """Whether features determine the target, or the first class after the reference."""
     what, factor, best = "the target", data.summary.train, optimum_of(data.summary, bias)
     if data.encoding.classes:
         what = f"class '{data.encoding.classes[1]}' of the target"

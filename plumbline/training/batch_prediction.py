@@ -146,7 +146,7 @@ def _as_trained(batch: pa.RecordBatch, encoding: Encoding) -> pd.DataFrame:
 def _first_wrong(
     file: DataFile, rows: pd.DataFrame, encoding: Encoding, values: np.ndarray, first_row: int
 ) -> str:
-    """What is wrong with the first row that cannot be predicted; "" if every one can."""
+    """Why the first bad row cannot be predicted; "" if every row can."""
     error = encoding.first_error(rows, values)
     if error is None:
         return ""

@@ -1,4 +1,4 @@
-"""Where a training stands, on disk: from there it goes on to the last bit."""
+"""The state of a training on disk, from which it resumes with the same losses to the last bit."""
 
 import os
 import time
@@ -15,22 +15,22 @@ from plumbline.errors import InputError
 
 
 class Stateful(Protocol):
-    """A part of a training that keeps a state between steps, as torch's modules and optimizers."""
+    """A part of a training that has a state, as torch's modules and optimizers have."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Tensors and plain values, all that the next step depends on."""
+        """The tensors and plain values that the next step depends on."""
 
     def load_state_dict(self, state: Any) -> object:
-        """Take up such a state."""
+        """Restore such a state."""
 
 
 @dataclass
 class Checkpoint:
-    """A file that holds where one training stands.
+    """A file that holds the state of one training.
 
     Attributes:
-        path: of the file; there may be none yet.
-        every: seconds from one state that is written to the next.
+        path: of the file, which may not exist yet.
+        every: seconds between two writes.
     """
 
     path: Path
@@ -43,14 +43,14 @@ class Checkpoint:
         return time.monotonic() - self._written >= self.every
 
     def write(self, parts: Mapping[str, Stateful]) -> None:
-        """Write the state of all parts; the file is always a whole one."""
+        """Write the state of all parts; the file is replaced as a whole."""
         content = BytesIO()
         torch.save({name: part.state_dict() for name, part in parts.items()}, content)
         self.keep(content.getbuffer())
         self._written = time.monotonic()
 
     def keep(self, content: bytes | memoryview) -> None:
-        """Put such a state into the file."""
+        """Replace the file's content by a state that was already serialised."""
         half = self.path.with_suffix(".half")
         with half.open("wb") as file:
             file.write(content)
@@ -59,10 +59,10 @@ class Checkpoint:
         half.replace(self.path)
 
     def read(self, parts: Mapping[str, Stateful]) -> None:
-        """Give all parts their state, if one was written.
+        """Restore the state of all parts, if one was written.
 
         Raises:
-            InputError: the file is damaged, or holds another training's states.
+            InputError: the file is damaged, or holds the state of another training.
         """
         if not self.path.exists():
             return
@@ -82,18 +82,22 @@ MOST_PENDING = 1_000  # losses that stay on the device, in one buffer: many smal
 
 
 class Progress:
-    """How far the epoch under way has come; writes a checkpoint after a step, if one is due.
+    """The progress of the current epoch; writes a checkpoint after a step, if one is due.
 
-    A step's loss stays where it is, so that no step waits for the device.
+    A step's loss stays on its device, so that no step waits for it.
 
     Attributes:
-        steps: how many are done.
-        loss: their part of the epoch's loss, without what is pending.
+        steps: how many steps of the epoch are done.
+        loss: what they add to the epoch's loss, without the pending ones.
     """
 
     def __init__(self, parts: Mapping[str, Any], checkpoint: Checkpoint | None) -> None:
-        """Give this, and those parts of a training that have one, the state that the checkpoint
-        holds."""
+        """Restore the state that the checkpoint holds, if any.
+
+        Args:
+            parts: of the training, by name; those without a state_dict are ignored.
+            checkpoint: None: nothing is read or written.
+        """
         self.steps, self.loss, self._checkpoint = 0, 0.0, checkpoint
         self._shares: list[float] = []
         self._losses: Tensor | None = None
@@ -103,7 +107,7 @@ class Progress:
             checkpoint.read(self._parts)
 
     def add(self, share: float, loss: Tensor) -> None:
-        """Count a step, with its share of the epoch's rows and their mean loss."""
+        """Count a step, with its share of the epoch's loss and its own mean loss."""
         self.steps += 1
         if self._losses is None:
             self._losses = loss.new_empty(MOST_PENDING)
@@ -116,7 +120,7 @@ class Progress:
             self._checkpoint.write(self._parts)
 
     def end_epoch(self) -> float:
-        """Begin with the next epoch; returns the loss of this one."""
+        """End the epoch; returns its loss."""
         self._add_up()
         loss, self.steps, self.loss = self.loss, 0, 0.0
         return loss

@@ -1,8 +1,7 @@
-"""One training in several processes: each computes a part of every batch, and all step alike.
+"""One training in several processes: each computes a part of every batch, and all take the step.
 
 Whoever starts the processes (Ray Train, torchrun) makes torch's process group first; each of them
-then trains the same experiment, and the result is that of one process with the same batches, but
-for rounding.
+then trains the same experiment. The result equals that of one process, up to rounding.
 """
 
 from collections import Counter
@@ -30,7 +29,7 @@ def in_a_group() -> bool:
 
 
 def of_all(value: float, operation: dist.ReduceOp = dist.ReduceOp.SUM) -> float:
-    """The sum, or the least or largest, of the processes' values; of one alone its own."""
+    """The sum, minimum or maximum of the processes' values; in a single process the value ."""
     if not in_a_group():
         return value
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
@@ -43,13 +42,13 @@ def of_all(value: float, operation: dist.ReduceOp = dist.ReduceOp.SUM) -> float:
 class DataParallel(RowObjective):
     """A RowObjective whose batches the processes of torch's group share.
 
-    A process reads files of its own, and takes of each batch the rows that are in them. If there
+    Each process reads files of its own, and computes the rows of a batch that are in them. If there
     are fewer files than processes, or the rows of one do not fit into its training.memory_mb, each
-    reads all files and takes an equal part of each batch.
+    reads all files and computes an equal part of each batch.
 
     Attributes:
-        first: the place of the first of its own rows among all training rows, in the order of the
-            files; None: it reads all files.
+        first: the index of its first row among all training rows, in the order of the files; None:
+            it reads all files.
     """
 
     first: int | None = field(default=None, init=False)
@@ -107,7 +106,7 @@ class DataParallel(RowObjective):
         yield from zip(sizes, self.rows.shuffled([(own, place[here], of_own)]), strict=True)
 
     def _part(self, rows: Rows) -> Rows:
-        """This process's part of rows that every process has read."""
+        """This process's part of rows that every process has read; its own rows as they are."""
         if self.first is not None:
             return rows
         return tuple(each.tensor_split(self.processes)[self.rank] for each in rows)
@@ -165,7 +164,7 @@ def wrapped(
 
 
 def _of_own_files(rows: TrainingRows, rank: int, processes: int) -> TrainingRows | None:
-    """The rows of a process's own files, consecutive ones; None if there are too few files."""
+    """The rows of this process's own, consecutive files; None if there are too few files."""
     source = rows.data.source
     if not isinstance(source, Table) or len(source.files) < processes:
         return None

@@ -1,4 +1,4 @@
-"""Where training runs, and what it draws there from torch's generators."""
+"""The device that training runs on, and the random numbers that it draws there."""
 
 import threading
 from collections.abc import Iterator
@@ -24,10 +24,10 @@ def present_devices() -> list[str]:
 
 
 def device_of(config: Config) -> str:
-    """Where an experiment computes: on a Ray cluster on the CPUs, whatever this machine has.
+    """The device of an experiment; on a Ray cluster the CPU, whatever this machine has.
 
     Raises:
-        InputError: the device is not here, or does not know the dtype.
+        InputError: this machine lacks the device, or the device lacks the dtype.
     """
     wanted = "cpu" if config.runner == "ray" else config.training.device
     return resolve_device(wanted, config.training.dtype)
@@ -37,12 +37,12 @@ def resolve_device(wanted: str, dtype: str) -> str:
     """The device that a configuration means.
 
     Args:
-        wanted: auto | cpu | cuda | cuda:N | mps | xpu. "auto" takes the machine's accelerator where
-            there is one that knows the dtype (mps has no float64), else the CPU.
+        wanted: auto | cpu | cuda | cuda:N | mps | xpu. "auto" takes the machine's accelerator if it
+            has one that supports the dtype (mps has no float64), else the CPU.
         dtype: float32 | float64.
 
     Raises:
-        InputError: the device is not here, or does not know the dtype.
+        InputError: this machine lacks the device, or the device lacks the dtype.
     """
     present = present_devices()
     if wanted == "auto":
@@ -67,14 +67,14 @@ def _lacks(name: str, dtype: str) -> bool:
 
 
 class Draws:
-    """torch's generators as a script has them that calls torch.manual_seed and then trains alone.
+    """The random state of a script that calls torch.manual_seed and then trains alone.
 
-    torch has one generator a device for all threads. Each training has its own place in that
-    stream: entering takes it up, leaving notes how far it came and puts back what stood there. So
-    trainings side by side in threads do not change each other's draws, nor those of a notebook.
+    torch has one generator per device for all threads. Each training has a state of its own:
+    entering sets it, leaving saves it and restores the state from before. So trainings in several
+    threads do not change each other's draws, nor those of a notebook.
 
     Attributes:
-        device: whose generator is drawn from beside the CPU's, if it is cuda or xpu.
+        device: if it is cuda or xpu, its generator is used as well as the CPU's.
     """
 
     def __init__(self, seed: int, device: str) -> None:
@@ -83,7 +83,7 @@ class Draws:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Whatever torch draws inside goes on where this training's last draw ended."""
+        """Let torch draw inside as if this training had drawn all the numbers so far."""
         with _drawing:
             generators = self._generators()
             before = [each.get_state() for each in generators]

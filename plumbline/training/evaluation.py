@@ -54,7 +54,7 @@ def evaluate(trained: Trained, data: Summary) -> dict[str, float]:
 def scores(
     share: str, module: nn.Module, data: Dataset, features: Sequence[str] = ()
 ) -> dict[str, float]:
-    """A share's scores on every row, which are read for it; empty without rows.
+    """The scores on every row of a share, which are read for it; empty if there are none.
 
     Args:
         share: "train" or "test".
@@ -122,7 +122,7 @@ def _class_scores(
 def _probabilities(
     share: str, module: nn.Module, data: Dataset, features: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What a model gives each class, (n, K), each row's class, (n,), and its weight, (n,)."""
+    """The probabilities of the classes, (n, K), each row's class, (n,), and its weight, (n,)."""
     found = []
     for rows in data.rows((share,), (*features, *data.outputs, WEIGHT)):
         given, indicators, weights = rows.tensor_split([len(features), -1], dim=1)
@@ -152,7 +152,7 @@ def baselines(data: Dataset, config: Config) -> dict[str, float]:
 
 @lru_cache(2)
 def _exact_baselines(data: Summary, bias: bool) -> dict[str, float]:
-    """Those of numbers, from R."""
+    """The baselines of a numeric target, from R."""
     validated = cross_validation(data, bias)
     if not data.test.rows:
         return validated
@@ -166,8 +166,8 @@ def _exact_baselines(data: Summary, bias: bool) -> dict[str, float]:
 
 @lru_cache(2)
 def _streamed_baselines(data: Dataset, bias: bool) -> dict[str, float]:
-    """Those of a target's logarithm, in its own units, from the rows: predicting the mean, and the
-    exponential of the exact line of the logarithm."""
+    """The baselines of a target that is trained on as its logarithm, from the rows, in its own
+    units: the mean, and the exponential of the exact line of the logarithm."""
     if not data.summary.test.rows:
         return {}
     total = weight = 0.0
@@ -187,7 +187,7 @@ def _streamed_baselines(data: Dataset, bias: bool) -> dict[str, float]:
 
 @lru_cache(2)
 def _class_baselines(data: Dataset, memory_mb: float) -> dict[str, float]:
-    """Those of classes; the linear one is the logistic fit."""
+    """The baselines of classes; the linear one is the logistic fit."""
     if not data.summary.test.rows:
         return {}
     fitted, held_out = data.profiled.train_and_validation, data.profiled.test
@@ -244,7 +244,7 @@ def cross_validation(data: Summary, bias: bool) -> dict[str, float]:
 
 
 def r_scores(share: str, model: LinearModel, factor: Factor) -> dict[str, float]:
-    """A share's mse, rmse and r2 of a linear model on every row, from R; empty without rows."""
+    """The mse, rmse and r2 of a linear model on all rows of a share, from R; empty without rows."""
     if not factor.rows:
         return {}
     sse = squared_error(factor, model.intercept, model.weights)

@@ -1,4 +1,4 @@
-"""An experiment from its dataset to its result: train, evaluate, predict."""
+"""An experiment from its dataset to its result: train, measure, predict."""
 
 import math
 from collections import defaultdict
@@ -41,7 +41,7 @@ from plumbline.training.user_trial import try_user_module
 
 @dataclass(frozen=True)
 class Result:
-    """A trained experiment: everything that a record of it needs.
+    """A trained experiment: everything that is recorded of it.
 
     Attributes:
         config: the experiment.
@@ -59,8 +59,8 @@ class Result:
 
     @property
     def all_metrics(self) -> dict[str, float]:
-        """The metrics, and each prediction as `prediction_` with its input; of classes, which are
-        no numbers, the probability of each, as `probability_` with its name and the input."""
+        """The metrics, and each prediction as `prediction_INPUT`; if the target has classes, which
+        are no numbers, the probability of each class as `probability_CLASS_INPUT`."""
         found = dict(self.metrics)
         for p in self.predictions:
             classes = {f"probability_{name}_{p.label}": v for name, v in p.probabilities.items()}
@@ -70,8 +70,8 @@ class Result:
     @cached_property
     @torch.no_grad()
     def outputs(self) -> Tensor:
-        """What the model gives for the rows that pictures show, the first of the sample: (m, 1), or
-        the logits of K classes, (m, K), float64."""
+        """The model's outputs for the first rows of the sample, which pictures show: (m, 1), or the
+        logits of K classes, (m, K), float64."""
         return self.trained.module(self.data.summary.sample.rows[:SAMPLE_ROWS, :-1]).double()
 
 
@@ -110,9 +110,16 @@ def train(
     checkpoint: Checkpoint | None = None,
     start: Start | None = None,
 ) -> Trained:
-    """Train what the configuration, from `with_budget`, asks for; of a linear model, `on_plan` is
-    called before that with what is known. It goes on from the checkpoint, if there is one, and
-    begins with the weights of `start`, in the way of which there is no obstacle.
+    """Train the configured model.
+
+    Args:
+        config: from `with_budget`.
+        data: the rows, and what is known of them.
+        device: a device of this machine.
+        on_epoch: as for `Trainer.fit`.
+        on_plan: called before a linear model is trained.
+        checkpoint: training resumes there, if it holds a state.
+        start: a model without an obstacle whose weights training begins with; None: random ones.
 
     Raises:
         InputError: the learning rate must diverge, the user's module is wrong, or an input to
@@ -120,7 +127,7 @@ def train(
         TrainingDivergedError: the loss became infinite or NaN.
     """
     check_interval(config.prediction.interval, data.summary.sample)
-    encoded(data.encoding, config.prediction.inputs)  # a wrong one is to cost no training
+    encoded(data.encoding, config.prediction.inputs)  # refuse a wrong one before training
     training = config.training
     if training.optimizer == "newton":
         return train_by_newton(data, training.memory_mb, on_epoch)
@@ -138,7 +145,7 @@ def train(
 
 
 def steps_on_rows(config: Config, data: Dataset) -> bool:
-    """Whether training takes its steps on the rows, not on their R factor, nor by a solver."""
+    """Whether an optimizer trains on the rows, not on their R factor, and no solver does."""
     training = config.training
     return training.optimizer != "newton" and (_is_net(config, data) or not training.compressible)
 
@@ -149,7 +156,7 @@ def _is_net(config: Config, data: Dataset) -> bool:
 
 
 def objective_of(data: Dataset, config: Config, plan: Plan, device: str) -> Objective:
-    """A linear model's: the R factor if it has the loss of every step, otherwise the rows."""
+    """A linear model's objective: on the R factor if it determines the loss, else on the rows."""
     training, held = config.training, data.summary.validation
     if not training.compressible:
         return _row_objective(data, config, plan.standardizer, device)
@@ -183,7 +190,7 @@ def _train_net(
 
 
 def _standardizer_of(config: Config, data: Dataset) -> Standardizer:
-    """What a net is trained on. A user's module gets the target as it is."""
+    """The scales that a net is trained in. A user's module gets the target as it is."""
     training, kind = config.training, config.model.kind
     standardizer = Standardizer.of(data.summary.train, True, training.standardize)
     if kind == "mlp" and training.standardize:
@@ -240,7 +247,7 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
 
 
 class _PrunedError(Exception):
-    """Ends a trial that is poor beside others."""
+    """Ends a trial that is worse than earlier ones."""
 
 
 def attempt(
@@ -249,10 +256,10 @@ def attempt(
     device: str,
     is_poor: Callable[[int, float], bool] = lambda epoch, validation_loss: False,
 ) -> Outcome:
-    """Train, evaluate and predict; whatever goes wrong is the outcome's error.
+    """Train, measure and predict; whatever goes wrong becomes the outcome's error.
 
     Args:
-        is_poor: asked after each epoch that has a validation loss whether the trial ends there.
+        is_poor: called after each epoch with a validation loss; True prunes the trial.
     """
     curves: dict[str, list[float]] = defaultdict(list)
 

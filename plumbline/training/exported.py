@@ -15,7 +15,7 @@ _one_thread = threading.Lock()
 
 
 class Exported(nn.Module):
-    """A module as its pt2 file has it; travels between processes, and loads without its code.
+    """A module that is kept as its pt2 file: it can be pickled, and loads without its code.
 
     Attributes:
         content: the file.
@@ -30,7 +30,7 @@ class Exported(nn.Module):
 
     @cached_property
     def _program(self) -> nn.Module:
-        """Loaded when it is first called: most trials of a sweep never are."""
+        """Load it when it is first called: most trials of a sweep are never called."""
         with _exporting():
             return torch.export.load(io.BytesIO(self.content)).module()
 
@@ -74,7 +74,7 @@ def program_of(module: nn.Module, inputs: int) -> torch.export.ExportedProgram:
 
 @contextmanager
 def _exporting() -> Iterator[None]:
-    """One thread at a time, which torch.export asks for."""
+    """Let one thread export at a time: torch.export is not thread-safe."""
     with _one_thread:
         # All of it, before torch.export imports parts: another thread may be half-way through it.
         import torch._dynamo  # noqa: F401
@@ -83,5 +83,5 @@ def _exporting() -> Iterator[None]:
 
 
 def input_type(module: nn.Module) -> torch.dtype:
-    """The precision of the rows that a module to store takes."""
+    """The dtype of the rows that a module to be stored takes."""
     return module.weight.dtype if isinstance(module, nn.Linear) else torch.float64

@@ -1,9 +1,9 @@
-"""The exact head: a trained net's last layer, solved by least squares on what it is given.
+"""The exact head: a trained net's last layer, solved by least squares on its inputs.
 
 For a body φ, everything before the last layer, the squared error of the head is that of a line on
 φ(x), so that one pass gives its R factors, and ridge by folds its weights (variable projection:
-Golub and Pereyra 1973; slimTrain: Newman et al., arXiv:2109.14002). Ridge, because units that no
-row activates, or that are alike, are the rule.
+Golub and Pereyra 1973; slimTrain: Newman et al., arXiv:2109.14002). Ridge, because
+units that no row activates, or that are alike, are the rule.
 """
 
 from collections.abc import Iterator, Sequence
@@ -51,10 +51,10 @@ def head_layers(net: nn.Module, rows: Tensor) -> list[nn.Module]:
 
 
 def solve_head(net: nn.Module, layers: Sequence[nn.Module], objective: RowObjective) -> bool:
-    """Give the layers the weights of least squares on the training rows.
+    """Set the layers to the weights of least squares on the training rows.
 
     Returns:
-        Whether they were kept: if the validation loss is less than with the trained ones.
+        Whether they were kept: they are if they lower the validation loss.
     """
     before, trained = objective.validation_loss(net), deepcopy(net.state_dict())
     bias = layers[0].bias is not None
@@ -101,7 +101,7 @@ def _chunks(objective: RowObjective) -> Iterator[tuple[Tensor, ...]]:
 
 @contextmanager
 def _watching(layers: Sequence[nn.Module]) -> Iterator[dict[nn.Module, tuple[Tensor, Tensor]]]:
-    """What each layer is given and returns last, within the body."""
+    """Record the last input and output of each layer, while the body runs."""
     seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def remember(layer: nn.Module, given: tuple[Tensor], made: Tensor) -> None:

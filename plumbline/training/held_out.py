@@ -1,4 +1,4 @@
-"""The rows held out for testing as they were read or generated, each beside its prediction."""
+"""The rows held out for testing as they were read or generated, each with its prediction."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

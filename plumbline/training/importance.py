@@ -1,4 +1,4 @@
-"""Permutation importance: how much worse a model gets if a column tells nothing any more.
+"""Permutation importance: how much worse a model gets if a column no longer tells anything.
 
 Breiman 2001, Random Forests, section 10; Fisher, Rudin and Dominici 2019, All Models are Wrong, but
 Many are Useful, section 3.
@@ -23,7 +23,7 @@ class Importance:
     """What permuting each raw column does to a model's score on held-out rows.
 
     Attributes:
-        metric: test_rmse in the target's units, or of classes test_log_loss.
+        metric: test_rmse in the target's units, or test_log_loss if it has classes.
         score: of the rows as they are.
         rows: how many held-out rows it is measured on, a uniform sample if there are more.
         repeats: how often each column is permuted.
@@ -41,7 +41,7 @@ class Importance:
 
 @torch.no_grad()
 def permutation_importance(module: nn.Module, data: Dataset, seed: int) -> Importance | None:
-    """Measure it on the held-out rows that the pass has kept.
+    """Measure the importance of each column on the held-out rows that the pass kept.
 
     All features that come of one raw column, such as the indicators of its levels, are permuted
     together. Rows count by their weights, and class weights.
@@ -77,7 +77,7 @@ def _outputs(module: nn.Module, features: Tensor) -> Tensor:
 
 
 def _score(data: Dataset, most: int) -> Callable[[Tensor], float]:
-    """What a model's outputs for the first rows of the sample are judged by."""
+    """The score of a model's outputs for the first rows of the sample."""
     weights = data.summary.sample.weights[:most]
     if not data.encoding.classes:
         target = data.in_own_units(data.summary.sample.rows[:most, -1])

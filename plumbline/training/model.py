@@ -1,5 +1,4 @@
-"""The model that an optimizer trains, its optimizer and its loss by the configuration's names, and
-the model in raw units that comes of it."""
+"""The linear layer, optimizer and loss that the configuration names, and models in raw units."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,13 +24,13 @@ CLASSES = {
     "radam": optim.RAdam,
     "lbfgs": optim.LBFGS,
 }
-FUSED = ("adam", "adamw")  # in one kernel; torch has it for sgd, too, where it is no faster
+FUSED = ("adam", "adamw")  # in one kernel; torch offers it for sgd, too, but there it is no faster
 
 
 def initial_model(features: int, training: Training, device: str) -> nn.Linear:
-    """nn.Linear with the initial weights of a script that calls torch.manual_seed(seed) first.
+    """An nn.Linear with the initial weights of a script that calls torch.manual_seed(seed) first.
 
-    They are drawn on the CPU whatever the device, so that devices start alike.
+    They are drawn on the CPU, so that they are the same on every device.
     """
     dtype = getattr(torch, training.dtype)
     with Draws(training.seed, "cpu")():
@@ -70,7 +69,7 @@ class LinearModel(nn.Module):
 
 
 class Exp(nn.Module):
-    """What follows a model of a target's logarithm: it predicts the target's median."""
+    """The exponential that follows a model of the target's logarithm: it predicts the median."""
 
     def forward(self, logarithms: Tensor) -> Tensor:
         return logarithms.exp()
@@ -115,7 +114,7 @@ class RawModel(nn.Module):
 def make_optimizer(
     model: nn.Module, training: Training, rate: float, fast: bool = True
 ) -> optim.Optimizer:
-    """torch.optim's optimizer of the configured name; weight decay is for matrices alone.
+    """torch.optim's optimizer of the configured name; weight decay applies to matrices alone.
 
     Args:
         model: whose parameters it trains.
@@ -141,7 +140,7 @@ def make_optimizer(
 
 
 def _is_matrix(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay is for it: not for biases, nor for the scales of a normalisation."""
+    """Whether weight decay applies to it: not to biases, nor to the scales of a normalisation."""
     return "weight" in name.rpartition(".")[2] and parameter.ndim > 1
 
 
@@ -161,7 +160,7 @@ def quantile_loss(
 
 
 def loss_of(training: Training, reduction: str = "mean") -> Callable[[Tensor, Tensor], Tensor]:
-    """The configured loss of predictions and targets of one shape: the mean, or "none": a row's."""
+    """The configured loss of predictions and targets of one shape; reduction: "mean" or "none"."""
     losses: dict[str, Callable[..., Tensor]] = {
         "cross_entropy": functional.cross_entropy,  # of logits and indicators of classes
         "auto": functional.mse_loss,  # of a number

@@ -1,7 +1,7 @@
 """The net of `kind: mlp`, and how long it is trained.
 
 A small relative of RealMLP (Holzmüller et al., "Better by Default", arXiv:2407.04491). What each
-choice is worth stands in docs/benchmarks.md.
+choice is worth is in docs/benchmarks.md.
 """
 
 import math
@@ -32,13 +32,13 @@ SMALL_STEP = 2**25  # rows times weights
 class MLP(nn.Module):
     """A multilayer perceptron on standardised features: (n, d) to (n, outputs).
 
-    Numbers pass a smooth clip, 3·asinh(z/3), which leaves small |z| almost as it is and turns
-    outliers into their logarithm. With 1 to 32 numeric columns, each number also enters as a few
+    Numbers pass a smooth clip, 3·asinh(z/3), which leaves small |z| almost as it is and replaces
+    outliers by their logarithm. With 1 to 32 numeric columns, each number also enters as a few
     cosines (`Periodic`). Indicators enter as they are given, but those of a column that has more
     than 32 as a learned vector for each level, the reference's being 0.
 
-    Several nets (`ensemble`) are one batched product. A loss is taken of `members`, so that each
-    net learns by itself; `forward` gives their mean.
+    Several nets (`ensemble`) are one batched product. The loss is computed on `members`, so that
+    each net learns by itself; `forward` returns their mean.
 
     Args:
         numbers: how many of the d columns, the first, are numbers; the others are indicators.
@@ -142,7 +142,7 @@ class Periodic(nn.Module):
     """Cosines of each number, mixed to three values: (n, d) to (nets, n, 3·d).
 
     cos(2π·w·x + b) with learned w ~ N(0, 0.3²) and b, then a linear layer for each column: PBLD in
-    arXiv:2407.04491, section 3. A small net can so follow steps and cycles of a column.
+    arXiv:2407.04491, section 3. So a small net can follow steps and cycles of a column.
     """
 
     def __init__(self, nets: int, columns: int) -> None:
@@ -193,7 +193,7 @@ def indicators_of(encoding: Encoding) -> list[int]:
 def threads_for(weights: float, batch_size: int | None) -> AbstractContextManager:
     """The context to train a model of this many weights in: one thread if steps are small.
 
-    Two are no faster there, and beside other work many times slower: each product waits until all
+    Two are no faster there, and many times slower on a busy machine: each product waits until all
     of its threads have had a core.
     """
     small = batch_size is not None and batch_size * weights <= SMALL_STEP
@@ -201,7 +201,7 @@ def threads_for(weights: float, batch_size: int | None) -> AbstractContextManage
 
 
 def with_budget(config: Config, rows: int) -> Config:
-    """The same experiment with numbers for batch size, epochs and patience that are `auto`.
+    """Replace `auto` for batch size, epochs and patience by numbers.
 
     Args:
         config: the experiment.

@@ -1,4 +1,4 @@
-"""The most likely linear model: logistic of classes, Poisson of counts."""
+"""The most likely linear model: logistic for classes, Poisson for counts."""
 
 from collections.abc import Iterable, Iterator
 
@@ -36,9 +36,13 @@ def most_likely(
     validation: bool = False,
     on_epoch: OnEpoch = lambda epoch, loss: None,
 ) -> LikelihoodFit:
-    """The fit on the training rows, and on those held out for validation, too: logistic if the
-    target has classes, otherwise Poisson regression. Rows are read again for every step, or kept
-    if they fit into the memory."""
+    """Fit logistic regression if the target has classes, otherwise Poisson regression.
+
+    Rows are read again for every step, or kept if they fit into the memory.
+
+    Args:
+        validation: fit on the rows held out for validation, too, not on the training rows alone.
+    """
     factor = data.summary.train_and_validation if validation else data.summary.train
     shares = ("train", "validation") if validation else ("train",)
     columns = (*data.encoding.features, *data.outputs, WEIGHT)
@@ -71,15 +75,15 @@ def most_likely(
 
 
 def _counts(target: str, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The same rows, unless the target, the last column but one, is below 0."""
+    """Yield the same rows, but refuse a target, the last column but one, that is below 0."""
     for rows in blocks:
         check_counts(target, rows[:, -2])
         yield rows
 
 
 def module_of(fit: LikelihoodFit) -> nn.Module:
-    """Raw features, (n, d) float64, to logits, (n, K), those of the first class 0; without classes
-    to what is expected, (n, 1)."""
+    """A module from raw features, (n, d) float64, to logits, (n, K), 0 for the first class; without
+    classes to the expected count, (n, 1)."""
     parameters = fit.parameters
     if fit.classes:
         parameters = nn.functional.pad(parameters, (0, 0, 1, 0))

@@ -52,7 +52,7 @@ def _is_same(path: Path, file: DataFile) -> bool:
 
 
 def _is_listed(path: Path, source: str) -> bool:
-    """Whether find_files(source) would find a path in a folder that exists, were it there."""
+    """Whether find_files(source) would find a path, if its folder exists and it were written."""
     local = local_path(source)
     if local is None:
         return False
@@ -86,7 +86,7 @@ def whole_or_nothing(output: str) -> Iterator[Write]:
     """
     path = Path(os.path.realpath(output))
     part = path.with_name(f".predicted-{os.getpid()}.part")
-    writer: Any = None  # pyarrow says nothing of its types
+    writer: Any = None  # pyarrow has no type hints
 
     def write(batch: pa.RecordBatch) -> None:
         nonlocal writer
@@ -108,7 +108,7 @@ def whole_or_nothing(output: str) -> Iterator[Write]:
 
 
 class _ColumnWriter:
-    """CSV of one column. An empty line is no row to many readers, so a null is written as ""."""
+    """CSV of one column. Many readers skip an empty line, so a null is written as ""."""
 
     def __init__(self, path: str, schema: pa.Schema) -> None:
         self._stream = pa.OSFile(path, "wb")

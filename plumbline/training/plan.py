@@ -23,14 +23,14 @@ from plumbline.training.start import Start
 
 @dataclass(frozen=True)
 class Plan:
-    """What is known before the first epoch.
+    """Everything that is known before the first epoch.
 
     Attributes:
         problem: what full-batch squared-error training minimises, on standardised features.
         standardizer: from raw features to those, and back.
         optimum: the exact least-squares fit, in raw units.
         rate: the learning rate that will be used.
-        largest_stable_rate: above it training diverges; None if that is not known.
+        largest_stable_rate: above it training diverges; None if it is not known.
         epochs_expected: epochs to the tolerance; None if there is none, or that is not known.
         penalized: the exact fit with the configured penalty; None without one.
         start: the model whose weights training begins with; None: they are drawn.
@@ -52,7 +52,7 @@ class Plan:
         return best if self.problem.bias else best[1:]
 
     def initial_model(self, training: Training, device: str) -> nn.Linear:
-        """What training begins with, on standardised features."""
+        """The layer that training begins with, on standardised features."""
         model = initial_model(len(self.optimum.names), training, device)
         if self.start:
             self.start.give_to(model, self.standardizer)
@@ -60,7 +60,7 @@ class Plan:
 
 
 def make_plan(data: Summary, training: Training, start: Start | None = None) -> Plan:
-    """Find the optimum, the stable rates and the epochs they promise.
+    """Find the optimum, the stable learning rates and the epochs to expect.
 
     Raises:
         InputError: the learning rate must diverge on this data.
@@ -83,7 +83,7 @@ def make_plan(data: Summary, training: Training, start: Start | None = None) -> 
 
 @lru_cache(2)
 def optimum_of(data: Summary, bias: bool) -> LeastSquares:
-    """The exact fit on the training rows, once for all that ask for it."""
+    """The exact fit on the training rows, computed once for a summary."""
     return least_squares(data.train, bias)
 
 

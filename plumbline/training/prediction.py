@@ -28,10 +28,10 @@ class Prediction:
     Attributes:
         input: the row as the configuration gives it.
         label: the input's values as one word for a metric's name, such as `5.0`.
-        value: the prediction in units of the target; of classes the name of the likeliest.
+        value: the prediction in units of the target, or the name of the likeliest class.
         probabilities: of each class, by name; empty if the target is a number.
-        interval: where prediction.interval of new targets lie; None if it is not asked for.
-        gaussian: the same about the exact line, if errors are normal; None of other models.
+        interval: holds the share prediction.interval of new targets; None if it is not configured.
+        gaussian: the same around the exact line, if errors are normal; None for other models.
     """
 
     input: Row
@@ -56,7 +56,7 @@ def predict(
         encoding: from raw columns to its features, with the interval's half width if there is one.
         rows: what to predict.
         key: what an error calls the rows.
-        level: of the interval about each prediction.
+        level: of the interval around each prediction; None: no interval.
 
     Raises:
         InputError: a row has the wrong width, an unknown or missing column or level.
@@ -125,7 +125,7 @@ def with_interval(encoding: Encoding, metrics: Mapping[str, float]) -> Encoding:
 
 @torch.no_grad()
 def conformal_half_width(module: nn.Module, held_out: Sample, level: float) -> float:
-    """Half the width of the interval about a prediction that holds a new row's target in a share
+    """Half the width of the interval around a prediction that holds a new row's target in a share
     of `level` of all cases, whatever the model: split conformal prediction.
 
     It is the ⌈(n + 1) · level⌉-th smallest of n absolute residuals on rows that the model was not
@@ -145,7 +145,7 @@ def conformal_half_width(module: nn.Module, held_out: Sample, level: float) -> f
 
 
 def gaussian_interval(plan: Plan, features: Tensor, level: float) -> tuple[float, float] | None:
-    """The same about the exact line if its errors are normal and alike: ± t·s·√(1 + leverage).
+    """The interval around the exact line if its errors are normal and alike: ± t·s·√(1 + leverage).
 
     Seber and Lee, Linear Regression Analysis, 2nd ed., section 5.3.1.
 

@@ -1,4 +1,4 @@
-"""Rows as they are trained on: kept between epochs if they fit, otherwise read in pools."""
+"""The rows to train on: kept between epochs if they fit, otherwise read in pools."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +23,8 @@ from plumbline.threads import in_threads, one_ahead, one_thread
 Rows = tuple[Tensor, ...]
 Drawn = tuple[Rows, Tensor, Sequence[int]]  # a pool, the order of its rows, the sizes of batches
 
-POOLS = 4  # which share of training.memory_mb a pool takes: there are two
-GATHERED_BYTES = 1 << 23  # of shuffled rows at once: they stay in the last cache
+POOLS = 4  # a pool takes a quarter of training.memory_mb; there are two
+GATHERED_BYTES = 1 << 23  # of shuffled rows at once, so that they stay in the last-level cache
 
 
 @dataclass
@@ -68,8 +68,8 @@ class TrainingRows:
         self.memory = self.training.memory_mb * 2**20
 
     def fits(self, share: str) -> bool:
-        """Whether a share is kept. The rows held out for the validation loss take what the training
-        rows, or their pools, leave."""
+        """Whether a share is kept. The rows held out for the validation loss get the memory that
+        the training rows, or their pools, leave."""
         room, train = self.memory, self.counts["train"] * self._row_bytes
         if share == "train":
             return train <= room
@@ -93,8 +93,8 @@ class TrainingRows:
         return self._stream("train", [self.data.source.parts[i] for i in order])
 
     def shuffled(self, drawn: Iterable[Drawn]) -> Iterator[Rows]:
-        """Shuffled rows as batches. A thread draws and gathers some batches at once, while the
-        caller uses those before; a batch is overwritten when the next but one of these begins."""
+        """Yield shuffled rows as batches. A thread gathers the next group of batches while the
+        caller uses the current one; a group is overwritten by the next but one."""
         gathered = self._gather(drawn)
         if self.counts["train"] * self._row_bytes > GATHERED_BYTES:
             gathered = one_ahead(gathered)
@@ -102,7 +102,7 @@ class TrainingRows:
             yield from zip(*batches, strict=True)
 
     def _gather(self, drawn: Iterable[Drawn]) -> Iterator[list[tuple[Tensor, ...]]]:
-        """Some batches at once, in two buffers that take turns."""
+        """Yield groups of batches, in two buffers that take turns."""
         for pool, order, sizes in drawn:
             largest = max(1, *sizes)
             at_once = max(1, GATHERED_BYTES // (self._row_bytes * largest))
@@ -135,12 +135,12 @@ class TrainingRows:
         return self.kept[share]
 
     def _stream(self, share: str, parts: Sequence[str]) -> Iterator[Rows]:
-        """The rows of parts in pools, the next of which a thread fills beside the caller's work."""
+        """Yield the rows of parts in pools; a thread fills the next one while the caller works."""
         pools = self._fill_pools(share, parts)
         return one_ahead(tuple(each.to(self.device) for each in pool) for pool in pools)
 
     def _fill_pools(self, share: str, parts: Sequence[str]) -> Iterator[Rows]:
-        """Full pools of whole batches, and what is left; each overwrites the last but one."""
+        """Yield full pools of whole batches, and the rest; each overwrites the last but one."""
         batch = self.training.batch_size or 1
         size = max(1, int(self.memory / POOLS / self._row_bytes / batch)) * batch
         if not self._pools:
@@ -183,7 +183,7 @@ class TrainingRows:
             yield torch.cat([scaled, weights.to(self._dtype) / mean]) if mean else scaled
 
     def _look_at_range(self, share: str, target: Tensor) -> None:
-        """Refuse counts below 0; widen the limits by what training rows have."""
+        """Refuse counts below 0, and widen the limits to hold the training rows' targets."""
         if self.training.loss == "poisson":
             check_counts(self.columns[-1], target)
         if self.limits and share == "train":
@@ -193,7 +193,7 @@ class TrainingRows:
 
 
 def _fill(rows: Rows, filled: int, block: Tensor) -> int:
-    """Copy a block (columns, k) behind the rows that are filled; returns how many are then."""
+    """Copy a block, (columns, k), behind the filled rows; returns how many are filled then."""
     end = filled + block.shape[1]
     widths = [each[0].numel() for each in rows]
     for each, columns in zip(rows, block.split(widths), strict=True):
@@ -202,7 +202,7 @@ def _fill(rows: Rows, filled: int, block: Tensor) -> int:
 
 
 def _has_room(device: str, size: int) -> bool:
-    """Whether so many bytes are at most half of what is free on an accelerator that says so."""
+    """Whether so many bytes fit into half of an accelerator's free memory, if it reports that."""
     kind = torch.device(device).type
     if kind not in ("cuda", "xpu"):
         return True
@@ -210,7 +210,7 @@ def _has_room(device: str, size: int) -> bool:
 
 
 def check_counts(column: str, counts: Tensor) -> None:
-    """Refuse a target of counts of which some are below 0."""
+    """Refuse counts below 0 in the target."""
     if (least := float(counts.min())) < 0:
         raise InputError(
             f"data.target: column '{column}' must hold counts >= 0 with training.loss poisson. "
@@ -219,5 +219,5 @@ def check_counts(column: str, counts: Tensor) -> None:
 
 
 def tensor_type(training: Training) -> torch.dtype:
-    """What parameters and rows are; under autocast these are float32."""
+    """The dtype of parameters and rows: float32 with autocast."""
     return torch.float32 if training.dtype == "bfloat16" else getattr(torch, training.dtype)

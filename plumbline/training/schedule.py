@@ -23,7 +23,7 @@ def one_cycle(done: float) -> float:
     return LAST_OF_CYCLE + (1 - LAST_OF_CYCLE) * cosine((done - RISE) / (1 - RISE))
 
 
-CHANGING = ("_done", "share", "_best", "_bad", "_level")  # from step to step
+CHANGING = ("_done", "share", "_best", "_bad", "_level")  # what a checkpoint holds
 
 SHAPES: dict[str, Callable[[float], float]] = {"cosine": cosine, "one_cycle": one_cycle}
 
@@ -32,8 +32,8 @@ class RateSchedule:
     """Sets an optimizer's rate before each step, as a share of the configured one.
 
     Attributes:
-        steps: how many there are at most.
-        share: of the configured rate that the next step uses.
+        steps: the number of steps in all epochs.
+        share: the factor of the configured rate that the next step uses.
     """
 
     def __init__(self, optimizer: optim.Optimizer, training: Training, steps: int) -> None:
@@ -68,7 +68,7 @@ class RateSchedule:
             group["lr"] = rate * self.share
 
     def after_epoch(self, loss: float) -> None:
-        """Lower a plateau's rate if the loss stood still for ten epochs."""
+        """Lower the rate of `plateau` if the loss has not improved for ten epochs."""
         if not self._plateau:
             return
         if loss < self._best * (1 - 1e-4):

@@ -26,7 +26,7 @@ NET = "net."  # what the names of a net's own parameters begin with in a RawMode
 
 @dataclass(frozen=True)
 class Start:
-    """A stored model that another training begins with.
+    """A stored model with whose weights another training begins.
 
     Attributes:
         settings: the configuration that it was trained with, by dotted key, as MLflow's params.
@@ -61,7 +61,7 @@ class Start:
         return "" if self._is_linear else self._other_shape(config, today)
 
     def _other_shape(self, config: Config, encoding: Encoding) -> str:
-        """How the shape of a net's parameters differs from the configured one's."""
+        """How the shapes of a net's parameters differ from those of the configured net."""
         with Draws(config.training.seed, "cpu")():
             today = build_net(config, encoding).state_dict()
         now = {"target": [2]} | {NET + name: [*values.shape] for name, values in today.items()}
@@ -82,21 +82,21 @@ class Start:
 
     @property
     def _state(self) -> dict[str, Tensor]:
-        """Of a net, what its RawModel holds; of a logarithm, Exp follows it in a Sequential."""
+        """The state of a net's RawModel; with log_target, Exp follows it in a Sequential."""
         prefix = "0." if self.encoding.log_target else ""
         return {k.removeprefix(prefix): v for k, v in self.module.state_dict().items()}
 
     def give_to(self, net: nn.Module, standardizer: Standardizer) -> Standardizer:
-        """Give a net these weights.
+        """Copy the stored weights into a net.
 
         Args:
             net: as it would be trained from drawn weights, in training's dtype.
             standardizer: today's.
 
         Returns:
-            The scales to train with: today's for a linear model, whose weights are expressed in
-            them. Others keep their own: inputs that pass through asinh or cosines, or whatever a
-            user's module does, would else become others.
+            The scales to train with: today's for a linear model, whose weights are converted to
+            them. A net keeps its own: through asinh, cosines or whatever a user's module computes,
+            other scales would change what it predicts.
         """
         if self._is_linear:
             self._give_line(net, standardizer)
@@ -107,8 +107,8 @@ class Start:
 
     @torch.no_grad()
     def _give_line(self, layer: nn.Linear, standardizer: Standardizer) -> None:
-        """The intercept is what the model gives at the features' mean; a weight is by how much that
-        changes one deviation away."""
+        """Set the intercept to the output at the features' mean, and each weight to the change of
+        the output one standard deviation away."""
         features = len(standardizer.mean)
         away = torch.zeros(features + 1, features, dtype=torch.float64)
         away[1:] = standardizer.scale.diag()
@@ -129,6 +129,6 @@ def _setting(config: Config, key: str) -> str:
 
 
 def _names(encoding: Encoding, target: str) -> list[str]:
-    """All that weights belong to, in order: features, reference levels and classes."""
+    """The names that weights belong to, in order: features, reference levels and classes."""
     levels = names_of({**encoding.levels, target: encoding.classes})
     return [*encoding.numeric, *map(hole_in, encoding.holes), *levels]

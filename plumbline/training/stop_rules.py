@@ -1,4 +1,4 @@
-"""When training ends before its last epoch, and which weights are kept then."""
+"""Rules that end training before its last epoch, and the weights that are kept then."""
 
 import math
 import time
@@ -23,7 +23,7 @@ class StopRule(Protocol):
     def reason(
         self, model: nn.Module, epoch: int, loss: float, validation_loss: float | None
     ) -> str | None:
-        """Why training ends after this epoch; None if it goes on."""
+        """Why training ends after this epoch; None if it continues."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class BestWeights:
 
 @dataclass
 class Minutes:
-    """Stop when a time is over, which is counted while training runs."""
+    """Stop after some minutes of training, not counting the time between interruptions."""
 
     most: float
     began: float = field(default_factory=time.monotonic)
@@ -109,7 +109,7 @@ class Minutes:
 
 
 def stop_rules(training: Training, best: BestWeights) -> list[StopRule]:
-    """Those that the configuration asks for; the best weights are kept where one may end it."""
+    """The configured rules; with any of them, the best weights are kept."""
     if not (training.patience or training.max_minutes):
         return []
     return [best, *([Minutes(training.max_minutes)] if training.max_minutes else [])]
@@ -118,9 +118,9 @@ def stop_rules(training: Training, best: BestWeights) -> list[StopRule]:
 class Averaged:
     """A running mean of a module's weights over about the last `window` steps.
 
-    At a constant rate it takes the part of a falling one (Izmailov et al., arXiv:1803.05407), at
-    any moment, so that patience can end a training early. The first steps count alike. torch's
-    AveragedModel does the same, but walks both modules at every step.
+    With a constant learning rate it has the effect of a decaying one (Izmailov et al.,
+    arXiv:1803.05407) at any moment, so patience can end training early. The first `window` steps
+    count equally. torch's AveragedModel does the same, but traverses both modules at every step.
     """
 
     def __init__(self, module: nn.Module, window: int) -> None:
@@ -129,7 +129,7 @@ class Averaged:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the module's weights after a step."""
+        """Update the mean after a step of the optimizer."""
         self._taken += 1
         torch._foreach_lerp_(self._mean, self._now, 1 / min(self._taken, self._window))
 

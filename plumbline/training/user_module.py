@@ -1,4 +1,4 @@
-"""The user's own module, from a Python file: loaded, built, and blamed by file and line."""
+"""A module from the user's Python file: loading and building it, with errors by file and line."""
 
 import inspect
 import sys
@@ -60,7 +60,7 @@ def _run(name: str, path: str, content: bytes) -> None:
 
 
 def build_user_module(model: Python, inputs: int, outputs: int) -> nn.Module:
-    """What build of the configured file returns; lazy layers get their widths, from two zero rows.
+    """Call build of the configured file; lazy layers get their widths from two rows of zeros.
 
     Args:
         model: the configuration's section.
@@ -140,7 +140,7 @@ def blaming(file: ModuleType, symptom: str, hint: str = "") -> Iterator[None]:
 
 
 def blamed(model: Python) -> Callable[[], AbstractContextManager]:
-    """What is entered whenever the user's module computes; what it raises is its file's error."""
+    """A context for every call of the user's module, which blames its file for what it raises."""
     return partial(blaming, load_user_file(model), "the module failed in training")
 
 
@@ -156,7 +156,7 @@ def _place_of_error(file: ModuleType, error: BaseException) -> str:
 
 
 def place_of(file: ModuleType, *functions: object) -> str:
-    """File and line of the first of these functions that stands in the file; else the file."""
+    """File and line of the first of these functions that is defined in the file; else the file."""
     for function in functions:
         code = getattr(inspect.unwrap(function), "__code__", None) if function else None
         if code and code.co_filename == file.__file__:
@@ -165,7 +165,7 @@ def place_of(file: ModuleType, *functions: object) -> str:
 
 
 def kind_of(value: object) -> str:
-    """What a value is, for a message: `None`, `a tuple of 2`, `a float`."""
+    """Describe a value in a message: `None`, `a tuple of 2`, `a float`."""
     if value is None:
         return "None"
     name = type(value).__name__

@@ -1,4 +1,4 @@
-"""The user's module tried on two rows: whatever would end a run late is said before it begins."""
+"""A trial of the user's module on two rows: what would end a run late is refused at its start."""
 
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -29,15 +29,15 @@ from plumbline.training.user_module import (
     place_of,
 )
 
-_exported: set[tuple[object, ...]] = set()  # what was exported once need not be again
+_exported: set[tuple[object, ...]] = set()  # what has been exported once need not be again
 
 
 def check_model(config: Config) -> None:
     """Try the user's module before anything slow; other kinds of models need no check.
 
-    Where only the rows tell the number of features (categorical columns without given levels,
-    holes that are imputed, dates) or of classes, the file and the options alone are looked at;
-    training tries the module then.
+    If only the rows tell the number of features (categorical columns without given levels, missing
+    values that are imputed, dates) or of classes, only the file and the options are checked here;
+    training tries the module later.
 
     Raises:
         InputError: the file, build, its options or the module is wrong, or the first rows are.
@@ -61,7 +61,7 @@ def check_model(config: Config) -> None:
 
 
 def _of_block(rows: Tensor, training: Training) -> Standardizer:
-    """About what the pass over all rows will find."""
+    """An estimate from one block of what the pass over all rows will find."""
     mean, scale = rows.mean(dim=0), rows.std(dim=0, correction=0)
     if not training.standardize:
         return Standardizer(torch.zeros_like(mean), torch.ones_like(mean))
@@ -76,7 +76,7 @@ def try_user_module(
     standardizer: Standardizer,
     device: str,
 ) -> None:
-    """Build the module and do with two rows what a run does: train, evaluate, export.
+    """Build the module, and train, evaluate and export it on two rows as a run does.
 
     Args:
         model, training: the configuration's sections.
@@ -166,7 +166,7 @@ class _Trial:
                 torch.testing.assert_close(stored(rows), module(rows), rtol=1e-3, atol=1e-6)
 
     def _predicted(self, features: Tensor) -> Tensor:
-        """What the module makes of rows, checked."""
+        """The module's output for rows, checked."""
         shape, dtype = tuple(features.shape), str(features.dtype).removeprefix("torch.")
         symptom = f"the module failed on {shape} {dtype} features on {self.device} in {self._mode}"
         hint = (
