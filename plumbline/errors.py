@@ -1,15 +1,14 @@
-"""The errors a user can meet: each message says symptom, likely cause and next step."""
+"""The errors that users see: each message gives the symptom, likely cause and next step."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """The configuration or the data is wrong: one line with place, what is allowed, what was found.
+    """The configuration or the data is wrong: one line with the place, what is allowed and found.
 
-    Characters that a terminal would obey are written as Python writes them.
-
-    Never retried, and the command that meets it ends with exit status 2.
+    Control characters are escaped, so that a terminal does not obey them. The error is never
+    retried; a command that gets it ends with exit status 2.
     """
 
     def __init__(self, message: str) -> None:
@@ -18,11 +17,12 @@ class InputError(ValueError):
 
 
 class TooManyLevelsError(InputError):
-    """A pass found more levels in a column than data.max_levels: which of them are kept must be
-    known before.
+    """A pass found more levels in a column than data.max_levels.
+
+    The levels to keep must be known before a pass, so they have to be counted first.
 
     Attributes:
-        column: its name.
+        column: the name of the column.
     """
 
     def __init__(self, column: str) -> None:
@@ -35,11 +35,11 @@ class TrainingDivergedError(ArithmeticError):
 
 
 class AllTrialsFailedError(RuntimeError):
-    """A sweep ended without one trial that has a result."""
+    """A sweep ended and none of its trials has a result."""
 
 
 def refuse(where: str, allowed: str, found: object) -> InputError:
-    """An InputError in the house's form: the place, what it must be, and what stood there.
+    """Make an InputError from the place, what it must be, and the value that was found.
 
     Example:
         >>> str(refuse("training.epochs", "an integer >= 1", 0))
@@ -51,5 +51,5 @@ def refuse(where: str, allowed: str, found: object) -> InputError:
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
-    """The known name that was probably meant; None if none is near."""
+    """The known name most similar to a name; None if none is similar enough."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)

@@ -1,4 +1,4 @@
-"""Plumbline as a library: no server, no record, nothing printed."""
+"""Plumbline as a library: train and predict without a server, tracking or printed output."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Model:
     Attributes:
         config: the experiment.
         data: what it was trained on.
-        trained: the module, the loss of every epoch, and the exact optimum beside it.
+        trained: the module, the loss of every epoch, and the exact optimum.
     """
 
     config: Config
@@ -42,8 +42,8 @@ class Model:
 
     @property
     def module(self) -> nn.Module:
-        """Takes raw features, (n, d) float64, and returns predictions, (n, 1), or the logits of K
-        classes, (n, K)."""
+        """The model: maps raw features (n, d), float64, to predictions (n, 1), or for K classes to
+        logits (n, K)."""
         return self.trained.module
 
 
@@ -57,11 +57,16 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def train(config: Config, on_epoch: OnEpoch = lambda epoch, loss, **others: None) -> Model:
-    """Read the rows once and train; `on_epoch` is called with each epoch and its loss, and by name
-    with the validation_loss and learning_rate if there are such. It always starts fresh.
+    """Read the rows once and train from fresh weights, whatever training.start says.
+
+    Args:
+        config: the experiment.
+        on_epoch: called after each epoch with its number and loss, and with validation_loss and
+            learning_rate as keyword arguments if there are any.
 
     Raises:
-        InputError: the configuration or the data is wrong. OSError: a file cannot be read.
+        InputError: the configuration or the data is wrong.
+        OSError: a file cannot be read.
         TrainingDivergedError: the loss became infinite or NaN.
     """
     config = check_inputs(config)
@@ -73,25 +78,36 @@ def train(config: Config, on_epoch: OnEpoch = lambda epoch, loss, **others: None
 
 
 def evaluate(model: Model) -> dict[str, float]:
-    """The metrics that a run records, on the training rows and the held-out ones."""
+    """Return the metrics that a run records, by name, for the training and the held-out rows."""
     return experiment.measure(model.trained, model.data, model.config)
 
 
 def predict(model: Model, rows: Sequence[Row]) -> list[float | str]:
-    """A prediction for each row: a number, a list in the order of the columns, or a mapping.
+    """Predict the target of each row.
+
+    Args:
+        model: as `train` returns it.
+        rows: each a number (if there is one feature), a list in the order of the columns, or a
+            mapping of column to value.
 
     Returns:
-        In units of the target; if it has classes, the name of the likeliest.
+        One prediction per row, in units of the target, or the name of the most likely class.
 
     Raises:
-        InputError: a row has the wrong width, an unknown or missing column or level.
+        InputError: a row has the wrong width, or a column or level is unknown or missing.
     """
     found = prediction.predict(model.trained, model.data.encoding, rows, "rows")
     return [each.value for each in found]
 
 
 def read(data: SyntheticData | TableData, device: str) -> Dataset:
-    """One pass over the rows, a file a thread; one more before it over columns of many levels."""
+    """Read the rows in one pass, files in parallel; a pass before it counts levels if a column has
+    many of them.
+
+    Raises:
+        InputError: the data is wrong.
+        OSError: a file cannot be read.
+    """
     if isinstance(data, SyntheticData):
         source: Source = Synthetic(data)
         whole = combine([compress(source, part, data, device) for part in source.parts])

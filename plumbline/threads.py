@@ -1,4 +1,4 @@
-"""Threads: parts of the data side by side, and how many of them torch computes with."""
+"""Threads: process parts of the data in parallel, and limit the threads that torch uses."""
 
 import os
 import threading
@@ -17,9 +17,10 @@ MapParts = Callable[[OfPart, Sequence[str]], Iterable[Any]]  # as in_threads
 
 
 def in_threads(function: OfPart, parts: Sequence[str]) -> Iterator[Any]:
-    """What a function makes of each part, a part a thread, in the parts' order.
+    """Apply a function to parts in parallel threads; yield the results in the order of parts.
 
-    Few results wait for the caller at a time, so that memory does not grow with the parts.
+    At most two results per CPU core wait for the caller, so memory does not grow with the number
+    of parts.
     """
     threads, coming = os.cpu_count() or 1, deque[Future]()
     with ThreadPoolExecutor(threads) as pool:
@@ -32,10 +33,11 @@ def in_threads(function: OfPart, parts: Sequence[str]) -> Iterator[Any]:
 
 
 class _OneThread:
-    """Compute with one thread each: parts run side by side, and the last bit stays the same.
+    """A context in which torch computes with one thread, so that results are the same to the bit.
 
-    torch keeps a number for each thread, and one for threads that have not asked for it yet. A
-    thread that first asks while others are inside is told 1, so all restore what the first found.
+    torch keeps the number of threads for each thread, and a default for threads that have not read
+    it yet. A thread that first reads it while others are inside gets 1, so all of them restore the
+    number that the first one found.
     """
 
     def __init__(self) -> None:
@@ -46,7 +48,7 @@ class _OneThread:
     def __call__(self) -> Iterator[None]:
         nested = getattr(self._this_thread, "inside", False)
         with self._lock:
-            found = torch.get_num_threads()  # and from now on others do not change it
+            found = torch.get_num_threads()  # reading it fixes it for this thread
             self._before = self._before if self._inside else found
             self._inside += 1
             torch.set_num_threads(1)
@@ -64,9 +66,9 @@ one_thread = _OneThread()
 
 
 def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, the next of which a thread makes while the caller uses one.
+    """Yield the same items, making the next one in a thread while the caller uses the current one.
 
-    What makes them must not overwrite an item before the next but one is asked for.
+    The iterator must not reuse the memory of an item until the next item but one is requested.
     """
 
     def fetch() -> Item | None:

@@ -1,8 +1,9 @@
-"""How today's data differs from the data that the champion was trained on, from R factors alone.
+"""Measure how today's data differs from the champion's training data, from R factors alone.
 
-Each column's mean and standard deviation and all correlations are in R: with rows [1, X, y] = Q·R,
-column j has mean R[0, j] / R[0, 0] and deviation ‖R[1:, j]‖ / R[0, 0], and the correlation of two
-columns is the cosine of the angle between their parts of R[1:].
+R holds the mean and standard deviation of every column and all correlations: with
+rows [1, X, y] = Q·R, column j has mean R[0, j] / R[0, 0] and standard deviation
+‖R[1:, j]‖ / R[0, 0], and the correlation of two columns is the cosine of the angle between them in
+R[1:].
 """
 
 import math
@@ -18,22 +19,22 @@ from plumbline.linear.dataset import Dataset
 from plumbline.linear.factor import Factor, merge, triangle
 from plumbline.registry.stability import PredictionShares, stability_index
 
-# A deviation this much smaller than the champion's is rounding: the column is constant.
+# A column is constant if its standard deviation is at most this share of the champion's.
 CONSTANT = 1e-9
 ROUNDING = 1e-9  # of shares
 
 
 @dataclass(frozen=True)
 class DataProfile:
-    """What is kept of a run's data to compare later data with.
+    """The profile of a run's data, kept to compare later data with.
 
     Attributes:
         factor: of all rows, held-out ones included; features, then the target, with an indicator
             for every level of a categorical column (the reference level, too).
-        indicators: names of those indicators, and of those of holes in numeric columns.
+        indicators: the names of those indicators and of the ones for missing numbers.
         dropped: rows left out because a value was missing.
-        predictions: of the model that was trained on it; None if they are not known.
-        log_target: whether the target is its logarithm.
+        predictions: of the model that was trained on the data; None if unknown.
+        log_target: whether the target column holds the logarithm of the target.
     """
 
     factor: Factor
@@ -44,7 +45,7 @@ class DataProfile:
 
     @classmethod
     def of(cls, data: Dataset) -> "DataProfile":
-        """The profile of data; classes of the target count as levels."""
+        """The profile of a data set; the classes of a target count as levels."""
         factor = merge(list(data.profiled.factors.values()))
         names = [hole_in(name) for name in data.encoding.holes]
         classes = {data.target: data.encoding.classes} if data.encoding.classes else {}
@@ -61,7 +62,7 @@ class DataProfile:
         return self.dropped / max(1, self.factor.rows + self.dropped)
 
     def to_dict(self) -> dict:
-        """Plain values for JSON."""
+        """Convert to plain values for JSON."""
         return {
             "factor": self.factor.to_dict(),
             "indicators": list(self.indicators),
@@ -82,14 +83,14 @@ class DataProfile:
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """One column then and now.
+    """The drift of one column; "then" is the champion's data, "now" is today's.
 
     Attributes:
         name: the column.
-        mean_then, mean_now: in its units; NaN where it was not or is not there.
-        shift: (mean_now - mean_then) / standard deviation then; infinite where that was 0.
-        spread_ratio: standard deviation now / then, likewise; both NaN as the means.
-        state: "new", "vanished", "constant" (it was not before) or "".
+        mean_then, mean_now: in units of the column; NaN if the column is absent.
+        shift: (mean_now - mean_then) / standard deviation then; infinite if that was 0.
+        spread_ratio: standard deviation now / then; infinite likewise. Both are NaN if a mean is.
+        state: "new", "vanished", "constant" (and not constant then) or "".
     """
 
     name: str
@@ -102,17 +103,17 @@ class ColumnDrift:
 
 @dataclass(frozen=True)
 class DriftReport:
-    """Today's data against the champion's.
+    """The comparison of today's data with the champion's.
 
     Attributes:
-        columns: those of then in their order, then the new ones.
-        rows_then, rows_now: rows kept.
+        columns: the columns of then in order, followed by the new ones.
+        rows_then, rows_now: numbers of rows kept.
         missing_then, missing_now: shares of rows dropped.
-        correlation_change: the largest |change| of a correlation of two columns, in [0, 2]; 0 where
+        correlation_change: the largest |change| of a correlation of two columns, in [0, 2]; 0 if
             fewer than two columns vary both then and now.
-        stability: the stability index of each categorical column that is there both then and now,
-            and of the holes of each numeric one.
-        predictions_then: those of the champion when it was trained, if they are known.
+        stability: the stability index of each categorical column that exists both then and now,
+            and of the missing values of each numeric one.
+        predictions_then: of the champion when it was trained; None if unknown.
     """
 
     columns: tuple[ColumnDrift, ...]
@@ -125,7 +126,7 @@ class DriftReport:
     predictions_then: PredictionShares | None
 
     def in_state(self, state: str) -> list[str]:
-        """Names of the columns in one state."""
+        """The names of the columns in a state."""
         return [column.name for column in self.columns if column.state == state]
 
     @property
@@ -134,7 +135,7 @@ class DriftReport:
         return max(self.columns, key=lambda c: -1.0 if math.isnan(c.shift) else abs(c.shift))
 
     def metrics(self) -> dict[str, float]:
-        """Everything as numbers, `drift_` first; some may be infinite or NaN."""
+        """All results as metrics whose names start with `drift_`; some may be infinite or NaN."""
         known = [c.spread_ratio for c in self.columns if not math.isnan(c.spread_ratio)]
         each = {f"drift_shift/{c.name}": c.shift for c in self.columns}
         each |= {f"drift_spread_ratio/{c.name}": c.spread_ratio for c in self.columns}
@@ -159,8 +160,8 @@ class DriftReport:
 def compare(then: DataProfile, now: DataProfile) -> DriftReport:
     """Compare two profiles of at least one row each.
 
-    An indicator whose level did not occur counts as a column of zeros, not as vanished. The target
-    is left out if one of them has its logarithm.
+    The indicator of a level that does not occur counts as a column of zeros, not as vanished. The
+    target is left out if only one profile has its logarithm.
     """
     old, new = then.factor, now.factor
     if then.log_target != now.log_target:
@@ -180,7 +181,8 @@ def compare(then: DataProfile, now: DataProfile) -> DriftReport:
 
 
 def beyond(report: DriftReport, limits: Drift) -> list[str]:
-    """What is not within the limits, a phrase for each column, the worst first."""
+    """Describe each column beyond the limits: vanished ones, moved means (worst first), constant
+    ones."""
     columns = sorted(report.columns, key=lambda c: -abs(c.shift) if c.shift == c.shift else 0.0)
     gone = [f"column '{name}' has vanished" for name in report.in_state("vanished")]
     flat = [f"column '{name}' has become constant" for name in report.in_state("constant")]
@@ -196,7 +198,7 @@ def beyond(report: DriftReport, limits: Drift) -> list[str]:
 def _stability(
     columns: Sequence[ColumnDrift], indicators: set[str], rows_then: int, rows_now: int
 ) -> dict[str, float]:
-    """The stability index of what is there both then and now and has indicators."""
+    """The stability index of each column that has indicators both then and now."""
     sides = []
     for side in ("mean_then", "mean_now"):
         means = {c.name: getattr(c, side) for c in columns if not math.isnan(getattr(c, side))}
@@ -205,7 +207,7 @@ def _stability(
             shares[name.partition("=")[0]][name] = means[name]
         for found in shares.values():
             if (rest := 1 - sum(found.values())) > ROUNDING:
-                found[""] = rest  # the rows that have no hole
+                found[""] = rest  # the rows with a value
         sides.append(shares)
     then, now = sides
     names = dict.fromkeys(c.name.partition("=")[0] for c in columns if c.name in indicators)
@@ -214,7 +216,7 @@ def _stability(
 
 
 def _with_rest(factor: Factor, indicators: list[str]) -> Factor:
-    """The factor with one more indicator, the first one named: a row without the others has it."""
+    """Add the first of these indicators to a factor: it is 1 in rows where the others are all 0."""
     rest, others = indicators[0], indicators[1:]
     places = [factor.columns.index(name) for name in others]
     column = factor.r[:, 0] - factor.r[:, 1:][:, places].sum(dim=1)
@@ -238,7 +240,7 @@ def _column_drifts(
     then: DataProfile,
     now: DataProfile,
 ) -> Iterator[ColumnDrift]:
-    """Each column, given its moments on both sides; those of one that is not there are 0."""
+    """Yield the drift of each column from its moments on both sides, 0 if the column is absent."""
     today = {*now.indicators, *now.factor.columns}
     columns_today = {name.partition("=")[0] for name in today}
     values = (each.tolist() for each in (*before, *after))
@@ -255,14 +257,14 @@ def _column_drifts(
 
 
 def _ratio(change: float, unit: float, same: float = 0.0) -> float:
-    """change / unit; `same` for 0 / 0, infinite for others over 0."""
+    """change / unit; `same` for 0 / 0, infinite for any other change over 0."""
     if unit == 0:
         return same if change == 0 else math.copysign(math.inf, change)
     return change / unit
 
 
 def _correlations(factor: Factor, places: Tensor) -> Tensor:
-    """Correlations of some of a factor's columns."""
+    """The correlations of k of a factor's columns, (k, k); `places` are their positions."""
     columns = factor.r[1:, 1:][:, places]
     unit = columns / columns.norm(dim=0)
     return unit.mT @ unit

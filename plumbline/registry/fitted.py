@@ -1,4 +1,4 @@
-"""A stored model on other data than its own: the same predictions in today's features."""
+"""Score a stored model on today's data, whose features may differ from the model's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,9 +21,9 @@ class Fitted:
     """A stored model.
 
     Attributes:
-        target: the column it predicts; empty where that is not known.
-        encoding: which raw columns it takes, and the features that they become.
-        model: takes the features of the encoding; gives (n, 1), or the logits of its classes.
+        target: the column that it predicts; empty if unknown.
+        encoding: the raw columns that it takes and their encoding as features.
+        model: maps the encoding's features (n, d) to predictions (n, 1), or to logits (n, K).
     """
 
     target: str
@@ -31,16 +31,16 @@ class Fitted:
     model: nn.Module
 
     def scores(self, data: Dataset) -> dict[str, float]:
-        """What evaluation.scores gives on the held-out rows of other data.
+        """The metrics of evaluation.scores on the held-out rows of today's data, by name.
 
-        Of a linear model from R, and mae from the sample; of others on every held-out row, which
-        are read for it, and so they are if R has another target than the model, its logarithm,
-        does not know of holes that the model does, or has other levels in the model's "(other)".
-        Empty if no row is held out.
+        A linear model is scored from R (mae from the sample). Other models are scored on every
+        held-out row, which means reading them again; so is a linear model if R cannot stand in for
+        the rows: its target is the logarithm, it lacks an indicator for missing values that the
+        model has, or the model's "(other)" groups other levels. Empty if no row is held out.
 
         Raises:
-            NotComparableError: another target, a column that is gone or of another kind, or a
-                held-out row with a level or a class that the model has not met.
+            NotComparableError: the target differs, a column is gone or of another kind, or a
+                held-out row has a level or a class that the model was not trained on.
         """
         self._check(data)
         in_r = {*self.encoding.holes} <= {*data.encoding.holes} and not data.encoding.log_target
@@ -48,7 +48,7 @@ class Fitted:
         in_r = in_r and all({*known} == {*today[name]} for name, known in chosen.items())
         if isinstance(self.model, LinearModel) and in_r:
             return held_out_scores(self._line_in(data.encoding), data.summary)
-        changes = {}  # so that holes and other levels are read as in its training
+        changes = {}  # so that missing values and other levels are encoded as in its training
         if self.encoding.means and data.encoding.means:
             changes["means"] = self.encoding.means
         if chosen:
@@ -61,15 +61,15 @@ class Fitted:
         return scores("test", model, data, self.encoding.features)
 
     def _chosen_levels(self) -> dict[str, tuple[str, ...]]:
-        """The levels of the columns that have "(other)"."""
+        """The levels of each column that has "(other)"."""
         return {name: known for name, known in self.encoding.levels.items() if OTHER in known}
 
     def _line_in(self, encoding: Encoding) -> LinearModel:
-        """The same linear model in the features of another encoding.
+        """The same linear model expressed in the features of another encoding.
 
-        A column that the model does not know gets weight 0. The reference level may be another
-        one: the effect of today's moves into the intercept. What another mean in a hole would
-        change moves into the weight of its indicator.
+        A column that the model does not know gets weight 0. If the reference level differs, the
+        effect of today's reference level moves into the intercept. If a missing number is filled
+        with another mean, the difference moves into the weight of its indicator.
         """
         weight = dict(zip(self.encoding.features, self.model.weights.tolist(), strict=True))
         found = {name: weight.get(name, 0.0) for name in encoding.numeric}
@@ -111,7 +111,7 @@ class Fitted:
         for column in (name for name in self.encoding.numeric if name in holes):
             if level_counts(column, ("", MISSING), data.summary.test)[MISSING]:
                 raise NotComparableError(
-                    f"held-out rows have no value in column '{column}', and it fills no holes"
+                    f"held-out rows have no value in column '{column}', and the model fills in none"
                 )
         for column in self.encoding.levels:
             counts = level_counts(column, encoding.levels[column], data.summary.test)
@@ -123,9 +123,10 @@ class Fitted:
 
 
 class MatchedClasses(nn.Module):
-    """A model's logits for other classes than its own: those wanted, then others that it knows.
+    """A module that reorders a model's logits: the wanted classes, then the others that it knows.
 
-    The probability of what it does not know is 0, and of what it alone knows stays its own.
+    A wanted class that the model does not know has probability 0; the classes that only the model
+    knows keep theirs.
     """
 
     def __init__(self, model: nn.Module, known: Sequence[str], wanted: Sequence[str]) -> None:
@@ -135,7 +136,7 @@ class MatchedClasses(nn.Module):
         self.model, self.places = model, [place.get(name, len(known)) for name in names]
 
     def forward(self, features: Tensor) -> Tensor:
-        """The features of the model, (n, d), to logits, (n, wanted and others)."""
+        """Map the model's features (n, d) to logits (n, number of wanted and other classes)."""
         logits = self.model(features)
         unknown = torch.full((len(logits), 1), -torch.inf, dtype=logits.dtype)
         return torch.cat([logits, unknown], dim=1)[:, self.places]
@@ -145,5 +146,5 @@ def _check_met(column: str, known: Sequence[str], counts: Mapping[str, float]) -
     new = [name for name, rows in counts.items() if name not in known and rows]
     if new:
         raise NotComparableError(
-            f"held-out rows have '{new[0]}' in column '{column}', which it has not met"
+            f"held-out rows have '{new[0]}' in column '{column}', which it was not trained on"
         )

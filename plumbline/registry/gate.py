@@ -1,4 +1,4 @@
-"""Whether a new model becomes champion: one decision, from numbers alone."""
+"""Decide whether a new model becomes champion, from its metrics and the champion's."""
 
 import math
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from plumbline.config.metrics import better
 from plumbline.config.running import Registry
 
 Scores = Mapping[str, float]
-ROUNDING = 1e-5  # relative: two scores that differ by less are equal
-# What every model must beat in one score: what predicts so, and which score is shown of both.
+ROUNDING = 1e-5  # relative: scores that differ by less count as equal
+# The score in which a model must beat a baseline: what the baseline predicts, the score shown.
 BASELINES = {
     "test_mse": ("the mean of the training rows", "test_rmse"),
     "test_log_loss": ("the classes' shares of the training rows", "test_log_loss"),
@@ -18,14 +18,14 @@ BASELINES = {
 
 @dataclass(frozen=True)
 class Champion:
-    """The present champion as today's held-out rows show it.
+    """The current champion, scored on today's held-out rows.
 
     Attributes:
-        version: its version.
-        scores: evaluation.held_out_scores of it; if it is damaged, those that were recorded when
-            it was registered; empty if it cannot be compared.
-        problem: why it could not be scored today; empty if it was.
-        damaged: whether the reason is that its files can be read by nobody.
+        version: its version number.
+        scores: its evaluation.held_out_scores; if it is damaged, the scores recorded when it was
+            registered; empty if it cannot be compared.
+        problem: why it could not be scored today; empty if it could.
+        damaged: whether the problem is that its files are unreadable.
     """
 
     version: int
@@ -36,13 +36,13 @@ class Champion:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate says.
+    """The decision about a new model.
 
     Attributes:
         promoted: whether the model becomes champion.
         reason: one sentence.
-        margin: by how much it is better than the champion, as a share of the champion's value
-            (negative where it is worse); None where nothing was compared.
+        margin: how much better it is than the champion, as a share of the champion's value
+            (negative if it is worse); None if they were not compared.
     """
 
     promoted: bool
@@ -57,14 +57,15 @@ def decide(
     champion: Champion | None,
     blocked: str = "",
 ) -> Decision:
-    """Apply the rules, the cheapest first; the first that fails is the reason.
+    """Apply the rules, the cheapest first; the first that fails gives the reason.
 
     Args:
-        rules: the configuration's section.
-        metrics: the new model's, those on held-out rows included where there are any.
-        baseline: the scores of predicting the mean of the training rows, or its classes' shares.
-        champion: None where there is none: the first model needs only the thresholds.
-        blocked: why this data may not give a champion (a version trained on it was rolled back).
+        rules: the configuration section `registry`, with its metric resolved.
+        metrics: of the new model, including those on held-out rows if there are any.
+        baseline: scores of predicting the mean of the training rows, or the shares of the classes.
+        champion: None if there is none; the first model only has to meet the thresholds.
+        blocked: why this model may not become champion (a version trained on the same data and
+            configuration was rolled back); empty if it may.
     """
     for failed in (_beyond_limits(rules, metrics), blocked):
         if failed:
@@ -87,9 +88,9 @@ def decide(
 
 
 def improvement(metric: str, new: float, old: float) -> float:
-    """How much better new is, as a share of |old|: 0.1 is 10 % better, negative is worse.
+    """How much better new is than old, as a share of |old|: 0.1 is 10 % better, -0.1 worse.
 
-    From an old value of 0 any change is infinite.
+    Any change from 0 is infinite.
     """
     gain = new - old if better(metric) == "higher" else old - new
     if gain == 0:
@@ -98,7 +99,7 @@ def improvement(metric: str, new: float, old: float) -> float:
 
 
 def _beyond_limits(rules: Registry, metrics: Scores) -> str:
-    """Say which threshold is the first that is not met; empty if all are."""
+    """Describe the first threshold that is not met; empty if all are met."""
     for name, limit in rules.limits():
         value = metrics.get(name)
         if value is None:
@@ -129,9 +130,9 @@ def _against(champion: Champion, rules: Registry, metrics: Scores) -> Decision:
 
 
 def _against_recorded(champion: Champion, rules: Registry, metrics: Scores) -> Decision:
-    """A champion that nobody can read serves nobody: a model that is no worse may replace it.
+    """Replace an unreadable champion by any model that is no worse.
 
-    Its recorded scores are of other rows perhaps, so they never count as an improvement.
+    Its recorded scores may be of other rows, so no improvement over them is required.
     """
     name, unreadable = rules.metric, f"version {champion.version} is damaged ({champion.problem})"
     new, old = metrics.get(name), champion.scores.get(name)

@@ -1,9 +1,9 @@
-"""How `champion` went from version to version: an append-only list that the aliases follow.
+"""The history of the champion: an append-only list of promotions that the aliases follow.
 
-A promotion is written in one call before an alias changes, so whatever is killed afterwards is
-applied later from the list. A model that passed the gate has it in the tags that its version is
-born with; a rollback is a tag of the registered model, and so is every promotion of a version that
-is deleted.
+A promotion is written in one call before an alias changes, so that if the process is killed in
+between, the alias can be set later from the list. The promotion of a model that passed the gate is
+in the tags with which its version is created; a rollback, or the promotion of a version that has
+been deleted, is in a tag of the registered model.
 """
 
 import json
@@ -15,7 +15,7 @@ from plumbline.config.metrics import COMPARABLE, current_name
 
 PREFIX = "move."
 DELETED = "deleted by hand"
-LONGEST_REASON = 2_000  # of 5,000 characters that a tag of a registered model may have
+LONGEST_REASON = 2_000  # characters; a tag of a registered model may have 5,000
 
 
 class Version(Protocol):
@@ -25,7 +25,7 @@ class Version(Protocol):
         version: its number.
         run_id: the run that trained it.
         creation_timestamp: in milliseconds since 1970.
-        tags: how the gate decided, and the scores that it measured.
+        tags: the decision of the gate and the scores that it measured.
     """
 
     version: str
@@ -36,21 +36,21 @@ class Version(Protocol):
 
 @dataclass(frozen=True)
 class Promotion:
-    """`champion` went from one version to another.
+    """One move of the alias `champion` from a version to another.
 
     Attributes:
-        key: where it stands in the list: the newest version at that time, then a number; sorts.
-        at: when, in milliseconds since 1970.
-        before: the champion until then; 0 if there was none.
-        to: the champion from then on; 0 if there was none.
+        key: its place in the list: the newest version at that time, then a number; sortable.
+        at: the time, in milliseconds since 1970.
+        before: the previous champion; 0 if there was none.
+        to: the new champion; 0 if there is none.
         kind: "promoted", "rolled back", "moved forward" (by make rollback, to a newer version),
             "moved by hand" (an alias set outside this project) or DELETED (the alias or its
             version).
         who: the user, or the run that promoted.
         reason: one sentence.
-        scores: metric values of a promoted model.
-        left: fingerprint of the version that was left, of its data and configuration; empty
-            if it does not matter.
+        scores: the metrics of the promoted model.
+        left: the fingerprint (data and configuration) of the version that was rolled back; empty
+            for other kinds.
     """
 
     key: str
@@ -64,21 +64,21 @@ class Promotion:
     left: str = ""
 
     def to_text(self) -> str:
-        """As the value of a tag."""
+        """Convert to JSON, the value of a tag."""
         return json.dumps(asdict(self))
 
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """A line of the history: a time that a version was live, or a version that never was.
+    """A line of the history: a period in which a version was live, or a version that never was.
 
     Attributes:
-        key: sorts.
-        version: its number; 0 for a time without a champion.
-        since, until: in milliseconds since 1970; no `since`: it was not made champion; no `until`:
-            it is live now.
+        key: the key of its promotion, by which entries sort.
+        version: its number; 0 for a period without a champion.
+        since, until: in milliseconds since 1970; `since` is None if it never was champion, `until`
+            if it still is.
         message: what happened, and why.
-        scores: metric values on the held-out rows of its time.
+        scores: its metrics on the held-out rows of that time.
     """
 
     key: str
@@ -90,23 +90,23 @@ class HistoryEntry:
 
 
 def key_of(version: int, number: int) -> str:
-    """The key of a promotion while `version` was the newest: 0 is its own promotion."""
+    """The key of a promotion made while `version` was the newest; number 0 is its own promotion."""
     return f"{version:06}.{number:03}"
 
 
 def fingerprint(tags: Mapping[str, str]) -> str:
-    """What a version was made from: its data and its configuration."""
+    """The digests of a version's data and configuration, as one string."""
     return f"{tags.get('data_digest', '')} {tags.get('config_digest', '')}"
 
 
 def scores_of(version: Version) -> dict[str, str]:
-    """How a version scored on the held-out rows of its time."""
+    """A version's scores on the held-out rows of its time, by metric."""
     tags = {current_name(name): value for name, value in version.tags.items()}
     return {name: tags[name] for name in COMPARABLE if name in tags}
 
 
 def promotion_of(version: Version) -> Promotion:
-    """The promotion that a promoted version's own tags tell of."""
+    """Rebuild the promotion of a promoted version from its tags."""
     tags = version.tags
     return Promotion(
         key=key_of(int(version.version), 0),
@@ -146,9 +146,9 @@ def history_of(promotions: list[Promotion], versions: Iterable[Version]) -> list
 
 
 def blocked(promotions: Iterable[Promotion]) -> dict[str, Promotion]:
-    """What may not be promoted again: fingerprints of versions that were rolled back from.
+    """The fingerprints that may not be promoted again, each with the rollback that blocked it.
 
-    A later promotion back to such a version lifts it.
+    A later promotion to such a version lifts the block.
     """
     found: dict[str, Promotion] = {}
     for promotion in promotions:

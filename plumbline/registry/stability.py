@@ -1,7 +1,8 @@
-"""How far shares of rows have moved: the population stability index, of levels and of predictions.
+"""The population stability index of levels and predictions: how far shares of rows have moved.
 
 The index of shares p then and q now is Σ (q - p) ln(q / p) (S. Lewis, An Introduction to Credit
-Scoring, 1994): 0 if none has moved; by convention up to 0.1 is little, and from 0.25 on much.
+Scoring, 1994). It is 0 if no share has moved; by convention up to 0.1 is little and from 0.25 on
+much.
 """
 
 import math
@@ -16,17 +17,17 @@ GROUPS = 10
 def stability_index(
     then: Mapping[str, float], now: Mapping[str, float], rows_then: float, rows_now: float
 ) -> float:
-    """The index of groups that make up all rows; a group that is in one mapping only counts as 0 in
-    the other.
+    """The stability index of groups that together contain all rows.
 
-    The logarithm of 0 being infinite, a share is taken as that of half a row at least.
+    A group that only one mapping has counts as share 0 in the other. Shares are at least that of
+    half a row, because the logarithm of 0 is infinite.
 
     Args:
         then, now: the share of each group, in [0, 1].
-        rows_then, rows_now: the rows that they are shares of, one at least.
+        rows_then, rows_now: the numbers of rows that they are shares of, at least 1.
     """
     total = 0.0
-    for group in {**then, **now}:  # in the same order, so that the last bits are the same
+    for group in {**then, **now}:  # in a fixed order, so that the sum is the same to the bit
         p = max(then.get(group, 0.0), 0.5 / rows_then)
         q = max(now.get(group, 0.0), 0.5 / rows_now)
         total += (q - p) * math.log(q / p)
@@ -35,13 +36,13 @@ def stability_index(
 
 @dataclass(frozen=True)
 class PredictionShares:
-    """How a model's predictions are distributed.
+    """The distribution of a model's predictions.
 
     Attributes:
-        shares: of the rows, by class that is predicted for them; of numbers by the place, from 0,
-            among the intervals between the edges, the outer ones open.
-        edges: of numbers, ascending; empty of classes.
-        rows: how many predictions there were.
+        shares: the share of rows of each predicted class; for numbers, of each interval between
+            the edges by its number from 0, the outer intervals being unbounded.
+        edges: for numbers, ascending; empty for classes.
+        rows: the number of predictions.
     """
 
     shares: dict[str, float]
@@ -52,12 +53,12 @@ class PredictionShares:
     def of(
         cls, predictions: Sequence[float] | Sequence[str], then: "PredictionShares | None" = None
     ) -> "PredictionShares":
-        """The shares of some predictions, at least one.
+        """Compute the distribution of at least one prediction.
 
         Args:
             predictions: numbers, or names of classes.
-            then: earlier predictions, whose edges are taken. Without them each interval has a tenth
-                of the rows; equal predictions make fewer intervals.
+            then: earlier predictions, whose edges are used. Without them each interval has a tenth
+                of the rows; equal predictions give fewer intervals.
         """
         found = np.asarray(predictions)
         edges: Sequence[float] = []
@@ -70,5 +71,5 @@ class PredictionShares:
         return cls(dict(shares), edges, len(found))
 
     def index_since(self, then: "PredictionShares") -> float:
-        """The stability index of these predictions beside earlier ones, whose edges they have."""
+        """The stability index of these predictions against earlier ones with the same edges."""
         return stability_index(then.shares, self.shares, then.rows, self.rows)

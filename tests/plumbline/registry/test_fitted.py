@@ -63,7 +63,9 @@ def test_a_column_that_it_does_not_know_gets_no_weight(tmp_path):
 def test_a_held_out_row_of_an_unknown_level_cannot_be_predicted(tmp_path, cities):
     data = data_of(tmp_path, cities)
     for model in (MODEL, AS_A_NET):
-        with pytest.raises(NotComparableError, match="in column 'city', which it has not met"):
+        with pytest.raises(
+            NotComparableError, match="in column 'city', which it was not trained on"
+        ):
             model.scores(data)
 
 

@@ -59,7 +59,9 @@ def test_a_class_that_only_the_model_knows_keeps_its_probability(tmp_path: Path)
 
 def test_a_held_out_class_that_it_has_not_met_cannot_be_compared(tmp_path: Path) -> None:
     then, now = trained(tmp_path / "a.csv", "abbab" * 20), trained(tmp_path / "b.csv", "abcab" * 20)
-    with pytest.raises(NotComparableError, match="have 'c' in column 'y', which it has not met"):
+    with pytest.raises(
+        NotComparableError, match="have 'c' in column 'y', which it was not trained on"
+    ):
         stored(then).scores(now.data)
 
 
