@@ -180,8 +180,8 @@ class TableData(Split):
     )
     decimal: Literal["auto", ".", ","] = Field(
         "auto",
-        description="decimal mark of CSV files; auto: a comma if it is not the delimiter and all "
-        "numbers in the first rows can be read that way, otherwise a point",
+        description="decimal mark of CSV files; auto: a comma if it is not the delimiter and "
+        "the first rows have decimal commas but no decimal points; otherwise a point",
     )
     encoding: Name = Field(
         "utf-8",

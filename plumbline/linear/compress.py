@@ -15,7 +15,7 @@ from plumbline.linear.sample import MOST_ROWS, SAMPLE_ROWS, Sample, merge_sample
 from plumbline.linear.summary import Summary
 from plumbline.threads import one_thread
 
-# Part of every cache key. Raise it whenever the same rows would give other numbers or bytes.
+# Part of every cache key. Increase it whenever the same rows would give other numbers or bytes.
 VERSION = 14
 
 
@@ -27,15 +27,15 @@ def compress(
     on_rows: Callable[[int], None] = lambda rows: None,
     most_rows: int = MOST_ROWS,
 ) -> Summary:
-    """Read one part once.
+    """Read one part of the data once and return its summary.
 
     Args:
         source: where the rows come from.
         part: one of its parts.
-        split: which rows are held out, and the folds.
-        device: where blocks are folded; one that lacks float64 (mps) folds on the CPU.
-        on_rows: called after each block with its number of rows; what it raises ends the pass.
-        most_rows: if there are more rows for the sample, it does not keep all of them.
+        split: which rows are held out, and the number of folds.
+        device: where blocks are folded; mps lacks float64, so the CPU is used instead.
+        on_rows: called after each block with its number of rows; an exception ends the pass.
+        most_rows: the sample keeps all rows of its share up to this many, else only SAMPLE_ROWS.
 
     Raises:
         InputError: the data is wrong.
@@ -53,7 +53,7 @@ def compress(
 
 @dataclass
 class _Shares:
-    """The state of a pass: a growing R for each share of the rows."""
+    """The state of a pass: an R factor for each share of the rows, and the sample."""
 
     part: str
     split: Split
@@ -69,14 +69,14 @@ class _Shares:
         self.sample = Sample.empty(self.columns)
 
     def add(self, block: Block) -> None:
-        """Fold one block in; shifts and weights its rows in place."""
+        """Fold in one block, whose rows are shifted and weighted in place."""
         if not self.shift or block.columns != self.columns:
             self._widen(block)
         shares = shares_of(self.split, self.part, block)
         self._draw(block, shares.get("test", shares["train"]))
         shift = self._shift_vector(self.columns)
         block.rows[1:] -= shift[:, None].to(block.rows.device)
-        for name in holes_of(self.columns[:-1]):  # a hole reads as the shift
+        for name in holes_of(self.columns[:-1]):  # a missing value reads as the shift
             block.rows[1 + self.columns.index(name)].nan_to_num_()
         if (block.rows[0] != 1).any():
             block.rows[1:] *= block.rows[0].sqrt_()
@@ -98,7 +98,7 @@ class _Shares:
     def _with_folds(
         self, block: Block, shares: dict[str, Tensor | None]
     ) -> Iterator[tuple[str, Tensor | None]]:
-        """The shares that a block's rows fall into, the training rows by fold if there are any."""
+        """Yield each share of a block with a mask of its rows; training rows by fold, if any."""
         trained = shares["train"]
         yield from ((name, chosen) for name, chosen in shares.items() if name != "train")
         if not self.split.folds:
@@ -110,7 +110,7 @@ class _Shares:
             yield f"fold {number:02}", chosen if trained is None else chosen & trained
 
     def _draw(self, block: Block, share: Tensor | None) -> None:
-        """Take the block's rows of a share into the sample, or let them compete for places."""
+        """Add the block's rows of a share to the sample, if their keys are small enough."""
         keys = self._hashes(block, "sample")
         chosen = (keys if share is None else keys.where(share, 1.0)) < self.sample.bound
         places = chosen.nonzero().flatten()
@@ -127,10 +127,10 @@ class _Shares:
             Sample(self.columns, keys[places], rows[:, 1:].clone(), rows[:, 0].clone(), complete)
         )
         if not complete or sum(len(sample.keys) for sample in self.drawn) >= room:
-            self._settle_sample()  # and from now on few rows are below its bound
+            self._settle_sample()  # from now on few rows have keys below its bound
 
     def _settle_sample(self) -> None:
-        """Merge what was drawn; not after every block, which would cost as much as drawing."""
+        """Merge the rows drawn so far; doing so after every block would cost as much as drawing."""
         self.sample = merge_samples([self.sample, *self.drawn], self.columns, self.most_rows)
         self.drawn = []
 
@@ -138,13 +138,13 @@ class _Shares:
         return block_hashes(self.split.seed, self.part, block, use)
 
     def _widen(self, block: Block) -> None:
-        """Take in the first row as the shift, or levels that a later block brings."""
+        """Set the shift from the first row, or add columns for the levels of a later block."""
         self.columns = block.columns
         if not self.shift and block.rows.shape[1]:
             self.shift = dict(zip(block.columns, _first_values(block.rows[1:]), strict=True))
         shift = self._shift_vector(self.columns)
         for name, factor in self.factors.items():
-            on_cpu = replace(factor, r=factor.r.cpu())  # rare, and Factor's algebra is the CPU's
+            on_cpu = replace(factor, r=factor.r.cpu())  # rare, and Factor computes on the CPU
             wider = on_cpu.select(self.columns).shifted_to(shift)
             self.factors[name] = replace(wider, r=wider.r.to(factor.r.device))
 
@@ -153,7 +153,7 @@ class _Shares:
 
 
 def _first_values(rows: Tensor) -> list[float]:
-    """The first value of each row that is there; 0 if none is."""
+    """The first value of each row that is not missing; 0 if all are."""
     values = rows[:, 0].clone()
     for i in values.isnan().nonzero().flatten().tolist():
         there = rows[i][~rows[i].isnan()]

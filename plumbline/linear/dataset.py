@@ -1,4 +1,4 @@
-"""The data as training sees it: merged factors in the model's features."""
+"""The data set for training: merged factors in the model's features."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,23 +17,23 @@ from plumbline.linear.factor import Factor, triangle
 from plumbline.linear.summary import Summary
 from plumbline.threads import MapParts, in_threads
 
-LEAST_SIZE = 1e-150  # of what a column varies by: float64 holds squares from 1e-308 to 1e308
+LEAST_SIZE = 1e-150  # of a column's deviation: float64 holds squares from 1e-308 to 1e308
 
 
-@dataclass(frozen=True, eq=False)  # its own key for what is computed once
+@dataclass(frozen=True, eq=False)  # hashed by identity, for cached results
 class Dataset:
-    """The data as training sees it.
+    """The data set for training.
 
     Attributes:
         summary: the merged factors of all parts, in the model's features; the target, the last
             column, is zeros if it has classes, and its logarithm with data.log_target.
-        profiled: the same, with an indicator for each class of the target but the first.
-        encoding: from raw columns to those features.
-        source: where the rows came from.
+        profiled: the summary with an indicator for each class of the target but the first.
+        encoding: from raw columns to the features.
+        source: of the rows.
         counts: files_new, files_reused, files_left_out, rows_new, rows_reused, rows_dropped, and
-            rows_left_out where it is known.
-        map_parts: goes over the parts of the source, if training does so part by part.
-        balanced: whether the target's classes count alike.
+            rows_left_out if it is known.
+        map_parts: applies a function to the parts of the source, in training that reads them again.
+        balanced: whether the classes of the target weigh the same.
         split: which rows are held out.
     """
 
@@ -55,11 +55,12 @@ class Dataset:
         counts: dict[str, int],
         map_parts: MapParts = in_threads,
     ) -> "Dataset":
-        """Encode what the pass found.
+        """Encode the summary of a pass over the data.
 
         Raises:
-            InputError: no feature is left, because each categorical column has one level; or a
-                column's squares are beyond float64.
+            InputError: no feature is left, because every categorical column has one level; the
+                target has one class, or a class is in no training row; or float64 cannot hold the
+                squares of a column.
         """
         *columns, target = whole.columns
         encoding = Encoding.of(columns, source.categorical, target, source.dates)
@@ -74,7 +75,7 @@ class Dataset:
             raise InputError(
                 f"data.categorical must have a column with at least two levels. Got "
                 f"{', '.join(f'{c}: {found}' for c, (found,) in encoding.levels.items())} instead, "
-                "and no numeric feature beside it."
+                "and there is no numeric feature."
             )
         if encoding.classes:
             _check_classes(whole, encoding.classes)
@@ -93,14 +94,14 @@ class Dataset:
 
     @property
     def table(self) -> Table:
-        """The source of rows of files."""
+        """The source, if the rows are read from files."""
         assert isinstance(self.source, Table)
         return self.source
 
     def rows(
         self, shares: Sequence[str], columns: Sequence[str], parts: Sequence[str] = ()
     ) -> Iterator[Tensor]:
-        """The rows of some shares, read again: as share_rows yields them."""
+        """Read the rows of some shares again, as share_rows yields them."""
         return share_rows(self.source, self.split, shares, columns, parts)
 
     @property
@@ -110,30 +111,30 @@ class Dataset:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The columns of a block to predict: the target, or the indicators of its classes."""
+        """The columns to predict: the target, or the indicators of its classes."""
         return tuple(names_of({self.target: self.encoding.classes})) or (self.target,)
 
     @property
     def observed_classes(self) -> Tensor:
-        """The place of each row's class among the classes: (m,) of the sample's rows."""
+        """The index of the class of each row of the sample: (m,)."""
         others = self.profiled.sample.rows[:, len(self.encoding.features) : -1]
         first = 1 - others.sum(dim=1, keepdim=True)  # the one without an indicator
         return torch.cat([first, others], dim=1).argmax(dim=1)
 
     def in_own_units(self, target: Tensor) -> Tensor:
-        """Values of the target as it is read, which may be logarithms, in its own units."""
+        """Convert values of the target as it is trained on, maybe logarithms, to its own units."""
         return target.exp() if self.encoding.log_target else target
 
     def class_counts(self, factor: Factor) -> dict[str, float]:
-        """The weight of the rows of each class in one of `profiled`'s factors; if rows have no
-        weights, their number."""
+        """The total weight of the rows of each class in a factor of `profiled`; without weights,
+        their number."""
         counts = level_counts(self.target, self.encoding.classes, factor)
         return {name: n * self.class_weights.get(name, 1.0) for name, n in counts.items()}
 
     @cached_property
     def class_weights(self) -> dict[str, float]:
-        """What makes classes count alike in the rows not held out for testing: n / (K n_c), as
-        scikit-learn's class_weight="balanced"; empty unless they shall."""
+        """The weights n / (K n_c) that balance the classes in the rows not held out for testing, as
+        scikit-learn's class_weight="balanced"; empty unless `balanced`."""
         if not self.balanced:
             return {}
         classes = self.encoding.classes
@@ -148,14 +149,14 @@ class Dataset:
         return weighted or self.balanced
 
     def mean_weight(self, factor: Factor) -> float:
-        """Of the rows of one of `profiled`'s factors; 1 of none."""
+        """The mean weight of the rows in a factor of `profiled`; 1 if it has no rows."""
         total = sum(self.class_counts(factor).values()) if self.balanced else factor.weight
         return total / factor.rows if factor.rows else 1.0
 
     def narrowed(self, data: SyntheticData | TableData) -> "Dataset":
-        """The same rows with no other features than a configuration asks for.
+        """The same rows with only the features in data.features; all of them if that is None.
 
-        R factors can leave columns out exactly, so that the rows need not be read again.
+        Columns can be removed from R factors exactly, so the rows need not be read again.
         """
         if isinstance(data, SyntheticData) or data.features is None:
             return self
@@ -176,8 +177,8 @@ class Dataset:
 
 
 def _varying(encoding: Encoding, train: Factor) -> Encoding:
-    """The encoding without the parts of dates that are alike in all training rows, or that follow
-    from the parts before them, as sines of two months do."""
+    """Drop the parts of dates that are constant in the training rows or linear in the parts before
+    them, as the sines of two months are."""
     dates, rounding = {}, train.rounding()
     for column, parts in encoding.dates.items():
         places = [train.columns.index(name) for name in parts_of(column)]
@@ -192,13 +193,13 @@ def _varying(encoding: Encoding, train: Factor) -> Encoding:
 
 
 def _with_means(encoding: Encoding, train: Factor) -> Encoding:
-    """The encoding with each numeric column's mean over the training rows that have a value, 0 if
-    none has, and without the indicators of holes that none of them has."""
+    """Add each numeric column's mean over the training rows with a value (0 if there are none), and
+    drop the indicators of missing values of columns that have none in training."""
     found = dict(zip(train.columns, train.means.tolist(), strict=True))
     found = {name: found[name] for name in encoding.numeric}
     shifts, holes = dict(zip(train.columns, train.shift.tolist(), strict=True)), []
     others = {name for c, parts in encoding.dates.items() for name in parts_of(c, parts[1:])}
-    for name in encoding.holes:  # which read as the shift
+    for name in encoding.holes:  # missing values read as the shift
         there, missing = level_counts(name, ("", MISSING), train).values()
         holes += [name] * (missing > 0 and name not in others)  # one for all parts of a date
         share = there / (there + missing)
@@ -207,14 +208,16 @@ def _with_means(encoding: Encoding, train: Factor) -> Encoding:
 
 
 def _shares(encoding: Encoding, train: Factor) -> dict[str, tuple[float, ...]]:
-    """The share of the training rows that each level of each categorical column has."""
+    """The share of the training rows of each level of each categorical column."""
     counts = {c: level_counts(c, levels, train) for c, levels in encoding.levels.items()}
     return {c: tuple(n / train.weight for n in found.values()) for c, found in counts.items()}
 
 
 def level_counts(column: str, levels: tuple[str, ...], factor: Factor) -> dict[str, float]:
-    """The weight of a factor's rows of each level (their number if rows have none), without
-    rounding for 0; the first, the reference, has the rest."""
+    """The total weight of the rows of each level (their number if rows have no weights).
+
+    The first level, the reference, has the rest; sums within rounding of 0 are 0.
+    """
     if not factor.rows:
         return dict.fromkeys(levels, 0.0)
     sums = factor.r[0, 0] * factor.r[0, 1:] + factor.r[0, 0] ** 2 * factor.shift
@@ -230,7 +233,7 @@ def _profiled(encoding: Encoding, target: str) -> tuple[str, ...]:
 
 
 def _check_classes(whole: Summary, classes: tuple[str, ...]) -> None:
-    """Refuse a target of one class, and a class that no row to train on has."""
+    """Refuse a target with a single class, and a class that is in no training row."""
     target = whole.columns[-1]
     if len(classes) < 2:
         raise InputError(
@@ -241,17 +244,17 @@ def _check_classes(whole: Summary, classes: tuple[str, ...]) -> None:
         if not rows:
             raise InputError(
                 f"data.target: class '{name}' of '{target}' must be in the training rows. Got it "
-                "in held-out rows only: it is too rare; give more rows of it, or another data.seed."
+                "only in held-out rows: it is rare. Add rows of it, or change data.seed."
             )
 
 
 def _check_size(factor: Factor) -> None:
-    """Refuse columns whose squares float64 cannot hold: their lengths would be 0 or infinite."""
+    """Refuse columns whose squares float64 cannot hold: lengths would be 0 or infinite."""
     sizes = factor.r[:, 1:].abs().amax(dim=0)
     for name, size in zip(factor.columns, sizes.tolist(), strict=True):
         if size and not LEAST_SIZE <= size <= 1 / LEAST_SIZE:
             allowed = f"vary by {LEAST_SIZE:g} to {1 / LEAST_SIZE:g}, or not at all"
             raise InputError(
-                f"column '{name}' must {allowed} (float64 cannot square what is smaller or "
-                f"larger). Got {size:.3g}: write it in another unit."
+                f"column '{name}' must {allowed} (float64 cannot hold the squares of smaller "
+                f"or larger values). Got {size:.3g}: use another unit."
             )

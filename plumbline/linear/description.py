@@ -1,4 +1,4 @@
-"""A table as the pass saw it: a line a column."""
+"""Describe the columns of a table as the pass over it found them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,16 +12,16 @@ CONSTANT = "a constant, which tells nothing"
 
 @dataclass(frozen=True)
 class Column:
-    """What a column holds in the rows to train on, and what becomes of it.
+    """A column in the training rows, and what the model makes of it.
 
     Attributes:
-        name: as the files have it.
+        name: as in the files.
         becomes: what the model makes of it, or why it is left out.
-        kind: number, boolean, date or categorical; None of a column that is not read.
-        missing: the share of the rows without a value; None if it is not known.
-        levels: how many there are, or classes of a target.
-        most_frequent, share: the level that most rows have, and their share.
-        mean, deviation: of the values of a number that are there.
+        kind: number, boolean, date or categorical; None for a column that is not read.
+        missing: the share of the rows without a value; None if unknown.
+        levels: the number of levels, or of classes of the target.
+        most_frequent, share: the most frequent level and its share of the rows.
+        mean, deviation: mean and standard deviation of the values that are not missing.
     """
 
     name: str
@@ -36,13 +36,13 @@ class Column:
 
 
 def describe(data: Dataset, section: TableData) -> list[Column]:
-    """The features, the target, the weight, and what is left out, in this order.
+    """Describe the features, the target, the weight and the columns left out, in this order.
 
     Args:
-        data: whose rows can be read again.
-        section: the configuration's.
+        data: read from files.
+        section: the configuration section `data`.
     """
-    # of a column without an indicator of holes
+    # share in a column without an indicator of missing values
     missing = None if section.missing == "drop" else 0.0
     known = [*_numbers(data, missing), *_dates(data, missing), *_categorical(data, missing)]
     found = {column.name: column for column in known}
@@ -56,7 +56,7 @@ def describe(data: Dataset, section: TableData) -> list[Column]:
 
 
 def _outside(data: Dataset, section: TableData) -> list[Column]:
-    """Those that are neither a feature nor the target."""
+    """The columns that are neither a feature nor the target."""
     columns, found = data.table.columns, []
     group, used = section.split.group, {data.target, *data.encoding.columns}
     if group and group not in {*used, *section.exclude}:
@@ -70,7 +70,7 @@ def _outside(data: Dataset, section: TableData) -> list[Column]:
 
 
 def _numbers(data: Dataset, missing: float | None) -> Iterator[Column]:
-    """Those of the numeric features, and the target's if it is a number."""
+    """The numeric features, and the target if it is a number."""
     factor, kinds = data.summary.train, data.table.columns.kinds
     spread = factor.r[1:, 1:].norm(dim=0)
     spread = spread.where(spread > factor.rounding(), 0.0) / float(factor.r[0, 0])
@@ -85,7 +85,7 @@ def _numbers(data: Dataset, missing: float | None) -> Iterator[Column]:
 
 
 def _dates(data: Dataset, missing: float | None) -> Iterator[Column]:
-    """Those of dates and times."""
+    """The columns of dates and times."""
     for name, parts in data.encoding.dates.items():
         holes = missing
         for part in {*data.encoding.holes}.intersection(parts_of(name, parts)):
@@ -95,7 +95,7 @@ def _dates(data: Dataset, missing: float | None) -> Iterator[Column]:
 
 
 def _categorical(data: Dataset, missing: float | None) -> Iterator[Column]:
-    """Those of the categorical features, and the target's if it has classes."""
+    """The categorical features, and the target if it has classes."""
     classes = {data.target: data.encoding.classes} if data.encoding.classes else {}
     for name, levels in (data.encoding.levels | classes).items():
         rows = level_counts(name, levels, data.profiled.train)

@@ -1,14 +1,14 @@
-"""The R factor: d + 2 rows that have the same squared loss as n rows, for every linear model.
+"""The R factor: d + 2 rows with the same squared loss as n rows, for every linear model.
 
 For rows A = [1 X y] with A = QR, ‖A[b; w; -1]‖ = ‖R[b; w; -1]‖ for every intercept b and weights w.
-Where rows have weights of their own, each row of A is multiplied by its weight's square root.
+If rows have weights, each row of A is multiplied by the square root of its weight.
 R factors of parts stack and reduce to the R factor of the whole: R(A ∪ B) = qr([R(A); R(B)])
 (sequential QR: Hanson and Lawson 1969, Mathematics of Computation 23; TSQR: Demmel et al. 2012).
 
-Columns are kept less a fixed shift (the first row met): data far from zero would otherwise spend
-their digits on the mean. The first column is never shifted, so [1, X - c, y - c] is [1, X, y] times
-an upper triangular matrix and all of the above still holds. A missing number reads as the shift,
-and its column has an indicator: so another number can take its place at any time.
+A fixed shift (the first row met) is subtracted from the columns: otherwise data far from zero would
+spend its digits on the mean. The first column is never shifted, so [1, X - c, y - c] is [1, X, y]
+times an upper triangular matrix and all of the above still holds. A missing number reads as the
+shift, and its column has an indicator, so another number can replace it at any time.
 """
 
 import base64
@@ -26,32 +26,34 @@ from plumbline.data.encoding import hole_in, holes_of
 # at most two of sixteen digits; above it Householder folds the block. Blocks of one size and one
 # distribution come to about 2.
 CHOLESKY_LIMIT = 10.0
-# Of |r||r⁻¹|, whose size no scaling of the columns changes: how much an explicit inverse can lose
-# against a triangular solve. Measured, nothing is lost up to 1e5; above this Householder folds.
+# Limit of |r||r⁻¹|, which does not depend on the scale of the columns and bounds what an explicit
+# inverse loses against a triangular solve. Measured: nothing up to 1e5. Above it Householder folds.
 INVERSE_LIMIT = 1e4
-SLICE = 512  # rows that Householder reduces at once; 8 p of more than 64 columns
+SLICE = 512  # rows that Householder reduces at once; 8 p for more than 64 columns
 HEAD = 6  # Householder folds one row in HEAD of the first block: the others then have an r
 IN_CACHE = 2048  # rows whose products stay in the cache
 EPS = torch.finfo(torch.float64).eps
-# Of a column's length, a column of R: what rounding may add up to over all blocks and merges. Each
-# update adds about 1e-16 a column, so the sum grows with the root of their number: measured with
-# collinear columns 1e-14 (d = 30) and 4e-13 (d = 120) after 10,000 updates. This is at least 15
-# times as much, whatever the cuts, and 1/500 of the smallest singular value of NIST's Filip.
+# How much of a column's length rounding may add up to, per column of R, over all blocks and merges.
+# Each update adds about 1e-16 per column, so the sum grows with the root of their number: measured
+# with collinear columns 1e-14 (d = 30) and 4e-13 (d = 120) after 10,000 updates. The limit is at
+# least 15 times that, however the rows are cut, and 1/500 of the least singular value of NIST's
+# Filip.
 ROUNDING = 1e-13
-WIDTH = 8  # of vector registers: products are up to twice as fast in a multiple of it
+WIDTH = 8  # products are up to twice as fast if the width is a multiple of a vector register's
 MERGED_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
 class Factor:
-    """R of the rows [1, X - c_x, y - c_y].
+    """The R factor of the rows [1, X - c_x, y - c_y].
 
     Attributes:
         columns: names of the features, then of the target; d + 1.
         r: (d + 2) x (d + 2) float64 on the CPU, upper triangular, diagonal >= 0.
-        rows: n, the number of rows; 0 is allowed, and then r is 0.
+        rows: n, the number of rows; if it is 0, r is 0.
         shift: c, (d + 1) float64.
-        mean_weight: of the rows by their files' age; 1 without data.window.half_life.
+        mean_weight: mean weight of the rows by the age of their files; 1 without
+            data.window.half_life.
         row_weight: the mean of the rows' own weights; 1 without data.weight.
     """
 
@@ -64,17 +66,17 @@ class Factor:
 
     @property
     def counted(self) -> float:
-        """n for degrees of freedom: the number of rows, of which older ones count less."""
+        """The number of rows for degrees of freedom; rows of older files count less."""
         return self.rows * self.mean_weight
 
     @property
     def weight(self) -> float:
-        """The sum of the rows' weights, which means divide by; `rows` without weights."""
+        """The sum of the rows' weights, the divisor of means; `rows` if there are no weights."""
         return self.counted * self.row_weight
 
     @property
     def means(self) -> Tensor:
-        """The columns' means, of at least one row: (d + 1,)."""
+        """The means of the columns: (d + 1,). Needs at least one row."""
         return self.r[0, 1:] / self.r[0, 0] + self.shift
 
     @classmethod
@@ -85,15 +87,15 @@ class Factor:
         return cls(tuple(columns), zero, 0, torch.zeros(p - 1, dtype=torch.float64))
 
     def weighted(self, weight: float) -> "Factor":
-        """The same rows, the weight of each in every sum of squares multiplied by `weight`."""
+        """The same rows with the weight of each multiplied by `weight`."""
         return replace(self, r=self.r * weight**0.5, mean_weight=self.mean_weight * weight)
 
     def plus(self, rows: Tensor) -> "Factor":
-        """The factor of these rows, none of them aged, and of more.
+        """Add rows to the factor, whose own rows must all have full age weight.
 
         Args:
-            rows: (m, d + 2), m > 0: the roots of their weights, and by these multiplied the
-                features and the target, less the shift.
+            rows: (m, d + 2), m > 0: the square roots of their weights, then the shifted features
+                and target, each multiplied by that root.
         """
         count = self.rows + len(rows)
         weight = self.weight + float(rows[:, 0].square().sum())
@@ -101,8 +103,10 @@ class Factor:
         return replace(self, r=r, rows=count, row_weight=weight / count)
 
     def merged_to(self, shift: Tensor) -> "Factor":
-        """The same rows about another shift, and so with other values in the holes, which read as
-        their column's: what is added to them is a multiple of their indicator."""
+        """The same rows about another shift, at which their missing values read, too.
+
+        A multiple of a column's indicator is added to the column.
+        """
         r, names = self.r.clone(), self.columns[:-1]
         for name in holes_of(names):
             j, indicator = names.index(name), names.index(hole_in(name))
@@ -122,15 +126,15 @@ class Factor:
         return self.shifted_to(torch.zeros_like(self.shift)).r
 
     def centred(self, bias: bool) -> Tensor:
-        """R of the columns about their means, which a model with an intercept is fitted to, or
-        without one of the columns as they are: (d + 1) x (d + 1)."""
+        """R for fitting a model: of the columns about their means if it has an intercept, else of
+        the raw columns: (d + 1) x (d + 1)."""
         return self.r[1:, 1:] if bias else triangle(self.raw()[:, 1:])
 
     def rounding(self, bias: bool = True) -> Tensor:
-        """How much of each column's length may be rounding: (d + 1,), the target's the last.
+        """How much of each column's length may be rounding error: (d + 1,), the target last.
 
-        That of R, beside the length of the columns that were folded, and that of the data: a value
-        of 1e12 is known to 1e-4. Without an intercept R is taken of unshifted columns.
+        It is the sum of R's own error, relative to the columns that were folded, and the data's: a
+        value of 1e12 is known to 1e-4. Without an intercept R is that of unshifted columns.
         """
         p = len(self.columns)
         folded, raw = _lengths(self.r[:, 1:]), _lengths(self.raw()[:, 1:])
@@ -149,7 +153,7 @@ class Factor:
         return replace(self, columns=tuple(columns), r=r, shift=shift)
 
     def to_dict(self) -> dict:
-        """Plain values for JSON; float64 is kept to the bit."""
+        """Convert to plain values for JSON; float64 is kept to the bit."""
         return {
             "columns": list(self.columns),
             "rows": self.rows,
@@ -164,16 +168,16 @@ class Factor:
         """The inverse of to_dict."""
         p = len(values["columns"]) + 1
         r, shift = decode(values["r"]).reshape(p, p), decode(values["shift"])
-        weights = values["mean_weight"], values.get("row_weight", 1.0)  # older ones have no such
+        weights = values["mean_weight"], values.get("row_weight", 1.0)  # absent in older ones
         return cls(tuple(values["columns"]), r, values["rows"], shift, *weights)
 
 
 def triangle(rows: Tensor) -> Tensor:
-    """R of a QR of rows (m x p), as p x p with diagonal >= 0; m < p is padded with zero rows.
+    """R of the QR factorisation of rows (m x p): p x p, diagonal >= 0, zero rows added if m < p.
 
-    On the CPU long blocks are reduced slice by slice: MKL's geqrf adds up thousands of products one
-    after the other, which costs up to three digits (measured on 300,000 rows with a constant
-    column: a backward error of 5e-12, and 2e-15 in slices).
+    On the CPU long blocks are reduced in slices, because MKL's geqrf adds thousands of products in
+    sequence, which costs up to three digits (measured on 300,000 rows with a constant column: a
+    backward error of 5e-12, against 2e-15 in slices).
     """
     step = max(SLICE, 8 * rows.shape[1])
     while len(rows) > step and not rows.is_cuda:
@@ -185,17 +189,17 @@ def triangle(rows: Tensor) -> Tensor:
 
 
 def fold(r: Tensor | None, rows: Tensor) -> Tensor:
-    """R of the rows seen so far (r, p x p) and a block of more (m x p): all finite, float64.
+    """R of the rows seen so far (r, p x p; None: no rows) and more rows (m x p): finite, float64.
 
     Y = rows · r⁻¹ is well scaled once r has met rows of the same distribution. Then
     rᵀr + rowsᵀrows = rᵀ(I + YᵀY)r, so R = chol(I + YᵀY) · r: matrix products, not reflections,
-    with an error like Householder's while r and I + YᵀY are well conditioned. Both are checked,
-    block by block; where one is not Householder takes over.
+    with an error like Householder's while r and I + YᵀY are well conditioned. Both are checked for
+    every block; if one of them is not, Householder is used.
     """
     p = rows.shape[1]
     if r is None:
         head = len(rows) // HEAD
-        if head < 8 * p:  # too few to say how the others are spread
+        if head < 8 * p:  # too few to represent the others
             return triangle(rows)
         r, rows = triangle(rows[:head]), rows[head:]
     padded = p + -p % WIDTH
@@ -212,10 +216,13 @@ def fold(r: Tensor | None, rows: Tensor) -> Tensor:
 
 
 def merge(factors: Sequence[Factor]) -> Factor:
-    """The factor of all the rows of several; columns that only some have are zeros in the others.
+    """Merge factors into that of all their rows; columns that some lack are zeros there.
 
-    The tree of merges depends on the order alone (groups of 8), never on which worker was first,
-    so the result is the same to the last bit on any number of threads or machines.
+    The tree of merges (groups of 8) depends only on the order, not on which worker was first, so
+    the result is the same to the bit on any number of threads or machines.
+
+    Raises:
+        ValueError: there is no factor.
     """
     if not factors:
         raise ValueError("merge needs at least one factor")
@@ -240,19 +247,19 @@ def _stack(group: Sequence[Factor]) -> Factor:
 
 
 def _lengths(columns: Tensor) -> Tensor:
-    """Lengths of columns, even if their squares are beyond float64."""
+    """The lengths of columns, computed without overflow or underflow of their squares."""
     largest = columns.abs().amax(dim=0)
     return largest * (columns / largest.where(largest > 0, 1.0)).norm(dim=0)
 
 
 def union_of(factors: Sequence[Factor]) -> tuple[str, ...]:
-    """All columns in the order first met, the target last."""
+    """All columns in the order of first appearance, the target last."""
     names = dict.fromkeys(name for f in factors for name in f.columns[:-1])
     return (*names, factors[0].columns[-1])
 
 
 def encode(values: Tensor) -> str:
-    """Base64 of the values as little-endian float64."""
+    """Encode values as base64 of little-endian float64."""
     return base64.b64encode(values.contiguous().double().numpy().astype("<f8").tobytes()).decode()
 
 

@@ -1,9 +1,9 @@
-"""What a target's likelihood is, given scores that are linear in the features.
+"""The likelihoods of a target, given scores that are linear in the features.
 
-A row's scores η are a number, or one for each class but the first. A family gives what the row
-loses (the negative log-likelihood, but for a constant), the slope of that in η, and roots of its
-curvature: columns whose outer products add up to its Hessian in η (McCullagh and Nelder,
-Generalized Linear Models, 2nd ed., chapters 2, 5 and 6).
+A row's scores η are one number, or one for each class but the first. A family gives the loss of the
+row (its negative log-likelihood up to a constant), the gradient in η, and roots of the curvature:
+columns whose outer products add up to the Hessian in η (McCullagh and Nelder, Generalized Linear
+Models, 2nd ed., chapters 2, 5 and 6).
 """
 
 import math
@@ -17,11 +17,11 @@ from torch.nn import functional
 
 
 class Terms(NamedTuple):
-    """The losses of k rows, and their derivatives.
+    """The losses of k rows and their derivatives in the scores.
 
     Attributes:
-        losses: (k, m), a row's to be added up.
-        slopes: (k, outputs).
+        losses: (k, m); the loss of a row is the sum.
+        slopes: (k, outputs), the gradients.
         roots: (k, outputs) each.
     """
 
@@ -35,11 +35,11 @@ class Family:
     """The distribution of a target.
 
     Attributes:
-        terms: of scores, (k, outputs), and what is observed: counts, (k, 1), or indicators of the
-            classes, (k, K).
-        classes: K names, the first of which is the reference; empty of counts.
-        offset: what intercepts of η lack.
-        least_loss: a mean loss below it has no minimum, since it is that of separated classes.
+        terms: a function of the scores, (k, outputs), and the observations: counts, (k, 1), or
+            indicators of the classes, (k, K).
+        classes: K names, the first being the reference; empty for counts.
+        offset: to add to the intercept of η.
+        least_loss: a mean loss below this means separated classes, for which there is no minimum.
     """
 
     terms: Callable[[Tensor, Tensor], Terms]
@@ -49,31 +49,32 @@ class Family:
 
     @property
     def outputs(self) -> int:
-        """How many scores a row has: K - 1, or 1."""
+        """The number of scores of a row: K - 1, or 1 for counts."""
         return max(1, len(self.classes) - 1)
 
     def unbounded(self, output: int, feature: str) -> str:
-        """Why there is no optimum, if this feature's weight grows furthest."""
-        symptom = "rows that all have 0 stand apart by their features"
+        """Explain why there is no optimum; `feature` is the one whose weight grows most."""
+        symptom = "the features separate rows whose target is 0 from the others"
         if self.classes:
             symptom = f"the features separate class '{self.classes[output + 1]}' from the others"
         return (
-            f"{symptom} (above all {feature}), so that weights grow without bound; "
+            f"{symptom} (above all {feature}), so weights grow without bound; "
             "training.weight_decay with another optimizer keeps them finite"
         )
 
 
 def logistic(classes: tuple[str, ...]) -> Family:
-    """Classes: η_c is the logarithm of how much likelier class c is than the first."""
+    """The family of K classes: η_c is the log odds of class c against the first."""
     return Family(_logistic_terms, classes, least_loss=1e-6)
 
 
 def poisson(mean: float) -> Family:
-    """Counts, or other amounts >= 0, of mean μ = mean·exp(η); a row loses μ - y·log(μ/mean), which
-    may have either sign.
+    """The family of counts, or other amounts >= 0, with mean μ = mean·exp(η).
+
+    The loss of a row is μ - y·log(μ/mean), which may have either sign.
 
     Args:
-        mean: of the rows to fit, > 0.
+        mean: of the target in the rows to fit, > 0.
     """
     return Family(partial(_poisson_terms, mean), offset=math.log(mean))
 

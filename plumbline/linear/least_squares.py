@@ -1,4 +1,4 @@
-"""The exact optimum and what statistics say of it, from the R factor alone.
+"""The exact least-squares fit and its statistics, from the R factor alone.
 
 Formulas: Golub and Van Loan, Matrix Computations, 4th ed., section 5.3 (least squares by QR);
 Seber and Lee, Linear Regression Analysis, 2nd ed., chapter 3 (standard errors).
@@ -13,19 +13,19 @@ from torch import Tensor
 
 from plumbline.linear.factor import EPS, Factor, triangle
 
-EXACT = 1e-12  # of 1 - R²: every digit that R² is shown with
-MOST_TERMS = 6  # of a combination of columns that a line shows
+EXACT = 1e-12  # largest 1 - R² of an exact fit: R² is 1 to every digit that is shown
+MOST_TERMS = 6  # shown of a combination of columns
 
 
 @dataclass(frozen=True)
 class Coefficient:
-    """One line of the table of coefficients.
+    """A row of the table of coefficients.
 
     Attributes:
-        name: "intercept", or the feature's.
+        name: "intercept", or the name of the feature.
         value: in raw units.
         error: standard error; None if there is none.
-        equals: the combination of other columns that a column is that was left out.
+        equals: for a column that was left out, the combination of other columns that it equals.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Coefficient:
 
     @property
     def t_value(self) -> float | None:
-        """value / error; None where there is no error, or it is 0."""
+        """value / error; None if there is no error, or if it is 0."""
         return self.value / self.error if self.error else None
 
 
@@ -45,18 +45,18 @@ class LeastSquares:
 
     Attributes:
         names: the features, d.
-        intercept: 0 without one.
-        weights: (d,) float64; 0 for columns that are left out because others determine them.
+        intercept: in units of y; 0 without an intercept.
+        weights: (d,) float64; 0 for columns left out because others determine them.
         intercept_error: standard error in units of y; None without an intercept or if n <= rank.
         errors: standard error of each weight; None if n <= rank, and for columns left out.
         rss: residual sum of squares.
-        rows: n in degrees of freedom: Factor.counted.
-        weight: the sum of the rows' weights, which means divide by; n without weights.
+        rows: n for degrees of freedom: Factor.counted.
+        weight: the sum of the rows' weights, the divisor of means; n without weights.
         rank: number of independent columns, the intercept's included.
         r2: 1 - RSS/TSS, TSS about the mean with an intercept and about 0 without; None if TSS is 0.
-        condition: condition number of the columns scaled to unit length; infinite if deficient.
-        equals: features that are left out, in order, each with the features before it that it is a
-            combination of: coefficients by name, "intercept" for the constant.
+        condition: condition number of the columns scaled to unit length; infinite if collinear.
+        equals: the features that are left out, in order, each with the combination of features
+            before it that it equals: coefficients by name, "intercept" for the constant.
     """
 
     names: tuple[str, ...]
@@ -82,12 +82,12 @@ class LeastSquares:
 
     @property
     def mse(self) -> float:
-        """The least mean squared error that any weights reach on these rows."""
+        """The least mean squared error of any weights on these rows."""
         return self.rss / self.weight
 
     @property
     def residual_deviation(self) -> float | None:
-        """√(RSS / (n - rank)); None where n <= rank."""
+        """√(RSS / (n - rank)), in units of y; None if n <= rank."""
         free = self.rows - self.rank
         return math.sqrt(self.rss / free) if free > 0 else None
 
@@ -96,8 +96,8 @@ def least_squares(factor: Factor, bias: bool = True) -> LeastSquares:
     """Solve min ‖b + X w - y‖ exactly.
 
     With an intercept, R without its first row and column is the factor of the centred columns,
-    whatever the shift: the weights and the rank come from there, and b = mean(y) - w · mean(x).
-    Of collinear columns the later ones are left out, and get weight 0.
+    whatever the shift: it gives the weights and the rank, and b = mean(y) - w · mean(x). Of
+    collinear columns the later ones are left out and get weight 0.
 
     Args:
         factor: of at least one row.
@@ -133,7 +133,7 @@ def least_squares(factor: Factor, bias: bool = True) -> LeastSquares:
 
 
 def squared_error(factor: Factor, intercept: float, weights: Tensor) -> float:
-    """Sum of squared residuals of y = intercept + x · weights over a factor's rows."""
+    """The sum of squared residuals of y = intercept + x · weights over a factor's rows."""
     centre = factor.shift
     shifted = intercept + float(weights @ centre[:-1]) - float(centre[-1])
     residual = factor.r[:, 0] * shifted + factor.r[:, 1:-1] @ weights - factor.r[:, -1]
@@ -141,7 +141,7 @@ def squared_error(factor: Factor, intercept: float, weights: Tensor) -> float:
 
 
 def excess(factor: Factor, intercept: float, weights: Tensor, best: LeastSquares) -> float:
-    """Mean squared error above the optimum's: ‖R(θ - θ*)‖²/n, without subtracting two losses."""
+    """The mean squared error above the optimum's, ‖R(θ - θ*)‖²/n, without subtracting losses."""
     step = weights - best.weights
     shifted = intercept - best.intercept + float(step @ factor.shift[:-1])
     moved = factor.r[:, 0] * shifted + factor.r[:, 1:-1] @ step
@@ -149,14 +149,14 @@ def excess(factor: Factor, intercept: float, weights: Tensor, best: LeastSquares
 
 
 def total_squares(factor: Factor) -> float:
-    """Sum of squares of the target about its mean; 0 if it is rounding."""
+    """The sum of squares of the target about its mean; 0 if it is within rounding."""
     return _squares(factor.r[1:, -1], factor.rounding()[-1])
 
 
 def leaks(factor: Factor, best: LeastSquares) -> tuple[str, ...]:
-    """The features that determine the target exactly: one that does so alone, or all that do.
+    """The features that determine the target exactly: the first that does so alone, or all needed.
 
-    Empty if none do, if the target is constant, or if there are too few rows to tell.
+    Empty if there are none, if the target is constant, or if there are too few rows to tell.
 
     Args:
         factor: of the training rows.
@@ -177,13 +177,13 @@ def leaks(factor: Factor, best: LeastSquares) -> tuple[str, ...]:
 
 
 def _squares(column: Tensor, noise: Tensor) -> float:
-    """The sum of squares of a column of R; 0 if it is rounding."""
+    """The sum of squares of a column of R; 0 if it is within rounding."""
     length = column.norm()
     return float(length.square()) if length > noise else 0.0
 
 
 def _condition(columns: Tensor) -> float:
-    """Condition number of columns scaled to unit length."""
+    """The condition number of columns scaled to unit length; infinite if they are collinear."""
     sigma = torch.linalg.svdvals(columns / columns.norm(dim=0))
     return float(sigma[0] / sigma[-1]) if sigma[-1] > 0 else math.inf
 
@@ -191,7 +191,7 @@ def _condition(columns: Tensor) -> float:
 def _solve(
     fit: Tensor, means: Tensor, weight: float, spread: float | None
 ) -> tuple[Tensor, float | None, list[float | None]]:
-    """(weights, the intercept's standard error, theirs) from R of independent columns and y."""
+    """(weights, error of the intercept, errors of the weights) from R of independent columns."""
     identity = torch.eye(len(means), dtype=torch.float64)
     system, right = fit[:-1, :-1], fit[:-1, -1:]
     inverse = torch.linalg.solve_triangular(system, identity, upper=True)
@@ -204,12 +204,12 @@ def _solve(
 
 @dataclass(frozen=True)
 class Dependence:
-    """A column that those kept before it determine: about their means it is terms · columns.
+    """A column determined by kept columns before it: about the means it equals terms · columns.
 
     Attributes:
-        place: of the column among all d.
+        place: index of the column among all d.
         terms: (d,) coefficients; 0 for columns that are not kept or come later.
-        unsure: (d,) how far off each may be.
+        unsure: (d,) how far each term may be off.
     """
 
     place: int
@@ -217,12 +217,12 @@ class Dependence:
     unsure: Tensor
 
     def equals(self, names: Sequence[str], means: Tensor, noise: Tensor) -> dict[str, float]:
-        """The combination in raw units, rounded to what is certain; what may be 0 is left out.
+        """The combination in raw units, rounded to its certain digits, without terms that may be 0.
 
         Args:
             names: of the d columns.
-            means: (d,); 0 without an intercept, and then there is no constant.
-            noise: (d,) how far off they may be.
+            means: (d,); 0 without an intercept, so that there is no constant.
+            noise: (d,) how far the values of each column may be off.
         """
         certain = torch.tensor(
             list(map(_certain, self.terms.tolist(), self.unsure.tolist())), dtype=torch.float64
@@ -235,16 +235,16 @@ class Dependence:
 
 
 def dependences(system: Tensor, noise: Tensor) -> list[Dependence]:
-    """Judge the columns from left to right; those that are not named here are kept.
+    """Find the columns that earlier ones determine, from left to right; all others are kept.
 
-    What a column leaves beside its combination of the kept ones is real if it is longer than the
-    rounding of all the columns in that combination. In columns divided by their rounding this reads
-    ‖column j of R⁻¹‖ < 1. It bounds the smallest singular value, as no diagonal of R alone does: a
+    The residual of a column after its combination of kept ones is real if it is longer than the
+    rounding of all the columns in that combination. For columns divided by their rounding this is
+    ‖column j of R⁻¹‖ < 1. Unlike the diagonal of R, it bounds the smallest singular value: a
     combination with large coefficients has large rounding.
 
     Args:
         system: (d, d), upper triangular.
-        noise: (d,) lengths that may be rounding: Factor.rounding.
+        noise: (d,) the lengths that may be rounding: Factor.rounding.
     """
     d = len(noise)
     unit = system / noise.where(noise > 0, 1.0)
@@ -257,7 +257,7 @@ def dependences(system: Tensor, noise: Tensor) -> list[Dependence]:
     for j in range(d):
         k = len(kept)
         q, known, rest, along = basis[:, :k], inverse[:k, :k], unit[:, j], torch.zeros(k).double()
-        for _ in range(2):  # Gram-Schmidt, and once more for what rounding left
+        for _ in range(2):  # Gram-Schmidt, repeated to remove rounding errors
             step = q.mT @ rest
             rest, along = rest - q @ step, along + step
         terms, left = known @ along, rest.norm()
@@ -273,10 +273,10 @@ def dependences(system: Tensor, noise: Tensor) -> list[Dependence]:
 
 
 def written(name: str, equals: Mapping[str, float]) -> str:
-    """The combination as people write it: sched_dep_time = 100·hour + minute."""
+    """Format a combination for people: sched_dep_time = 100·hour + minute."""
     text = ""
     terms = list(equals.items())
-    if len(terms) > MOST_TERMS:  # the constant is not among those that are cut off
+    if len(terms) > MOST_TERMS:  # never cut off the constant
         terms.sort(key=lambda term: term[0] != "intercept")
     for column, value in terms[:MOST_TERMS]:
         size = f"{abs(value):.10g}"
@@ -288,7 +288,7 @@ def written(name: str, equals: Mapping[str, float]) -> str:
 
 
 def _certain(value: float, unsure: float) -> float:
-    """The value rounded to its certain decimal digits; 0 if it may be 0."""
+    """Round a value to its certain decimal digits; 0 if it may be 0."""
     unsure = max(unsure, EPS * abs(value))
     certain = unsure < abs(value) < math.inf  # False for NaN, of data beyond float64
     return round(value, -math.ceil(math.log10(unsure))) if certain else 0.0

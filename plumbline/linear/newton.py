@@ -1,7 +1,7 @@
-"""Maximum likelihood by Newton's method: each step is one pass over the rows.
+"""Fit by maximum likelihood with Newton's method: each step is one pass over the rows.
 
-A row z, its standardised features after a 1, has the scores θz. If the outer products of d_1, d_2
-and so on add up to the curvature of its loss in the scores (families.py), the Hessian in θ is the
+A row z, a 1 followed by the standardised features, has the scores θz. If the outer products of d_1,
+d_2, ... add up to the curvature of its loss in the scores (families.py), the Hessian in θ is the
 sum over the rows of Σ_c d_c d_cᵀ ⊗ zzᵀ. So the rows d_c ⊗ z have an R factor with RᵀR the Hessian,
 and factors of parts stack (iteratively reweighted least squares: McCullagh and Nelder, Generalized
 Linear Models, 2nd ed., section 2.5; Agresti, Categorical Data Analysis, section 8.1).
@@ -21,12 +21,12 @@ from plumbline.linear.families import Family
 from plumbline.linear.problem import Standardizer
 from plumbline.threads import MapParts, in_threads, one_thread
 
-MOST_UNKNOWNS = 500  # beyond, the Hessian costs more than the steps that it saves
+MOST_UNKNOWNS = 500  # above it the Hessian costs more than the steps that it saves
 MOST_STEPS, MOST_HALVINGS = 30, 20
 LBFGS_DECREASE = 1e-6
-ROUNDING = 1e-12  # relative: a smaller change of the loss is none
-# How far a step moves the scores of the row that it moves most. At an optimum the next one would
-# move them by the square of that. Where they have no limit, every step moves them by about 1.
+ROUNDING = 1e-12  # relative: smaller changes of the loss are rounding
+# The largest change of a score in a step. Near an optimum each change is about the square of the
+# one before; if scores grow without limit, every step changes them by about 1.
 AT_REST, WITHOUT_LIMIT = 1e-5, 0.1
 
 OnStep = Callable[[int, float], None]  # called with each step, from 1, and the loss before it
@@ -34,16 +34,17 @@ OnStep = Callable[[int, float], None]  # called with each step, from 1, and the 
 
 @dataclass(frozen=True)
 class LikelihoodFit:
-    """The most likely parameters, in raw units.
+    """The maximum likelihood fit, in raw units.
 
     Attributes:
         names: the features, d.
-        classes: K names, the first is the reference; empty if the target has none.
+        classes: K names, the first being the reference; empty for counts.
         parameters: (K - 1, d + 1) float64, (1, d + 1) without classes: the intercept, then the
             weights; 0 for features that others determine.
-        errors: standard errors of those from the inverse of the Hessian; NaN where there is none.
-        losses: the mean loss before each step, and at the end.
-        problem: why this is no optimum; empty if it is.
+        errors: their standard errors from the inverse of the Hessian, of the same shape; NaN if
+            there is none.
+        losses: the mean loss before each step and at the end.
+        problem: why this is not an optimum; empty if it is.
     """
 
     names: tuple[str, ...]
@@ -61,8 +62,8 @@ class LikelihoodFit:
 
 @dataclass(frozen=True)
 class _Pass:
-    """Sums over rows at some parameters: their weights, the loss, its gradient and R of its
-    Hessian; and by how much, at most, the step there has moved a score."""
+    """Sums over rows at some parameters: weights, loss, gradient and the R factor of the Hessian;
+    and the largest change of a score in the step that led there."""
 
     weight: float
     total: float
@@ -72,11 +73,11 @@ class _Pass:
 
     @property
     def loss(self) -> float:
-        """The mean over the rows."""
+        """The mean loss of the rows."""
         return self.total / self.weight
 
     def plus(self, other: "_Pass", hessian: Iterable[Tensor]) -> "_Pass":
-        """These sums and those of other rows, whose Hessian is that of rows to fold in."""
+        """Add the sums of other rows; `hessian` yields rows to fold into R for their Hessian."""
         r = self.r
         for some in hessian:
             r = fold(r, some)
@@ -87,18 +88,19 @@ class _Pass:
 
 @dataclass(frozen=True)
 class LikelihoodProblem:
-    """What a fit minimises: the mean loss of rows, by parameters theta of standardised features,
-    (outputs, p): for each score a constant, then the features that count.
+    """The problem of a fit: minimise the mean loss over parameters theta of standardised features.
+
+    theta is (outputs, p): for each score a constant, then the weights of the features kept.
 
     Attributes:
         names: the features, d.
-        family: of the target, given the scores.
+        family: the distribution of the target, given the scores.
         standardizer: of the features.
         left_out: features that others determine; they get weight 0.
-        read: the rows of a part, float64, features, what the family observes and the row's weight,
-            as often as they are asked for.
-        parts: their names, in order.
-        map_parts: goes over the parts.
+        read: yields blocks of a part's rows, (k, d + observations + 1) float64: the features, what
+            the family observes, and the weight; it is called once per pass.
+        parts: the names of the parts, in order.
+        map_parts: applies a function to the parts.
     """
 
     names: tuple[str, ...]
@@ -111,25 +113,25 @@ class LikelihoodProblem:
 
     @cached_property
     def kept(self) -> list[int]:
-        """The places of the features that count."""
+        """The indices of the features that are not left out."""
         return [i for i, name in enumerate(self.names) if name not in self.left_out]
 
     @property
     def unknowns(self) -> int:
-        """How many parameters the model has: outputs · (d + 1)."""
+        """The number of parameters of the model: outputs · (d + 1)."""
         return self.family.outputs * (len(self.names) + 1)
 
     def start(self) -> Tensor:
-        """The parameters of a model that knows nothing."""
+        """The initial parameters, all zeros: (outputs, p)."""
         return torch.zeros(self.family.outputs, len(self.kept) + 1, dtype=torch.float64)
 
     def pass_at(self, theta: Tensor, step: Tensor | None = None, curvature: bool = True) -> _Pass:
-        """One pass over all parts, added up in their order; with the Hessian if it is wanted.
+        """Make one pass over all parts and add them up in order.
 
         Args:
-            theta: where.
-            step: what led there, of theta's shape.
-            curvature: whether the Hessian is wanted.
+            theta: the parameters, (outputs, p).
+            step: the step that led to theta, of the same shape; None: there was none.
+            curvature: whether to compute the R factor of the Hessian.
         """
         sums = _Pass(0.0, 0.0, torch.zeros(theta.numel(), dtype=torch.float64))
         function = partial(self._pass_of, theta, step, curvature, sums)
@@ -140,7 +142,7 @@ class LikelihoodProblem:
     def _pass_of(
         self, theta: Tensor, step: Tensor | None, curvature: bool, sums: _Pass, part: str
     ) -> _Pass:
-        """The sums of one part, which start at `sums`."""
+        """Add the sums of one part to `sums`."""
         d = len(self.names)
         with one_thread():
             for rows in self.read(part):
@@ -157,7 +159,7 @@ class LikelihoodProblem:
         return sums
 
     def moving_most(self, step: Tensor) -> tuple[int, str]:
-        """The score and the feature whose weight a step changes most."""
+        """The index of the score and the name of the feature whose weight a step changes most."""
         names = [self.names[i] for i in self.kept] or ["the intercept"]
         changes = step.reshape(-1, len(self.kept) + 1)[:, -len(names) :]
         output, place = divmod(int(changes.abs().argmax()), len(names))
@@ -166,7 +168,7 @@ class LikelihoodProblem:
     def fit(
         self, theta: Tensor, r: Tensor | None, losses: Sequence[float], problem: str = ""
     ) -> LikelihoodFit:
-        """Parameters and standard errors in raw units; the covariance of theta is (RᵀR)⁻¹."""
+        """Convert theta, of covariance (RᵀR)⁻¹, to parameters and errors in raw units."""
         size, mean, scale = theta.shape[1], self.standardizer.mean, self.standardizer.scale
         to_raw = torch.eye(size, dtype=torch.float64)
         to_raw[1:, 1:] = (1 / scale[self.kept]).diag()
@@ -185,18 +187,18 @@ class LikelihoodProblem:
 
 
 def maximize_likelihood(problem: LikelihoodProblem, on_step: OnStep) -> LikelihoodFit:
-    """Minimise the mean loss: by Newton's steps, or L-BFGS above 500 unknowns.
+    """Minimise the mean loss by Newton's method, or by L-BFGS above 500 unknowns.
 
     Returns:
-        The fit; with `problem` if the loss has no minimum, because some weights grow without bound,
-        or the steps did not suffice.
+        The fit; its `problem` is set if the loss has no minimum, because some weights grow without
+        bound, or if the steps did not suffice.
     """
     solve = fit_by_newton if problem.unknowns <= MOST_UNKNOWNS else fit_by_lbfgs
     return solve(problem, on_step)
 
 
 def fit_by_newton(problem: LikelihoodProblem, on_step: OnStep) -> LikelihoodFit:
-    """To the last digits that float64 has, with standard errors."""
+    """Fit to the precision of float64, with standard errors."""
     theta = problem.start()
     found, losses, missing = problem.pass_at(theta), [], ""
     for number in range(1, MOST_STEPS + 1):
@@ -215,7 +217,7 @@ def fit_by_newton(problem: LikelihoodProblem, on_step: OnStep) -> LikelihoodFit:
 
 
 def fit_by_lbfgs(problem: LikelihoodProblem, on_step: OnStep) -> LikelihoodFit:
-    """Where the Hessian is too large: to a relative decrease of 1e-6, without standard errors."""
+    """Fit without the Hessian, to a relative decrease of 1e-6; there are no standard errors."""
     theta = problem.start().requires_grad_()
     optimizer = torch.optim.LBFGS([theta], max_iter=10, line_search_fn="strong_wolfe")
     losses: list[float] = []
@@ -234,7 +236,7 @@ def fit_by_lbfgs(problem: LikelihoodProblem, on_step: OnStep) -> LikelihoodFit:
 
 
 def _newton_step(found: _Pass) -> Tensor:
-    """-H⁻¹g with H = RᵀR; along directions without curvature there is no step."""
+    """The step -H⁻¹g with H = RᵀR; it is 0 along directions without curvature."""
     sizes = found.r.norm(dim=0)
     scale = torch.where(sizes > 0, sizes, 1.0)
     inverse = torch.linalg.pinv(found.r / scale, rtol=1e-12)
@@ -244,7 +246,7 @@ def _newton_step(found: _Pass) -> Tensor:
 def _descend(
     problem: LikelihoodProblem, theta: Tensor, step: Tensor, before: _Pass
 ) -> tuple[Tensor, _Pass]:
-    """Take a step, halved until the loss does not rise; the same place if it always does."""
+    """Take a step, halved until the loss does not rise; stay if it always does."""
     most = before.loss + ROUNDING * abs(before.loss)
     for _ in range(MOST_HALVINGS):
         found = problem.pass_at(theta + step, step)
@@ -255,5 +257,5 @@ def _descend(
 
 
 def _rows_of(root: Tensor, z: Tensor) -> Tensor:
-    """d ⊗ z, row by row: (k, outputs · p)."""
+    """The products d ⊗ z, row by row: (k, outputs · p)."""
     return (root[:, :, None] * z[:, None, :]).flatten(1)

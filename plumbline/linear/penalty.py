@@ -1,8 +1,8 @@
-"""Ridge, lasso and elastic net from the R factors: the whole path, and the strength by the folds.
+"""Ridge, lasso and elastic net from R factors: whole paths, and the strength by cross-validation.
 
-Minimised is (1/2n)·SSE + strength·(l1_ratio·‖w‖₁ + (1 - l1_ratio)/2·‖w‖²) for features in
-training's units, the intercept free: scikit-learn's ElasticNet. R of the centred columns has the
-SSE of the rows, and so have the factors of all folds but one: no strength takes another pass.
+The objective is (1/2n)·SSE + strength·(l1_ratio·‖w‖₁ + (1 - l1_ratio)/2·‖w‖²) for features in
+training's units with an unpenalised intercept, as in scikit-learn's ElasticNet. R of the centred
+columns has the SSE of the rows, also for all folds but one, so no strength needs another pass.
 
 Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2nd ed.: sections 3.4.1
 (ridge by one SVD), 3.8.6 (coordinate descent), 7.10 (folds, the one-standard-error rule).
@@ -21,24 +21,24 @@ from plumbline.linear.problem import Standardizer
 from plumbline.linear.summary import Summary
 
 STEPS = 100  # strengths on a path
-LEAST = 1e-4  # of the strength that leaves no weight
-# Of the largest eigenvalue of XᵀX/n: from where ridge divides every weight by 1,000 to where it
-# changes none but those of nearly collinear features.
+LEAST = 1e-4  # last strength, as a share of the one at which all weights become 0
+# Ends of ridge's path, as shares of the largest eigenvalue of XᵀX/n: at the first, weights shrink
+# at least 1,000-fold; at the last, only those of nearly collinear features change.
 OF_RIDGE = (1e3, 1e-7)
-DUAL_GAP, MOST_ROUNDS = 1e-10, 10_000  # of coordinate descent; the rest is polished away
+DUAL_GAP, MOST_ROUNDS = 1e-10, 10_000  # of coordinate descent; _polished removes the rest
 
 
 @dataclass(frozen=True)
 class PenaltyPath:
-    """The fits for each strength, and which of them was chosen.
+    """The fits for each strength, and which of them is used.
 
     Attributes:
         names: the features, d.
-        strengths: (s,) float64, falling.
+        strengths: (s,) float64, descending.
         weights: (s, d) float64, in training's units.
-        errors: (s, k): the root mean squared error of each strength on each of k folds, fitted to
-            the others; k is 0 without folds.
-        chosen: the place of the strength that is trained.
+        errors: (s, k): for each strength the root mean squared error on each of k folds of the fit
+            to the other folds, in units of y; k is 0 without folds.
+        chosen: the index of the strength that is used.
     """
 
     names: tuple[str, ...]
@@ -49,23 +49,23 @@ class PenaltyPath:
 
     @property
     def strength(self) -> float:
-        """The one that is trained."""
+        """The strength that is used."""
         return float(self.strengths[self.chosen])
 
     @property
     def mean_errors(self) -> Tensor:
-        """Over the folds: (s,); NaN without folds."""
+        """The means of `errors` over the folds: (s,); NaN without folds."""
         return self.errors.mean(dim=1)
 
     @property
     def standard_errors(self) -> Tensor:
-        """Of those means: (s,); NaN with fewer than two folds."""
+        """The standard errors of the means: (s,); NaN with fewer than two folds."""
         return self.errors.std(dim=1) / self.errors.shape[1] ** 0.5
 
 
 @dataclass(frozen=True)
 class Penalized:
-    """The chosen fit in raw units, its mean squared error, and the path that it is from."""
+    """The chosen fit in raw units, its mean squared error on the training rows, and the path."""
 
     intercept: float
     weights: Tensor
@@ -76,13 +76,13 @@ class Penalized:
 def fit_with_penalty(
     data: Summary, penalty: Penalty, bias: bool, standardizer: Standardizer
 ) -> Penalized:
-    """Fit every strength, and choose the configured one or the folds' best.
+    """Fit every strength, and choose the configured one or the best by cross-validation.
 
-    Features are scaled alike in all folds: by the standardizer of all training rows.
+    All folds use the same scale of features, that of all training rows.
 
     Args:
-        data: with folds if the strength is auto.
-        penalty: the configuration's section.
+        data: must have folds if the strength is auto.
+        penalty: the configuration section `training.penalty`.
         bias: whether the model has an intercept.
         standardizer: from raw units to training's.
     """
@@ -102,14 +102,14 @@ def fit_with_penalty(
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows with the squared error of the data, from R.
+    """Rows of R, which have the squared error of the data.
 
     Attributes:
-        x: (m, d), centred where there is an intercept, in training's units.
+        x: (m, d), centred if there is an intercept, in training's units.
         y: (m,), likewise centred.
-        rows: n, which they stand for.
-        means: (d + 1,) of raw features and target; 0 without an intercept.
-        scale: (d,) of the features.
+        rows: n, the number of data rows, or their total weight.
+        means: (d + 1,) of the raw features and the target; 0 without an intercept.
+        scale: (d,) divisors of the raw features.
     """
 
     x: Tensor
@@ -132,7 +132,7 @@ class _Rows:
         return self._descended(l1_ratio, strengths)
 
     def exact_fits(self, l1_ratio: float, strengths: Tensor) -> Tensor:
-        """The same to the last digits, where coordinate descent leaves half of them: (s, d)."""
+        """The weights for each strength, (s, d), to full precision, unlike coordinate descent."""
         found = self.fits(l1_ratio, strengths)
         if l1_ratio == 0:
             return found
@@ -140,27 +140,27 @@ class _Rows:
         return torch.stack([self._polished(l1_ratio, strength, w) for strength, w in pairs])
 
     def errors(self, l1_ratio: float, strengths: Tensor, held: Factor) -> Tensor:
-        """Root mean squared errors of the fits on other rows: (s,)."""
+        """The root mean squared errors of the fits on held-out rows: (s,)."""
         raw = map(self.raw, self.fits(l1_ratio, strengths))
         found = [math.sqrt(squared_error(held, *fit) / held.weight) for fit in raw]
         return torch.tensor(found, dtype=torch.float64)
 
     def raw(self, weights: Tensor) -> tuple[float, Tensor]:
-        """(intercept, weights) in raw units."""
+        """Convert weights to (intercept, weights) in raw units."""
         weights = weights / self.scale + 0.0  # no -0
         return float(self.means[-1] - weights @ self.means[:-1]), weights
 
     def _descended(self, l1_ratio: float, strengths: Tensor) -> Tensor:
-        """Coordinate descent down the path: (s, d)."""
+        """Fit the path by coordinate descent: (s, d)."""
         import warnings
 
         from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import enet_path  # a second, which other runs need not wait
+        from sklearn.linear_model import enet_path  # takes a second, so only if it is needed
 
         to_mean = (len(self.x) / self.rows) ** 0.5  # scikit-learn divides by the number of rows
         x, y = (self.x * to_mean).numpy(), (self.y * to_mean).numpy()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # what is left is polished away
+            warnings.simplefilter("ignore", ConvergenceWarning)  # _polished removes the rest
             _, found, _ = enet_path(
                 x, y, l1_ratio=l1_ratio, alphas=strengths.numpy(), precompute=x.T @ x, Xy=x.T @ y,
                 tol=DUAL_GAP, max_iter=MOST_ROUNDS,
@@ -168,10 +168,10 @@ class _Rows:
         return torch.from_numpy(found.T.copy())
 
     def _polished(self, l1_ratio: float, strength: float, weights: Tensor) -> Tensor:
-        """The exact fit for the signs that it has; as it was if others come out.
+        """Refine weights to the exact fit for their signs; unchanged if the signs would change.
 
-        With the signs s of the weights that are not 0 the objective is a quadratic, whose minimum
-        is where (XᵀX + n·strength·(1 - l1_ratio)·I)·w = Xᵀy - n·strength·l1_ratio·s.
+        For fixed signs s of the weights that are not 0 the objective is quadratic, with its minimum
+        where (XᵀX + n·strength·(1 - l1_ratio)·I)·w = Xᵀy - n·strength·l1_ratio·s.
         """
         active = weights != 0
         signs, total = weights[active].sign(), self.rows * strength
@@ -190,14 +190,15 @@ class _Rows:
 
 
 def _strengths(rows: _Rows, penalty: Penalty) -> Tensor:
-    """Evenly spaced in the logarithm, falling; with the configured one among them."""
+    """The strengths of the path, descending, evenly spaced on a logarithmic scale, and the
+    configured one."""
     if penalty.share_of_sizes:
         most = float((rows.x.mT @ rows.y).abs().max()) / rows.rows / penalty.share_of_sizes
         ends = (most, LEAST * most)
     else:
         largest = float(torch.linalg.matrix_norm(rows.x, 2)) ** 2 / rows.rows
         ends = (OF_RIDGE[0] * largest, OF_RIDGE[1] * largest)
-    first, last = ends if ends[1] > 0 else (1.0, LEAST)  # nothing to fit: any strength does
+    first, last = ends if ends[1] > 0 else (1.0, LEAST)  # nothing to fit: any strength will do
     grid = torch.logspace(math.log10(first), math.log10(last), STEPS, dtype=torch.float64)
     if penalty.strength == "auto":
         return grid
@@ -206,8 +207,8 @@ def _strengths(rows: _Rows, penalty: Penalty) -> Tensor:
 
 
 def _chosen(path: PenaltyPath, penalty: Penalty) -> int:
-    """The place of the configured strength, of the least mean error, or of the largest strength
-    whose mean error is within a standard error of that."""
+    """The index of the configured strength, of the one with the least mean error, or of the largest
+    one whose mean error is within one standard error of the least."""
     if penalty.strength != "auto":
         return int((path.strengths == penalty.strength).int().argmax())
     means = path.mean_errors

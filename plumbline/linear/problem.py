@@ -1,9 +1,9 @@
-"""What the loop minimises, p + 1 rows of the R factor in the units that training uses, and what its
-curvature says of gradient descent: which rates are stable, which is best, how many epochs it takes.
+"""The least-squares problem in training's units, p + 1 rows of the R factor, and what its curvature
+implies for gradient descent: which rates are stable, which is best, how many epochs it takes.
 
 For a quadratic with Hessian eigenvalues λ, SGD with momentum m (torch's convention, no dampening)
 multiplies the error along an eigenvector by the roots of z² - (1 + m - rate·λ) z + m = 0 each step
-(Polyak 1964). It diverges if a root leaves the unit circle: rate > 2 (1 + m) / λ.
+(Polyak 1964). It diverges if a root is outside the unit circle: rate > 2 (1 + m) / λ.
 """
 
 import math
@@ -27,9 +27,9 @@ class Standardizer:
     """How features are scaled for training: z = (x - mean) / scale.
 
     Attributes:
-        mean: (d,) float64; 0 where features are not centred.
+        mean: (d,) float64; 0 if features are not centred.
         scale: (d,) float64, > 0.
-        target_mean, target_scale: the same of the target; 0 and 1 where it is trained on as it is.
+        target_mean, target_scale: the same for the target; 0 and 1 if it is not scaled.
     """
 
     mean: Tensor
@@ -39,8 +39,11 @@ class Standardizer:
 
     @classmethod
     def of(cls, factor: Factor, bias: bool, standardize: bool) -> "Standardizer":
-        """Raw units, or mean 0 and deviation 1 (root mean square 1 without an intercept, because
-        centring would then change the model). A constant feature keeps its scale."""
+        """Keep raw units, or scale features to mean 0 and standard deviation 1.
+
+        Without an intercept they are scaled to root mean square 1, because centring would change
+        the model. A constant feature keeps its scale.
+        """
         d = len(factor.columns) - 1
         mean, scale = torch.zeros(d, dtype=torch.float64), torch.ones(d, dtype=torch.float64)
         if standardize:
@@ -52,8 +55,8 @@ class Standardizer:
         return cls(mean, scale)
 
     def with_target(self, factor: Factor, log_link: bool = False) -> "Standardizer":
-        """The same, and the target at mean 0 and deviation 1; for a log link, at mean 1 alone;
-        a constant target keeps its scale."""
+        """Also scale the target to mean 0 and standard deviation 1, or for a log link only to mean
+        1; a constant target keeps its scale."""
         mean = float(factor.means[-1])
         if log_link:
             return replace(self, target_scale=mean or 1.0)
@@ -61,20 +64,19 @@ class Standardizer:
         return replace(self, target_mean=mean, target_scale=spread or 1.0)
 
     def apply_(self, columns: Tensor) -> Tensor:
-        """Scale raw columns, features then target, (d + outputs, k) float64, for training, in
-        place."""
+        """Scale raw columns in place, features then target: (d + outputs, k) float64."""
         outputs = len(columns) - len(self.mean)
         mean = torch.cat([self.mean, self.mean.new_full((outputs,), self.target_mean)])
         scale = torch.cat([self.scale, self.scale.new_full((outputs,), self.target_scale)])
         return columns.sub_(mean[:, None]).div_(scale[:, None])
 
     def raw(self, intercept: Tensor, weights: Tensor) -> tuple[float, Tensor]:
-        """(intercept, weights) of trained parameters in raw units, float64."""
+        """Convert trained parameters to (intercept, weights) in raw units, float64."""
         weights = weights.detach().cpu().double().flatten() / self.scale
         return float(intercept.detach()) - float(weights @ self.mean), weights
 
     def trained(self, intercept: float, weights: Tensor) -> Tensor:
-        """The inverse of raw, as one vector (d + 1,): intercept, then weights."""
+        """The inverse of `raw`, as one vector (d + 1,): the intercept, then the weights."""
         first = torch.tensor([intercept + float(weights @ self.mean)], dtype=torch.float64)
         return torch.cat([first, weights * self.scale])
 
@@ -84,9 +86,10 @@ class Problem:
     """Rows with the same mean squared error as the data, for every intercept and weights.
 
     Attributes:
-        matrix: (p + 1) x p float64: a column for the intercept (where there is one), one a feature.
+        matrix: (p + 1) x p float64: a column for the intercept, if there is one, and one for each
+            feature.
         target: (p + 1,) float64.
-        rows: n, the number of data rows they stand for; the sum of their weights.
+        rows: n, the number of data rows that they represent; with weights, their sum.
         bias: whether the first column is the intercept's.
     """
 
@@ -110,7 +113,7 @@ class Problem:
         torch adds weight_decay · w to the gradient, so it enters the Hessian as it is.
 
         Args:
-            rank: of the matrix. Without weight decay the other eigenvalues are 0.
+            rank: of the matrix; without weight decay the other eigenvalues are 0.
             weight_decay: as torch's optimizers take it.
         """
         if not weight_decay:
@@ -123,11 +126,11 @@ class Problem:
 
 
 def largest_stable_rate(curvature: Tensor, momentum: float) -> float:
-    """2 (1 + m) / L: above it SGD must diverge. Infinite where the loss is flat.
+    """The rate 2 (1 + m) / L, above which SGD diverges; infinite if the loss is flat.
 
     Args:
-        curvature: (p,) eigenvalues of the Hessian, ascending, weight decay included: of
-            Problem.curvature.
+        curvature: (p,) eigenvalues of the Hessian with weight decay, ascending, as
+            Problem.curvature returns them.
         momentum: m in [0, 1).
     """
     steepest = float(curvature[-1])
@@ -135,11 +138,11 @@ def largest_stable_rate(curvature: Tensor, momentum: float) -> float:
 
 
 def best_rate(curvature: Tensor, momentum: float) -> float:
-    """The fixed rate whose slowest eigenvector shrinks fastest: 2 / (L + μ) without momentum.
+    """The fixed rate whose slowest eigenvector converges fastest: 2 / (L + μ) without momentum.
 
     Directions without curvature (collinear columns) do not count: descent never moves in them.
-    With momentum every rate with (1-√m)² <= rate·λ <= (1+√m)² for all λ does equally well, √m a
-    step, and the geometric middle is taken; where there is none, the ends are balanced.
+    With momentum all rates with (1-√m)² <= rate·λ <= (1+√m)² for all λ converge equally fast, by √m
+    per step, and the result is their geometric mean; if there are none, both ends are balanced.
     """
     curved = _curved(curvature)
     if not len(curved):
@@ -163,9 +166,9 @@ def best_rate(curvature: Tensor, momentum: float) -> float:
 def best_momentum(curvature: Tensor) -> float:
     """The momentum with which SGD at its best rate converges fastest (Polyak 1964).
 
-    ((√k - 1) / (√k + 1))² with k = L / μ, rounded up to two digits of its distance from 1: a little
-    more costs little, a little less much. Directions without curvature do not count; 0 if none has
-    any.
+    ((√k - 1) / (√k + 1))² with k = L / μ, rounded up to two digits of its distance from 1, because
+    slightly too much costs little and slightly too little costs a lot. Directions without curvature
+    do not count; 0 if no direction has any.
     """
     curved = _curved(curvature)
     if not len(curved):
@@ -182,14 +185,15 @@ def epochs_to(
     """Epochs of full-batch SGD until the loss is within tolerance of the optimum.
 
     Args:
-        problem: what is minimised, without weight decay.
-        start: (p,) the initial parameters in its units.
+        problem: the problem, without weight decay.
+        start: (p,) the initial parameters in training's units.
         best: (p,) the optimum.
-        rate: learning rate; momentum: m.
+        rate: the learning rate.
+        momentum: m.
         tolerance: in units of the loss.
 
     Returns:
-        The number of epochs; None where that takes more than 10^12 (10^5 with momentum).
+        The number of epochs; None if it is more than 10^12 (10^5 with momentum).
     """
     _, sigma, vt = torch.linalg.svd(problem.matrix, full_matrices=False)
     curvature = 2 / problem.rows * sigma.square()
@@ -208,9 +212,10 @@ def epochs_to(
 def _epochs_stepped(
     steps: Tensor, offset: Tensor, curvature: Tensor, momentum: float, tolerance: float
 ) -> int | None:
-    """The same with momentum, where the loss may dip and rise again: all eigenvectors step by step.
+    """epochs_to with momentum, whose loss may fall and rise again: simulate every step.
 
-    e' = (1 + m - step) e - m e₋₁, starting at rest. None beyond 100,000 epochs.
+    Along each eigenvector e' = (1 + m - step) e - m e₋₁, starting at rest. None beyond 100,000
+    epochs.
     """
     before = now = offset
     for epochs in range(MOST_STEPPED + 1):
@@ -224,22 +229,22 @@ def choose_rate(training: Training, curvature: Tensor) -> float:
     """The configured learning rate, or the best one for "auto".
 
     Raises:
-        InputError: the rate must diverge on this data.
+        InputError: training would diverge at the rate on this data.
     """
     if training.learning_rate == "auto":
         return best_rate(curvature, training.momentum)
     limit = largest_stable_rate(curvature, training.momentum) if descends(training) else math.inf
     if training.learning_rate > limit:
         raise InputError(
-            f"training.learning_rate must be at most {limit:.6g} on this data, or training must "
-            f"diverge. Got {training.learning_rate} instead; auto takes the best, "
+            f"training.learning_rate must be at most {limit:.6g} on this data, or training "
+            f"diverges. Got {training.learning_rate} instead; auto uses the best rate, "
             f"{best_rate(curvature, training.momentum):.6g}."
         )
     return training.learning_rate
 
 
 def descends(training: Training) -> bool:
-    """Whether what is said here holds: full-batch SGD on the squared error."""
+    """Whether this module's theory applies: full-batch SGD on the squared error."""
     return training.optimizer == "sgd" and training.compressible
 
 
@@ -248,7 +253,7 @@ def _curved(curvature: Tensor) -> Tensor:
 
 
 def _factor(step: float, momentum: float) -> float:
-    """The larger |root| of z² - (1 + m - step) z + m: the error's factor a step in the long run."""
+    """The larger |root| of z² - (1 + m - step) z + m: the error's asymptotic factor per step."""
     b = 1 + momentum - step
     gap = b * b - 4 * momentum
     return math.sqrt(momentum) if gap <= 0 else (abs(b) + math.sqrt(gap)) / 2

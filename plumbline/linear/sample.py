@@ -1,6 +1,6 @@
-"""Rows that are kept for what R cannot tell (mae, intervals, plots): all of few, a sample of many.
+"""Keep rows for what R cannot give (mae, intervals, plots): all of them, or a sample of many.
 
-Both merge.
+Samples of parts can be merged.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from torch import Tensor
 from plumbline.data.blocks import take_columns
 from plumbline.data.files import DataFile
 
-SAMPLE_ROWS = 1_000  # of more than these:
-MOST_ROWS, MOST_NUMBERS = 100_000, 1 << 24  # this many rows, up to 128 MiB, are all kept
-# How many rows a table has is known once its files are read. Until then a file keeps all of its
-# rows if they are within its share, by bytes, of twice as many as are kept in the end.
+SAMPLE_ROWS = 1_000  # rows of a sample, if there are more rows than these:
+MOST_ROWS, MOST_NUMBERS = 100_000, 1 << 24  # up to this many rows, and 128 MiB, all are kept
+# The number of rows of a table is known only after reading it. Until then a file keeps all of its
+# rows if they are within its share, by bytes, of this many.
 SPARE_ROWS = 2 * MOST_ROWS
 
 
@@ -26,10 +26,10 @@ class Sample:
     Attributes:
         columns: names of the features, then of the target; d + 1.
         keys: (m,) float64 in [0, 1), ascending.
-        rows: (m, d + 1) float64, features then target, in raw units; holes that are not filled
-            yet are NaN.
-        weights: (m,) float64, the rows' own; 1 without data.weight.
-        complete: whether it has every row; if not, m is SAMPLE_ROWS.
+        rows: (m, d + 1) float64, features then target, in raw units; missing values that are not
+            imputed yet are NaN.
+        weights: (m,) float64, from data.weight; 1 without it.
+        complete: whether it has every row; otherwise m is SAMPLE_ROWS.
     """
 
     columns: tuple[str, ...]
@@ -46,11 +46,11 @@ class Sample:
 
     @property
     def bound(self) -> float:
-        """Keys from here on cannot enter; 1 while every row is kept."""
+        """The key below which a row can enter the sample; 1 while every row is kept."""
         return 1.0 if self.complete else float(self.keys[-1])
 
     def select(self, columns: Sequence[str]) -> "Sample":
-        """The same rows with these columns; one not met is zeros (a level that no row had)."""
+        """The same rows with these columns; an unknown one is zeros (a level that no row has)."""
         if tuple(columns) == self.columns:
             return self
         rows = take_columns(self.rows, self.columns, columns)
@@ -58,12 +58,12 @@ class Sample:
 
 
 def most_kept(most_rows: int, columns: Sequence[str]) -> int:
-    """How many rows of these columns are all kept where `most_rows` are if they are not wide."""
+    """The most rows of which all are kept: `most_rows`, or fewer if there are many columns."""
     return max(SAMPLE_ROWS, min(most_rows, MOST_NUMBERS // len(columns)))
 
 
 def most_of_each(files: Sequence[DataFile]) -> dict[str, int]:
-    """How many rows each file keeps all of before it is known how many all have, by its URI."""
+    """The most rows of which each file keeps all until the number of all rows is known, by URI."""
     total = max(1, sum(file.size for file in files if file.tested is not False))
     return {file.uri: min(MOST_ROWS, SPARE_ROWS * file.size // total) for file in files}
 
@@ -71,8 +71,10 @@ def most_of_each(files: Sequence[DataFile]) -> dict[str, int]:
 def merge_samples(
     samples: Sequence[Sample], columns: Sequence[str], most_rows: int = MOST_ROWS
 ) -> Sample:
-    """The sample of all the rows that several samples were drawn from; complete if they are, and
-    if these are not too many."""
+    """Merge samples into one of all the rows they were drawn from.
+
+    It is complete if all of them are and the rows are not too many.
+    """
     alike = [sample.select(columns) for sample in samples]
     keys, rows, weights = (
         torch.cat([getattr(s, name) for s in alike]) for name in ("keys", "rows", "weights")

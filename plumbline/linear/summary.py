@@ -1,4 +1,4 @@
-"""What one pass keeps of the rows, and how parts become the whole."""
+"""The summary of rows that a pass keeps, and how summaries of parts are combined."""
 
 import json
 import math
@@ -18,14 +18,14 @@ from plumbline.linear.sample import Sample, merge_samples
 from plumbline.threads import one_thread
 
 
-@dataclass(frozen=True, eq=False)  # its own key for what is computed once
+@dataclass(frozen=True, eq=False)  # hashed by identity, for cached results
 class Summary:
-    """What one pass keeps of the rows: enough for training, evaluation and the pictures.
+    """The summary of rows that one pass keeps: enough for training, evaluation and plots.
 
     Attributes:
-        factors: the R factor of each share of the rows: "train" (if it is cross-validated, "fold
-            00", "fold 01", ...), "validation" and "test". All have the sample's columns.
-        sample: the test rows, the training rows where there are none, or a sample of them.
+        factors: the R factor of each share of the rows: "train" (with folds "fold 00", "fold
+            01", ... instead), "validation" and "test". All have the columns of the sample.
+        sample: the test rows, or the training rows if there are none, or a sample of them.
         digests: BLAKE3 over all the data read of each part, in hexadecimal, in the parts' order.
         dropped: rows left out because a value was missing, or because their weight is 0.
     """
@@ -37,7 +37,7 @@ class Summary:
 
     @property
     def digest(self) -> str:
-        """One part's own digest, or the digest of all digests in order."""
+        """The digest of a single part, or the digest of the digests of several in order."""
         if len(self.digests) == 1:
             return self.digests[0]
         return blake3("".join(self.digests).encode()).hexdigest()
@@ -63,7 +63,7 @@ class Summary:
 
     @property
     def fold_pairs(self) -> Iterator[tuple[Factor, Factor]]:
-        """For each fold: the factor of all others, and its own; not if either has no row."""
+        """Yield (factor of the other folds, its own factor) for each fold, if both have rows."""
         for number, held in enumerate(self.folds):
             others = [factor for i, factor in enumerate(self.folds) if i != number and factor.rows]
             if held.rows and others:
@@ -71,7 +71,7 @@ class Summary:
 
     @property
     def validation(self) -> Factor:
-        """The factor of the rows held out for the validation loss; possibly of none."""
+        """The factor of the rows held out for the validation loss; of no rows if there are none."""
         return self.factors.get("validation", Factor.empty(self.columns))
 
     @cached_property
@@ -81,16 +81,16 @@ class Summary:
 
     @property
     def test(self) -> Factor:
-        """The factor of the held-out rows; possibly of none."""
+        """The factor of the test rows; of no rows if there are none."""
         return self.factors.get("test", Factor.empty(self.columns))
 
     @property
     def rows(self) -> int:
-        """How many rows were kept."""
+        """The number of rows that were kept."""
         return sum(factor.rows for factor in self.factors.values())
 
     def weighted(self, weight: float) -> "Summary":
-        """The same rows with another weight; the sample stays as it was drawn."""
+        """The same rows with every weight multiplied by `weight`; the sample is unchanged."""
         factors = {name: factor.weighted(weight) for name, factor in self.factors.items()}
         return replace(self, factors=factors)
 
@@ -98,13 +98,13 @@ class Summary:
         """The same rows with half the weight for every `half_life` files of their age.
 
         Args:
-            age: the number of files after the rows' own.
+            age: the number of files that come after the rows' file.
             half_life: in files; None: every row keeps its weight.
         """
         return self.weighted(2.0 ** (-age / half_life)) if half_life else self
 
     def filled(self, means: Mapping[str, float]) -> "Summary":
-        """The same rows with means in the holes of the columns that have some, and a mean."""
+        """The same rows with missing values replaced by the means of their columns."""
         means = {name: means[name] for name in holes_of(self.columns[:-1]) if name in means}
         factors = {}
         for name, factor in self.factors.items():
@@ -117,14 +117,14 @@ class Summary:
         return replace(self, factors=factors, sample=sample)
 
     def select(self, columns: Sequence[str]) -> "Summary":
-        """The same rows with these columns only, in this order; the target stays the last."""
+        """The same rows with only these columns, in this order; the target must be the last."""
         factors = {name: factor.select(columns) for name, factor in self.factors.items()}
         return replace(self, factors=factors, sample=self.sample.select(columns))
 
     def to_bytes(self) -> bytes:
-        """A checksum, the names and counts as a line of JSON, and the numbers to the bit.
+        """Serialise: a checksum, a line of JSON with names and counts, and the numbers to the bit.
 
-        Runs read one for every file that they know, and an archive takes seven times as long.
+        A run reads one for every file it has seen before; a zip archive takes seven times as long.
         """
         about = {
             "columns": self.columns,
@@ -146,11 +146,11 @@ class Summary:
         """The inverse of to_bytes.
 
         Raises:
-            ValueError: it is damaged.
+            ValueError: the content is damaged.
         """
         size = blake3.digest_size
         if blake3(content[size:]).digest() != content[:size]:
-            raise ValueError("no summary: its checksum is another's")
+            raise ValueError("not a summary, or a damaged one: its checksum does not match")
         line, _, raw = content[size:].partition(b"\n")
         about = json.loads(line)
         numbers = torch.from_numpy(np.frombuffer(raw, "<f8").astype(float))
@@ -168,17 +168,17 @@ class Summary:
 
 
 def combine(parts: Iterable[Summary], label: str = "data") -> Summary:
-    """The whole of several parts, merged in their order; bit for bit the same wherever they ran.
+    """Combine the summaries of parts in order; the result is the same to the bit wherever they ran.
 
-    A tree whose nodes join 8 each. A node is made as soon as its 8 are there, so at most 8 are held
-    a level, and memory does not grow with the number of parts.
+    The parts form a tree whose nodes join 8 each. A node is made as soon as its 8 are there, so at
+    most 8 are held per level, and memory grows only with the logarithm of the number of parts.
 
     Args:
         parts: at least one.
-        label: what an error calls the whole.
+        label: the subject of an error message.
 
     Raises:
-        InputError: there is not one row to train on.
+        InputError: there is no row to train on.
     """
     levels: list[list[Summary]] = [[]]
     for part in parts:
@@ -198,10 +198,10 @@ def combine(parts: Iterable[Summary], label: str = "data") -> Summary:
 
 
 def within_levels(parts: Iterable[Summary], columns: Columns) -> Iterator[Summary]:
-    """The same parts, while no column has more levels in all of them than it may.
+    """Yield the same parts as long as no column exceeds data.max_levels in all of them together.
 
     Raises:
-        TooManyLevelsError: it has.
+        TooManyLevelsError: a column has more levels.
     """
     met = {name: {MISSING} for name, given in columns.categorical.items() if not given}
     met.pop(columns.target, None)
@@ -214,7 +214,7 @@ def within_levels(parts: Iterable[Summary], columns: Columns) -> Iterator[Summar
 
 
 def combine_eight(parts: Sequence[Summary]) -> Summary:
-    """Up to 8 consecutive parts as one: a node of the tree that combine climbs."""
+    """Combine up to 8 consecutive parts: a node of the tree that `combine` builds."""
     names = sorted({name for part in parts for name in part.factors})
     columns = union_of([factor for part in parts for factor in part.factors.values()])
     with one_thread():
@@ -226,7 +226,7 @@ def combine_eight(parts: Sequence[Summary]) -> Summary:
 
 
 def _add(levels: list[list[Summary]], height: int, node: Summary) -> None:
-    """Put a node into the tree; its 8th completes the node above."""
+    """Add a node to the tree; the 8th of a level completes a node of the level above."""
     if height == len(levels):
         levels.append([])
     levels[height].append(node)

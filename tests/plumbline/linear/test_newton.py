@@ -161,7 +161,7 @@ def test_a_level_that_has_one_class_only_is_named() -> None:
 def test_a_level_and_a_column_whose_rows_all_have_0_are_named() -> None:
     x, y = counts()
     level = (torch.arange(len(x)) % 9 == 0).double()
-    told = "rows that all have 0 stand apart by their features (above all x2), so that weights grow"
+    told = "separate rows whose target is 0 from the others (above all x2), so weights grow"
     for more in (level, level * x[:, 0].abs()):
         fit = poisson(torch.cat([x, more[:, None]], dim=1), y.where(level == 0, 0))
         assert told in fit.problem
