@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from plumbline.config.rows import Together, Window
+from plumbline.config.rows import SplitBy, Window
 from plumbline.config.section import (
     Count,
     Fraction,
@@ -143,7 +143,7 @@ class TableData(Split):
     exclude: list[Name] = Field(
         [], description="columns that are not features: identifiers, and those that leak the target"
     )
-    split: Together = Together()
+    split: SplitBy = SplitBy()
     weight: Name | None = Field(
         None,
         description="a column of row weights >= 0, used in every loss, metric and baseline; it is "

@@ -11,18 +11,18 @@ from plumbline.config.section import Count, Name, Section, disagreement
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def _written(given: Any) -> Any:
+def _as_text(given: Any) -> Any:
     """An unquoted date, which YAML reads as one, as text; anything else unchanged."""
     return given.isoformat() if isinstance(given, date) else given
 
 
-def _moment(text: str) -> datetime:
+def _parsed(text: str) -> datetime:
     """Parse an ISO 8601 date or time, in UTC if it has no zone. Raises ValueError."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-Written = Annotated[Name, BeforeValidator(_written)]
+DateText = Annotated[Name, BeforeValidator(_as_text)]
 
 
 class Window(Section):
@@ -31,7 +31,7 @@ class Window(Section):
     files: Count | None = Field(
         None, description="train on the last files in the order of their paths, at most this many"
     )
-    since: Written | None = Field(
+    since: DateText | None = Field(
         None,
         description="train on the files changed since then: a date or time (in UTC if it has no "
         'zone), such as "2026-01-01", or an age when the run starts: "90m", "12h", "30d", "4w"',
@@ -57,13 +57,13 @@ class Window(Section):
         assert self.since is not None
         age = re.fullmatch(r"(\d+)([mhdw])", self.since)
         try:
-            return now - timedelta(**{UNITS[age[2]]: int(age[1])}) if age else _moment(self.since)
+            return now - timedelta(**{UNITS[age[2]]: int(age[1])}) if age else _parsed(self.since)
         except (ValueError, OverflowError):
             allowed = 'a date such as "2026-01-01" or an age such as "30d" or "12h"'
             raise disagreement("data.window.since", allowed, repr(self.since)) from None
 
 
-class Together(Section):
+class SplitBy(Section):
     """How rows are held out: one by one, by group, or by time."""
 
     by: Literal["rows", "group", "time"] = Field(
@@ -77,14 +77,14 @@ class Together(Section):
         description="group: the column that names each row's group; it is not a feature unless "
         "features or categorical list it; time: the column that cut is compared with",
     )
-    cut: Written | float | None = Field(
+    cut: DateText | float | None = Field(
         None,
         description="time: the first date or time (in UTC if it has no zone) or number of the test "
         "rows; null: the last files by path are held out, about test_fraction of all bytes",
     )
 
     @model_validator(mode="after")
-    def _agrees(self) -> "Together":
+    def _agrees(self) -> "SplitBy":
         if self.cut is not None and self.by != "time":
             raise disagreement("data.split.cut", "left out unless data.split.by is time", self.cut)
         named, needed = self.column is not None, self.by == "group" or self.cut is not None
@@ -92,7 +92,7 @@ class Together(Section):
             allowed = "given with data.split.by group, and with data.split.cut, not with by rows"
             raise disagreement("data.split.column", allowed, self.column)
         try:
-            self.first  # noqa: B018
+            self.cut_value  # noqa: B018
         except ValueError:
             allowed = 'a number, or a date or time such as "2026-01-01"'
             raise disagreement("data.split.cut", allowed, repr(self.cut)) from None
@@ -109,6 +109,6 @@ class Together(Section):
         return None if self.cut is None else self.column
 
     @property
-    def first(self) -> datetime | float | None:
+    def cut_value(self) -> datetime | float | None:
         """The value of `cut`; a date or time has its time zone."""
-        return _moment(self.cut) if isinstance(self.cut, str) else self.cut
+        return _parsed(self.cut) if isinstance(self.cut, str) else self.cut

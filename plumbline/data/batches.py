@@ -1,5 +1,5 @@
-"""The columns of one file as Arrow batches, where a damaged file goes wrong, and what a column is
-taken for: dates, numbers, text, or the names of classes."""
+"""Read the columns of a file as Arrow batches, locate damage, and convert columns to dates,
+numbers, text or names of classes."""
 
 import io
 import os
@@ -33,7 +33,7 @@ BLOCK_ROWS = 32_768
 BLOCK_NUMBERS = 1 << 27  # at most, 1 GiB, unless there are more columns than rows then
 MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # of this machine, in bytes
 CSV_BLOCK_BYTES = 1 << 22
-# what pyarrow says of a damaged CSV file
+# pyarrow's messages for a damaged CSV file
 WRONG_WIDTH = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)(.*)", re.DOTALL)
 WRONG_VALUE = re.compile(
     r"column #(\d+): Row #(\d+): CSV conversion error to (\w+): invalid (?:value '(.*)'|UTF8 data)",
@@ -50,16 +50,16 @@ def block_rows(columns: int) -> int:
 def read_batches(
     file: DataFile, kinds: Mapping[str, Kind], header: Header
 ) -> Iterator[pa.RecordBatch]:
-    """A file's batches, bounded in memory.
+    """Yield the batches of a file, with bounded memory.
 
     Args:
         file: CSV, Parquet or Arrow.
-        kinds: the columns to read and what they hold.
-        header: of this file.
+        kinds: the columns to read, with their kinds.
+        header: of the file.
 
     Raises:
         InputError: the file is damaged, or a CSV value is not of its column's kind.
-        OSError: the file cannot be read just now.
+        OSError: the file cannot be read at the moment.
     """
     rows = 0
     try:
@@ -81,9 +81,9 @@ def read_batches(
 
 
 def count_rows(file: DataFile, asked: Dialect) -> int | None:
-    """How many rows a file holds, without reading its values; None where it cannot be told.
+    """Count the rows of a file without converting its values; None if that fails.
 
-    A Parquet file says so itself; the rows of others are counted.
+    A Parquet file stores the number; the rows of other files are counted.
     """
     try:
         if file.format == "Parquet":
@@ -96,11 +96,11 @@ def count_rows(file: DataFile, asked: Dialect) -> int | None:
 
 
 def first_rows(files: Sequence[DataFile], limit: int, asked: Dialect) -> tuple[DataFile, ...]:
-    """The files that hold the first `limit` rows, the last one cut off; no other is opened."""
+    """The files that hold the first `limit` rows, the last one truncated; no others are opened."""
     found: list[DataFile] = []
     for file in files:
         rows = count_rows(replace(file, rows=limit + 1), asked)
-        if rows is None or rows > limit:  # reading it will say why it cannot be counted
+        if rows is None or rows > limit:  # if it cannot be counted, reading it will raise the error
             return (*found, replace(file, rows=limit))
         found.append(file)
         limit -= rows
@@ -165,9 +165,9 @@ def _trimmed(values: pa.Array) -> pa.Array:
 
 
 def _damaged(file: DataFile, header: Header, rows_read: int, error: Exception) -> InputError:
-    """What is wrong, with the row and the column where pyarrow says them of a CSV file.
+    """Make the error for a damaged file, with the row and column if pyarrow reports them for CSV.
 
-    It counts the header as a row, and reads every row before one that does not end.
+    pyarrow counts the header as a row, and reads all rows before one that does not end.
     """
     said, dialect = str(error), header.dialect
     if "straddles two block boundaries" in said:
@@ -177,9 +177,9 @@ def _damaged(file: DataFile, header: Header, rows_read: int, error: Exception) -
         if "\n" in text and text.count('"') % 2:
             return _unclosed(file, int(row) - 1)
         return InputError(
-            f"{file.uri}: row {int(row) - 1} must have {names} values, as the header has names. "
-            f"Got {values} instead; is the file cut off, or a value with {dialect.delimiter!r} in "
-            "it not quoted?"
+            f"{file.uri}: row {int(row) - 1} must have {names} values, as many as the header. "
+            f"Got {values} instead; is the file cut off, or is a value that contains "
+            f"{dialect.delimiter!r} not quoted?"
         )
     if wrong := WRONG_VALUE.search(said):
         column, row, kind, value = wrong.groups()
@@ -201,21 +201,21 @@ def _unclosed(file: DataFile, row: int) -> InputError:
 
 
 def _undecodable_line(file: DataFile) -> bytes:
-    """The first line of a file that is no UTF-8."""
+    """The first line of a file that is not UTF-8; empty if there is none."""
     with file.open_content() as stream:
         lines = io.BufferedReader(stream)
         return next((line for line in lines if decode(line, "utf-8") is None), b"")
 
 
 def as_dates(values: pa.Array) -> pa.Array:
-    """Dates and times as timestamps, or as text where they are text."""
+    """Convert dates to timestamps; timestamps are kept, anything else becomes text."""
     if pa.types.is_date(values.type):
         return pc.cast(values, pa.timestamp("s"))
     return values if pa.types.is_timestamp(values.type) else as_text(values)
 
 
 def as_numbers(values: pa.Array) -> np.ndarray:
-    """A column as numbers, NaN where a value is missing."""
+    """Convert a column to numbers, (n,), with NaN for missing values."""
     plain = pa.types.is_floating(values.type) or pa.types.is_integer(values.type)
     if not plain or values.null_count:
         values = pc.cast(values, pa.float64(), safe=False)
@@ -223,7 +223,7 @@ def as_numbers(values: pa.Array) -> np.ndarray:
 
 
 def class_names(values: pa.Array) -> pa.Array:
-    """Classes as pandas prints them: True, 7 (also for 7.0), 0.5, setosa."""
+    """Convert classes to text as pandas prints them: True, 7 (also for 7.0), 0.5, setosa."""
     if pa.types.is_boolean(values.type):
         return pc.if_else(values, "True", "False")
     if pa.types.is_floating(values.type):
@@ -235,5 +235,5 @@ def class_names(values: pa.Array) -> pa.Array:
 
 
 def as_text(values: pa.Array) -> pa.Array:
-    """A categorical column as text; numbers and booleans are written out."""
+    """Convert a categorical column to text, including numbers and booleans."""
     return values if values.type == pa.string() else pc.cast(values, pa.string())

@@ -1,4 +1,4 @@
-"""Blocks of rows: what every source of data yields, whatever it reads or draws."""
+"""Blocks of rows, which every source of data yields."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,22 +10,22 @@ from torch import Tensor
 
 from plumbline.threads import one_ahead
 
-WEIGHT = ""  # stands for the rows' weights among names of columns; no feature has that name
+WEIGHT = ""  # the name of the rows' weights among columns; no feature has this name
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some consecutive rows of one part.
+    """A block of consecutive rows of one part.
 
     Attributes:
         columns: names of the features, then of the target; d + 1.
-        rows: (d + 2) x k float64, finite but for holes that are not filled yet (NaN): the rows'
-            weights, above 0 (ones if rows have none), the features, the target. A view into a
-            buffer that the next block overwrites.
-        first_row: number of the first row in its part, from 0.
-        kept: (k0,) bool, which of the rows from first_row on are here; None: all.
-        groups: (k,) uint64, a number for the group of each row; None: each is by itself.
-        tested: (k,) bool, which rows are held out for testing by their time; None: some are drawn.
+        rows: (d + 2) x k float64, finite except for missing values that are not imputed yet (NaN):
+            the rows' weights, above 0 (1 without data.weight), the features, the target. A view
+            into a buffer that the next block overwrites.
+        first_row: index of the first row in its part, from 0.
+        kept: (k0,) bool, which of the k0 rows from first_row on are in the block; None: all.
+        groups: (k,) uint64, a number for the group of each row; None: rows have no groups.
+        tested: (k,) bool, which rows are held out for testing by time; None: they are drawn.
     """
 
     columns: tuple[str, ...]
@@ -37,46 +37,46 @@ class Block:
 
     @property
     def span(self) -> int:
-        """How many rows of the part this block stands for, dropped ones included."""
+        """The number of rows of the part that the block covers, including dropped ones."""
         return self.rows.shape[1] if self.kept is None else len(self.kept)
 
 
 class Source(Protocol):
-    """Where rows come from: parts that can be read one by one, in any order, more than once."""
+    """A source of rows in parts, which can be read one by one, in any order, and repeatedly."""
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The parts' names in their fixed order."""
+        """The names of the parts, in a fixed order."""
         ...
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the features, then of the target, as far as they are known before reading."""
+        """The names of the features, then of the target, as far as known before reading."""
         ...
 
     @property
     def categorical(self) -> dict[str, tuple[str, ...]]:
-        """The categorical features, each with its levels; (): they are found in the rows."""
+        """The categorical features with their levels; (): the levels are found in the rows."""
         ...
 
     @property
     def dates(self) -> tuple[str, ...]:
-        """The columns whose dates become numbers."""
+        """The columns of dates, which are converted to numbers."""
         ...
 
     def blocks(self, part: str) -> Iterator[Block]:
-        """The rows of one part, in order. Raises OSError if it is no longer what was listed."""
+        """Yield the rows of a part in order. Raises OSError if it changed since it was listed."""
         ...
 
     def digest(self, part: str) -> str:
-        """BLAKE3 over all the data of one part, in hexadecimal."""
+        """The BLAKE3 hash of all the data of a part, in hexadecimal."""
         ...
 
 
 def take_columns(rows: Tensor, have: Sequence[str], wanted: Sequence[str]) -> Tensor:
-    """The wanted columns of rows (m, len(have)) in their order, as a copy (m, len(wanted)).
+    """Copy the wanted columns of rows (m, len(have)), in the order wanted: (m, len(wanted)).
 
-    A column that is not there counts as all zeros: a level that none of the rows has.
+    A column that is absent is all zeros: a level that none of the rows has.
     """
     place = {name: i for i, name in enumerate(have)}
     taken = torch.zeros(len(rows), len(wanted), dtype=rows.dtype)
@@ -87,10 +87,10 @@ def take_columns(rows: Tensor, have: Sequence[str], wanted: Sequence[str]) -> Te
 
 
 def on_device(blocks: Iterator[Block], device: str) -> Iterator[Block]:
-    """The same blocks with their rows on a device.
+    """Yield the same blocks with their rows on a device.
 
-    On the CPU they are handed through. For an accelerator a thread reads one block ahead, copies it
-    into pinned memory and on, by a stream of its own; so a block may be kept while the next comes.
+    On the CPU they are unchanged. For an accelerator a thread reads one block ahead and copies it
+    through pinned memory on a separate stream, so a block stays valid when the next one comes.
     """
     if device == "cpu":
         yield from blocks

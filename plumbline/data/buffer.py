@@ -1,4 +1,4 @@
-"""The one block that a file's rows are copied through, and what is refused or dropped there."""
+"""The buffer through which a file's rows are copied into blocks, and the checks of their values."""
 
 import math
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ MAX_CLASSES = 1_000
 
 @dataclass
 class Buffer:
-    """The one block that a file's batches are copied through.
+    """The buffer through which a file's batches are copied.
 
-    Rows of the array: weights (ones if there are none), numeric features, indicators of holes in
-    them and of levels in the order met (those of the target's classes among them), the target last
-    (zeros if it has classes). A missing number is NaN there, unless its column's mean is known; a
-    missing level is True in `absent`, which has a row a categorical column, and a last one for the
-    time that decides what is held out.
+    The rows of the array are: weights (ones without data.weight), numeric features, indicators of
+    their missing values and of levels in the order of appearance (including classes of the target),
+    and last the target (zeros if it has classes). A missing number is NaN unless the mean of its
+    column is known; a missing level is True in `absent`, which has a row for each categorical
+    column, and a last one for the time that decides which rows are held out.
     """
 
     columns: Columns
@@ -36,12 +36,14 @@ class Buffer:
     impute: bool
     filled: int = 0
     first_row: int = 0
-    holes: dict[str, int] = field(default_factory=dict)  # columns with some, and their rows here
+    holes: dict[str, int] = field(
+        default_factory=dict
+    )  # columns with missing values: their rows in the array
     levels: dict[str, list[str]] = field(init=False)
     array: np.ndarray = field(init=False)
     absent: np.ndarray = field(init=False)
     groups: np.ndarray = field(init=False)  # a number for the group of each row
-    tested: np.ndarray = field(init=False)  # whether each row is held out, if its time decides that
+    tested: np.ndarray = field(init=False)  # whether each row is held out, if that depends on time
 
     def __post_init__(self) -> None:
         self.levels = {name: list(given) for name, given in self.columns.categorical.items()}
@@ -54,7 +56,7 @@ class Buffer:
 
     def _allocate(self) -> None:
         height = len(self.names) + 1
-        needed = 32 * height**2  # R, and what is beside it when it is merged
+        needed = 32 * height**2  # R and the memory for merging it
         if self.levels and needed > MEMORY:
             raise InputError(
                 f"data.max_levels must be so few that R fits in memory ({MEMORY / 1e9:.3g} GB). "
@@ -66,7 +68,7 @@ class Buffer:
         self.tested = np.full(self.array.shape[1], bool(self.file.tested))
 
     def fill(self, batch: pa.RecordBatch) -> Iterator[tuple[int, int]]:
-        """Copy a batch in; yield (first row, rows) whenever the buffer is full."""
+        """Copy a batch into the buffer; yield (first row, rows) whenever it is full."""
         start = self.first_row + self.filled
         met = {n: self._new_levels(n, batch, start) for n in self.levels}
         holes = self._new_holes(batch)
@@ -119,25 +121,25 @@ class Buffer:
             self.array[-1, place] = as_numbers(batch.column(self.columns.target))
 
     def _parts(self, name: str, batch: pa.RecordBatch, first_row: int) -> np.ndarray:
-        """The parts of a column's dates, (parts, n). Raises InputError if one is no date."""
+        """The parts of a column of dates, (parts, n). Raises InputError for any other value."""
         parts = np.stack([*date_parts(as_dates(batch.column(name)).to_pandas()).values()])
-        hint = "; data.dates: [] takes none"
+        hint = "; data.dates: [] reads no column as dates"
         self._refuse_other(name, batch, np.isnan(parts[0]), first_row, hint)
         return parts
 
     def _hold_out(self, name: str, batch: pa.RecordBatch, place: slice) -> None:
-        """Note which rows are from the cut on. Raises InputError if one has something else."""
+        """Mark the rows from the cut on as held out. Raises InputError for any other value."""
         split = self.columns.split
         times = times_in(split, batch)
         absent = times.isna().to_numpy()
         if isinstance(split.cut, str):
             self._refuse_other(name, batch, absent, place.start)
-        self.tested[place], self.absent[-1, place] = times >= split.first, absent
+        self.tested[place], self.absent[-1, place] = times >= split.cut_value, absent
 
     def _refuse_other(
         self, name: str, batch: pa.RecordBatch, absent: np.ndarray, first_row: int, hint: str = ""
     ) -> None:
-        """Refuse the first value that is there and was not read as a date."""
+        """Raise InputError for the first value that is present but was not read as a date."""
         wrong = absent & batch[name].is_valid().to_numpy(zero_copy_only=False)
         if wrong.any():
             row = int(wrong.argmax())
@@ -148,7 +150,7 @@ class Buffer:
             )
 
     def _names(self, name: str, batch: pa.RecordBatch) -> pa.Array:
-        """A categorical column as text, or the target's classes."""
+        """Convert a categorical column, or a target of classes, to text."""
         values = batch.column(name)
         if name == self.columns.target:
             return class_names(values)
@@ -158,7 +160,7 @@ class Buffer:
         return text.fill_null(MISSING) if self.impute else text
 
     def _new_holes(self, batch: pa.RecordBatch) -> dict[str, int]:
-        """The numeric columns, with their rows here, in which something is missing at last."""
+        """The array rows of the columns whose first missing value is in this batch, by name."""
         if not self.impute:
             return {}
         some = {name for name in self.columns.numeric if _has_holes(batch[name])}
@@ -168,7 +170,7 @@ class Buffer:
         return {n: row for n, row in rows.items() if n in some and n not in self.holes}
 
     def _new_levels(self, name: str, batch: pa.RecordBatch, first_row: int) -> list[str]:
-        """The levels of a column that were not met before."""
+        """The levels of a column that appear for the first time."""
         values = self._names(name, batch)
         found = pc.unique(values).drop_null().to_pylist()
         known = set(self.levels[name])
@@ -191,9 +193,9 @@ class Buffer:
         return new
 
 
-def finite(buffer: Buffer, first_row: int, rows: int, missing: str) -> Block:
-    """The buffer's rows as a block, without those of weight 0; a missing or infinite value is
-    refused or its row dropped."""
+def checked_block(buffer: Buffer, first_row: int, rows: int, missing: str) -> Block:
+    """Make a block of the buffer's rows, without those of weight 0 or, if `missing` says so, with
+    missing values. Raises InputError for a value that is not allowed."""
     block = torch.from_numpy(buffer.array)[:, :rows]
     if buffer.columns.log_target:
         _take_logarithm(buffer, first_row, block[-1])
@@ -205,7 +207,7 @@ def finite(buffer: Buffer, first_row: int, rows: int, missing: str) -> Block:
     weights, finite = block[0], math.isfinite(block.sum())  # NaN and infinity survive a sum
     if finite and not absent.any() and weights.min() > 0:
         return whole
-    # where numbers are imputed, only a row's weight and its target must be there
+    # if numbers are imputed, only a row's weight and target must be present
     nan, wrong = (block[[0, -1]] if missing == "impute" else block).isnan(), block.isinf()
     wrong[0] |= weights < 0
     if missing == "error":
@@ -220,7 +222,7 @@ def finite(buffer: Buffer, first_row: int, rows: int, missing: str) -> Block:
 
 
 def _take_logarithm(buffer: Buffer, first_row: int, target: torch.Tensor) -> None:
-    """Of a block's target, in place. Raises InputError for the first value that has none."""
+    """Take the logarithm of a block's target in place. Raises InputError for a value <= 0."""
     if (target <= 0).any():
         row = int((target <= 0).int().argmax())
         raise InputError(
@@ -231,7 +233,7 @@ def _take_logarithm(buffer: Buffer, first_row: int, target: torch.Tensor) -> Non
 
 
 def _refuse_first(buffer: Buffer, first_row: int, wrong: torch.Tensor) -> None:
-    """Raise for the first wrong value by row, if there is one."""
+    """Raise InputError for the wrong value in the first such row, if there is any."""
     if not wrong.any():
         return
     row = int(wrong.any(dim=0).int().argmax())
@@ -247,7 +249,7 @@ def _refuse_first(buffer: Buffer, first_row: int, wrong: torch.Tensor) -> None:
     value = buffer.array[place, row] if place < len(buffer.array) else np.nan
     nan = bool(np.isnan(value))
     found = "a missing value (empty or NaN)" if nan else str(value)
-    hint = "; data.missing: drop leaves such rows out, impute fills holes" if nan else ""
+    hint = "; data.missing: drop leaves such rows out, impute fills in values" if nan else ""
     allowed = "a finite number" if place < len(buffer.array) else "a level"
     allowed = "a date or a number" if place == len(names) - 1 else allowed
     allowed = allowed if place else "a finite weight >= 0"

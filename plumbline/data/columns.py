@@ -1,11 +1,11 @@
-"""Which columns of a file a table uses, and as what."""
+"""Choose the columns of a table that are read, and how each is used."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from plumbline.config.rows import Together
+from plumbline.config.rows import SplitBy
 from plumbline.config.schema import TableData
 from plumbline.data.doubts import (
     IDENTIFIER,
@@ -25,28 +25,30 @@ from plumbline.errors import InputError, nearest, refuse
 
 @dataclass(frozen=True)
 class Columns:
-    """What is read of each file.
+    """The columns that are read from each file.
 
     Attributes:
-        kinds: every column that is read, with its kind; missing columns and other kinds are errors.
+        kinds: every column that is read, with its kind; a file without it, or with another kind,
+            is an error.
         numeric: the numeric features, in order.
-        dates: the columns whose dates become numbers, in order.
-        categorical: each categorical feature with its given levels, and a target of classes; ():
-            found in the pass. "(other)", if it is one, is whatever is none of the others.
-        max_levels: that may be found in the pass.
-        many: columns that have more, of which the most frequent are to be chosen before the pass.
+        dates: the columns of dates, which are converted to numbers, in order.
+        categorical: each categorical feature, and a target with classes, with its levels; ():
+            they are found in the pass. The level "(other)" has all values that are no other level.
+        max_levels: the most levels of a column that may be found in the pass.
+        many: columns with more levels, whose most frequent ones are chosen before the pass.
         target: the column to predict.
-        weight: the column of the rows' weights; None: they have none.
-        split: which column decides what is held out, if one does.
-        class_weights: what a row's weight is multiplied by, by its class; empty: by nothing.
-        log_target: whether the target's logarithm is read.
-        means: what a missing number is read as, by column; empty before they are known.
-        left_out: columns that are no feature although nothing names them, and why.
-        texts: columns of text that nothing names; numbers there in another file are an error.
-        ignored: columns in which files may differ: indexes, and what data.exclude names.
-        whole: the names of all columns, where features were not named and so all files must agree.
-        dialect: how CSV files are written, as far as that is given.
-        warnings: what looks wrong in the first file, a line each.
+        weight: the column of the rows' weights; None: rows have no weights.
+        split: the configuration section `data.split`.
+        class_weights: the factor of a row's weight, by its class; empty: 1 for all.
+        log_target: whether to take the logarithm of the target.
+        means: the value that replaces a missing number, by column; empty before it is known.
+        left_out: columns that no key names and that are not features, with the reason.
+        texts: columns of text that no key names; numbers there in another file are an error.
+        ignored: columns in which files may differ: indexes, and those in data.exclude.
+        whole: the names of all columns, if data.features is not given, so that all files must
+            agree.
+        dialect: of CSV files, as far as it is configured.
+        warnings: what looks wrong in the first file, one line each.
     """
 
     kinds: dict[str, Kind]
@@ -57,7 +59,7 @@ class Columns:
     many: frozenset[str] = frozenset()
     dates: tuple[str, ...] = ()
     weight: str | None = None
-    split: Together = field(default_factory=Together)
+    split: SplitBy = field(default_factory=SplitBy)
     log_target: bool = False
     class_weights: dict[str, float] = field(default_factory=dict)
     means: dict[str, float] = field(default_factory=dict)
@@ -70,34 +72,36 @@ class Columns:
 
     @property
     def has_classes(self) -> bool:
-        """Whether the target is one of some classes, rather than a number."""
+        """Whether the target has classes rather than being a number."""
         return self.target in self.categorical
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The columns that a row to predict must have."""
+        """The raw columns that a row to predict must have."""
         levels = (name for name in self.categorical if name != self.target)
         return (*self.numeric, *self.dates, *levels)
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """The numeric features and the parts of dates, in the order of blocks."""
+        """The numeric features and the parts of dates, in the order of a block's columns."""
         return (*self.numeric, *(part for name in self.dates for part in parts_of(name)))
 
     @property
     def reading(self) -> dict[str, Kind]:
-        """The columns to read and as what: categorical features, and a group that is no number for
-        the model, as text, whatever they hold."""
+        """The columns to read, with the kind to read each as.
+
+        Categorical features, and a group column that is not a numeric feature, are read as text.
+        """
         as_text = {*self.categorical, self.split.group} - {self.target, *self.numeric}
         return {n: "text" if n in as_text else kind for n, kind in self.kinds.items()}
 
 
 def choose_columns(data: TableData, file: DataFile) -> Columns:
-    """Which columns of a table to read, from the head of its first file.
+    """Choose the columns of a table to read, from the head of its first file.
 
     Raises:
-        InputError: the file cannot be read, a named column is missing or not of numbers, names
-            stand twice, or no feature is left.
+        InputError: the file cannot be read, a named column is missing or does not hold numbers, two
+            columns have the same name, or no feature is left.
     """
     dialect = configured_dialect(data)
     header = read_header(file, dialect)
@@ -142,15 +146,15 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
 
 
 def check_columns(columns: Columns, file: DataFile, header: Header) -> None:
-    """Refuse a file whose columns or their kinds are not those of the table's first file."""
+    """Raise InputError if a file's columns or kinds differ from those of the first file."""
     kinds = header.kinds
     ignored = (columns.ignored | header.index).difference(columns.kinds)
     expected, found = columns.whole - ignored, set(kinds) - ignored
     if columns.whole and expected != found:
         raise InputError(
             f"{file.uri}: its columns differ from the first file's: "
-            f"{_differences(expected, found)}. Make them alike, or name data.features "
-            "or data.exclude."
+            f"{_differences(expected, found)}. Make the files agree, or set "
+            "data.features or data.exclude."
         )
     for name, kind in columns.kinds.items():
         if name not in kinds:
@@ -166,12 +170,12 @@ def check_columns(columns: Columns, file: DataFile, header: Header) -> None:
     if damaged:
         raise InputError(
             f"{file.uri}: column '{damaged[0]}' holds numbers, and text in the first file. "
-            "Mend the file that is wrong, or list the column in data.exclude."
+            "Correct the file that is wrong, or list the column in data.exclude."
         )
 
 
 def _doubtful_head(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, pa.Array]:
-    """The first values of the columns that are not numbers for certain."""
+    """The first values of the columns that may not be numbers."""
     kinds = header.kinds
     texts = [n for n in names if kinds[n] in ("text", "unknown") or IDENTIFIER.fullmatch(n)]
     return read_head(file, header, [n for n in texts if kinds[n] not in ("other", "date")])
@@ -184,28 +188,28 @@ def _dates(
     header: Header,
     file: DataFile,
 ) -> tuple[str, ...]:
-    """The columns whose dates become numbers. Raises InputError if one that is named has none."""
+    """The columns of dates. Raises InputError if one in data.dates holds no dates."""
     found = [n for n in wanted if header.kinds[n] == "date" or (n in head and all_dates(head[n]))]
     if data.dates == "auto":
         return tuple(found)
     for name in data.dates:
         if name not in found:
             raise InputError(
-                f"data.dates: column '{name}' of {file.uri} must hold timestamps, or text of which "
-                "every value is a date or time in ISO 8601."
+                f"data.dates: column '{name}' of {file.uri} must hold timestamps, or text "
+                "whose values are all dates or times in ISO 8601."
             )
     return tuple(data.dates)
 
 
 def _has_classes(data: TableData, header: Header, doubts: Mapping[str, str]) -> bool:
-    """Whether the target is one of some classes; text that looks like damaged numbers is not."""
+    """Whether the target has classes; text that looks like damaged numbers does not."""
     if data.target_type != "auto":
         return data.target_type == "class"
     return header.kinds[data.target] in ("text", "boolean") and data.target not in doubts
 
 
 def _check_names(data: TableData, file: DataFile, header: Header) -> None:
-    """Refuse a name that is no column's, with the nearest that is, and a cut that does not fit."""
+    """Raise InputError for a name that is not a column, or a cut that does not fit its column."""
     for key, names in (
         ("target", [data.target]),
         ("features", data.features or []),
@@ -231,14 +235,14 @@ def _check_names(data: TableData, file: DataFile, header: Header) -> None:
 def _check_used(
     used: Sequence[str], names: Sequence[str], data: TableData, file: DataFile, header: Header
 ) -> None:
-    """Refuse a table without features, and a column that has the name of a level's indicator,
+    """Raise InputError if there is no feature, or a column is named like the indicator of a level,
     `column=level`."""
     if not {*used} - {data.target, data.weight}:
         raise InputError(
             f"{file.uri}: has no column besides the target '{data.target}' that can be a feature. "
             f"Its columns: {header.named()}."
         )
-    imputed = used if data.missing == "impute" else ()  # holes have indicators, too
+    imputed = used if data.missing == "impute" else ()  # missing values have indicators, too
     for column in {*names, data.target, *imputed}:
         for name in used:
             if name.startswith(f"{column}="):
@@ -263,7 +267,7 @@ def _check_numbers(
     doubts: Mapping[str, str],
     dates: Sequence[str],
 ) -> None:
-    """Refuse a column that must hold numbers and does not, and a feature of a kind that none is."""
+    """Raise InputError for a column that must hold numbers but does not."""
     numbers = [] if classes else [("target", data.target)]
     numbers += [("weight", data.weight)] if data.weight else []
     others = {*data.categorical, *dates}
@@ -282,7 +286,7 @@ def _check_numbers(
 
 
 def _as_number(kind: Kind) -> Kind:
-    """A column that no value tells anything of is taken for numbers."""
+    """The kind to read a column as: one without any value is read as numbers."""
     return "number" if kind == "unknown" else kind
 
 

@@ -1,4 +1,4 @@
-"""Columns that look like something else than they are read as, seen in a file's first rows."""
+"""Find columns in a file's first rows that look different from what they are read as."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from plumbline.config.rows import Together
+from plumbline.config.rows import SplitBy
 from plumbline.data.batches import read_batches
 from plumbline.data.encoding import date_parts
 from plumbline.data.files import DataFile
@@ -22,14 +22,14 @@ WRITTEN = re.compile(
 LONG = re.compile(r"[+-]?\d{16,300}")
 # id, PassengerId, order_id, row index
 IDENTIFIER = re.compile(r"(?i:(?:.*[\W_])?(?:(?:uu)?id|index|rownames))|.*[a-z]I[dD]")
-ISO_DATE = r"\d{4}-\d\d-\d\d"  # and a time after it; 2024 and 20240131 are numbers
-LOOKED_AT, JUDGED = 10_000, 1_000  # rows: for levels, and for how numbers are written
-FEW = 10  # levels that may stand in less than two rows each
-SENTENCE = 4  # words, on average: no name
+ISO_DATE = r"\d{4}-\d\d-\d\d"  # a time may follow; 2024 and 20240131 are numbers
+LOOKED_AT, JUDGED = 10_000, 1_000  # rows checked: for levels, and for the format of numbers
+FEW = 10  # up to this many levels may have fewer than two rows each
+SENTENCE = 4  # words on average, from which on values are free text
 
 
 def read_head(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, pa.Array]:
-    """The first values of columns as text; none if they cannot be read, which the pass will say."""
+    """The first values of columns as text; empty if they cannot be read: the pass will raise."""
     try:
         batches = read_batches(file, dict.fromkeys(names, "text"), header) if names else iter(())
         batch = next(batches, None)
@@ -41,9 +41,9 @@ def read_head(file: DataFile, header: Header, names: Sequence[str]) -> dict[str,
 
 
 def numbers_as_text(head: Mapping[str, pa.Array], header: Header) -> dict[str, str]:
-    """Text columns of which at least half of the first values are numbers, and what is odd there.
+    """Text columns with at least half numbers among the first values, and what is wrong with them.
 
-    A number may be written for people ($3.10, 45 %, 12,345.60).
+    Numbers include those formatted for people ($3.10, 45 %, 12,345.60).
     """
     texts = [name for name in head if header.kinds[name] == "text"]
     found = {name: _oddity(head[name].slice(0, JUDGED).to_pylist(), header) for name in texts}
@@ -51,7 +51,7 @@ def numbers_as_text(head: Mapping[str, pa.Array], header: Header) -> dict[str, s
 
 
 def all_dates(values: pa.Array) -> bool:
-    """Whether there are values, and all of them are dates or times in ISO 8601."""
+    """Whether there are any values, and all are dates or times in ISO 8601."""
     there = values.drop_null()
     first = there.slice(0, JUDGED).to_pandas()
     return bool(first.str.match(ISO_DATE).all() and len(first)) and not (
@@ -62,13 +62,13 @@ def all_dates(values: pa.Array) -> bool:
 def unfit(
     head: Mapping[str, pa.Array], header: Header, names: Sequence[str], max_levels: int
 ) -> dict[str, str]:
-    """Columns that are no feature unless a configuration names them, and why.
+    """Columns that are not features unless the configuration names them, with the reason.
 
     Args:
-        head: the first values of those that are text or unknown, or named like an identifier.
+        head: the first values of columns that are text or unknown, or named like an identifier.
         header: of the file.
         names: the columns in question.
-        max_levels: that a column of text may have.
+        max_levels: the most levels that a column of text may have.
     """
     reasons = {}
     for name in names:
@@ -81,7 +81,7 @@ def unfit(
 
 
 def _misfit(values: pa.Array, kind: Kind, max_levels: int) -> str:
-    """Why the first values of a column make no feature; "" if they may."""
+    """Why a column with these first values is not a feature; "" if it may be."""
     there = values.drop_null()
     rows, levels = len(there), pc.count_distinct(there).as_py()
     seen = f"{levels:,} different values in {rows:,} rows"
@@ -117,8 +117,10 @@ def _oddity(values: Sequence[str | None], header: Header) -> str:
 def many_valued(
     file: DataFile, header: Header, head: Mapping[str, pa.Array], names: Iterable[str], most: int
 ) -> frozenset[str]:
-    """The columns with more than `most` different values among the first. Those that are in the
-    head, as read_head gives it, are not read again."""
+    """The columns with more than `most` different values among the first rows.
+
+    Columns that are in `head`, as read_head returns it, are not read again.
+    """
     names = [*names]
     known = {**head, **read_head(file, header, [name for name in names if name not in head])}
     there = (name for name in names if name in known)
@@ -128,14 +130,14 @@ def many_valued(
 def warnings_of(
     file: DataFile, header: Header, numbers: Sequence[str], doubts: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """A line for each text column that is left out for its numbers, and for each column of numbers
-    that has integers beyond float64.
+    """Warn of each text column left out because of its numbers, and each numeric column with
+    integers beyond the precision of float64.
 
     Args:
-        file: with this header.
+        file: the file to look at.
         header: of the file.
-        numbers: columns that are read as such.
-        doubts: as numbers_as_text gives them.
+        numbers: the columns that are read as numbers.
+        doubts: as numbers_as_text returns them.
     """
     text = (
         f"column '{name}' is left out, because {why}; {file.uri}" for name, why in doubts.items()
@@ -148,24 +150,24 @@ def warnings_of(
     return (*text, *digits)
 
 
-def check_cut(split: Together, file: DataFile, header: Header) -> None:
-    """Refuse a cut that the values of its column cannot be compared with."""
+def check_cut(split: SplitBy, file: DataFile, header: Header) -> None:
+    """Raise InputError for a cut that cannot be compared with the values of its column."""
     if split.time is None:
         return
     kind, dated = header.kinds[split.time], isinstance(split.cut, str)
     if kind not in ("unknown", *(("date", "text") if dated else ("number",))):
         what = "dates" if dated else "numbers"
         raise InputError(
-            f"data.split.cut: column '{split.column}' of {file.uri} must hold {what}, as the cut "
-            f"{split.cut} is one. Got {kind} instead."
+            f"data.split.cut: column '{split.column}' of {file.uri} must hold {what}, like "
+            f"the cut {split.cut}. Got {kind} instead."
         )
 
 
 def long_integers(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, int]:
     """Columns with an integer that float64 cannot hold, and one such integer.
 
-    Identifiers and times in nanoseconds look like this. In CSV they are looked for among the first
-    values, and so in Arrow, in Parquet in the statistics that most writers leave for each group.
+    Identifiers and times in nanoseconds are such. CSV and Arrow files are checked in their first
+    values, Parquet files in the statistics that most writers store for each row group.
     """
     if file.format != "Parquet":
         head = read_head(file, header, names)
@@ -177,7 +179,7 @@ def long_integers(file: DataFile, header: Header, names: Sequence[str]) -> dict[
 
 
 def _extremes(file: DataFile, names: Mapping[str, str]) -> list[tuple[str, int]]:
-    """The least and the largest integer of columns in each row group of a Parquet file."""
+    """The smallest and the largest integer of columns in each row group of a Parquet file."""
     metadata = pq.read_metadata(file.open())
     found = []
     for group in map(metadata.row_group, range(metadata.num_row_groups)):

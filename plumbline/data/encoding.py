@@ -1,7 +1,7 @@
-"""From a table's raw columns to the model's features: one-hot against a reference level.
+"""Encode a table's raw columns as the model's features, one-hot against a reference level.
 
-Training and serving apply the same rules by running this same file: it is copied into every stored
-model, and so it imports nothing of this project.
+Training and serving apply the same rules because they run this same file: it is copied into every
+stored model, so it must not import anything from this project.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,21 +13,21 @@ import numpy as np
 import pandas as pd
 
 LEVELS_SHOWN = 20
-COUNTED = ("year", "month", "day", "day_of_week", "hour", "minute")  # of a date; Monday is 0
+COUNTED = ("year", "month", "day", "day_of_week", "hour", "minute")  # parts of a date; Monday is 0
 PERIODS = {"month": 12, "day_of_week": 7, "hour": 24}
 PARTS = (*COUNTED, *(f"{part}_{wave}" for part in PERIODS for wave in ("sin", "cos")))
-MISSING = "(missing)"  # the level of values that are not there
-OTHER = "(other)"  # the level of all values that have none of their own
-UNKNOWN = -1.0  # the place of a value that is no known level
+MISSING = "(missing)"  # the level of missing values
+OTHER = "(other)"  # the level of all values without one of their own
+UNKNOWN = -1.0  # the index of a value that is no known level
 
 
 class EncodingError(ValueError):
-    """A value that no prediction can be made from.
+    """A value from which no prediction can be made.
 
     Attributes:
-        column, row: where it stands; rows count from 0.
+        column, row: the place of the value; rows count from 0.
         allowed: what it must be.
-        found: what it is.
+        found: what was found instead.
     """
 
     def __init__(self, column: str, row: int, allowed: str, found: str) -> None:
@@ -37,20 +37,20 @@ class EncodingError(ValueError):
 
 @dataclass(frozen=True)
 class Encoding:
-    """What the raw columns are, and which features they become.
+    """The encoding of raw columns as features.
 
     Attributes:
-        numeric: the numeric features: columns as they stand, and parts of dates, `column.hour`.
+        numeric: the numeric features: unchanged columns, and parts of dates, `column.hour`.
         levels: each categorical column's levels; the first is the reference and has no feature.
-        classes: the names of the target's classes, sorted; empty if it is a number.
-        half_width: half the width of the interval about each prediction; None if there is none.
-        means: what a missing number is read as, by column; empty: such rows are refused.
-        holes: the numeric columns with an indicator of what was missing in training.
-        log_target: whether the model was trained on the target's logarithm, which the interval is
-            about then; predictions are in the target's own units.
-        shares: by column, what an unknown level is read as: the share of the training rows that
-            each level has. Empty: such rows are refused, unless "(other)" is a level.
-        dates: the columns of dates and times, each with the parts that are features.
+        classes: the names of the target's classes, sorted; empty if the target is a number.
+        half_width: half the width of the prediction interval; None if there is none.
+        means: the value that replaces a missing number, by column; empty: such rows are refused.
+        holes: the numeric columns with an indicator of missing values.
+        log_target: whether the model was trained on the target's logarithm; half_width is then in
+            logarithms, but predictions are in the target's own units.
+        shares: by column, the encoding of an unknown level: the share of the training rows of each
+            level. Empty: such rows are refused, unless "(other)" is a level.
+        dates: the columns of dates and times, with the parts that are features.
     """
 
     numeric: tuple[str, ...]
@@ -71,14 +71,14 @@ class Encoding:
         target: str = "",
         dates: Sequence[str] = (),
     ) -> "Encoding":
-        """The encoding of columns named in a pass.
+        """Make the encoding of the columns that a pass found.
 
         Args:
-            columns: numeric columns and indicators, those of the target's classes included.
-            categorical: the categorical columns; those without levels have the ones
-                found in the pass, sorted, "(missing)" last.
-            target: the column to predict, if it may have classes.
-            dates: columns of dates, all of whose parts are among the columns.
+            columns: numeric columns and indicators, including those of the target's classes.
+            categorical: the categorical columns; a column without levels gets those found in
+                the pass, sorted, with "(missing)" last.
+            target: the column to predict, if it may have classes; otherwise "".
+            dates: columns of dates; all their parts must be among `columns`.
         """
         given = categorical if isinstance(categorical, Mapping) else {}
         found = {
@@ -94,7 +94,7 @@ class Encoding:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Encoding":
-        """The inverse of dataclasses.asdict, also after JSON and among other values."""
+        """The inverse of dataclasses.asdict, also after JSON; other keys are ignored."""
         names = {each.name for each in fields(cls)} & {*values}
         return cls(**{name: _with_tuples(values[name]) for name in names})
 
@@ -105,7 +105,7 @@ class Encoding:
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """The raw columns of numbers."""
+        """The raw numeric columns."""
         return tuple(name for name in self.numeric if name not in self._origin)
 
     @cached_property
@@ -115,14 +115,14 @@ class Encoding:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The model's features: numeric columns, then an indicator for each with holes, then one
-        for each level but the first."""
+        """The model's features: numeric ones, then the indicators of missing values, then an
+        indicator for each level but the first."""
         levels = names_of({c: found[1:] for c, found in self.levels.items()})
         return (*self.numeric, *map(hole_in, self.holes), *levels)
 
     @property
     def features_by_column(self) -> dict[str, list[str]]:
-        """The features that each raw column becomes; none of one that has a single level."""
+        """The features of each raw column; none for a column with a single level."""
         of: dict[str, list[str]] = {name: [] for name in (*self.numbers, *self.dates)}
         for name in self.numeric:
             holes = [hole_in(name)] if name in self.holes else []
@@ -131,21 +131,21 @@ class Encoding:
 
     @property
     def predicted(self) -> tuple[str, ...]:
-        """The columns of a prediction: `prediction`, of classes the probability of each, and
-        `lower` and `upper` if there is an interval."""
+        """The columns of a prediction: `prediction`, the probability of each class if there are
+        classes, and `lower` and `upper` if there is an interval."""
         ends = () if self.half_width is None else ("lower", "upper")
         return ("prediction", *(f"probability_{name}" for name in self.classes), *ends)
 
     def interval(self, predicted: np.ndarray) -> np.ndarray:
-        """The ends of the intervals about predictions, (n,): (2, n)."""
+        """The ends of the intervals around predictions (n,): (2, n)."""
         away = self.half_width * np.array([[-1.0], [1.0]])
         return predicted * np.exp(away) if self.log_target else predicted + away
 
     def encode(self, frame: pd.DataFrame) -> np.ndarray:
-        """The features of rows: (n, d) float64.
+        """Encode rows as features: (n, d) float64.
 
         Raises:
-            EncodingError: a value is missing or no finite number, or a level is unknown.
+            EncodingError: a value is missing or not a finite number, or a level is unknown.
         """
         values = self.read(frame)
         if error := self.first_error(frame, values):
@@ -153,7 +153,7 @@ class Encoding:
         return self.features_of(values)
 
     def features_of(self, values: np.ndarray) -> np.ndarray:
-        """The features of raw columns as `read` gives them, all finite: (n, d) float64."""
+        """Convert the result of `read`, which must be finite, to features: (n, d) float64."""
         count = len(self.numeric)
         numbers, levels, holes = np.split(values, [count, count + len(self.levels)])
         columns = [*numbers, *holes]
@@ -165,11 +165,11 @@ class Encoding:
         return np.stack(columns, axis=1, dtype=np.float64)
 
     def read(self, frame: pd.DataFrame) -> np.ndarray:
-        """What the features are made of, (numbers + levels + holes, n): numbers and parts of dates,
-        the places of levels among the known, and 1 for each hole.
+        """Read raw columns as numbers, (numeric + levels + holes, n).
 
-        What is no number is NaN, and so is a hole that is not filled; what is no known level is
-        NaN, or UNKNOWN if it is read as shares.
+        The rows are the numeric features, the index of the level in each categorical column, and 1
+        for each missing value. A value that is not a number, or that is missing without a mean, is
+        NaN; an unknown level is NaN, or UNKNOWN if it is encoded as shares.
         """
         numbers = {name: _numbers(frame[name]) for name in self.numbers}
         for column, parts in self.dates.items():
@@ -186,7 +186,7 @@ class Encoding:
         return np.stack([*(numbers[name] for name in self.numeric), *places, *holes])
 
     def first_error(self, frame: pd.DataFrame, values: np.ndarray) -> EncodingError | None:
-        """What is wrong with the first row, of those read, that cannot be predicted from."""
+        """The error for the first row whose values, as `read` returns them, are not finite."""
         wrong = ~np.isfinite(values)
         if not wrong.any():
             return None
@@ -209,22 +209,22 @@ class Encoding:
 
 
 def names_of(levels: Mapping[str, Sequence[str]]) -> list[str]:
-    """The names of indicator columns: `column=level`."""
+    """The names of indicators: `column=level`."""
     return [f"{column}={level}" for column, found in levels.items() for level in found]
 
 
 def levels_in(names: Sequence[str], column: str) -> list[str]:
-    """The levels of a column that have an indicator among the names."""
+    """The levels of a column whose indicators are among the names."""
     return [name[len(column) + 1 :] for name in names if name.startswith(f"{column}=")]
 
 
 def hole_in(column: str) -> str:
-    """The name of the indicator of what is missing in a column."""
+    """The name of the indicator of missing values in a column."""
     return f"{column}={MISSING}"
 
 
 def holes_of(columns: Sequence[str]) -> list[str]:
-    """The numeric columns that have such an indicator among the columns."""
+    """The numeric columns whose indicators of missing values are among the columns."""
     known = {*columns}
     return [name for name in columns if hole_in(name) in known]
 
@@ -235,12 +235,12 @@ def parts_of(column: str, parts: Sequence[str] = PARTS) -> list[str]:
 
 
 def date_parts(column: pd.Series) -> dict[str, np.ndarray]:
-    """The parts of dates and times, (n,) float64; NaN where there is none, or no ISO 8601.
+    """The parts of dates and times by name, each (n,) float64; NaN for values not in ISO 8601.
 
-    A time with a zone counts in UTC, one without as it is written. The sine and the cosine of what
-    comes round again put December beside January.
+    A time with a zone is converted to UTC, one without is kept as written. The sines and cosines of
+    periodic parts put December next to January.
     """
-    if column.dtype.kind in "biufc":  # no date, though pandas would count from 1970
+    if column.dtype.kind in "biufc":  # not a date; pandas would count from 1970
         column = pd.Series(pd.NaT, index=column.index)
     moments = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601").dt
     parts = {part: getattr(moments, part).to_numpy(np.float64) for part in COUNTED}
@@ -251,14 +251,14 @@ def date_parts(column: pd.Series) -> dict[str, np.ndarray]:
 
 
 def _with_tuples(value: Any) -> Any:
-    """The same, with tuples instead of JSON's lists."""
+    """Replace the lists of JSON by tuples, also inside mappings."""
     if isinstance(value, Mapping):
         return {name: _with_tuples(each) for name, each in value.items()}
     return tuple(value) if isinstance(value, list) else value
 
 
 def _place(name: str) -> tuple[float, str]:
-    """Where a class sorts: numbers by value, before text."""
+    """The sort key of a class: numbers by value, before text."""
     try:
         return float(name), name
     except ValueError:
@@ -266,7 +266,7 @@ def _place(name: str) -> tuple[float, str]:
 
 
 def _numbers(column: pd.Series) -> np.ndarray:
-    """A column as float64; text that reads as a number is none."""
+    """Convert a column to float64; text is NaN, even if it reads as a number."""
     if column.dtype.kind in "biuf":
         return column.to_numpy(np.float64, na_value=np.nan)
     return np.array([_number(value) for value in column], dtype=np.float64)
@@ -280,8 +280,8 @@ def _number(value: Any) -> float:
 
 
 def _places(column: pd.Series, known: Sequence[str], shared: bool) -> np.ndarray:
-    """Where each value stands among the known levels, as float64; that of "(other)", if it is one,
-    or UNKNOWN, if such values are shared out among them, for a value that is none of them."""
+    """The index of each value among the known levels, as float64; for an unknown value that of
+    "(other)" if it is a level, otherwise UNKNOWN if `shared`, otherwise NaN."""
     written = isinstance(column.dtype, pd.StringDtype)
     text = column if written else column.map(_level, na_action="ignore")
     places = pd.Index(known).get_indexer(text)
@@ -293,7 +293,7 @@ def _places(column: pd.Series, known: Sequence[str], shared: bool) -> np.ndarray
 
 
 def _level(value: object) -> str:
-    """A level as the training data's text: true, and 2 also for 2.0."""
+    """A value as text, as levels are in training: true for True, and 2 also for 2.0."""
     if isinstance(value, bool | np.bool_):
         return str(value).lower()
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -1,4 +1,4 @@
-"""Finding the files of a table, choosing those to train on, and knowing when one has changed."""
+"""Find the files of a table, choose those to train on, and detect changes to them."""
 
 import glob
 import hashlib
@@ -23,7 +23,7 @@ BINARY = {".parquet": "Parquet", ".feather": "Arrow", ".arrow": "Arrow"}
 ENDINGS = tuple(f"{end}{more}" for end in (".csv", ".tsv") for more in ("", *COMPRESSIONS))
 ENDINGS = (*ENDINGS, *BINARY)
 REMOTE = re.compile(r"(\w+://[^/?]*)/?(.*?)(\?\w+=.*)?")  # root, path, query
-ASKED_AT_ONCE = 16  # ETags, each a request
+ASKED_AT_ONCE = 16  # requests for ETags in parallel
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class DataFile:
     Attributes:
         uri: a local path, or a URI such as s3://bucket/key.
         size: in bytes.
-        modified: time of the last change in nanoseconds since 1970; 0 where unknown, and where an
-            ETag says more.
-        etag: what an object store calls this content; empty elsewhere.
-        query: what a URI says of its store, such as ?endpoint_override=HOST:PORT&scheme=http.
-        rows: how many of its rows are read, the first; None: all of them.
-        tested: whether the whole file is held out for testing; None: that is not decided by file.
+        modified: time of the last change in nanoseconds since 1970; 0 if it is unknown or there is
+            an ETag.
+        etag: the object store's ETag of this content; empty for local files.
+        query: the store's options in the URI, such as ?endpoint_override=HOST:PORT&scheme=http.
+        rows: read only this many rows, the first; None: all of them.
+        tested: whether the whole file is held out for testing; None: rows are drawn.
     """
 
     uri: str
@@ -51,12 +51,12 @@ class DataFile:
 
     @property
     def name(self) -> str:
-        """The name without its folder."""
+        """The file name without its folder."""
         return PurePosixPath(self.uri).name
 
     @property
     def format(self) -> str:
-        """CSV, Parquet or Arrow, by its name; any other ending is taken for CSV."""
+        """The format by the extension: Parquet, Arrow, or CSV for any other extension."""
         return BINARY.get(PurePosixPath(self.name.lower()).suffix, "CSV")
 
     @property
@@ -65,52 +65,50 @@ class DataFile:
 
     @property
     def usual_delimiter(self) -> str:
-        """The delimiter that the name of a CSV file promises."""
+        """The usual delimiter for the extension: a tab for .tsv, otherwise a comma."""
         return "\t" if ".tsv" in PurePosixPath(self.name.lower()).suffixes[-2:] else ","
 
     @property
     def compression(self) -> str | None:
-        """How the whole of a CSV file is compressed, as pyarrow calls it."""
+        """pyarrow's name for the compression of a CSV file; None if it is not compressed."""
         return COMPRESSIONS.get(PurePosixPath(self.name.lower()).suffix)
 
     def open(self) -> pa.NativeFile:
-        """The file's bytes, seekable."""
+        """Open the file's bytes as a seekable stream."""
         place = _place(self.uri + self.query)
         return place.filesystem.open_input_file(place.path)
 
     def open_content(self) -> pa.NativeFile:
-        """The bytes of a CSV file, decompressed."""
+        """Open the decompressed bytes of a CSV file."""
         stream = self.open()
         return pa.CompressedInputStream(stream, self.compression) if self.compression else stream
 
     def is_out_of_reach(self, error: OSError) -> bool:
-        """Whether a read failed on the way to an object store, not because of the content.
-
-        pyarrow reports both without a number.
-        """
+        """Whether a read failed because the store could not be reached, not because of content,
+        which pyarrow also reports without an errno."""
         return "://" in self.uri and "AWS Error" in str(error)
 
     def digest(self) -> str:
-        """BLAKE3 of every byte, in hexadecimal."""
+        """The BLAKE3 hash of all bytes, in hexadecimal."""
         with self.open() as stream:
             return hashlib.file_digest(stream, blake3).hexdigest()  # type: ignore[arg-type]
 
     def check_unchanged(self) -> None:
-        """Raise OSError (which is retried) where the file is no longer what was listed."""
+        """Raise OSError (which is retried) if the file changed since it was listed."""
         if _listed(self.uri + self.query) != [replace(self, rows=None, tested=None)]:
             raise OSError(
                 f"{self.uri} changed while it was read. Write new files elsewhere and "
-                "move them into place when they are whole."
+                "move them into place when they are complete."
             )
 
 
 def find_files(path: str, key: str = "data.path") -> tuple[DataFile, ...]:
-    """The CSV, Parquet or Arrow files that a file, folder, glob or URI names, sorted by path.
+    """Find the CSV, Parquet or Arrow files of a file, folder, glob or URI, sorted by path.
 
-    Folders are searched to any depth; names that begin with "." or "_" are left out.
+    Folders are searched recursively; names that begin with "." or "_" are left out.
 
     Raises:
-        InputError: there is none, or they are of several formats.
+        InputError: there are none, they have several formats, or they cannot be listed.
     """
     try:
         files = _listed(path)
@@ -131,11 +129,13 @@ def find_files(path: str, key: str = "data.path") -> tuple[DataFile, ...]:
 
 
 def fingerprint(path: str) -> str:
-    """What tells whether files of a path came, changed or went: a digest of their names, sizes and
-    modification times; empty if there are none. No file of an object store is asked for its ETag.
+    """A digest of the names, sizes and modification times of a path's files; empty without any.
+
+    ETags of an object store are not requested.
 
     Raises:
-        OSError: they cannot be listed just now. InputError: the path cannot be one of files.
+        OSError: the files cannot be listed at the moment.
+        InputError: the path is not valid.
     """
     try:
         files = _listed(path, etags=False)
@@ -146,7 +146,7 @@ def fingerprint(path: str) -> str:
 
 
 def _listed(path: str, etags: bool = True) -> list[DataFile]:
-    """The files that a path names, each once and sorted, as they are now."""
+    """The current files of a path, each once, sorted."""
     place = _place(path)
     local = isinstance(place.filesystem, fs.LocalFileSystem)
 
@@ -163,7 +163,7 @@ def _listed(path: str, etags: bool = True) -> list[DataFile]:
 
 
 def _bases(place: "_Place") -> list[str]:
-    """A path as it stands, or what a local glob or a remote one (in its last part) matches."""
+    """The path itself, or the matches of a glob; a remote glob must be in the last part."""
     filesystem, base = place.filesystem, place.path
     if not glob.has_magic(base) or filesystem.get_file_info(base).type != fs.FileType.NotFound:
         return [base]
@@ -175,7 +175,7 @@ def _bases(place: "_Place") -> list[str]:
 
 
 def _inside(filesystem: fs.FileSystem, base: str) -> list[fs.FileInfo]:
-    """The files of a folder that are a table's, to any depth, or a file itself."""
+    """The data files in a folder, recursively, or the file itself."""
     found = [filesystem.get_file_info(base)]
     if found[0].type == fs.FileType.Directory:
         every = filesystem.get_file_info(fs.FileSelector(base, recursive=True))
@@ -185,25 +185,25 @@ def _inside(filesystem: fs.FileSystem, base: str) -> list[fs.FileInfo]:
 
 
 def is_hidden(path: str) -> bool:
-    """Whether some part of a path below a folder is left out there."""
+    """Whether any part of a path starts with "." or "_", so that the file is left out."""
     return any(part.startswith((".", "_")) for part in PurePosixPath(path).parts)
 
 
 def _etag(filesystem: fs.FileSystem, path: str) -> str:
-    """What a store calls an object's content; a listing does not say it, its metadata does."""
+    """The ETag of an object, from its metadata; a listing does not have it."""
     with filesystem.open_input_stream(path, compression=None) as stream:
         return (stream.metadata() or {}).get("ETag", b"").decode()
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A path in a file system, and how the URIs of what is there are written.
+    """A path in a file system, and the parts of the URIs of files below it.
 
     Attributes:
-        filesystem: local, or a store's.
-        path: as the file system takes it, possibly with a glob's characters.
-        root: of a URI, what stands for `base` of a path.
-        query: of a URI, from "?" on.
+        filesystem: local or an object store.
+        path: in the form of the file system, possibly a glob.
+        root: the start of the URIs, in place of `base` in paths.
+        query: the end of the URIs, from "?" on.
     """
 
     filesystem: fs.FileSystem
@@ -214,7 +214,7 @@ class _Place:
 
 
 def local_path(uri: str) -> Path | None:
-    """The path that find_files reads for a name or a URI; None if it is not on this machine."""
+    """The local path of a name or a URI as find_files reads it; None if it is remote."""
     place = _place(uri)
     return Path(place.path) if isinstance(place.filesystem, fs.LocalFileSystem) else None
 
@@ -224,24 +224,24 @@ def _place(path: str) -> _Place:
         return _Place(fs.LocalFileSystem(), path)
     parts = REMOTE.fullmatch(path)
     if not parts:
-        raise ValueError("it is no URI such as s3://bucket/key")
+        raise ValueError("it is not a URI such as s3://bucket/key")
     root, rest, query = parts.groups("")
     filesystem, base = _store(f"{root}/{query}")
     base = base.rstrip("/")
     return _Place(filesystem, f"{base}/{rest}".rstrip("/") or "/", root, base, query)
 
 
-# one file system for all files of a store, because each has connections of its own
+# one file system for all files of a store, because each opens its own connections
 _store = lru_cache(64)(fs.FileSystem.from_uri)
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Files, sorted by path.
+    """The files of a table split by its window, sorted by path.
 
     Attributes:
-        files: those to train on, at least one.
-        left_out: those outside the window.
+        files: the files to train on, at least one.
+        left_out: the files outside the window.
     """
 
     files: tuple[DataFile, ...]
@@ -249,16 +249,16 @@ class Chosen:
 
 
 def choose_files(data: TableData) -> Chosen:
-    """Find a table's files and apply its window, as it is now.
+    """Find a table's files and apply its window at the current time.
 
     Raises:
-        InputError: there is no file, none is in the window, or a file's age is not known.
+        InputError: there is no file, none is in the window, or the age of a file is unknown.
     """
     return in_window(find_files(data.path), data.window, datetime.now(UTC))
 
 
 def in_window(files: tuple[DataFile, ...], window: Window | None, now: datetime) -> Chosen:
-    """Split files, sorted by path, into those inside and outside a window."""
+    """Split files, sorted by path, by a window. Raises InputError if none is inside."""
     if window and window.files:
         return Chosen(files[-window.files :], files[: -window.files])
     if not window or not window.since:
@@ -266,7 +266,7 @@ def in_window(files: tuple[DataFile, ...], window: Window | None, now: datetime)
     start = window.start(now).timestamp() * 1e9
     if undated := next((file for file in files if not file.modified), None):
         raise InputError(
-            f"data.window.since: when {undated.uri} was changed is not known. "
+            f"data.window.since: the time of the last change of {undated.uri} is unknown. "
             "Use data.window.files instead."
         )
     recent = tuple(file for file in files if file.modified >= start)
@@ -280,18 +280,19 @@ def in_window(files: tuple[DataFile, ...], window: Window | None, now: datetime)
 
 
 def hold_out_newest(files: tuple[DataFile, ...], fraction: float) -> tuple[DataFile, ...]:
-    """Files, sorted by path, of which the last are held out for testing: as many as come nearest to
-    a share of all bytes, so that nothing needs to be read for it; at least one, and not all.
+    """Mark the last files, sorted by path, as held out for testing.
 
-    With more files at the end, or fewer at the beginning, a file that was trained on stays so.
+    Their number is the one that comes nearest to a share of all bytes, so that no file has to be
+    read; it is at least one and not all. If files are added at the end or removed at the
+    beginning, a file that was trained on is never held out.
 
     Raises:
-        InputError: there is one file only.
+        InputError: there is only one file.
     """
     if len(files) == 1:
         raise InputError(
             "data.split: by time holds out the last files, so there must be at least two. Got only "
-            f"{files[0].uri}: give data.split.column and cut."
+            f"{files[0].uri}: add files, or set data.split.column and cut."
         )
     before = list(accumulate(file.size for file in files))
     away = [abs((1 - fraction) * before[-1] - size) for size in before[:-1]]

@@ -1,4 +1,4 @@
-"""What the head of a file says: how CSV is written, the columns and what they hold."""
+"""Read the head of a file: the dialect of CSV, the columns, and what they hold."""
 
 import codecs
 import csv
@@ -17,29 +17,29 @@ from plumbline.config.data import TableData
 from plumbline.data.files import DataFile
 from plumbline.errors import InputError
 
-ARROW_FILE = b"ARROW1"  # what an Arrow file begins with, and a stream does not
+ARROW_FILE = b"ARROW1"  # the first bytes of an Arrow file, but not of a stream
 Kind = Literal["number", "boolean", "text", "date", "other", "unknown"]
 BOOLEANS = ("true", "True", "TRUE", "false", "False", "FALSE")
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
-# as pandas names an index without a name: read_csv(to_csv()), and to_parquet
+# pandas' names for an unnamed index: read_csv(to_csv()), and to_parquet
 INDEX = re.compile(r"|Unnamed: \d+(_level_\d+)?|__index_level_\d+__")
 HEAD_BYTES = 1 << 20
 DELIMITERS = (",", ";", "\t", "|")
-COMPARED_ROWS = 100  # must have equally many values under the right delimiter
+COMPARED_ROWS = 100  # rows that must have equally many values with the right delimiter
 DECIMAL_ROWS = 1_000
 DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*")
-THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(?:,\d{3})+\s*")  # 1,234 may be either
-csv.field_size_limit(1 << 22)  # characters in a value: as many as pyarrow takes in a row
+THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(?:,\d{3})+\s*")  # 1,234 is ambiguous
+csv.field_size_limit(1 << 22)  # characters in a value: as many as pyarrow allows in a row
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """The delimiter, the decimal sign and the encoding of CSV files.
+    """The delimiter, decimal mark and encoding of CSV files.
 
     Attributes:
-        delimiter, decimal: "auto" is found in each file's head.
+        delimiter, decimal: "auto" is detected in the head of each file.
         encoding: the name of a Python codec.
-        configured: whether a configuration has keys for these; INPUT of a prediction has none.
+        configured: whether the configuration has keys for these; INPUT of a prediction has none.
     """
 
     delimiter: str = "auto"
@@ -48,16 +48,16 @@ class Dialect:
     configured: bool = False
 
     def help_with(self, key: str, value: str, otherwise: str) -> str:
-        """What helps a file that is written in another way than it was read."""
+        """The next step for a file in another dialect: set a key, or `otherwise`."""
         return f"set data.{key}: {value}" if self.configured else otherwise
 
     def help_with_comma(self, value: str, otherwise: str = "") -> str:
-        """What helps if a value is no number because of its decimal comma; "" if it has none."""
+        """The next step for a value with a decimal comma; "" if it has none."""
         comma = self.decimal == "." and DECIMAL_COMMA.fullmatch(value)
         return self.help_with("decimal", "','", otherwise) if comma else ""
 
     def undecodable(self, raw: bytes, place: str) -> InputError:
-        """The error for bytes that are not in the encoding, with a guess at what they are in."""
+        """Make the error for bytes that are not in the encoding, with a guess at their encoding."""
         guesses = ("utf-16",) if b"\0" in raw else ("utf-8", "cp1252", "latin-1")
         others = (name for name in guesses if name != self.encoding)
         looks = next((name for name in others if decode(raw, name) is not None), "")
@@ -66,9 +66,9 @@ class Dialect:
         return InputError(f"{place}: is not in {self.encoding}. It looks like {called}: {help_}.")
 
     def number(self, value: str) -> str | None:
-        """A value that reads as a number, as Python writes it; None for any other.
+        """Rewrite a number for Python's float; None if the value is not a number.
 
-        Python's rules in ASCII, without underscores.
+        Only ASCII without underscores is allowed.
         """
         if self.decimal == ",":
             value = value.replace(".", "_").replace(",", ".")
@@ -83,7 +83,7 @@ AUTO = Dialect()
 
 
 def configured_dialect(data: TableData) -> Dialect:
-    """How a table's CSV files are written, as far as its keys say."""
+    """The dialect of a table's CSV files, as far as its keys set it."""
     return Dialect(data.delimiter, data.decimal, codecs.lookup(data.encoding).name, True)
 
 
@@ -92,10 +92,10 @@ class Header:
     """The columns of a file.
 
     Attributes:
-        kinds: every column and what it holds.
-        index: those that only number or name the rows: without a name, or pandas' index.
-        columns: their names as the file writes them, possibly with spaces around them.
-        dialect: how a CSV file is written.
+        kinds: every column with its kind.
+        index: the columns that only number or name rows: unnamed ones, and pandas' index.
+        columns: the names as written in the file, possibly with spaces around them.
+        dialect: of a CSV file.
     """
 
     kinds: dict[str, Kind]
@@ -105,36 +105,37 @@ class Header:
 
     @property
     def stored(self) -> dict[str, str]:
-        """Every column's name as the file writes it."""
+        """The name of each column as written in the file."""
         return {name.strip(): name for name in self.columns}
 
     @property
     def spaced(self) -> bool:
-        """Whether spaces follow the delimiter, so that they belong to no name or value."""
+        """Whether spaces surround delimiters, so that they are not part of names or values."""
         return any(name != name.strip() for name in self.columns)
 
     def named(self) -> str:
-        """All columns for a message; a name with a space or comma in it is quoted."""
+        """List all columns for a message; names with a space, comma or quote are quoted."""
         return ", ".join(repr(n) if re.search(r"[\s,']", n) or not n else n for n in self.kinds)
 
 
 def read_header(file: DataFile, asked: Dialect = AUTO) -> Header:
-    """The columns of a file, from its head alone.
+    """Read the columns of a file from its head alone.
 
-    In CSV a column's first value that is there decides its kind, and what follows must be of it;
-    the kind of a column without any is unknown.
+    In CSV a column's first value that is not missing decides its kind, which later values must
+    have; the kind of a column without values is unknown.
 
     Args:
         file: CSV, Parquet or Arrow.
-        asked: how CSV is written, as far as that is given.
+        asked: the dialect of CSV, as far as it is configured.
 
     Raises:
-        InputError: it is damaged or empty, or two columns have one name.
+        InputError: the file is damaged or empty, or two columns have the same name.
+        OSError: it does not exist, or its object store is out of reach.
     """
     try:
         return _csv_header(file, asked) if file.is_csv else _arrow_header(file)
     except (pa.ArrowInvalid, csv.Error) as error:
-        raise InputError(f"{file.uri}: is not whole {file.format} ({_first(error)}).") from None
+        raise InputError(f"{file.uri}: is not valid {file.format} ({_first(error)}).") from None
     except OSError as error:
         if isinstance(error, FileNotFoundError) or file.is_out_of_reach(error):
             raise
@@ -151,12 +152,12 @@ def _csv_header(file: DataFile, asked: Dialect) -> Header:
 
 
 def _read_head(file: DataFile, asked: Dialect) -> tuple[str, Dialect]:
-    """The first lines of a CSV file, and how it is written: as asked, with nothing left to find.
+    """Read the first lines of a CSV file and complete its dialect.
 
-    A byte order mark of UTF-16 is certain; it overrules UTF-8.
+    A UTF-16 byte order mark overrides UTF-8.
 
     Raises:
-        InputError: the bytes are not in the encoding, or there are none.
+        InputError: the bytes are not in the encoding, or the file is empty.
     """
     with file.open_content() as stream:
         head = stream.read(HEAD_BYTES)
@@ -169,7 +170,7 @@ def _read_head(file: DataFile, asked: Dialect) -> tuple[str, Dialect]:
     text = text if whole else text[: text.rfind("\n") + 1]
     if not text.strip():
         raise InputError(
-            f"{file.uri}: is empty. It must hold a header and rows, its first line "
+            f"{file.uri}: is empty. It must hold a header and rows, the first line "
             f"within {HEAD_BYTES:,} bytes."
         )
     delimiter, decimal = asked.delimiter, asked.decimal
@@ -181,14 +182,14 @@ def _read_head(file: DataFile, asked: Dialect) -> tuple[str, Dialect]:
 
 
 def _csv_rows(text: str, delimiter: str) -> Iterator[list[str]]:
-    """The header and the rows after it; blank lines are no rows."""
+    """Yield the header and the rows after it, without blank lines."""
     return filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
 
 
 def decode(raw: bytes, encoding: str, *, whole: bool = False) -> str | None:
-    """The text of bytes, without a character that is cut off at the end unless they are whole.
+    """Decode bytes; None if they are not in the encoding.
 
-    None if they are not in the encoding.
+    Unless they are `whole`, an incomplete character at the end is dropped.
     """
     try:
         return codecs.getincrementaldecoder(encoding)().decode(raw, final=whole)
@@ -197,10 +198,10 @@ def decode(raw: bytes, encoding: str, *, whole: bool = False) -> str | None:
 
 
 def _delimiter(text: str, usual: str) -> str:
-    """The usual one if it gives every row as many values as there are names, at least two.
+    """Detect the delimiter: the one that splits every row into equally many values, at least 2.
 
-    Otherwise the one that does; if none does (a row is damaged), the one that splits the header
-    into the most names.
+    The usual one is preferred. If none does (a row is damaged), it is the one that splits the
+    header into the most names.
     """
     ranks: dict[str, tuple[bool, int]] = {}
     for delimiter in sorted(DELIMITERS, key=lambda delimiter: delimiter != usual):
@@ -212,7 +213,7 @@ def _delimiter(text: str, usual: str) -> str:
 
 
 def _decimal(rows: Iterable[Sequence[str]]) -> str:
-    """A comma if some value can be read in no other way and no value has a decimal point."""
+    """Detect the decimal mark: a comma if some value must have one and none has a decimal point."""
     certain, number = False, Dialect(decimal=".").number
     for value in chain.from_iterable(islice(rows, 1, DECIMAL_ROWS)):
         if "." in value and number(value):
@@ -222,7 +223,7 @@ def _decimal(rows: Iterable[Sequence[str]]) -> str:
 
 
 def _csv_kinds(rows: Iterable[Sequence[str]], width: int, dialect: Dialect) -> list[Kind]:
-    """What each column holds, from its first value that is there."""
+    """The kind of each column, from its first value that is not missing."""
     kinds: dict[int, Kind] = {}
     for row in rows:
         for i, value in enumerate(row[:width]):
@@ -237,8 +238,8 @@ def _csv_kinds(rows: Iterable[Sequence[str]], width: int, dialect: Dialect) -> l
 def open_arrow(
     stream: pa.NativeFile, columns: Sequence[int] | None = None
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """The schema and the batches of an Arrow file (Feather), or of a stream, as Hugging Face's
-    datasets write them; of some columns, by their places."""
+    """Return the schema and the batches of an Arrow file (Feather) or a stream (Hugging Face
+    datasets), with only some columns, given by index, or all."""
     options = pa.ipc.IpcReadOptions(included_fields=columns, use_threads=False)
     is_file = stream.read(len(ARROW_FILE)) == ARROW_FILE
     stream.seek(0)

@@ -1,4 +1,4 @@
-"""What the configuration asks to read and to predict, checked without reading the rows."""
+"""Check the data and the inputs to predict without reading the rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,15 +13,15 @@ Row = float | Sequence[float | str] | dict[str, float | str]
 
 
 def check_inputs(config: Config) -> Config:
-    """Look at the first file's head, and at the inputs to predict.
+    """Check the head of the first file and the inputs to predict.
 
     Returns:
-        The configuration with what is auto resolved by the target's type.
+        The configuration with auto resolved for the target's type.
 
     Raises:
-        InputError: no such file, a named column is missing or no number, or an input does not fit
-            the columns, or one block of generated rows does not fit in this machine's memory, or
-            a key does not go with the target's type.
+        InputError: there is no such file, a named column is missing or not a number, an input does
+            not fit the columns, a block of generated rows does not fit in this machine's memory,
+            or a key does not suit the target's type.
     """
     if not isinstance(config.data, TableData):
         _check_memory(config.data)
@@ -33,10 +33,10 @@ def check_inputs(config: Config) -> Config:
 
 
 def has_classes(data: SyntheticData | TableData) -> bool:
-    """Whether the target has classes, by the first file's head.
+    """Whether the target has classes, from the head of the first file.
 
     Raises:
-        InputError: as check_inputs.
+        InputError: there is no such file, or a named column is missing or of the wrong kind.
     """
     if not isinstance(data, TableData):
         return False
@@ -44,7 +44,11 @@ def has_classes(data: SyntheticData | TableData) -> bool:
 
 
 def named_values(row: Row, columns: Sequence[str], where: str) -> dict[str, float | str]:
-    """A row as a mapping of every column to its value, in the columns' order."""
+    """Convert a row to a mapping of column to value, in the order of columns.
+
+    Raises:
+        InputError: a column is unknown or missing, or the number of values is wrong.
+    """
     if isinstance(row, dict):
         unknown = [name for name in row if name not in columns]
         missing = [name for name in columns if name not in row]
@@ -60,7 +64,7 @@ def named_values(row: Row, columns: Sequence[str], where: str) -> dict[str, floa
 
 
 def _check_memory(data: SyntheticData) -> None:
-    """Refuse generated rows of which R, or a block (32 rows a column), does not fit in memory."""
+    """Raise InputError if R or a block (32 rows per column) of generated rows exceeds memory."""
     height = data.width + 2
     rows = min(max(height, data.rows or 0), 32 * height)
     needed = 8 * rows * height

@@ -1,4 +1,4 @@
-"""Which levels a column keeps if it has many; all its others share "(other)"."""
+"""Choose the levels that a column with many keeps; the rest become "(other)"."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
@@ -16,17 +16,18 @@ from plumbline.data.header import Kind, read_header
 from plumbline.data.sources import Table
 from plumbline.data.split import group_numbers, shares_of, tested_rows
 
-MOST_COUNTED = 1 << 20  # different values; beyond that the rarest so far are forgotten
+MOST_COUNTED = 1 << 20  # different values that are counted; beyond it the rarest are dropped
 NO_LEVELS = pa.array([MISSING, OTHER, None], pa.string())
 COUNTED = pa.schema({"column": pa.string(), "level": pa.string(), "rows": pa.int64()})
 
 
 def count_levels(table: Table, split: Split, part: str) -> pa.Table:
-    """How many rows of a file that are drawn for training have each level of the table's columns
-    of many levels, with those that a value missing elsewhere drops.
+    """Count the training rows of a file for each level of the columns with many levels.
+
+    Rows that are dropped because another column has no value are counted, too.
 
     Returns:
-        column, level and rows, the most frequent first.
+        A table of column, level and rows, the most frequent first.
 
     Raises:
         InputError, OSError: as Table.blocks.
@@ -58,15 +59,15 @@ def count_levels(table: Table, split: Split, part: str) -> pa.Table:
 def with_levels(
     table: Table, counts: Iterable[pa.Table], before: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[Table, dict[str, int]]:
-    """The table with lists of levels for its columns that have many.
+    """Set the levels of the columns that have many.
 
     Args:
         table: with `columns.many`.
-        counts: of each part, as count_levels gives them; they are taken one by one.
-        before: the lists of an earlier time.
+        counts: of each part, as count_levels returns them; they are consumed one by one.
+        before: the levels that an earlier run chose, by column.
 
     Returns:
-        The table, and of each column how many levels there are (as far as they were counted).
+        The table, and the number of levels of each column (as far as they were counted).
     """
     whole = reduce(lambda some, more: _sum_of([some, more]), counts)
     chosen, found = {}, {}
@@ -78,8 +79,11 @@ def with_levels(
 
 
 def _chosen(counts: pa.Table, most: int, before: Sequence[str]) -> list[str]:
-    """The most frequent levels, sorted. Those of before stay until one outside has twice as many
-    rows as the rarest of them: other rows would otherwise make all that is known stale."""
+    """The most frequent levels, sorted.
+
+    Earlier levels stay until another has twice as many rows as the rarest of them, because a change
+    invalidates every cached R factor.
+    """
     inside = pc.is_in(counts["level"], pa.array(before, pa.string()))
     kept, outside = counts.filter(inside)["rows"], counts.filter(pc.invert(inside))["rows"]
     least = kept[-1].as_py() if len(kept) == most else 0
@@ -89,7 +93,7 @@ def _chosen(counts: pa.Table, most: int, before: Sequence[str]) -> list[str]:
 
 
 def _sum_of(counts: Sequence[pa.Table]) -> pa.Table:
-    """The sum of several counts, the most frequent levels first, and of those alike by name."""
+    """Add up counts, sorted by descending rows, then by column and level."""
     whole = pa.concat_tables(counts).group_by(["column", "level"]).aggregate([("rows", "sum")])
     whole = whole.rename_columns(COUNTED.names)
     order = [("rows", "descending"), ("column", "ascending"), ("level", "ascending")]

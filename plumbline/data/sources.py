@@ -1,4 +1,4 @@
-"""Where rows come from: the files of a table, read in blocks through one buffer, or generated."""
+"""Sources of rows: the files of a table, read in blocks through one buffer, or a generator."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from torch import Tensor
 from plumbline.config.schema import SyntheticData, TableData
 from plumbline.data.batches import block_rows, first_rows, read_batches
 from plumbline.data.blocks import Block
-from plumbline.data.buffer import Buffer, finite
+from plumbline.data.buffer import Buffer, checked_block
 from plumbline.data.columns import Columns, check_columns, choose_columns
 from plumbline.data.encoding import names_of
 from plumbline.data.files import DataFile, choose_files, hold_out_newest
@@ -23,14 +23,14 @@ from plumbline.errors import InputError
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of files, a part a file.
+    """A source of rows from files; each file is a part.
 
     Attributes:
         files: the files, sorted by path.
-        columns: what is read of each.
-        missing: what a missing value means: "error", "drop" the row or "impute". A row without
-            its target is dropped unless it is an error.
-        left_out: files beside these that are not read.
+        columns: the columns to read from each.
+        missing: how to treat missing values: "error", "drop" the row, or "impute", which drops only
+            rows without a target.
+        left_out: files outside the window, which are not read.
     """
 
     files: tuple[DataFile, ...]
@@ -49,17 +49,17 @@ class Table:
 
     @property
     def categorical(self) -> dict[str, tuple[str, ...]]:
-        """The categorical features, each with its levels; (): they are found in the pass."""
+        """The categorical features with their levels; (): the levels are found in the pass."""
         of_all = self.columns.categorical
         return {name: levels for name, levels in of_all.items() if name != self.columns.target}
 
     @property
     def dates(self) -> tuple[str, ...]:
-        """The columns whose dates become numbers."""
+        """The columns of dates, which are converted to numbers."""
         return self.columns.dates
 
     def file(self, part: str) -> DataFile:
-        """The file that a part stands for."""
+        """The file of a part, whose name is the URI."""
         return self._by_uri[part]
 
     @cached_property
@@ -69,20 +69,22 @@ class Table:
     def blocks(
         self, part: str, on_batch: Callable[[pa.RecordBatch], object] = lambda batch: None
     ) -> Iterator[Block]:
-        """The rows of one file. In numeric columns that are imputed, holes are NaN before their
-        means are known. `on_batch` is called with what is read, before the blocks that its rows
-        are in.
+        """Yield the rows of one file; values to impute are NaN until the means are known.
+
+        Args:
+            part: the URI of the file.
+            on_batch: called with each batch that is read, before the blocks with its rows.
 
         Raises:
-            InputError: the file's columns are not the table's, it is damaged, or a value is not
-                a finite number (a missing one only where `missing` is "error").
-            OSError: the file cannot be read just now, or is no longer what was listed.
+            InputError: the file's columns are not the table's, it is damaged, or a value is not a
+                finite number (a missing one only if `missing` is "error").
+            OSError: the file cannot be read at the moment, or changed since it was listed.
         """
         file = self.file(part)
         try:
             yield from self._read(file, on_batch)
         except InputError:
-            file.check_unchanged()  # half a new file is not wrong input
+            file.check_unchanged()  # a file that is being rewritten is not wrong input
             raise
         file.check_unchanged()
 
@@ -95,12 +97,12 @@ class Table:
         for batch in read_batches(file, self.columns.reading, header):
             on_batch(batch)
             for start, rows in buffer.fill(batch):
-                yield finite(buffer, start, rows, self.missing)
+                yield checked_block(buffer, start, rows, self.missing)
         if buffer.filled:
-            yield finite(buffer, buffer.first_row, buffer.filled, self.missing)
+            yield checked_block(buffer, buffer.first_row, buffer.filled, self.missing)
 
     def digest(self, part: str) -> str:
-        """BLAKE3 of every byte of a file; of one that is cut off, of what is read of it."""
+        """The BLAKE3 hash of all bytes of a file; of the rows read if data.limit cuts it off."""
         if self.file(part).rows is None:
             return self.file(part).digest()
         hashed = blake3()
@@ -109,17 +111,17 @@ class Table:
         return hashed.hexdigest()
 
     def with_columns(self, **changes: Any) -> "Table":
-        """The same rows with what only a pass over them tells of the columns: `class_weights`,
-        `means`, `many`, `categorical`."""
+        """The same rows with fields of the columns changed that only a pass can determine, such as
+        `means`."""
         return replace(self, columns=replace(self.columns, **changes))
 
     def counting(self, column: str) -> "Table":
-        """The same rows with one more column that has many levels."""
+        """The same rows with a column added to those with many levels."""
         return self.with_columns(many=self.columns.many | {column})
 
 
 def open_table(data: TableData) -> Table:
-    """The files of a table and the columns to read; the rows stay on disk.
+    """Find the files of a table and choose the columns to read; no rows are read.
 
     Raises:
         InputError: there is no such file, or a named column is missing or of the wrong kind.
@@ -134,10 +136,10 @@ def open_table(data: TableData) -> Table:
 
 @dataclass(frozen=True)
 class Synthetic:
-    """Generated rows y = X w + b + noise, the same whenever they are asked for.
+    """A source of generated rows y = X w + b + noise, the same every time they are read.
 
     Attributes:
-        data: the configuration's data section.
+        data: the configuration section `data`.
     """
 
     data: SyntheticData
@@ -147,7 +149,7 @@ class Synthetic:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """x and y, or x1, x2, ... and y."""
+        """The names x and y, or x1, x2, ... and y."""
         width = self.data.width
         return (*(["x"] if width == 1 else [f"x{i + 1}" for i in range(width)]), "y")
 
@@ -165,7 +167,7 @@ class Synthetic:
             yield self._block(first, min(step, total - first))
 
     def digest(self, part: str) -> str:
-        """BLAKE3 over the rows, which are drawn once more for it."""
+        """The BLAKE3 hash of the rows, which are generated once more for it."""
         hashed = blake3()
         for block in self.blocks(part):
             hashed.update(block.rows.numpy().tobytes())
@@ -194,6 +196,6 @@ class Synthetic:
         return low + (high - low) * drawn
 
     def _random(self, stream: int) -> torch.Generator:
-        """A generator of its own for each block, so that blocks can be drawn in any order."""
+        """A separate generator for each block, so that blocks can be drawn in any order."""
         mixed = (self.data.seed * 0x9E3779B97F4A7C15 + (stream + 2) * 0xBF58476D1CE4E5B9) % 2**63
         return torch.Generator().manual_seed(mixed)

@@ -1,7 +1,7 @@
-"""Which row is held out: a hash of (seed, file name, row number), never of the run's order.
+"""Choose the rows to hold out by a hash of (seed, file name, row number), independent of order.
 
-Where rows go together by group, a hash of (seed, the group's name). By time, the latest rows are
-for testing, whatever their hash.
+For splits by group it is a hash of (seed, name of the group). For splits by time the latest rows
+are the test rows, whatever their hash.
 """
 
 import hashlib
@@ -14,24 +14,24 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from plumbline.config.rows import Together
+from plumbline.config.rows import SplitBy
 from plumbline.config.schema import Split
 from plumbline.data.batches import as_dates, as_numbers
 from plumbline.data.blocks import WEIGHT, Block, Source
 from plumbline.data.files import DataFile
 
-# numpy's, because torch has no logical shift of 64 bits
+# in numpy, because torch has no logical shift of 64 bits
 _GAMMA, _MIX1, _MIX2 = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 def row_hashes(seed: int, name: str, first_row: int, rows: int, use: str) -> Tensor:
-    """Uniform numbers in [0, 1), one a row: (rows,) float64.
+    """Uniform numbers in [0, 1), one per row: (rows,) float64.
 
     Args:
         seed: the configuration's data.seed.
         name: the file's name, without its folder, so that moving a folder moves no row.
         first_row: the number of the first row, from 0.
-        rows: how many.
+        rows: the number of rows.
         use: what the numbers decide ("test", "validation", "fold", "sample"); uses are independent.
     """
     numbers = np.arange(first_row + 1, first_row + rows + 1, dtype=np.uint64)
@@ -39,9 +39,9 @@ def row_hashes(seed: int, name: str, first_row: int, rows: int, use: str) -> Ten
 
 
 def group_numbers(names: pa.Array) -> np.ndarray:
-    """A number for each name, the same wherever it stands: 64 bits of its SHA-256, (n,) uint64.
+    """A number for each name, 64 bits of its SHA-256: (n,) uint64.
 
-    A missing name is one, too.
+    A missing name has a number, too.
     """
     encoded = names.dictionary_encode(null_encoding="encode")
     known = [
@@ -67,16 +67,18 @@ def _uniform(numbers: np.ndarray, key: str) -> Tensor:
 
 
 def block_hashes(seed: int, part: str, block: Block, use: str) -> Tensor:
-    """row_hashes of the rows that a block of a part kept, or such numbers of their groups: (k,)."""
+    """row_hashes of the rows that a block kept, or the same of their groups: (k,)."""
     if block.groups is not None and use != "sample":
         return _uniform(block.groups, f"{seed}\0\0{use}")
     numbers = row_hashes(seed, PurePosixPath(part).name, block.first_row, block.span, use)
     return numbers if block.kept is None else numbers[block.kept]
 
 
-def times_in(split: Together, batch: pa.RecordBatch) -> pd.Series:
-    """What the cut of a split is compared with, (n,): times in UTC or numbers; missing if a value
-    is, or is no date."""
+def times_in(split: SplitBy, batch: pa.RecordBatch) -> pd.Series:
+    """The values to compare with the cut of a split, (n,): times in UTC or numbers.
+
+    A missing value, or one that is not a date, is missing here.
+    """
     values = batch.column(split.time)
     if not isinstance(split.cut, str):
         return pd.Series(as_numbers(values))
@@ -84,19 +86,19 @@ def times_in(split: Together, batch: pa.RecordBatch) -> pd.Series:
     return pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
 
 
-def tested_rows(split: Together, file: DataFile, batch: pa.RecordBatch) -> Tensor | None:
-    """Which rows of a batch are held out by their time, (n,) bool; None: some are drawn."""
+def tested_rows(split: SplitBy, file: DataFile, batch: pa.RecordBatch) -> Tensor | None:
+    """Which rows of a batch are held out by time, (n,) bool; None: they are drawn."""
     if split.time:
-        return torch.from_numpy((times_in(split, batch) >= split.first).to_numpy())
+        return torch.from_numpy((times_in(split, batch) >= split.cut_value).to_numpy())
     return None if file.tested is None else torch.full((batch.num_rows,), file.tested)
 
 
 def shares_of(split: Split, part: str, block: Block) -> dict[str, Tensor | None]:
-    """Which rows of a block are for testing, for the validation loss and for training.
+    """Split the rows of a block into test, validation and training rows.
 
     Returns:
-        By the share's name, (k,) bool; test and validation only if the split has them, and train
-        last; None where all rows are for training.
+        A mask (k,) bool by the name of the share; test and validation only if the split has them,
+        and train last. The mask of train is None if all rows are for training.
     """
     shares: dict[str, Tensor | None] = {}
     rest = None
@@ -118,7 +120,7 @@ def share_rows(
     columns: Sequence[str],
     parts: Sequence[str] = (),
 ) -> Iterator[Tensor]:
-    """As `share_columns`; yields (k, len(columns)) float64, a copy."""
+    """Yield the rows of share_columns as copies: (k, len(columns)) float64."""
     for chosen in share_columns(source, split, shares, columns, parts):
         yield chosen.mT.clone(memory_format=torch.contiguous_format)
 
@@ -130,18 +132,18 @@ def share_columns(
     columns: Sequence[str],
     parts: Sequence[str] = (),
 ) -> Iterator[Tensor]:
-    """The rows of some shares in raw units, in the order of the parts.
+    """Yield the rows of some shares in raw units, in the order of the parts.
 
     Args:
-        source: where the rows come from.
-        split: which of them are held out.
+        source: of the rows.
+        split: which rows are held out.
         shares: of "train", "validation" and "test".
-        columns: the columns to take, WEIGHT for the rows' weights; one that a block does not have
-            is zeros.
+        columns: the columns to take, WEIGHT for the rows' weights; a column that a block lacks is
+            zeros.
         parts: which parts to read; default: all of them.
 
     Yields:
-        (len(columns), k) float64, k > 0; may be a view of what the next one overwrites.
+        (len(columns), k) float64, k > 0, possibly a view that the next one overwrites.
 
     Raises:
         InputError: the data is wrong. OSError: a file cannot be read, or has changed.
@@ -160,7 +162,7 @@ def share_columns(
 
 
 def _columns_of(block: Block, wanted: Sequence[str]) -> Tensor:
-    """The wanted columns of a block, (len(wanted), k); zeros for one that it does not have."""
+    """The wanted columns of a block, (len(wanted), k); zeros for a column that it lacks."""
     if (*block.columns,) == (*wanted,):
         return block.rows[1:]
     place = {name: i for i, name in enumerate((WEIGHT, *block.columns))}

@@ -272,7 +272,7 @@ def dependences(system: Tensor, noise: Tensor) -> list[Dependence]:
     return found
 
 
-def written(name: str, equals: Mapping[str, float]) -> str:
+def format_combination(name: str, equals: Mapping[str, float]) -> str:
     """Format a combination for people: sched_dep_time = 100·hour + minute."""
     text = ""
     terms = list(equals.items())

@@ -6,7 +6,7 @@ from dataclasses import replace
 from plumbline.config.schema import Config
 from plumbline.config.training import Training
 from plumbline.linear.dataset import Dataset
-from plumbline.linear.least_squares import LeastSquares, leaks, least_squares, written
+from plumbline.linear.least_squares import LeastSquares, format_combination, leaks, least_squares
 from plumbline.linear.problem import best_momentum, best_rate
 from plumbline.training.plan import Plan, epochs_needed, optimum_of
 from plumbline.training.trained import Status, Trained
@@ -44,7 +44,7 @@ def doubts(data: Dataset, config: Config) -> Iterator[str]:
         return
     others = {n: equals for n, equals in best.equals.items() if n not in _constants(data, best)}
     for name, equals in list(others.items())[:MOST_COLUMNS]:
-        yield f"left out of the exact fit: {written(name, equals)}"
+        yield f"left out of the exact fit: {format_combination(name, equals)}"
     if len(others) > MOST_COLUMNS:
         yield f"{len(others) - MOST_COLUMNS} more columns are left out: see coefficients.json"
 

@@ -77,7 +77,7 @@ def test_a_store_out_of_reach_is_no_damage_and_may_be_tried_again(client: Any) -
     client.create_bucket(Bucket="gone")
     client.put_object(Bucket="gone", Key="a.parquet", Body=b"PAR1 is not enough PAR1")
     (file,) = find_files("s3://gone/a.parquet")
-    with pytest.raises(InputError, match="is not whole Parquet"):
+    with pytest.raises(InputError, match="is not valid Parquet"):
         read_header(file)
     client.delete_object(Bucket="gone", Key="a.parquet")
     header = Header({"x": "number"}, frozenset(), ("x",))

@@ -55,7 +55,7 @@ def test_a_damaged_one_and_one_of_feathers_first_version_are_one_line(tmp_path) 
     (tmp_path / "a.feather").write_bytes(content[: len(content) // 2])
     (tmp_path / "old.feather").write_bytes(b"FEA1" + bytes(100) + b"FEA1")
     for name in ("a.feather", "old.feather"):
-        with pytest.raises(InputError, match=f"{name}: is not whole Arrow"):
+        with pytest.raises(InputError, match=f"{name}: is not valid Arrow"):
             read(tmp_path / name)
 
 

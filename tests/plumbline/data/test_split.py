@@ -249,7 +249,7 @@ def test_the_newest_files_are_held_out_and_a_file_that_was_trained_on_stays_so(t
     for letter in "abcdefgh":
         files(tmp_path, letter)
         if letter == "a":
-            with pytest.raises(InputError, match=r"at least two.*give data\.split\.column and cut"):
+            with pytest.raises(InputError, match=r"at least two.*set data\.split\.column and cut"):
                 shares_by_time(tmp_path)
             continue
         found = shares_by_time(tmp_path, column="x")

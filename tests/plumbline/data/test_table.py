@@ -175,7 +175,7 @@ def test_a_damaged_parquet_page_is_refused_by_name(tmp_path):
 
 def test_a_parquet_file_that_is_none_is_refused_by_name(tmp_path):
     (tmp_path / "fake.parquet").write_text("x,y\n1,2\n")
-    assert "fake.parquet: is not whole Parquet" in refusal(tmp_path)
+    assert "fake.parquet: is not valid Parquet" in refusal(tmp_path)
 
 
 @each_format

@@ -54,7 +54,7 @@ def test_a_window_that_holds_no_file_is_refused_with_the_newest_ones_time():
 
 
 def test_a_file_of_unknown_age_is_refused():
-    with pytest.raises(InputError, match=r"when a.csv was changed is not known"):
+    with pytest.raises(InputError, match=r"the time of the last change of a.csv is unknown"):
         in_window((DataFile("a.csv", 1, 0),), Window(since="1h"), NOW)
 
 

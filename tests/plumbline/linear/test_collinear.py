@@ -9,7 +9,7 @@ from torch import Tensor
 from plumbline.config.schema import Split, Training
 from plumbline.linear.compress import compress
 from plumbline.linear.factor import Factor, fold, merge
-from plumbline.linear.least_squares import LeastSquares, least_squares, written
+from plumbline.linear.least_squares import LeastSquares, format_combination, least_squares
 from plumbline.linear.problem import best_rate
 from plumbline.linear.summary import Summary, combine
 from plumbline.threads import one_thread
@@ -160,4 +160,4 @@ def test_descent_is_planned_in_the_directions_that_the_data_have():
     ],
 )
 def test_a_combination_is_written_as_people_write_it(equals, text):
-    assert written("a", equals) == text
+    assert format_combination("a", equals) == text
