@@ -29,7 +29,7 @@ def in_a_group() -> bool:
 
 
 def of_all(value: float, operation: dist.ReduceOp = dist.ReduceOp.SUM) -> float:
-    """The sum, minimum or maximum of the processes' values; in a single process the value ."""
+    """The sum, minimum or maximum of the processes' values; in one process the value itself."""
     if not in_a_group():
         return value
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
