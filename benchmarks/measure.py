@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "benchmarks" / "data"
-SCRATCH = DATA / "scratch"  # the benchmark's own Prefect home, MLflow store and working folder
+SCRATCH = DATA / "scratch"  # the benchmark's own Prefect home, MLflow store and working directory
 KIBIBYTE_UNITS = 1024 if sys.platform != "darwin" else 1  # of ru_maxrss
 
 

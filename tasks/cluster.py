@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from plumbline.threads import OfPart
 
-FOLDER = "PLUMBLINE_FOLDER"  # the environment variable that tells workers the working folder
+FOLDER = "PLUMBLINE_FOLDER"  # the environment variable that tells workers the working directory
 
 
 def begin() -> None:

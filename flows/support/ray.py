@@ -155,7 +155,7 @@ def _silence() -> None:
 
 
 def _worker() -> dict[str, Any]:
-    """What a worker process is given: this code, Prefect's settings, this working folder."""
+    """What a worker process is given: this code, Prefect's settings, this working directory."""
     handed_on = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
     return {
         "py_modules": [str(ROOT / name) for name in ("plumbline", "tasks")],

@@ -108,7 +108,7 @@ class TableData(Split):
     kind: Literal["table"] = Field(description="rows read from files")
     path: Name = Field(
         description="a file, a folder or a glob: .csv or .tsv (also .gz or .zst), .parquet, "
-        ".feather or .arrow; a local path, relative to the working folder, or a URI such as "
+        ".feather or .arrow; a local path, relative to the working directory, or a URI such as "
         "s3://bucket/prefix"
     )
     target: Name = Field(description="the column to predict")

@@ -75,7 +75,7 @@ class Python(Net):
 
     kind: Literal["python"] = Field(description="a module of your own")
     file: Name = Field(
-        description="a Python file, relative to the working folder, with a function "
+        description="a Python file, relative to the working directory, with a function "
         "build(inputs: int, outputs: int, **options) -> torch.nn.Module"
     )
     options: dict[Name, Any] = Field({}, description="keyword arguments passed to build")

@@ -38,7 +38,7 @@ def load_user_file(model: Python) -> ModuleType:
         content = model.content
     except OSError as error:
         raise InputError(
-            f"model.file must be a Python file, relative to the working folder ({Path.cwd()}). "
+            f"model.file must be a Python file, relative to the working directory ({Path.cwd()}). "
             f"Got '{path}' instead ({(error.strerror or str(error)).lower()})."
         ) from None
     name = f"user_module_{sha256(content).hexdigest()[:24]}"

@@ -225,7 +225,7 @@ def relocate(root: Path = ROOT) -> None:
     MLflow writes absolute paths into its database. After a move they lead nowhere; after a copy
     they lead into the original, which the copy would read and write. Only what MLflow chose itself
     is rewritten, PATH/mlruns/EXPERIMENT and what is below it, and only if it is not the only place
-    where such artifacts are (they may have been logged from another working folder). Safe to
+    where such artifacts are (they may have been logged from another working directory). Safe to
     repeat, and to run in several processes at once.
     """
     path = root / DATABASE

@@ -244,13 +244,13 @@ X[-1][0] = 3.0
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder."""
+    """The working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def experiment(source: str | None, options: dict | None = None, **training: object) -> Config:
-    """An experiment with a file of this content in the working folder."""
+    """An experiment with a file of this content in the working directory."""
     if source is not None:
         Path("net.py").write_text(HEAD + source)
     data = {"kind": "synthetic", "x": X, "weights": [1.0, 2.0, 3.0]}
@@ -303,7 +303,7 @@ def test_a_module_that_cannot_be_exported_is_refused(folder, name, capfd):
 
 def test_a_file_that_is_not_there_is_named_with_the_working_folder(folder):
     assert message(None) == (
-        f"model.file must be a Python file, relative to the working folder ({folder}). "
+        f"model.file must be a Python file, relative to the working directory ({folder}). "
         "Got 'net.py' instead (no such file or directory)."
     )
 
