@@ -1,11 +1,11 @@
-"""A module of your own: what configs/python.yaml trains. The loop, the record and the rest stay."""
+"""An example of your own module, which configs/python.yaml trains."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Net(nn.Module):
-    """A line, and what two hidden layers add to it."""
+    """A linear model plus a net with two hidden layers."""
 
     def __init__(self, inputs: int, outputs: int, width: int, dropout: float) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Net(nn.Module):
 
 
 def build(inputs: int, outputs: int, width: int = 64, dropout: float = 0.0) -> nn.Module:
-    """The module, not yet trained; model.options of the configuration are the other arguments."""
+    """Build the untrained module; width and dropout come from model.options."""
     net = Net(inputs, outputs, width, dropout)
-    torch.nn.init.zeros_(net.rest[-1].weight)  # begin as a line
+    torch.nn.init.zeros_(net.rest[-1].weight)  # start as a linear model
     return net
