@@ -101,7 +101,7 @@ def _frame(values: Sequence[Mapping], kind: type) -> pd.DataFrame:
 
 
 def _differs(metrics: pd.DataFrame, finished: Sequence[int]) -> pd.Series:
-    """A run that did not finish may lack what others have in common; that is no difference."""
+    """Which metrics differ between runs; one that only an unfinished run lacks does not count."""
     lacking = metrics[finished].isna().any(axis=1)
     alone = metrics.count(axis=1) < min(2, metrics.shape[1])
     least, largest = metrics.min(axis=1), metrics.max(axis=1)

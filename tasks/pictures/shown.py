@@ -27,9 +27,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def pictures(
     folder: Path, result: Result, drift: dict[str, Any] | None = None
 ) -> AbstractContextManager[None]:
-    """Draw a run's pictures into folder/plots beside the body; they are there when it ends.
+    """Draw a run's pictures into folder/plots while the body runs; wait for them at its end.
 
-    If the importance of columns is asked for, importance.json has it. `drift` is what
+    If column importance is requested, importance.json holds it. `drift` is what
     `shown_drift` gives.
     """
     data, trained = result.data, result.trained
@@ -60,7 +60,7 @@ def pictures(
 
 @contextmanager
 def draw_beside(kind: str, what: dict, folder: Path) -> Iterator[None]:
-    """Draw into a folder beside the body; the pictures are there when it ends.
+    """Draw into a folder while the body runs; wait for the pictures at its end.
 
     The process that draws is killed if the body fails.
 
@@ -88,7 +88,7 @@ def draw_beside(kind: str, what: dict, folder: Path) -> Iterator[None]:
 
 
 def _importance(result: Result) -> dict[str, Any] | None:
-    """The importance of columns as importance.json has it, if it is asked for."""
+    """The column importance as stored in importance.json, if requested."""
     explain, config = result.config.prediction.explain, result.config
     if explain is False or (explain == "auto" and config.model.kind == "linear"):
         return None

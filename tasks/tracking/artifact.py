@@ -1,7 +1,7 @@
 """The model artifact: one folder that loads with mlflow.pyfunc and with mlflow.pytorch.
 
 This module is a flavor in MLflow's sense (Model.log calls its save_model): models-from-code for the
-raw columns, and the weights in PyTorch's pt2 format. Nothing on the way is a pickle.
+raw columns, and the weights in PyTorch's pt2 format. No pickle is involved.
 """
 
 import inspect
@@ -119,7 +119,7 @@ def load_back(uri: str, example: pd.DataFrame, encoding: Encoding, named: bool) 
 
 
 def _signature(encoding: Encoding, named: bool) -> ModelSignature:
-    """Numbers are `double`: MLflow's server converts integers, and text of numbers in CSV."""
+    """Declare numbers as `double`: MLflow's server converts integers and numeric CSV text."""
     text = [ColSpec(DataType.string, name) for name in encoding.levels]
     numbers = [ColSpec(DataType.double, name if named else None) for name in encoding.numbers]
     dates = [ColSpec(AnyType(), name) for name in encoding.dates]

@@ -1,4 +1,4 @@
-"""What MLflow's UI shows of experiments and runs: names, descriptions, params, and a saved view.
+"""Names, descriptions, params and a saved view of runs, for display in MLflow's UI.
 
 MLflow's UI opens the run table with the columns Dataset and Source, and none of a metric or a
 parameter. What it does offer is saved views, kept as tags of the experiment: this writes one.
@@ -68,7 +68,7 @@ def headline(config: Config) -> str:
 
 
 def experiment_id(client: MlflowClient, name: str, score: str) -> str:
-    """The id of an experiment; it is created or restored if it has to be.
+    """Return the id of an experiment, creating or restoring it if necessary.
 
     Args:
         name: of the experiment.
@@ -112,7 +112,7 @@ def unused_name(client: MlflowClient, experiment: str, name: str) -> str:
 
 
 def newest_experiment(client: MlflowClient) -> Experiment | None:
-    """The experiment whose run began last; None if nothing has run."""
+    """The experiment with the latest run; None if there are no runs."""
     found = mlflow.search_runs(search_all_experiments=True, max_results=1, output_format="list")
     return client.get_experiment(found[0].info.experiment_id) if found else None
 
@@ -157,13 +157,13 @@ def description(ending: str, what: str) -> str:
 
 
 def what_it_is(config: Config, device: str, flow_run_id: str) -> str:
-    """How it trains on which data, and a link to its flow run in Prefect's UI."""
+    """Describe a run's training and data, with a link to its flow run in Prefect's UI."""
     training = f"{_training(config)} on {_data(config)} ({device})"
     return f"{training}. {_link(flow_run_id)}"
 
 
 def what_a_sweep_is(sweep: Sweep, flow_run_id: str) -> str:
-    """How many trials of what, and a link to its flow run in Prefect's UI."""
+    """Describe a sweep's trials, with a link to its flow run in Prefect's UI."""
     search = sweep.search
     varied = ", ".join(f"`{key}`" for key in search.parameters)
     goal = f"to {search.direction} `{search.metric}`"
@@ -232,7 +232,7 @@ def params_of(config: Config, device: str) -> dict[str, str]:
 
 
 def leaves(value: object, key: str = "") -> dict[str, str]:
-    """What a nested mapping holds, as text by dotted key."""
+    """Flatten a nested mapping to text by dotted key."""
     return dict(_leaves(value, key))
 
 

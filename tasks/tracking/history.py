@@ -1,4 +1,4 @@
-"""Runs that are recorded already: finding them, and reading what a comparison needs."""
+"""Find recorded runs and read what a comparison needs."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -93,7 +93,7 @@ def _find(client: MlflowClient, everywhere: list[str], experiment: str, text: st
 
 
 def _meant(text: str, known: Iterable[str]) -> str:
-    """The name that was probably meant; where none is near, some that there are."""
+    """A hint: the closest known name, or a few existing names if none is close."""
     names = list(dict.fromkeys(known))
     if close := nearest(text, names):
         return f" (did you mean '{close}'?)"
@@ -105,7 +105,7 @@ def _recorded(run: Run, experiment: str) -> RecordedRun:
     metrics = {n: value for n, value in data.metrics.items() if not n.startswith(SYSTEM)}
     if epochs := data.tags.get("epochs_run"):
         metrics["epochs_run"] = float(epochs)
-    status = "PRUNED" if PRUNED_TAG in data.tags else info.status  # of MLflow's it has none
+    status = "PRUNED" if PRUNED_TAG in data.tags else info.status  # MLflow has no such status
     ended_well = status in ("FINISHED", "RUNNING")
     return RecordedRun(
         id=info.run_id,

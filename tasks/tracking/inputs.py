@@ -22,7 +22,7 @@ DIGEST_LENGTH = 36  # of an MLflow dataset's digest; the data's whole one is the
 def log_inputs(run: Run, config: Config, data: Dataset) -> Callable[[str], dict[str, str]]:
     """Log the training rows, and those held out, as dataset inputs; a share without rows is none.
 
-    The split tells held-out rows from others of the same files.
+    The split distinguishes held-out rows from the other rows of the same files.
 
     Returns:
         What links a metric, by its name, to the rows that it is of.

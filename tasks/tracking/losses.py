@@ -18,11 +18,11 @@ class LossLog:
     """A buffer that a thread empties about once a second.
 
     One call an epoch would cost 3 ms each; one call at the end would show nothing meanwhile and
-    lose everything to kill -9. Where the store is away, training goes on and losses wait here. A
+    lose everything to kill -9. If the store is down, training continues and losses wait here. A
     batch whose answer was lost is sent again as it was, with its times, and so is stored once.
 
     Attributes:
-        known: the metrics and epochs that the store has already, of a run that goes on.
+        known: the metrics and epochs that the store has already, if the run is resumed.
     """
 
     def __init__(self, send: Callable[[list[Metric]], None]) -> None:

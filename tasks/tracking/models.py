@@ -98,7 +98,7 @@ def load_fitted(uri: str, target: str = "", where: str = "MODEL") -> Fitted:
 
     Args:
         uri: models:/ID, models:/NAME@ALIAS or runs:/ID/model.
-        target: the column it predicts, where that is known.
+        target: the column it predicts, if known.
         where: what an error says is wrong.
 
     Raises:

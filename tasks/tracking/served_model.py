@@ -93,7 +93,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):
 
 
 def _module_of(path: Path) -> ModuleType:
-    """Run a file beside the model; models of several versions can be loaded in one process."""
+    """Run a file stored with the model; one process can load models of several versions."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -183,7 +183,7 @@ class FollowingApp:
             try:
                 self._look()
                 self.error = ""
-            except Exception as error:  # whatever it is, the model that answers goes on
+            except Exception as error:  # whatever the error, keep serving the current model
                 before, self.error = self.error, str(error) or type(error).__name__
                 if self.error != before:
                     going_on = f"{self.served.uri} goes on answering, because {self.error}"

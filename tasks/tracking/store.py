@@ -139,7 +139,7 @@ def if_there(read: Callable[..., Found], *arguments: str) -> Found | None:
 
 
 def is_absent(error: MlflowException) -> bool:
-    """Whether the store answered that what was asked for does not exist, and did not just fail."""
+    """Whether the store reported that the entity does not exist, rather than just failing."""
     return error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
