@@ -71,7 +71,7 @@ def prepare_environment() -> None:
         )
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    _take_logins_out()
+    _move_logins_to_environment()
     if "PREFECT_API_URL" not in os.environ and (login := os.environ.get(SERVER_LOGIN)):
         os.environ["PREFECT_API_AUTH_STRING"] = login  # the server will be our own
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
@@ -85,9 +85,9 @@ def prepare_store() -> None:
     check_store()
 
 
-def _take_logins_out() -> None:
-    """Logins in the servers' addresses go where the clients look for them, too: addresses are
-    shown, logged and recorded."""
+def _move_logins_to_environment() -> None:
+    """Move logins from the servers' addresses to the variables in which clients look for them,
+    because addresses are printed, logged and recorded."""
     address, user, password = without_login(os.environ["MLFLOW_TRACKING_URI"])
     if user and address.startswith("http"):
         os.environ["MLFLOW_TRACKING_URI"] = address

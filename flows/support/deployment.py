@@ -1,8 +1,8 @@
-"""The deployment of a schedule: what Prefect knows of it, and the runs of `schedule.on_change`, for
-files that arrived, changed or went.
+"""The Prefect deployment of a schedule, and the runs of `schedule.on_change`: for files that
+arrived, changed or disappeared.
 
-`make schedule` has a Watch, which plans such runs. For workers Prefect plans a run every so often,
-and each looks for itself whether there is anything to do.
+`make schedule` has a Watch, which plans such runs. For workers Prefect plans runs at intervals, and
+each run checks for itself whether there is anything to do.
 """
 
 import os
@@ -50,7 +50,7 @@ LOOK_SECONDS = 3.0
 def deploy(
     client: SyncPrefectClient, config: Config, name: str, pool: str | None = None, path: str = ""
 ) -> Deployment:
-    """Make the deployment what the configuration says; a pause made in Prefect stays.
+    """Create or update the deployment; it stays paused if it was paused in Prefect.
 
     Runs that came due and were not started stay as well; later ones are planned anew.
 
@@ -79,22 +79,22 @@ def deploy(
         name,
         schedules=[
             DeploymentScheduleCreate(schedule=times, active=active)
-            for times in _times(config.schedule, pool)
+            for times in _schedules_of(config.schedule, pool)
         ],
         paused=bool(before and before.paused),
         # what is left out is resolved where it runs, by the data that are there then
         parameters={"config": config.model_dump(mode="json", exclude_unset=True)},
-        **(_by_workers_of(pool, path) if pool else {}),
+        **(_worker_settings(pool, path) if pool else {}),
     )
     made = client.read_deployment(deployment.apply())
     if stopped and not made.paused:
-        _make_up(client, made, stopped.removeprefix(STOPPED))
+        _plan_catch_up_run(client, made, stopped.removeprefix(STOPPED))
     return made
 
 
 def suspend(client: SyncPrefectClient, deployment_id: UUID) -> None:
-    """Let no more runs be planned until the next deploy, which nobody would start. A pause made in
-    Prefect stays what it is."""
+    """Stop planning runs, which nobody would start, until the next deploy. A pause made in Prefect
+    stays as it is."""
     found = client.read_deployment(deployment_id)
     if any(schedule.active for schedule in found.schedules):
         inactive = [
@@ -109,16 +109,16 @@ def suspend(client: SyncPrefectClient, deployment_id: UUID) -> None:
         client.update_deployment(deployment_id, DeploymentUpdate(tags=[tag]))
 
 
-def _make_up(client: SyncPrefectClient, deployment: Deployment, since: str) -> None:
-    """Plan the first run that would have come due since a moment, if any: it catches up."""
+def _plan_catch_up_run(client: SyncPrefectClient, deployment: Deployment, since: str) -> None:
+    """Plan the first run that would have come due since a time, if there is one, to catch up."""
     span = {"start_time": since, "end_time": datetime.now(UTC).isoformat()}
     one = {"min_runs": 1, "max_runs": 1}
     path = {"id": str(deployment.id)}
     client.request("POST", "/deployments/{id}/schedule", json=span | one, path_params=path)
 
 
-def _by_workers_of(pool: str, path: str) -> dict[str, Any]:
-    """What a deployment says beside for a worker: our own command takes the lease and the lock."""
+def _worker_settings(pool: str, path: str) -> dict[str, Any]:
+    """The settings of a deployment for workers, which run our command: it takes lease and lock."""
     others = ConcurrencyLimitStrategy.CANCEL_NEW
     command = shlex.join([sys.executable, "-m", "flows.retraining", os.path.abspath(path)])
     return {
@@ -128,10 +128,10 @@ def _by_workers_of(pool: str, path: str) -> dict[str, Any]:
     }
 
 
-def _times(schedule: Schedule, pool: str | None) -> list[CronSchedule | IntervalSchedule]:
-    """When Prefect plans runs; with on_change, when a worker looks whether files changed.
+def _schedules_of(schedule: Schedule, pool: str | None) -> list[CronSchedule | IntervalSchedule]:
+    """When Prefect plans runs; with on_change, when a worker checks whether files changed.
 
-    Without workers nothing is planned then: `make schedule` looks by itself.
+    Without workers nothing is planned then, because `make schedule` checks by itself.
     """
     if schedule.on_change and not pool:
         return []
@@ -146,11 +146,11 @@ def _times(schedule: Schedule, pool: str | None) -> list[CronSchedule | Interval
 
 
 class Watch:
-    """Looks at the files of a deployment's data and plans a run when they are others.
+    """Watches the files of a deployment's data, and plans a run when they have changed.
 
-    Others than those of the last run that it planned: Prefect's record is the memory, so it lasts
-    when the schedule is stopped. A file that differs between two looks may still be being written,
-    so these files wait for the next look.
+    They are compared with those of the last planned run, which Prefect's database records, so a
+    schedule that was stopped knows them, too. If a file differs between two looks, it may still be
+    being written, and the next look decides.
 
     Args:
         client: of the server.
@@ -165,10 +165,10 @@ class Watch:
         self._seen, self._next_look = "", 0.0
 
     def look(self) -> None:
-        """Plan a run for this moment if one is due. Call it while no run is under way.
+        """Plan a run for now if one is due. Call it while no run is under way.
 
         Raises:
-            OSError: the files cannot be listed just now. InputError: they never will be.
+            OSError: the files cannot be listed now. InputError: they never can be.
         """
         if time.monotonic() < self._next_look:
             return

@@ -1,7 +1,7 @@
 """Where per-file work and a sweep's trials run: threads here, or a Ray cluster.
 
-A cluster of our own is started beside the command and ends with it, however that ends; one that is
-given is used and left as it is.
+Our own cluster is started with the command and ends with it, however the command ends. A cluster
+that is named in the configuration is used and left running.
 """
 
 import contextlib
@@ -28,18 +28,18 @@ from tasks.cluster import FOLDER, begin, connected
 if TYPE_CHECKING:
     from prefect import Flow
 
-Cluster = tuple[str, subprocess.Popen | None]  # where it is, and what runs it if it is our own
+Cluster = tuple[str, subprocess.Popen | None]  # the address, and the process if it is our own
 START_SECONDS = 120  # Ray takes five; a loaded machine several times that
 ANSWER_SECONDS = 5
-STORE_BYTES = 200 << 20  # of results on their way; Ray would set a third of the memory aside
+STORE_BYTES = 200 << 20  # of results in transit; by default Ray reserves a third of the memory
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning about GPUs that nobody asked for
-    "RAY_task_oom_retries": "3",  # Ray would start what runs out of memory again for ever
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or Ray warns about GPUs
+    "RAY_task_oom_retries": "3",  # Ray would retry forever after running out of memory
 }
-# Settings of this command's Prefect that a worker needs as well. Not the secrets: Ray writes them
-# down; a given cluster's machines have those in their own environment.
-HANDED_ON = (
+# Settings of Prefect that a worker needs as well. Secrets are not among them, because Ray writes
+# these to disk; the machines of a named cluster have secrets in their own environment.
+PASSED_TO_WORKERS = (
     *(name for name in DEFAULTS if name.startswith("PREFECT_")),
     "PREFECT_API_URL",
     "PREFECT_LOCAL_STORAGE_PATH",
@@ -49,18 +49,18 @@ HANDED_ON = (
 
 @contextlib.contextmanager
 def cluster(wanted: RunsOn) -> Iterator[Cluster | None]:
-    """The cluster that a command uses, perhaps still starting; None for threads.
+    """Provide the cluster that a command uses, which may still be starting; None for threads.
 
     Raises:
         InputError: Ray is not installed.
-        OSError: the cluster that is given does not answer.
+        OSError: the named cluster does not answer.
     """
     if wanted.runner != "ray":
         yield None
         return
     if find_spec("ray") is None or find_spec("prefect_ray") is None:
         raise InputError(
-            "runner: ray needs packages that are not there: make install GROUPS=cluster"
+            "runner: ray needs packages that are not installed: make install GROUPS=cluster"
         )
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -100,7 +100,7 @@ def _own_cluster() -> Iterator[Cluster]:
 
 
 def _reach(address: str) -> None:
-    """Raises OSError if nothing listens at an address."""
+    """Raise OSError if nothing listens at an address."""
     socket.create_connection(Ray(address=address).place, ANSWER_SECONDS).close()
 
 
@@ -114,10 +114,10 @@ def _unreachable(address: str, why: object) -> str:
 
 @contextlib.contextmanager
 def connected_to(cluster: Cluster | None) -> Iterator[None]:
-    """For the length of the body, flows made by on_cluster run their tasks there.
+    """While the body runs, flows returned by `on_cluster` run their tasks on the cluster.
 
     Raises:
-        OSError: it cannot be reached.
+        OSError: the cluster cannot be reached.
         InputError: its machines cannot reach this command's Prefect server.
     """
     if cluster is None:
@@ -140,14 +140,14 @@ def connected_to(cluster: Cluster | None) -> Iterator[None]:
         signal.signal(signal.SIGTERM, ended_by)
     _silence()
     try:
-        _check_the_way_back(node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"])
+        _check_server_reachable(node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"])
         yield
     finally:
         ray.shutdown()
 
 
 def _silence() -> None:
-    """Pages about each worker that Ray stops for want of memory: our error says it in one line."""
+    """Suppress Ray's pages about workers that ran out of memory; our error is one line."""
     from ray._private import worker
 
     with contextlib.suppress(AttributeError):  # Ray has no setting for it
@@ -155,8 +155,8 @@ def _silence() -> None:
 
 
 def _worker() -> dict[str, Any]:
-    """What a worker process is given: this code, Prefect's settings, this working directory."""
-    handed_on = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
+    """The runtime environment of a worker: this code, Prefect's settings, the working directory."""
+    handed_on = {name: os.environ[name] for name in PASSED_TO_WORKERS if name in os.environ}
     return {
         "py_modules": [str(ROOT / name) for name in ("plumbline", "tasks")],
         "env_vars": {**handed_on, FOLDER: os.getcwd()},
@@ -164,9 +164,9 @@ def _worker() -> dict[str, Any]:
     }
 
 
-def _check_the_way_back(hosts: Iterable[str]) -> None:
+def _check_server_reachable(hosts: Iterable[str]) -> None:
     server = urlsplit(os.environ["PREFECT_API_URL"]).hostname
-    far = [host for host in hosts if not _is_here(host)]
+    far = [host for host in hosts if not _is_local(host)]
     if far and server in ("127.0.0.1", "localhost", "::1"):
         raise InputError(
             f"ray.address must be a cluster that reaches the Prefect server. Got one with "
@@ -175,14 +175,14 @@ def _check_the_way_back(hosts: Iterable[str]) -> None:
         )
 
 
-def _is_here(host: str) -> bool:
+def _is_local(host: str) -> bool:
     with contextlib.suppress(OSError), socket.create_server((host, 0)):
         return True  # only a machine's own addresses can be bound
     return False
 
 
 def on_cluster(flow: "Flow") -> "Flow":
-    """A flow with its tasks on the cluster that this process is connected to, if it is."""
+    """Return a flow whose tasks run on the cluster, if this process is connected to one."""
     if not connected():
         return flow
     from prefect_ray import RayTaskRunner

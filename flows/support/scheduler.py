@@ -1,4 +1,4 @@
-"""The scheduler: it starts the runs of a deployment, here and one at a time."""
+"""The scheduler, which starts the runs of a deployment on this machine, one at a time."""
 
 import contextlib
 import json
@@ -40,7 +40,7 @@ def model_of(flow_run: FlowRun) -> str | None:
 
 
 def skip(client: SyncPrefectClient, flow_run_id: UUID, reason: str) -> None:
-    """Leave a run out and say so: in Prefect it is Cancelled, under the name Skipped."""
+    """Skip a run: its state in Prefect becomes Cancelled, with the name Skipped."""
     client.set_flow_run_state(flow_run_id, Cancelled(name="Skipped", message=reason))
 
 
@@ -58,27 +58,27 @@ def claim(client: SyncPrefectClient, flow_run: FlowRun, lease_name: str, by_work
 
 
 def serve(config: Config, name: str, server: Server, check: Callable[[], None]) -> None:
-    """Make the deployment and start its runs until interrupted.
+    """Create the deployment and start its runs until interrupted.
 
     Args:
         config: with a schedule.
         name: of the deployment.
-        server: the one that knows it.
-        check: raises OSError once nothing keeps a second scheduler away.
+        server: the Prefect server of the deployment.
+        check: raises OSError if a second scheduler is no longer locked out.
     """
     check_store()
     open_store()  # reconcile needs it ready when there is little time
     with get_client(sync_client=True) as client:
         deployment = deploy(client, config, name)
         scheduler = Scheduler(client, deployment, server, config)
-        _introduce(config, deployment, server)
+        _print_introduction(config, deployment, server)
         try:
-            _keep_stepping(server, scheduler, check)
+            _run_steps(server, scheduler, check)
         finally:
             scheduler.stop()
 
 
-def _introduce(config: Config, deployment: Deployment, server: Server) -> None:
+def _print_introduction(config: Config, deployment: Deployment, server: Server) -> None:
     times = config.schedule
     when = f"every {times.every:g} seconds" if times.every else f"{times.cron} {times.timezone}"
     if times.on_change:
@@ -91,10 +91,9 @@ def _introduce(config: Config, deployment: Deployment, server: Server) -> None:
     print("Ctrl-C stops it.", flush=True)
 
 
-def _keep_stepping(server: Server, scheduler: "Scheduler", check: Callable[[], None]) -> None:
-    """Step until interrupted; what may pass (a server that is away) is said once and waited for.
-
-    Raises whatever else went wrong: a defect would only come again.
+def _run_steps(server: Server, scheduler: "Scheduler", check: Callable[[], None]) -> None:
+    """Step until interrupted. A temporary error (a server that is down) is printed once, and the
+    next step tries again; any other error is raised, because it would only recur.
     """
     said = ""
     while True:
@@ -113,9 +112,9 @@ def _keep_stepping(server: Server, scheduler: "Scheduler", check: Callable[[], N
 
 
 class Scheduler:
-    """Looks, once a step, at the run under way and at what is due.
+    """Supervises the run under way and starts what is due, once a step.
 
-    The configuration is the one that this command read: it says whom to notify.
+    The configuration is the one that this command read; it says whom to notify.
     """
 
     def __init__(
@@ -129,14 +128,14 @@ class Scheduler:
         self._process: subprocess.Popen | None = None
 
     def step(self) -> None:
-        """Look after the run under way, then start the newest run that is due and skip the others.
+        """Supervise the run under way, then start the newest run that is due and skip the others.
 
-        Runs that came due while nothing could start them are more than one; a run that comes due
-        while another is under way has nothing to wait for, because the next one reads its data.
+        Several runs are due if nothing could start them for a while. A run that comes due while
+        another is under way need not wait, because the next one reads the same data.
         """
         reconcile()
         if self._run:
-            self._look_after_the_run()
+            self._supervise_run()
         elif self._watch:
             self._watch.look()
         *missed, newest = self._due() or [None]
@@ -148,7 +147,7 @@ class Scheduler:
             self._start(newest)
 
     def stop(self) -> None:
-        """Interrupt the run under way, and tidy up in a moment: the next start does the rest."""
+        """Interrupt the run under way and clean up briefly; the next start does the rest."""
         if self._run:
             self._interrupt()
         wait([ThreadPoolExecutor(1).submit(self._leave)], LEAVE_SECONDS)
@@ -171,8 +170,8 @@ class Scheduler:
         say(f"Retraining '{flow_run.name}', due {due:%Y-%m-%d %H:%M:%S}, {reason}")
 
     def _start(self, flow_run: FlowRun) -> None:
-        """Start a process that ends when this one does; it is told what counts of our own
-        configuration."""
+        """Start a process that ends when this one does, and send it the settings that only this
+        configuration may give."""
         try:
             with only_retraining(model_of(flow_run)):
                 pass
@@ -190,8 +189,8 @@ class Scheduler:
         self._process.stdin.flush()
         self._run = flow_run
 
-    def _look_after_the_run(self) -> None:
-        """Interrupt it if it was cancelled; once it has ended, see that its state says so."""
+    def _supervise_run(self) -> None:
+        """Interrupt the run if it was cancelled in Prefect; set its state once it has ended."""
         state = self._client.read_flow_run(self._run.id).state
         cancelled = state.is_cancelling() or state.is_cancelled()
         if cancelled:
@@ -199,11 +198,11 @@ class Scheduler:
         if self._process.poll() is not None:
             self._end_what_it_started()
             reconcile()
-            self._conclude(cancelled)
+            self._set_final_state(cancelled)
             self._run = None
 
     def _interrupt(self) -> None:
-        """Ask the run to end, by its closed input; end it if its patience runs out."""
+        """Ask the run to end by closing its input; kill it if it does not end in time."""
         self._process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(PATIENCE_SECONDS + 0.5)
@@ -214,8 +213,8 @@ class Scheduler:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def _conclude(self, cancelled: bool) -> None:
-        """Give a run whose process has ended a state that says so, if it has none."""
+    def _set_final_state(self, cancelled: bool) -> None:
+        """Give a run whose process has ended a final state, if it has none."""
         flow_run = self._client.read_flow_run(self._run.id)
         state = flow_run.state
         if cancelled and not state.is_cancelled():
@@ -229,5 +228,5 @@ class Scheduler:
 
 
 def say(text: str) -> None:
-    """A line with the time."""
+    """Print a line with the time."""
     print(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}", flush=True)

@@ -1,8 +1,9 @@
-"""The Prefect server that a command's flows run against: one that is named, or one of our own.
+"""The Prefect server that a command's flows run against: the one that is named, or one of our own.
 
-Our own is a process of flows/support/web.py, on this checkout's database. When the command that
-started it ends, in whatever way, and the retraining that this one started, the server sets right
-what they left behind and ends, too. So nothing stays in the background, not even after kill -9.
+Our own is a process of flows/support/web.py with this checkout's database. Once the command that
+started it has ended, in whatever way, and so has a retraining that the command started, the
+server reconciles what they left behind and ends as well. So nothing stays in the background, not
+even after kill -9.
 """
 
 import contextlib
@@ -76,9 +77,9 @@ class Server:
                 )
             try:
                 meanwhile()
-                if not wait_until(_ask, START_SECONDS, process):
+                if not wait_until(_check_health, START_SECONDS, process):
                     log.seek(begin)
-                    raise OSError(_why_not(process, log.read().decode(errors="replace")))
+                    raise OSError(_start_error(process, log.read().decode(errors="replace")))
             except BaseException:
                 process.stdin.close()
                 raise
@@ -108,7 +109,7 @@ class Server:
 def prefect_server(
     meanwhile: Callable[[], None] = lambda: None, kind: str = "command", port: int = 0
 ) -> Iterator[Server]:
-    """A server to run flows against: the one PREFECT_API_URL names, else one of our own.
+    """Provide a server to run flows against: the one PREFECT_API_URL names, or one of our own.
 
     Args:
         meanwhile: work to do while the server starts, such as slow imports.
@@ -123,7 +124,7 @@ def prefect_server(
     try:
         if given:
             meanwhile()
-            _wait_for_given()
+            _wait_for_named_server()
         else:
             # in records, for the port of a command's server will be gone
             os.environ.setdefault("PREFECT_UI_URL", f"http://127.0.0.1:{UI_PORT}")
@@ -134,14 +135,15 @@ def prefect_server(
                 context.GLOBAL_SETTINGS_CONTEXT = context.root_settings_context()
         yield server
     finally:
-        _send_what_waits()
+        _flush_workers()
         if not given:
             os.environ.pop("PREFECT_API_URL", None)
         server.end()
 
 
-def _send_what_waits() -> None:
-    """Prefect sends logs and events from threads, and at exit would wait long for a server gone."""
+def _flush_workers() -> None:
+    """Send queued logs and events. Prefect does so in threads, and at exit would wait long for a
+    server that is gone."""
     if "prefect" in sys.modules:
         from prefect.events.worker import EventsWorker
         from prefect.logging.handlers import APILogWorker
@@ -165,12 +167,12 @@ def free_port() -> int:
 
 
 def _log_file() -> Path:
-    """Where a server says what went wrong; a pipe would break when the command is killed."""
+    """The file of the server's output; a pipe would break when the command is killed."""
     return Path(os.environ["PREFECT_HOME"]) / "server.log"
 
 
-def _why_not(process: subprocess.Popen, log: str) -> str:
-    """Why our own server does not answer, in one line: about its database, else the last error."""
+def _start_error(process: subprocess.Popen, log: str) -> str:
+    """Why our own server did not start, in one line: its database, or the last error."""
     if process.poll() is None:
         return _no_answer()
     path = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
@@ -188,8 +190,8 @@ def _no_answer() -> str:
     )
 
 
-def _ask() -> None:
-    """Raises OSError if the server does not answer; one that wants a login does."""
+def _check_health() -> None:
+    """Raise OSError if the server does not answer; to refuse the login is an answer."""
     try:
         urlopen(f"{os.environ['PREFECT_API_URL']}/health", timeout=PATIENCE_SECONDS).close()
     except HTTPError as error:
@@ -197,9 +199,9 @@ def _ask() -> None:
             raise
 
 
-def _wait_for_given() -> None:
-    """Wait for the server that PREFECT_API_URL names; see that it takes the login that is set."""
-    if not wait_until(_ask, seconds=10):
+def _wait_for_named_server() -> None:
+    """Wait for the server that PREFECT_API_URL names, and check that it accepts the login."""
+    if not wait_until(_check_health, seconds=10):
         raise OSError(_no_answer())
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError

@@ -24,6 +24,6 @@ def test_a_schedule_waits_for_what_may_pass_and_ends_at_a_defect(
     monkeypatch.setattr(scheduler, "STEP_SECONDS", 0)
     steps = Steps(OSError("away"), OSError("away"), httpx.ConnectError("refused"), KeyError("bug"))
     with pytest.raises(KeyError, match="bug"):
-        scheduler._keep_stepping(steps, steps, lambda: None)
+        scheduler._run_steps(steps, steps, lambda: None)
     assert steps.errors == []
     assert capsys.readouterr().out.count("the schedule waits") == 2
