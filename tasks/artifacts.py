@@ -1,4 +1,4 @@
-"""What Prefect's UI shows beside a flow run: a summary, a link to MLflow, progress of long work."""
+"""A flow run's artifacts in Prefect's UI: a summary, a link to MLflow, progress of long work."""
 
 import re
 import time
@@ -28,7 +28,7 @@ PREDICTED = ("prediction_", "probability_")
 
 
 def publish(run: "Run", title: str, metrics: Mapping[str, float]) -> None:
-    """A summary of what came out, a link to the MLflow run that has the rest, and the scores."""
+    """Publish a summary of the result, a link to the MLflow run, and the scores."""
     shown = [name for name in SHOWN if name in metrics]
     shown += [name for name in metrics if name.startswith(PREDICTED)]
     rows = [f"| {escaped(name)} | {metrics[name]:.6g} |" for name in shown]
@@ -41,7 +41,7 @@ def publish(run: "Run", title: str, metrics: Mapping[str, float]) -> None:
 
 
 def beside_baselines(metrics: Mapping[str, float]) -> list[dict[str, str]]:
-    """A row for each score: the model's, the linear model's, and that of who knows nothing."""
+    """A row per score: the model's, the linear model's, and the mean's or the class shares'."""
     return [
         {
             "score": name,
@@ -59,19 +59,19 @@ def _first(metrics: Mapping[str, float], *names: str) -> str:
 
 
 def name_flow_run(name: str) -> None:
-    """Call the flow run as MLflow calls its run, which may have a number more."""
+    """Name the flow run like its MLflow run, to whose name a number may have been added."""
     if flow_run.name != name:
         with get_client(sync_client=True) as client:
             client.update_flow_run(flow_run.id, name=name)
 
 
 def escaped(text: str) -> str:
-    """A name on one line, without what Markdown or HTML would make of it."""
+    """A name on one line, with the characters of Markdown and HTML escaped."""
     return re.sub(r"([^\w\s])", r"\\\1", " ".join(text.split()))
 
 
 class ProgressArtifact:
-    """A bar in Prefect's UI for work that takes long."""
+    """A progress bar in Prefect's UI for long work."""
 
     def __init__(self, key: str, what: str, total: int) -> None:
         self._key, self._what, self._total = key, what, total
@@ -79,7 +79,7 @@ class ProgressArtifact:
         self._id: UUID | None = None
 
     def show(self, done: int) -> None:
-        """Say how much is done; call it from the flow's own thread."""
+        """Show how much is done; call it from the flow's own thread."""
         now = time.monotonic()
         finished = done >= self._total and self._id is not None
         if now - self._last < QUIET_SECONDS and not finished:

@@ -1,4 +1,4 @@
-"""The Ray cluster that this process is connected to, where there is one."""
+"""The Ray cluster that this process is connected to, if there is one."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ FOLDER = "PLUMBLINE_FOLDER"  # the environment variable that tells workers the w
 
 
 def begin() -> None:
-    """What a new worker process of a cluster does first: work where the command works."""
+    """Set up a new worker process of a cluster: it works in the command's working directory."""
     with suppress(OSError):  # on a machine without that folder, data.path must be absolute
         os.chdir(os.environ[FOLDER])
 
@@ -26,7 +26,7 @@ def connected() -> bool:
 
 
 def cores() -> int:
-    """How many tasks run side by side."""
+    """How many tasks run at the same time."""
     if not connected():
         return os.cpu_count() or 1
     import ray
@@ -35,7 +35,7 @@ def cores() -> int:
 
 
 def map_parts(function: "OfPart", parts: Sequence[str]) -> Iterator[Any]:
-    """What a function makes of each part, in their order: on workers of the cluster, or threads.
+    """Apply a function to each part, in the parts' order: on workers of the cluster or in threads.
 
     Raises:
         What the function raises. OSError: the cluster lost work for good.
@@ -63,10 +63,10 @@ def map_parts(function: "OfPart", parts: Sequence[str]) -> Iterator[Any]:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Say in one line what it means when the cluster itself fails.
+    """Turn a failure of the cluster itself into an error of one line.
 
     Raises:
-        OSError: a worker ran out of memory or died, too often to go on.
+        OSError: a worker ran out of memory or died too often.
     """
     if not connected():
         yield
@@ -81,12 +81,12 @@ def clear_errors() -> Iterator[None]:
         raise OSError(
             "a Ray worker ran out of memory and was stopped, again and again. Start the cluster "
             "with fewer workers a machine (ray start --num-cpus), or with more memory. The same "
-            "command goes on with the files that are not done."
+            "command continues with the files that are not done."
         ) from None
     except RayError as error:
         first = next(iter(str(error).splitlines()), "")
         raise OSError(
             f"the Ray cluster lost work and could not repeat it ({type(error).__name__}: {first}). "
-            "Look at its machines with `ray status`. The same command goes on with the files that "
+            "Look at its machines with `ray status`. The same command continues with files that "
             "are not done."
         ) from None

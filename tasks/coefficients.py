@@ -1,4 +1,4 @@
-"""The coefficients of a linear model as tables: exact ones, most likely ones, a penalty's path."""
+"""The coefficients of a linear model as tables: exact, maximum-likelihood, and a penalty's path."""
 
 import math
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from plumbline.training.trained import Trained
 
 
 def coefficient_table(trained: Trained) -> dict[str, dict]:
-    """A line for the intercept and each feature; one that is left out says what it equals."""
+    """A row for the intercept and each feature; a feature that is left out says what it equals."""
     return {
         exact.name: {
             "trained": value,
@@ -48,9 +48,9 @@ def likelihood_table(result: Result) -> dict[str, dict]:
 
 
 def standard_coefficients(result: Result) -> dict[str, Any] | None:
-    """What the picture of a linear model's coefficients shows; None of a model without such.
+    """The data for the plot of a linear model's coefficients; None for a model without any.
 
-    They are per standard deviation of each feature in the training rows, so that they compare.
+    They are per standard deviation of each feature in the training rows, so they can be compared.
 
     Returns:
         `rows`: (name, value, standard error) of each feature that the data determine, of classes

@@ -1,6 +1,6 @@
-"""SQLite databases, of MLflow and of Prefect: where one is, and what its errors mean.
+"""The SQLite databases of MLflow and Prefect: where they are, and what their errors mean.
 
-Imports neither, so that a command can say what is wrong before it has loaded them.
+This module imports neither, so that a command can report errors before it has loaded them.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Prefect task: the gate that data must pass before training; and what a picture of it shows."""
+"""The Prefect task that checks the data for drift before training, and the data for its plots."""
 
 import math
 from dataclasses import replace
@@ -24,7 +24,7 @@ MOST_SHOWN = 5  # columns that drifted, on the screen
 
 @task
 def check_drift(run: Run, config: Config, data: Dataset) -> DriftReport | None:
-    """Hold today's data against the champion's: metrics, a table, and the limits of `drift`.
+    """Compare today's data with the champion's: metrics, a table, and the limits of `drift`.
 
     Returns:
         What has moved; None if there is no champion, or its data is not known.
@@ -53,7 +53,7 @@ def profile_of(result: Result) -> DataProfile:
 
 
 def shown_drift(report: DriftReport, result: Result) -> dict[str, Any]:
-    """What `draw_drift` draws, as plain values.
+    """The values that `draw_drift` draws.
 
     `shifts`: (column, shift) of numbers, in deviations then; `shares`: (indicator, share then,
     share now); `stability`: the index by column; `predictions`: None, or the `edges` of the tenths

@@ -1,9 +1,9 @@
-"""What is kept of each file that was read: its summary, in the storage of Prefect's results, and
-the counts of its levels if there are many.
+"""The cache of data files: a summary of each file, in the storage of Prefect's results, and the
+counts of its levels if there are many.
 
 They are binary, and Prefect's result records are JSON; so they are written to the storage
 itself. A file's modification time there is the time of its last use. Only a storage on this machine
-is looked after; one elsewhere has rules of its own for how long things stay.
+is kept small; one elsewhere has its own rules of retention.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ class FactorCache:
 
     @property
     def folder(self) -> Path | None:
-        """The storage's folder; None if it is not on this machine."""
+        """The folder of the storage; None if it is not on this machine."""
         local = isinstance(self.storage, LocalFileSystem) and self.storage.basepath
         return Path(local).expanduser() if local else None
 
@@ -58,7 +58,7 @@ class FactorCache:
         self.storage.write_path(key, content=content, _sync=True)
 
     def use(self, key: str) -> bool:
-        """Whether there is a summary; one on this machine counts as used now, and is not opened."""
+        """Whether there is a summary; one on this machine counts as used now. It is not opened."""
         if self.folder is None:
             return self.read(key) is not None
         try:
@@ -91,6 +91,6 @@ class FactorCache:
 
 
 def key_of(kind: str, *content: object) -> str:
-    """The key of what depends on some plain values; `kind` says what that is, "" a summary."""
+    """The key of an entry that depends on some plain values; `kind` is "" for a summary."""
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return "-".join(filter(None, ("factor", kind, digest)))

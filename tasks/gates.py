@@ -1,4 +1,4 @@
-"""Prefect task: the gate for a new model."""
+"""The Prefect task that decides whether a new model becomes the champion."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ from tasks.tracking.run import Run
 
 @task
 def promote(run: Run, result: Result, model_uri: str) -> None:
-    """Register the stored model as a version; let it be champion if it passes the gate.
+    """Register the stored model as a version, and make it the champion if it passes the gate.
 
     The version is born with its decision in one call and the aliases follow it, so a process killed
     at any moment leaves a promotion that is whole, not begun, or carried out by the next start.
@@ -91,7 +91,7 @@ def _new_scores(model_uri: str, result: Result) -> dict[str, float]:
 
 
 def _baseline(result: Result) -> dict[str, float]:
-    """The scores of what every model must beat: the training rows' mean, or its classes' shares."""
+    """The scores of predicting the training rows' mean, or the shares of their classes."""
     data = result.data
     if data.encoding.log_target:
         rmse = result.metrics["mean_test_rmse"]
@@ -122,7 +122,7 @@ def _print_decision(
 
 
 def _origin(run: Run, config: Config, data: Dataset) -> dict[str, str]:
-    """What a version is made from."""
+    """The data, configuration and run that a version comes from."""
     parts = [each.model_dump() for each in (config.data, config.model, config.training)]
     if config.model.kind == "python":
         parts.append(run.client.get_run(run.id).data.tags.get(MODEL_FILE_DIGEST, ""))
@@ -136,7 +136,7 @@ def _origin(run: Run, config: Config, data: Dataset) -> dict[str, str]:
 
 
 def _blocked(model: RegisteredModel, tags: Mapping[str, str]) -> str:
-    """Why this data and configuration may not give a champion."""
+    """Why a model of this data and configuration may not become the champion."""
     rollback = blocked(model.promotions).get(fingerprint(tags))
     if rollback is None:
         return ""

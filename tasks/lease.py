@@ -66,10 +66,10 @@ def _check_there(file: IO[str], path: Path) -> None:
 
 
 def only_retraining(model: str | None) -> contextlib.AbstractContextManager[object]:
-    """Be the only run for a registered model; None is no model and excludes nobody.
+    """Let no other run train a registered model meanwhile; None is no model and excludes nobody.
 
     Raises:
-        BlockingIOError: another process on this machine trains it in the same store just now.
+        BlockingIOError: another process on this machine is training it in the same store.
     """
     if not model:
         return contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""Prefect tasks: train, evaluate, predict, and what they print; and what training begins with."""
+"""The Prefect tasks that train, evaluate and predict, and the start from a champion."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -159,13 +159,13 @@ def predict(
 
 
 def _losses(loss: float, validation_loss: float | None) -> str:
-    """What stands beside the progress bar."""
+    """The losses that the progress bar shows."""
     beside = "" if validation_loss is None else f", validation loss {validation_loss:.4g}"
     return f"loss {loss:.4g}{beside}"
 
 
 def _print_ending(trained: Trained, data: Dataset) -> None:
-    """What stopped the training, and which weights were kept."""
+    """Print why training stopped, and which weights were kept."""
     if trained.likelihood:
         if trained.message:
             warn(trained.message)
@@ -184,7 +184,7 @@ def _print_ending(trained: Trained, data: Dataset) -> None:
 
 
 def _print_plan(plan: Plan, training: Training) -> None:
-    """What is known before training."""
+    """Print what is known before training."""
     if training.optimizer == "exact":
         _print_ignored(training)
         return

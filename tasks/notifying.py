@@ -1,4 +1,4 @@
-"""Telling people how a run ended, by any service that Apprise knows.
+"""Notifications of how a run ended, through any service that Apprise knows.
 
 Whom to tell is what stands in the configuration that a command read itself, never in a flow run's
 parameters: whoever can reach Prefect's server writes those, and addresses name environment
@@ -27,7 +27,7 @@ VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def check_addresses(notify: Notify) -> None:
-    """Look at every address without telling anybody.
+    """Check every address without sending anything.
 
     Raises:
         InputError: a variable is not set, or Apprise does not know the kind of address. The message
@@ -45,7 +45,7 @@ def tell_how_it_ended(flow: "Flow", flow_run: "FlowRun", state: "State") -> None
 
 
 def tell(notify: dict[str, Any] | None, flow_run: "FlowRun", state: "State") -> None:
-    """Send what a section `notify` asks for; waits a few seconds at most."""
+    """Send the notifications of a section `notify`; waits a few seconds at most."""
     if not notify:
         return
     try:

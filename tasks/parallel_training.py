@@ -1,7 +1,7 @@
-"""One training on several workers of a Ray cluster: Ray Train starts them and replaces what dies.
+"""Training of one model by several workers of a Ray cluster: Ray Train starts and replaces them.
 
 Every worker is one process of torch's group, and trains as `plumbline.training.data_parallel` says.
-What the command needs goes by a mailbox, an actor: epochs, states to go on from, and the result.
+An actor, the mailbox, sends the command epochs, states to resume from, and the result.
 """
 
 import math
@@ -32,7 +32,7 @@ class Mailbox:
     Attributes:
         state: of the last checkpoint; None if there is none.
         epochs: arguments of on_epoch that were not fetched yet.
-        ending: what training ended with, pickled: its result, or an error that would come again.
+        ending: how training ended, pickled: its result, or an error that would recur.
     """
 
     def __init__(self, state: bytes | None) -> None:
@@ -49,11 +49,11 @@ class Mailbox:
         self.ending = ending
 
     def begin(self) -> tuple[bytes | None, bool]:
-        """What a worker begins with: the state, and whether there is nothing left to do."""
+        """What a worker starts from: the state, and whether nothing is left to do."""
         return self.state, self.ending is not None
 
     def fetch(self) -> tuple[list[tuple], bytes | None, bytes | None]:
-        """What is new: epochs and the state; and the ending."""
+        """The epochs and the state that are new, and the ending."""
         epochs, state = self.epochs, None if self._fetched else self.state
         self.epochs, self._fetched = [], True
         return epochs, state, self.ending
@@ -122,7 +122,7 @@ def _fit(workers: int, gpus: bool, job: dict[str, Any]) -> str:
     """Run Ray Train, on the cluster, so that a command outside may ask for it.
 
     Returns:
-        Why it failed; empty if training ended, well or with an error that would come again.
+        Why it failed; empty if training ended, with a result or an error that would recur.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
     from ray.train.torch import TorchTrainer
@@ -145,7 +145,7 @@ def _fit(workers: int, gpus: bool, job: dict[str, Any]) -> str:
 
 
 def _train_here(job: dict[str, Any]) -> None:
-    """What each worker does."""
+    """The training loop of each worker."""
     import ray
     from ray.train.torch import get_device
 

@@ -1,7 +1,7 @@
-"""Prefect tasks that read: where rows come from, which levels are kept, and the whole of the rows.
+"""The Prefect tasks that read: the source of the rows, the levels to keep, the pass over all rows.
 
-The counts of a file's levels are kept as its summary is. So is the list that was chosen, which
-later runs on other files of the same path start from.
+The counts of a file's levels are cached like its summary. So is the list of chosen levels, from
+which later runs on other files of the same path start.
 """
 
 import json
@@ -34,7 +34,7 @@ from tasks.screen import bar, note, warn
 
 @task
 def generate(data: SyntheticData) -> Synthetic:
-    """Rows that are drawn when they are asked for."""
+    """The source of generated rows, which are drawn when they are needed."""
     return Synthetic(data)
 
 
@@ -54,8 +54,8 @@ def read(data: TableData) -> Table:
 
 
 def resolved(config: Config) -> Config:
-    """The configuration with what the type of the target decides. If that cannot be seen it is as
-    it was, and reading the rows will say why."""
+    """Resolve the configuration by the type of the target. If the type cannot be read, return the
+    configuration unchanged: reading the rows will report why."""
     with suppress(InputError, OSError):
         return check_inputs(config)
     return config

@@ -1,6 +1,6 @@
 """Reconciling the stores with reality: every run of a dead process gets an accurate status.
 
-What talks to MLflow and Prefect is imported only if there is such a run.
+MLflow and Prefect are imported only if there is such a run.
 """
 
 from typing import Any
@@ -13,8 +13,8 @@ REASON = "its process ended without a word (killed, or the machine stopped)"
 def reconcile() -> None:
     """Correct what dead processes left behind.
 
-    MLflow runs get the status that their process recorded, else KILLED; Prefect's flow runs become
-    Crashed; a promotion that had been decided is applied.
+    MLflow runs get the status that their process recorded, otherwise KILLED; Prefect's flow runs
+    become Crashed; a promotion that had been decided is applied.
     """
     clear_abandoned(_reconcile)
 

@@ -1,4 +1,4 @@
-"""Prefect task: everything about a run that MLflow keeps, once the model is there."""
+"""The Prefect task that records a result in MLflow."""
 
 import json
 import sys
@@ -193,7 +193,7 @@ def write_test_predictions(folder: Path, result: Result) -> None:
 
 
 def store_model(run: Run, result: Result) -> str:
-    """Log the model, load it back, and hold both against the trained one; returns its URI.
+    """Log the model, load it back, and compare it with the trained one; returns its URI.
 
     Raises:
         RuntimeError: the stored model does not predict what the trained one does.

@@ -1,7 +1,7 @@
-"""What an interrupted run goes on from: kept on disk from its beginning until it is recorded.
+"""What an interrupted run resumes from: kept on disk from its start until it is recorded.
 
-A folder a run holds its configuration and the checkpoint of its training. The process that trains
-has a lock on it, which the operating system drops when that process ends, however it ends.
+Each run has a folder with its configuration and the checkpoint of its training. The process that
+trains has a lock on it, which the operating system drops when that process ends, however it ends.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ LONGEST_KEPT = 90 * 86_400  # seconds
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A run that was interrupted.
+    """An interrupted run.
 
     Attributes:
         id: MLflow's id of it.
@@ -53,14 +53,14 @@ class Interrupted:
 
 @contextlib.contextmanager
 def resumable(run: Run, config: Config, name: str, source: Source) -> Iterator[Checkpoint]:
-    """Keep what a run goes on from until the body has recorded it; yields its checkpoint.
+    """Keep what a run resumes from until the body has recorded it; yields its checkpoint.
 
     It stays if the body is interrupted, or meets a server, a disk or a file that fails: the next
     time that may be otherwise. What is wrong with the input or the code would only come again.
 
     Raises:
         InputError: the files or the user's module changed since the run was interrupted.
-        BlockingIOError: another process goes on with it just now.
+        BlockingIOError: another process is resuming it.
     """
     folder, digest = _store() / run.id, _digest(config, source)
     folder.mkdir(parents=True, exist_ok=True)

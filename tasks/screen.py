@@ -1,4 +1,4 @@
-"""What a person sees on the terminal."""
+"""Output on the terminal."""
 
 import math
 import sys
@@ -33,7 +33,7 @@ def print_epoch(epoch: int, epochs: int, loss: float, validation_loss: float | N
 def print_fit(
     metrics: Mapping[str, float], counts: Mapping[str, int], largest: Mapping[str, float]
 ) -> None:
-    """How many rows there were, and how good the model is on them.
+    """Print the number of rows and the scores of the model on them.
 
     Args:
         metrics, counts: of the run and its data.
@@ -64,7 +64,7 @@ def print_fit(
 
 
 def print_gain(metrics: Mapping[str, float], rows: int) -> None:
-    """What the model is worth beside the exact line, on the same held-out rows."""
+    """Print how the model compares with the exact linear model on the same held-out rows."""
     if "gain_over_linear" not in metrics:
         return
     classes = "test_log_loss" in metrics
@@ -94,7 +94,7 @@ def _class_scores(share: str, metrics: Mapping[str, float], largest: Mapping[str
 
 
 def print_exact(trained: "Trained", metrics: Mapping[str, float]) -> None:
-    """The exact answer beside a linear model: the optimum, the rates, the coefficients."""
+    """Print the exact solution next to a linear model: optimum, rates and coefficients."""
     best = trained.exact.optimum
     print(
         f"Exact optimum: MSE {best.mse:.6g}; this model is {metrics['optimality_gap']:.3g} above "
@@ -134,7 +134,7 @@ def _print_coefficients(trained: "Trained") -> None:
 
 
 def print_drift(report: "DriftReport", version: int) -> None:
-    """Today's data against that of the champion, in two lines."""
+    """Print how today's data differs from the champion's, in two lines."""
     metrics, furthest = report.metrics(), report.furthest
     print(
         f"Data against version {version}'s: rows {report.rows_then:,} to {report.rows_now:,}, "
@@ -151,7 +151,7 @@ def print_drift(report: "DriftReport", version: int) -> None:
 
 
 def print_decision(decision: "Decision", model: str, version: int, champion: int | None) -> None:
-    """What the gate said, in one line."""
+    """Print the decision of the gate, in one line."""
     if decision.promoted:
         message = f"Promoted version {version} of '{model}'"
     elif champion is None:
@@ -162,7 +162,7 @@ def print_decision(decision: "Decision", model: str, version: int, champion: int
 
 
 def print_history(model: str, history: "Sequence[HistoryEntry]") -> None:
-    """Which version of a model was live when, the oldest first."""
+    """Print which version of a model was live when, the oldest first."""
     if not history:
         print(f"'{model}' has no version yet.")
         return
@@ -182,7 +182,7 @@ def _moment(milliseconds: int) -> str:
 
 
 def print_columns(columns: "Sequence[Column]", rows: int) -> None:
-    """A table of a table's columns: what each holds and what becomes of it."""
+    """Print what each column of a table holds and how it is used."""
     console = Console(highlight=False, emoji=False, markup=False)
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading in ("Column", "Kind", "Missing", "Levels", "Mean or most frequent", "Becomes"):
@@ -198,12 +198,12 @@ def print_columns(columns: "Sequence[Column]", rows: int) -> None:
 
 
 def note(text: str) -> None:
-    """A line about something unusual that is no error."""
+    """Print a note about something unusual that is not an error."""
     print(f"Note: {text}", flush=True)
 
 
 def warn(text: str) -> None:
-    """A line about something that is probably not wanted."""
+    """Print a warning about something that is probably not intended."""
     print(f"Warning: {text}", flush=True)
 
 

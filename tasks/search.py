@@ -1,4 +1,4 @@
-"""Which values to try next: all of a grid, or what Optuna proposes; and which trials it prunes."""
+"""The search of a sweep: the values of a grid or Optuna's proposals, and which trials it prunes."""
 
 import pickle
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ Tell = Callable[[int, Outcome], None]  # with the trial's number
 
 
 def ahead_of(search: Search, workers: int) -> int:
-    """How many trials may be under way at once."""
+    """How many trials may run at once."""
     if search.method == "tpe":
         return TPE_AHEAD
     return max(TPE_AHEAD, workers) if search.pruner != "none" else max(LEAST_AHEAD, 2 * workers)

@@ -1,4 +1,4 @@
-"""What MLflow keeps of a sweep: each trial when it is over, and the whole in the parent."""
+"""The record of a sweep in MLflow: each trial when it is over, and the sweep in the parent run."""
 
 import csv
 import tempfile
@@ -73,7 +73,7 @@ class SweepRecorder:
         )
 
     def _record(self, trial: Trial) -> RecordedTrial:
-        """Params, losses, metrics and files, or why it failed."""
+        """Log params, losses, metrics and files, or why the trial failed."""
         number, values, outcome, params = trial.number, trial.values, trial.outcome, _params(trial)
         pruned = outcome.status is Status.PRUNED
         status = "FINISHED" if pruned or not outcome.error else "FAILED"

@@ -1,4 +1,4 @@
-"""The trials of a sweep, side by side: a Prefect task each, which waits for whoever trains it."""
+"""The trials of a sweep in parallel: a Prefect task each, which waits for its training."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +23,7 @@ from tasks.workers import Train, Work, workers
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial and what came of it.
+    """A trial and its outcome.
 
     Attributes:
         number: from 1.
@@ -112,7 +112,7 @@ def _start(
 
 
 def _device(sweep: Sweep) -> str:
-    """Where trials compute by the base's keys; the CPU if these alone make no experiment."""
+    """The device of the base's keys; the CPU if these alone are not a complete experiment."""
     with suppress(InputError):
         return device_of(sweep.trial({}))
     return "cpu"

@@ -1,4 +1,4 @@
-"""Where a sweep's trials train: processes here, one a core, or the workers of a Ray cluster.
+"""Where a sweep's trials train: in processes here, one per core, or on workers of a Ray cluster.
 
 Threads would not do: a training step is Python for the most part, and two threads of it take
 longer than one. This module imports neither prefect nor mlflow, so that workers start fast.
@@ -36,14 +36,13 @@ _packed, _unpacked = lru_cache(2)(pickle.dumps), lru_cache(2)(pickle.loads)
 
 @contextmanager
 def workers(device: str) -> Iterator[Train]:
-    """Yields what makes of an experiment, its data, its device and its pruner (as `search` gives
-    it) work that trains it elsewhere.
+    """Yield a function of an experiment, its data, its device and its pruner (from `search`).
 
-    The work waits for its outcome, so call it in a thread; of a Ray cluster, on a worker there.
-    Leaving the body ends what is under way.
+    It returns a callable that trains the experiment elsewhere and waits for the outcome; call that
+    in a thread, or with a Ray cluster on a worker there. Leaving the body ends what is under way.
 
     Args:
-        device: where trials compute that train here.
+        device: where trials compute if they train here.
 
     Raises:
         OSError: (the work, or the body) a process that trains died.
@@ -73,7 +72,7 @@ def workers(device: str) -> Iterator[Train]:
 
 
 def processes(device: str) -> int:
-    """How many train: one a core; two on an accelerator, each with a context of its own there."""
+    """How many train: one per core; on an accelerator two, each with its own context there."""
     return (os.cpu_count() or 1) if device == "cpu" else 2
 
 
@@ -99,7 +98,7 @@ def _train_in(
     except BrokenProcessPool:
         raise OSError(
             "a process that trains ended by itself: killed, or out of memory. The same "
-            "command goes on where this sweep stopped."
+            "command continues where this sweep stopped."
         ) from None
 
 

@@ -1,6 +1,7 @@
 """The server that follows an alias: no request fails while the champion changes."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -71,7 +72,7 @@ def server(client: MlflowClient) -> Iterator[subprocess.Popen]:
 def test_promotions_and_rollbacks_are_followed_without_a_failed_request(
     client: MlflowClient, server: subprocess.Popen
 ) -> None:
-    address = server.stdout.readline().split(" served at ")[1].split(". Ask")[0]
+    address = re.search(r"http://[\d.]+:\d+", server.stdout.readline())[0]
 
     def health() -> dict[str, str | None]:
         with urlopen(f"{address}/health", timeout=60) as answer:
