@@ -91,7 +91,7 @@ def test_a_worker_takes_whom_to_notify_from_its_own_file(
     deploy = ("flows.deploy", "pool", "worker.yaml")
     done = desk.run(*deploy, f"notify.to=['{hook}']")
     assert (done.status, done.out) == (2, "")
-    assert "notify must stand in worker.yaml itself" in done.err
+    assert "notify must be set in worker.yaml itself" in done.err
     assert desk.run(*deploy).status == 0
     (deployment,) = ask(ui, "deployments/filter", login, deployments={"name": {"any_": ["worker"]}})
     config = deployment["parameters"]["config"] | {
