@@ -1,7 +1,7 @@
 """Training of one model by several workers of a Ray cluster: Ray Train starts and replaces them.
 
 Every worker is one process of torch's group, and trains as `plumbline.training.data_parallel` says.
-An actor, the mailbox, sends the command epochs, states to resume from, and the result.
+They pass epochs, states to resume from and the result to the command through an actor, the mailbox.
 """
 
 import math

@@ -36,9 +36,7 @@ class Buffer:
     impute: bool
     filled: int = 0
     first_row: int = 0
-    holes: dict[str, int] = field(
-        default_factory=dict
-    )  # columns with missing values: their rows in the array
+    holes: dict[str, int] = field(default_factory=dict)  # row by column with missing values
     levels: dict[str, list[str]] = field(init=False)
     array: np.ndarray = field(init=False)
     absent: np.ndarray = field(init=False)

@@ -121,8 +121,8 @@ class _PartOfLoss:
 
     def __init__(self, mean: Tensor, share: float, processes: int) -> None:
         self._weighted = mean * (share * processes)
-        own = mean.detach() * share if share else torch.zeros_like(mean)  # the mean of no rows: NaN
-        self._value = own
+        # the mean of no rows is NaN
+        self._value = mean.detach() * share if share else torch.zeros_like(mean)
 
     def backward(self) -> None:
         summed = dist.all_reduce(self._value, async_op=True)

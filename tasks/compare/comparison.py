@@ -73,8 +73,9 @@ class Comparison:
 def compare(runs: Sequence[RecordedRun]) -> Comparison:
     """Compare one run or more; with one, nothing differs.
 
-    The metrics of single columns, such as `drift_shift/x`, are left out: there are metrics of
-    their extremes, and a wide table has hundreds of them.
+    Grouped metrics are left out: those of single columns, such as `drift_shift/x`, because a wide
+    table has hundreds, and there are metrics of their extremes; and `system/...`, which are of the
+    machine, not of the model.
     """
     params = _frame([run.params for run in runs], object)
     params = params[params.nunique(axis=1, dropna=False) > 1]

@@ -17,7 +17,6 @@ from tasks.tracking.store import open_store
 LATEST = 10
 MOST_NAMES = 1_000  # looked through for the nearest
 MOST_TOLD = 3
-SYSTEM = "system/"  # metrics of the machine, not of the model
 
 
 def read_runs(experiment: str | None, wanted: Sequence[str] = ()) -> list[RecordedRun]:
@@ -102,7 +101,7 @@ def _meant(text: str, known: Iterable[str]) -> str:
 
 def _recorded(run: Run, experiment: str) -> RecordedRun:
     info, data = run.info, run.data
-    metrics = {n: value for n, value in data.metrics.items() if not n.startswith(SYSTEM)}
+    metrics = dict(data.metrics)
     if epochs := data.tags.get("epochs_run"):
         metrics["epochs_run"] = float(epochs)
     status = "PRUNED" if PRUNED_TAG in data.tags else info.status  # MLflow has no such status
