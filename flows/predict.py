@@ -2,7 +2,7 @@
 
 from flows.support.command import argument, main, prepare_store
 from plumbline.data.files import find_files
-from plumbline.errors import refuse
+from plumbline.errors import InputError, refuse
 from plumbline.training.output import check_output
 
 
@@ -10,6 +10,11 @@ def predict(
     input: str, output: str, model: str | None = None, keep: str = "", on_missing: str = "error"
 ) -> None:
     """Predict every row of files with a stored model."""
+    if not input:
+        raise InputError(
+            "INPUT must name a file, a folder or a glob of files to predict. "
+            "Give it: make predict INPUT=rows.csv OUTPUT=out.csv."
+        )
     if on_missing not in ("error", "null"):
         raise refuse("ON_MISSING", "error or null", on_missing)
     files = find_files(input, key="INPUT")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.pipeline import check
+from flows.predict import predict
 from flows.support.command import run_command
 from plumbline.config.loading import load
 from tests.flows.conftest import ROOT, Workspace
@@ -59,6 +60,15 @@ def test_what_the_files_head_shows_is_said_before_anything_starts(
     config.write_text(CONFIG.format(path=path))
     line = refused_here(capsys, config)
     assert line.startswith(f"data.target must be a column of {path}")
+
+
+def test_a_prediction_without_input_says_which_variable_is_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_command(lambda: predict("", "out.csv")) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert err.startswith("INPUT must name a file, a folder or a glob of files to predict. Give it")
 
 
 def test_a_wrong_cell_is_said_with_file_column_and_row_and_the_run_is_failed(
