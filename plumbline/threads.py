@@ -19,8 +19,8 @@ MapParts = Callable[[OfPart, Sequence[str]], Iterable[Any]]  # as in_threads
 def in_threads(function: OfPart, parts: Sequence[str]) -> Iterator[Any]:
     """Apply a function to parts in parallel threads; yield the results in the order of parts.
 
-    At most two results per CPU core wait for the caller, so memory does not grow with the number
-    of parts.
+    The threads are at most two parts per CPU core ahead of the caller, so memory does not grow with
+    the number of parts.
     """
     threads, coming = os.cpu_count() or 1, deque[Future]()
     with ThreadPoolExecutor(threads) as pool:

@@ -34,7 +34,7 @@ from tasks.coefficients import coefficient_table, likelihood_table, penalty_tabl
 from tasks.drift import profile_of, shown_drift
 from tasks.pictures.shown import is_far_from_optimum, pictures, sampled
 from tasks.screen import note
-from tasks.tracking.artifact import load_back, log_model
+from tasks.tracking.artifact import log_model, predict_with_stored
 from tasks.tracking.inputs import log_inputs
 from tasks.tracking.models import PROFILE
 from tasks.tracking.run import Run
@@ -206,13 +206,17 @@ def store_model(run: Run, result: Result) -> str:
     example = example_rows(data)
     encoding = with_interval(data.encoding, result.metrics)
     uri = log_model(run, module, encoding, named, example)
-    stored = load_back(uri, example, encoding, named)
+    stored = predict_with_stored(uri, example, encoding, named)
     with torch.no_grad():
         rows = torch.from_numpy(encoding.encode(example))
         expected = module(rows.to(input_type(module))).numpy()
     scale = max(1e-300, float(np.abs(expected).max()))
     if np.abs(stored - expected).max() > AGREEMENT[config.training.dtype] * scale:
-        raise RuntimeError(f"the stored model {uri} does not predict what the trained one does")
+        raise RuntimeError(
+            f"the stored model {uri} does not predict what the trained one does, as versions of "
+            "mlflow or torch other than the locked ones may do. Install those in "
+            "requirements.lock, then run the same command again."
+        )
     return uri
 
 

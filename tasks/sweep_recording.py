@@ -17,11 +17,11 @@ from tasks.pictures.shown import draw_beside
 from tasks.recording import log_files, log_model_file, log_results
 from tasks.tracking.experiment import (
     PRUNED_TAG,
+    describe_ending,
+    describe_run,
     description,
-    how_it_ended,
     leaves,
     params_of,
-    what_it_is,
 )
 from tasks.tracking.run import FLOW_TAG
 from tasks.tracking.sweep import RecordedTrial, SweepRun
@@ -104,8 +104,8 @@ def _note(trial: Trial, tracked: SweepRun) -> str:
     outcome, flow_run_id = trial.outcome, tracked.tags[FLOW_TAG]
     status = outcome.status.upper() if outcome.error else "FINISHED"
     metrics = {"loss": outcome.losses[-1]} if outcome.error and outcome.losses else outcome.metrics
-    ending = how_it_ended(status, outcome.error, metrics, str(len(outcome.losses)))
-    made = trial.config and what_it_is(trial.config, trial.device, flow_run_id)
+    ending = describe_ending(status, outcome.error, metrics, str(len(outcome.losses)))
+    made = trial.config and describe_run(trial.config, trial.device, flow_run_id)
     return description(ending, made or f"A trial of '{tracked.run.name}' that is no experiment.")
 
 

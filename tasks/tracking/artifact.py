@@ -1,7 +1,7 @@
 """The model artifact: one folder that loads with mlflow.pyfunc and with mlflow.pytorch.
 
-This module is a flavor in MLflow's sense (Model.log calls its save_model): models-from-code for the
-raw columns, and the weights in PyTorch's pt2 format. No pickle is involved.
+This module is a flavor in MLflow's sense: Model.log calls its save_model. The artifact takes raw
+columns by models-from-code and holds the weights in PyTorch's pt2 format, without pickle.
 """
 
 import inspect
@@ -45,14 +45,14 @@ def log_model(
     """Log a model as the artifact `model` of a run; returns its URI.
 
     Args:
-        run: the run it belongs to.
-        module: features in raw units, (n, d), to predictions (n, 1) or the logits of K classes;
-            as `export` takes it.
-        encoding: from raw columns to features.
-        named: whether rows are columns by name (tables) or arrays (synthetic data).
-        example: two or more raw rows; one would fix the number of rows for good.
+        run: the run that trained it.
+        module: maps features in raw units, (n, d), to predictions, (n, 1), or to the logits of K
+            classes, (n, K); as `export` takes it.
+        encoding: of raw columns as features.
+        named: whether rows have named columns (tables) or are arrays (synthetic data).
+        example: two or more raw rows, stored as the model's input example.
     """
-    # Created here because Model.log would put it into the process's current experiment.
+    # created here, because Model.log would create it in the process's current experiment
     created = run.client.create_logged_model(run.experiment_id, "model", source_run_id=run.id)
     ids = {"run_id": run.id, "model_id": created.model_id}
     what = {"module": module, "encoding": encoding, "named": named, "example": example}
@@ -97,29 +97,37 @@ def save_model(
     mlflow_model.save(str(Path(path) / "MLmodel"))
 
 
-def load_back(uri: str, example: pd.DataFrame, encoding: Encoding, named: bool) -> np.ndarray:
-    """What the stored module predicts for raw rows, (n,), or the logits of K classes, (n, K); by
-    pyfunc, of classes their probabilities, it is the same.
+def predict_with_stored(
+    uri: str, example: pd.DataFrame, encoding: Encoding, named: bool
+) -> np.ndarray:
+    """Load a logged model and predict raw rows, both with pyfunc and with the torch module.
+
+    Returns:
+        The module's predictions, (n, 1), or the logits of K classes, (n, K).
 
     Raises:
-        RuntimeError: the two disagree.
+        RuntimeError: pyfunc and the module disagree.
     """
     raw = example if named else example.to_numpy()
     model = mlflow.pyfunc.load_model(uri)
     served = model.predict(raw)
-    stored = model.unwrap_python_model()  # what mlflow.pytorch loads, too, in as long again
+    stored = model.unwrap_python_model()  # has the module that mlflow.pytorch would load again
     rows = torch.from_numpy(encoding.encode(example)).to(stored.dtype)
     with torch.no_grad():
         direct = expected = stored.module(rows)
     if encoding.classes:
         served, expected = served[[*encoding.predicted[1:]]], direct.double().softmax(dim=1)
     if not np.array_equal(np.asarray(served), expected.numpy()):
-        raise RuntimeError("the stored model's pyfunc and torch module disagree")
+        raise RuntimeError(
+            f"the stored model {uri} predicts differently with mlflow.pyfunc and with its torch "
+            "module, as versions of mlflow or torch other than the locked ones may do. Install "
+            "those in requirements.lock, then run the same command again."
+        )
     return direct.numpy()
 
 
 def _signature(encoding: Encoding, named: bool) -> ModelSignature:
-    """Declare numbers as `double`: MLflow's server converts integers and numeric CSV text."""
+    """Declare numbers as `double`, to which MLflow's server converts integers and CSV text."""
     text = [ColSpec(DataType.string, name) for name in encoding.levels]
     numbers = [ColSpec(DataType.double, name if named else None) for name in encoding.numbers]
     dates = [ColSpec(AnyType(), name) for name in encoding.dates]

@@ -1,7 +1,7 @@
 """Names, descriptions, params and a saved view of runs, for display in MLflow's UI.
 
-MLflow's UI opens the run table with the columns Dataset and Source, and none of a metric or a
-parameter. What it does offer is saved views, kept as tags of the experiment: this writes one.
+By default MLflow's run table shows the columns Dataset and Source, but no metric or parameter. A
+saved view can change that; MLflow keeps it as a tag of the experiment, which this module writes.
 """
 
 import json
@@ -35,13 +35,13 @@ LONGEST_REASON = 500
 VIEW, VIEW_NAME = "plumbline", "What matters"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 LONGEST_NAME = 120  # of a run
-# What the number of training rows decides.
+# These params are left out while they are `auto`: the number of training rows decides them.
 WAITING = tuple((f"training.{key}", "auto") for key in ("batch_size", "epochs", "patience"))
-PRUNED_TAG = "pruned"  # of a sweep's trial: the epoch
-SWEEP_TAG = "plumbline.sweep"  # of a sweep's parent, which repeats its best trial
-# The columns by the UI's own names, and their widths in pixels: those that a window of 1,400 shows,
-# then the others. The first two are always there. A metric needs its width: the UI writes all
-# digits and cuts off the exponent.
+PRUNED_TAG = "pruned"  # of a sweep's trial: the epoch at which it was pruned
+SWEEP_TAG = "plumbline.sweep"  # of a sweep's parent run, which repeats its best trial
+# Columns of the run table by the UI's names for them, with their widths in pixels. The first ones
+# fit a window of 1,400 pixels. The UI always shows a run's name and time. It shows every digit of a
+# metric, so a narrower column would cut off the exponent.
 NAME_AND_TIME = {"attributes.`Run Name`": 235, "runDateAndNestInfo": 110}
 METRIC_WIDTH = 172
 COLUMNS = {
@@ -55,14 +55,14 @@ COLUMNS = {
     "metrics.`loss`": METRIC_WIDTH,
     "attributes.`Description`": 500,
 }
-# The charts that come first, each if a run has that metric; the UI adds the others behind them. It
-# makes a line of those with several epochs.
+# The metrics with the first charts, in this order; the UI adds charts for the others after them.
+# A metric that no run has gets no chart, and one with several epochs gets a line chart.
 CHARTS = ("loss", "validation_loss", *SUMMARY)
-SECTIONS = ("Model metrics", "System metrics")  # the UI's own
+SECTIONS = ("Model metrics", "System metrics")  # the UI's names for them
 
 
 def headline(config: Config) -> str:
-    """The score that a run is known by."""
+    """The name of the metric that says how good a run is."""
     share = "test" if config.data.test_fraction else "train"
     return f"{share}_{'log_loss' if config.training.loss == 'cross_entropy' else 'rmse'}"
 
@@ -72,10 +72,10 @@ def experiment_id(client: MlflowClient, name: str, score: str) -> str:
 
     Args:
         name: of the experiment.
-        score: the metric that its view of the runs shows first, if it is created.
+        score: the metric in the first column of a new experiment's view.
 
     Raises:
-        InputError: MLflow does not take the name.
+        InputError: MLflow does not accept the name.
     """
     found = client.get_experiment_by_name(name)
     if found:
@@ -86,9 +86,9 @@ def experiment_id(client: MlflowClient, name: str, score: str) -> str:
         made = client.create_experiment(name, tags={VIEW_TAG: _view(score)})
     except MlflowException as error:
         if error.error_code == "INVALID_PARAMETER_VALUE":
-            allowed = f"a name that MLflow takes ({error.message})"
+            allowed = f"a name that MLflow accepts ({error.message})"
             raise refuse("experiment", allowed, name) from None
-        if found := client.get_experiment_by_name(name):  # another process was faster
+        if found := client.get_experiment_by_name(name):  # another process has just created it
             return found.experiment_id
         raise
     client.set_experiment_tag(made, NOTE_TAG, _note(made))
@@ -96,9 +96,10 @@ def experiment_id(client: MlflowClient, name: str, score: str) -> str:
 
 
 def unused_name(client: MlflowClient, experiment: str, name: str) -> str:
-    """The name on one line; `name (2)` and so on if runs of the experiment have it already."""
+    """The name on one line, with a number added if a run of the experiment has it: `name (2)`."""
     name = " ".join(name.split())[:LONGEST_NAME]
-    pattern = re.sub(r"['\"\\%]", "_", name)  # any character: a filter cannot hold quotes
+    # a filter string cannot hold quotes; in LIKE, _ matches any character
+    pattern = re.sub(r"['\"\\%]", "_", name)
 
     def newest(like: str) -> list[str]:
         named = f"attributes.run_name LIKE '{like}'"
@@ -112,19 +113,20 @@ def unused_name(client: MlflowClient, experiment: str, name: str) -> str:
 
 
 def newest_experiment(client: MlflowClient) -> Experiment | None:
-    """The experiment with the latest run; None if there are no runs."""
+    """The experiment of the newest run; None if there are no runs."""
     found = mlflow.search_runs(search_all_experiments=True, max_results=1, output_format="list")
     return client.get_experiment(found[0].info.experiment_id) if found else None
 
 
 def page(experiment: Experiment) -> str:
-    """The address of an experiment's runs within MLflow's UI, in the saved view if there is one."""
+    """The part of a URL that opens an experiment's run table in MLflow's UI, in the saved view if
+    the experiment has it."""
     view = VIEW if VIEW_TAG in experiment.tags else None
-    return _page(experiment.experiment_id, view)
+    return _runs_page(experiment.experiment_id, view)
 
 
-def _page(experiment: str, view: str | None) -> str:
-    """Without the workflow's type the UI opens its pages for language models."""
+def _runs_page(experiment: str, view: str | None) -> str:
+    """The address after the server's; without workflowType the UI opens its pages for LLMs."""
     shown = f"&viewStateShareKey={view}" if view else ""
     return f"#/experiments/{experiment}/runs?workflowType=machine_learning{shown}"
 
@@ -132,13 +134,13 @@ def _page(experiment: str, view: str | None) -> str:
 def _note(experiment: str) -> str:
     return (
         "One run for each trained model, recorded by Plumbline. "
-        f"[The columns that matter]({_page(experiment, VIEW)}); "
+        f"[The columns that matter]({_runs_page(experiment, VIEW)}); "
         "on the terminal: `make compare`."
     )
 
 
 def _view(score: str) -> str:
-    """A saved view as the UI writes it, JSON in JSON: a metric first, then what goes with it."""
+    """A saved view in the UI's format, JSON within JSON, with a score in the first column."""
     columns = {f"metrics.`{score}`": METRIC_WIDTH} | COLUMNS
     widths = NAME_AND_TIME | columns
     shown = {"selectedColumns": list(columns), "columnOrder": list(widths), "columnWidths": widths}
@@ -152,32 +154,36 @@ def _view(score: str) -> str:
 
 
 def description(ending: str, what: str) -> str:
-    """The two lines; in the run table's narrow column the first is what can be read."""
+    """A run's description in Markdown: how it ended first, as the run table shows one line of it,
+    then what the run is."""
     return f"{ending}\n\n{what}"
 
 
-def what_it_is(config: Config, device: str, flow_run_id: str) -> str:
-    """Describe a run's training and data, with a link to its flow run in Prefect's UI."""
+def describe_run(config: Config, device: str, flow_run_id: str) -> str:
+    """Describe a run's training, data and device, with a link to its flow run in Prefect's UI."""
     training = f"{_training(config)} on {_data(config)} ({device})"
-    return f"{training}. {_link(flow_run_id)}"
+    return f"{training}. {_prefect_link(flow_run_id)}"
 
 
-def what_a_sweep_is(sweep: Sweep, flow_run_id: str) -> str:
+def describe_sweep(sweep: Sweep, flow_run_id: str) -> str:
     """Describe a sweep's trials, with a link to its flow run in Prefect's UI."""
     search = sweep.search
     varied = ", ".join(f"`{key}`" for key in search.parameters)
     goal = f"to {search.direction} `{search.metric}`"
-    return f"{sweep.trials:,} trials ({search.method}) of {varied}, {goal}. {_link(flow_run_id)}"
+    trials = f"{sweep.trials:,} trials ({search.method})"
+    return f"{trials} of {varied}, {goal}. {_prefect_link(flow_run_id)}"
 
 
-def how_it_ended(status: str, reason: str, metrics: Mapping[str, float], epochs: str = "") -> str:
-    """FINISHED with its scores, or why it ended otherwise and the loss it had by then.
+def describe_ending(
+    status: str, reason: str, metrics: Mapping[str, float], epochs: str = ""
+) -> str:
+    """Describe how a run ended: its scores, or why it did not finish and its last loss.
 
     Args:
-        status: MLflow's.
-        reason: in words; empty for FINISHED.
-        metrics: as recorded so far.
-        epochs: how many were run; empty if that is not known.
+        status: MLflow's status of the run.
+        reason: why the run did not finish; empty if it did.
+        metrics: those recorded so far.
+        epochs: the number of epochs; empty if unknown.
     """
     if status == "FINISHED":
         scores = [f"{name} {metrics[name]:.6g}" for name in SUMMARY if name in metrics]
@@ -200,7 +206,7 @@ def _training(config: Config) -> str:
         "mlp": lambda: f"net of {'-'.join(map(str, model.hidden))}, ",
         "python": lambda: f"`{model.file}`, ",
     }
-    size, epochs = training.batch_size, training.epochs  # auto is left out: rows decide it
+    size, epochs = training.batch_size, training.epochs  # not said if auto: see WAITING
     batches = f", batches of {size:,}" if isinstance(size, int) else ""
     most = f", up to {epochs:,} epochs" if isinstance(epochs, int) else ""
     return (
@@ -217,22 +223,24 @@ def _data(config: Config) -> str:
     return f"{rows:,} generated rows, noise {data.noise:g}"
 
 
-def _link(flow_run_id: str) -> str:
-    """To where a person can open Prefect's UI: PREFECT_UI_URL, as for Prefect itself."""
+def _prefect_link(flow_run_id: str) -> str:
+    """A Markdown link to a flow run in Prefect's UI, at PREFECT_UI_URL if that is set."""
     api = os.environ.get("PREFECT_API_URL", "")
     address = os.environ.get("PREFECT_UI_URL") or api.removesuffix("/api")
     return f"[Prefect run]({address}/runs/flow-run/{flow_run_id})"
 
 
 def params_of(config: Config, device: str) -> dict[str, str]:
-    """Every leaf of a configuration by its dotted key but those that wait for the rows, and the
-    device as resolved."""
+    """The params of a run: the value of every dotted key as text, and the device it runs on.
+
+    Keys whose `auto` is decided by the number of rows are left out (WAITING).
+    """
     found = leaves(config.model_dump()).items()
     return {**{key: text for key, text in found if (key, text) not in WAITING}, "device": device}
 
 
 def leaves(value: object, key: str = "") -> dict[str, str]:
-    """Flatten a nested mapping to text by dotted key."""
+    """Flatten a nested mapping to a dict from dotted keys to text."""
     return dict(_leaves(value, key))
 
 
@@ -245,8 +253,8 @@ def _leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
 
 
 def source_tags() -> dict[str, str]:
-    """The command's file, as MLflow has it; the project's commit, and whether its files differ from
-    it: unknown outside a checkout."""
+    """MLflow's tags for a run's source: the command's file, the project's commit, and whether files
+    were changed since; outside a git checkout the latter two are `unknown`."""
     file = Path(sys.argv[0]).resolve()
     name = str(file.relative_to(ROOT)) if file.is_relative_to(ROOT) else file.name
     return {MLFLOW_SOURCE_NAME: name, MLFLOW_SOURCE_TYPE: "LOCAL", **_git_state()}
@@ -258,7 +266,7 @@ def _git_state() -> dict[str, str]:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return {"git_commit": "unknown", "git_dirty": "unknown"}
-    first, *lines = done.stdout.splitlines()  # headers begin with #, the first names the commit
+    first, *lines = done.stdout.splitlines()  # headers begin with #; the first has the commit
     changed = not all(line.startswith("#") for line in lines)
     commit, dirty = first.split()[-1], str(changed).lower()
     return {MLFLOW_GIT_COMMIT: commit, "git_commit": commit, "git_dirty": dirty}

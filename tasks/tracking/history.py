@@ -15,19 +15,20 @@ from tasks.tracking.run import runs_by_id
 from tasks.tracking.store import open_store
 
 LATEST = 10
-MOST_NAMES = 1_000  # looked through for the nearest
-MOST_TOLD = 3
+MOST_NAMES = 1_000  # runs among which a mistyped name is looked for
+MOST_SUGGESTED = 3
 
 
 def read_runs(experiment: str | None, wanted: Sequence[str] = ()) -> list[RecordedRun]:
-    """The runs to compare: the wanted ones in their order, else the latest, the oldest first.
+    """Read the runs to compare: the wanted ones in that order, or else the latest, oldest first.
 
     Args:
-        experiment: its name; default: the one that ran last.
-        wanted: ids, beginnings of ids, or names, of runs of the experiment or else of any.
+        experiment: the experiment's name; default: that of the newest run.
+        wanted: ids of runs, beginnings of ids, or names. They are looked for in the experiment
+            first, then in all others.
 
     Raises:
-        InputError: no such experiment or run, or several runs fit.
+        InputError: there is no such experiment or run, or several runs match.
     """
     client = open_store()
     names = {e.experiment_id: e.name for e in client.search_experiments()}
@@ -42,15 +43,15 @@ def read_runs(experiment: str | None, wanted: Sequence[str] = ()) -> list[Record
 
 
 def other_experiments(than: str) -> list[str]:
-    """The names of some experiments that have runs to compare."""
+    """The names of up to three other experiments that have at least two runs."""
     client = MlflowClient()
     others = [each for each in client.search_experiments() if each.name != than]
     whole = [e for e in others if len(client.search_runs([e.experiment_id], max_results=2)) > 1]
-    return [each.name for each in whole[:MOST_TOLD]]
+    return [each.name for each in whole[:MOST_SUGGESTED]]
 
 
 def read_losses(run_id: str) -> list[tuple[int, float]]:
-    """(epoch, loss) of a run in order, thinned to at most 2,000 evenly spread ones."""
+    """(epoch, loss) of a run, in order; at most 2,000 evenly spaced ones."""
     history = MlflowClient().get_metric_history(run_id, "loss")
     points = sorted({(metric.step, metric.value) for metric in history})
     if not points:
@@ -59,10 +60,10 @@ def read_losses(run_id: str) -> list[tuple[int, float]]:
 
 
 def _experiment(client: MlflowClient, names: dict[str, str], wanted: str | None) -> str:
-    """The id of an experiment that has runs."""
+    """The id of the wanted experiment, which must have runs; by default of the newest run's."""
     newest = newest_experiment(client)
     if newest is None:
-        raise InputError("there is no run to compare yet. Start with make run-pipeline.")
+        raise InputError("there is no run to compare yet. Record one with make run-pipeline.")
     if wanted is None:
         return newest.experiment_id
     for known, name in names.items():
@@ -74,9 +75,11 @@ def _experiment(client: MlflowClient, names: dict[str, str], wanted: str | None)
 
 
 def _find(client: MlflowClient, everywhere: list[str], experiment: str, text: str) -> Run:
-    """One run by its id or the beginning of it, or by its name: in this experiment, else in any."""
+    """Find a run by its id, the beginning of its id, or its name, in this experiment or else in
+    all."""
     found = runs_by_id(client, text)
-    pattern = re.sub(r"['\"\\]", "_", text)  # any character: a filter cannot hold quotes
+    # a filter string cannot hold quotes; in LIKE, _ matches any character
+    pattern = re.sub(r"['\"\\]", "_", text)
     for where in ([experiment], everywhere):
         named = found or client.search_runs(where, f"attributes.run_name LIKE '{pattern}'")
         found = found or [run for run in named if run.info.run_name == text]
@@ -96,7 +99,7 @@ def _meant(text: str, known: Iterable[str]) -> str:
     names = list(dict.fromkeys(known))
     if close := nearest(text, names):
         return f" (did you mean '{close}'?)"
-    return f" (such as {', '.join(map(repr, names[:MOST_TOLD]))})"
+    return f" (such as {', '.join(map(repr, names[:MOST_SUGGESTED]))})"
 
 
 def _recorded(run: Run, experiment: str) -> RecordedRun:

@@ -1,4 +1,4 @@
-"""What is deleted: old versions with their models, and when cached R factors were last of use."""
+"""Deletes old versions with their models, and says which cached R factors are still needed."""
 
 import json
 import time
@@ -18,11 +18,11 @@ PRUNING = "pruning."  # tag of the registered model: a version whose files are b
 
 
 def prune(model: RegisteredModel, keep: int) -> list[int]:
-    """Delete versions beyond the newest `keep`, then their models; returns their numbers.
+    """Delete all versions but the newest `keep`, then their models; return their numbers.
 
-    The champion, the previous one and versions whose run is under way stay. The line of a promoted
-    version in the history is kept. Killed half-way, the next call carries on: a version goes
-    before its files, so none is ever there without them.
+    The champion, the previous champion and versions whose run is still running are kept, and so is
+    the history entry of a promoted version. A version is deleted before its files, so that no
+    version is ever without them. If the process is killed between, the next call finishes.
     """
     spared = {*list(model.versions)[-keep:], *model.aliases.values()}
     old = [v for number, v in model.versions.items() if number not in spared]
@@ -53,7 +53,7 @@ def _delete_version(model: RegisteredModel, version: ModelVersion) -> None:
 
 
 def _delete_files(client: MlflowClient, payload: str) -> None:
-    """Delete a version's model and its run's profile, unless another version has the same run."""
+    """Delete a version's model and its run's data profile, unless the run has another version."""
     source, run_id = json.loads(payload)["source"], json.loads(payload)["run_id"]
     if client.search_model_versions(f"run_id='{run_id}'"):
         return
@@ -66,10 +66,11 @@ def _delete_files(client: MlflowClient, payload: str) -> None:
 
 
 def use_of_factors(model: RegisteredModel, keep: int) -> Callable[[float], bool]:
-    """Whether R factors that were last used at a moment, in seconds since 1970, must stay.
+    """A function that says whether R factors last used at a time must be kept.
 
-    They must if that was after the run of the oldest of the newest `keep` versions began, during
-    the run of a registered version of any model, or since the start of a run under way.
+    The time is in seconds since 1970. They must be kept if they were last used after the run of the
+    oldest of the newest `keep` versions began, during the run of a registered version of any model,
+    or since the start of a run that is still running.
     """
     ids = {version.run_id for version in mlflow.search_model_versions()}
     runs = {run_id: if_there(model.client.get_run, run_id) for run_id in ids}
@@ -82,7 +83,7 @@ def use_of_factors(model: RegisteredModel, keep: int) -> Callable[[float], bool]
     spans = [
         (run.info.start_time, run.info.end_time or now)
         for run in (*runs.values(), *running)
-        if run  # somebody deleted the others for good
+        if run  # the others were deleted permanently
     ]
     newest = [runs.get(version.run_id) for version in list(model.versions.values())[-keep:]]
     spans.append((min((run.info.start_time for run in newest if run), default=0), now))

@@ -1,4 +1,4 @@
-"""The rows that a run was trained and tested on, as MLflow's dataset inputs."""
+"""Logs the rows that a run was trained and tested on as MLflow dataset inputs."""
 
 import json
 from collections.abc import Callable
@@ -15,17 +15,17 @@ from plumbline.linear.dataset import Dataset
 from tasks.tracking.run import Run
 
 TRAINING, VALIDATION, TEST = "training", "validation", "test"  # as MLflow calls them
-GENERATED = {"mlflow.source.name": "generated rows"}  # a data set's source that is no file
-DIGEST_LENGTH = 36  # of an MLflow dataset's digest; the data's whole one is the tag data_digest
+GENERATED = {"mlflow.source.name": "generated rows"}  # the source if there is no file
+DIGEST_LENGTH = 36  # the most that MLflow takes; the tag data_digest has the whole digest
 
 
 def log_inputs(run: Run, config: Config, data: Dataset) -> Callable[[str], dict[str, str]]:
-    """Log the training rows, and those held out, as dataset inputs; a share without rows is none.
+    """Log the training, validation and test rows as dataset inputs, unless there are none.
 
-    The split distinguishes held-out rows from the other rows of the same files.
+    All three are rows of the same files, so the digest of held-out rows includes the split.
 
     Returns:
-        What links a metric, by its name, to the rows that it is of.
+        A function from a metric's name to the dataset's name and digest that the metric is of.
     """
     summary, digest = data.summary, data.summary.digest
     split = sha256(f"{digest} {config.data.holding_out!r}".encode()).hexdigest()
@@ -66,7 +66,7 @@ def _schema_and_source(config: Config, data: Dataset) -> dict[str, str]:
 
 
 def column_types(data: Dataset) -> dict[str, str]:
-    """MLflow's type of each raw column, the target the last."""
+    """MLflow's type of each raw column, with the target last."""
     kinds = data.source.columns.kinds if isinstance(data.source, Table) else {}
     types = {name: "boolean" for name, kind in kinds.items() if kind == "boolean"}
     types |= dict.fromkeys(data.encoding.levels, "string")

@@ -1,4 +1,4 @@
-"""The loss of every epoch and what goes with it, to MLflow in batches while training runs."""
+"""Sends the losses of every epoch to MLflow, in batches, while training runs."""
 
 import threading
 import time
@@ -11,18 +11,19 @@ from tasks.tracking.store import disable_retries
 
 FLUSH_SECONDS = 1.0
 PATIENCE_SECONDS = 10.0  # how long an interrupted run waits for the store
-BATCH = 1_000  # the most metrics that MLflow takes in one call
+BATCH = 1_000  # MLflow's limit for the metrics of one call
 
 
 class LossLog:
-    """A buffer that a thread empties about once a second.
+    """A buffer of metrics that a thread sends about once a second.
 
-    One call an epoch would cost 3 ms each; one call at the end would show nothing meanwhile and
-    lose everything to kill -9. If the store is down, training continues and losses wait here. A
-    batch whose answer was lost is sent again as it was, with its times, and so is stored once.
+    A call for every epoch would take 3 ms each. A single call at the end would show nothing
+    during training, and kill -9 would lose it all. If the store is down, training continues and
+    the metrics wait here. A batch is sent again unchanged if the answer was lost, with the same
+    timestamps, so MLflow stores it once.
 
     Attributes:
-        known: the metrics and epochs that the store has already, if the run is resumed.
+        known: (metric, epoch) pairs that the store already has, of a run that is resumed.
     """
 
     def __init__(self, send: Callable[[list[Metric]], None]) -> None:
@@ -31,10 +32,10 @@ class LossLog:
         self._waiting: list[Metric] = []
         self._failed: Exception | None = None
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._flush_now_and_then, daemon=True)
+        self._thread = threading.Thread(target=self._flush_repeatedly, daemon=True)
 
     def add(self, epoch: int, loss: float, **others: float) -> None:
-        """Take one loss, and other metrics of the same epoch; never blocks."""
+        """Add an epoch's loss and other metrics to the buffer; never blocks."""
         now = int(time.time() * 1000)
         given = {"loss": loss, **others}.items()
         new = (Metric(n, value, now, epoch) for n, value in given if (n, epoch) not in self.known)
@@ -42,7 +43,7 @@ class LossLog:
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """Send while the body runs, and then what is left."""
+        """Send metrics while the body runs, and the rest when it ends."""
         self._thread.start()
         try:
             yield
@@ -55,16 +56,18 @@ class LossLog:
         self.close()
 
     def close(self) -> None:
-        """Send what is left; raises what that met."""
+        """Send the rest; raise the error if that failed."""
         self._finish()
         if self._failed:
             raise self._failed
 
     def _finish(self, patience: float | None = None) -> None:
-        """Send what is left and raise nothing: an error must not be its own cause's context.
+        """Send the rest; keep an error in `_failed` instead of raising it.
+
+        Raised here, it would replace the error that ended the body.
 
         Args:
-            patience: seconds after which a store that is away is not waited for any longer.
+            patience: how many seconds to wait for the thread; None: until it ends.
         """
         self._ended.set()
         if self._thread.is_alive():
@@ -76,7 +79,7 @@ class LossLog:
         if self._failed:
             disable_retries()
 
-    def _flush_now_and_then(self) -> None:
+    def _flush_repeatedly(self) -> None:
         while not self._ended.wait(FLUSH_SECONDS):
             self._flush()
 
@@ -86,6 +89,6 @@ class LossLog:
             while self._waiting:
                 batch = self._waiting[:BATCH]
                 self._send(batch)
-                del self._waiting[: len(batch)]  # only add() runs beside this, and it appends
+                del self._waiting[: len(batch)]  # add() may run meanwhile, but it only appends
         except Exception as error:
             self._failed = error

@@ -1,4 +1,4 @@
-"""Stored models: finding one, predicting with it, and the profile of the data it was trained on."""
+"""Finds and loads stored models, and the profiles of the data they were trained on."""
 
 import json
 import re
@@ -36,7 +36,7 @@ NAMED = re.compile(r"runs:/[^/]+/.+|models:/(m-\w+|[^/@]+[/@][^/@]+)")
 
 
 class DamagedModelError(InputError):
-    """The store delivered all files of a model, and they cannot be read; `reason` says how."""
+    """The files of a model were downloaded but cannot be read; `reason` says why."""
 
     def __init__(self, where: str, uri: str, reason: str) -> None:
         super().__init__(str(refuse(where, f"a model of this project ({reason})", uri)))
@@ -44,7 +44,7 @@ class DamagedModelError(InputError):
 
 
 def latest_model() -> str:
-    """The newest model of a run that finished, as runs:/ID/model.
+    """The URI of the newest model of a finished run: runs:/ID/model.
 
     Raises:
         InputError: no run has finished yet.
@@ -63,10 +63,10 @@ def latest_model() -> str:
 
 
 def default_model() -> str:
-    """The champion of the only registered model; otherwise the latest run's model.
+    """The URI of the champion of the only registered model; otherwise that of `latest_model`.
 
     Raises:
-        InputError: there is neither.
+        InputError: there is no such champion, and no run has finished yet.
     """
     names = registered_names()
     if len(names) == 1 and CHAMPION in MlflowClient().get_registered_model(names[0]).aliases:
@@ -75,12 +75,15 @@ def default_model() -> str:
 
 
 def load_predictor(uri: str) -> tuple[Encoding, Predict]:
-    """A stored model's columns and a function from the features of rows, (n, d) float64, to
-    predictions, (n,), or to the probabilities of K classes, (n, K).
+    """Load a stored model's encoding and a function that predicts with it.
+
+    The function maps features, (n, d) float64, to predictions, (n,), or to the probabilities of K
+    classes, (n, K).
 
     Raises:
-        InputError: there is no such model, or it is not one of this project's.
-        DamagedModelError: its files cannot be read. StoreError: the store did not deliver them.
+        InputError: there is no such model, or this project did not log it.
+        DamagedModelError: its files cannot be read.
+        StoreError: its files cannot be downloaded.
     """
     model = _opened(uri, _python_model)
     encoding = _encoding(model)
@@ -94,12 +97,12 @@ def load_predictor(uri: str) -> tuple[Encoding, Predict]:
 
 
 def load_fitted(uri: str, target: str = "", where: str = "MODEL") -> Fitted:
-    """A stored model, loaded the way that everyone loads it.
+    """Load a stored model with mlflow.pyfunc, as any user of it would.
 
     Args:
         uri: models:/ID, models:/NAME@ALIAS or runs:/ID/model.
-        target: the column it predicts, if known.
-        where: what an error says is wrong.
+        target: the column it predicts; empty if unknown.
+        where: the variable, key or model that an error message names.
 
     Raises:
         As load_predictor.
@@ -114,7 +117,7 @@ def load_fitted(uri: str, target: str = "", where: str = "MODEL") -> Fitted:
 
 
 def load_start(uri: str) -> Start:
-    """The version models:/NAME/NUMBER for a training to begin with.
+    """Load the version models:/NAME/NUMBER as the start of a training.
 
     Raises:
         As load_predictor.
@@ -130,8 +133,8 @@ def load_start(uri: str) -> Start:
 
 
 def _raw_module(model: Any, encoding: Encoding) -> nn.Module:
-    """Raw features, (n, d) float64, to (n, 1) or the logits of K classes: a linear model's numbers,
-    or the module itself."""
+    """The module that maps raw features, (n, d) float64, to (n, 1) or the logits of K classes: a
+    LinearModel if it has only weights and a bias, otherwise the stored module."""
     features, outputs = len(encoding.features), len(encoding.classes) or 1
     state = {name: values.double() for name, values in model.module.state_dict().items()}
     if not encoding.classes and set(state) <= {"weight", "bias"}:
@@ -146,12 +149,12 @@ def _raw_module(model: Any, encoding: Encoding) -> nn.Module:
 
 
 def _encoding(model: Any) -> Encoding:
-    """By this version's rules; the oldest models have the columns themselves."""
+    """The stored encoding; in the oldest models its fields are attributes of the model itself."""
     return Encoding.from_dict(vars(getattr(model, "encoding", model)))
 
 
 def load_served(uri: str) -> tuple[PyFuncModel, dict[str, Any]]:
-    """A model as MLflow serves it, and the first rows that it was logged with as a request's body.
+    """Load a model as MLflow serves it, and its input example as the body of a request.
 
     Raises:
         As load_predictor.
@@ -164,11 +167,14 @@ def load_served(uri: str) -> tuple[PyFuncModel, dict[str, Any]]:
 
 
 def exact_uri(uri: str) -> str:
-    """What a URI names at this moment: of an alias models:/NAME/VERSION, of a run's model (of the
-    run's id, the beginning will do) models:/ID; others as they are.
+    """Resolve a URI to the model that it names now.
+
+    An alias becomes models:/NAME/VERSION, and runs:/ID/NAME becomes models:/ID, where the beginning
+    of the run's id is enough. Other URIs are returned unchanged.
 
     Raises:
-        InputError: there is no such model. StoreError: the store does not say.
+        InputError: there is no such model.
+        StoreError: the store failed.
     """
     silence_libraries()
     with _as_named(uri):
@@ -176,8 +182,10 @@ def exact_uri(uri: str) -> str:
 
 
 def _resolved(uri: str) -> str:
-    """As exact_uri. By the run's name MLflow would look among the run's files first, and ask a
-    server for minutes for what is not there.
+    """Do the work of `exact_uri`.
+
+    Given runs:/ID/NAME, MLflow itself would first look for NAME among the run's files, and retry
+    for minutes if a server does not have it.
 
     Raises:
         LookupError: the run has no such model. MlflowException: there is no such run or alias.
@@ -191,7 +199,7 @@ def _resolved(uri: str) -> str:
     run_id, _, name = uri.removeprefix("runs:/").strip("/").partition("/")
     begun = [run.info.run_id for run in runs_by_id(client, run_id)] if len(run_id) < 32 else []
     if len(begun) > 1:
-        raise LookupError(f"the ids of several runs begin so: {', '.join(begun)}")
+        raise LookupError(f"several runs have such an id: {', '.join(begun)}")
     run_id = begun[0] if begun else run_id
     outputs = client.get_run(run_id).outputs
     for output in outputs.model_outputs if outputs else ():
@@ -201,48 +209,48 @@ def _resolved(uri: str) -> str:
 
 
 def _python_model(folder: Path) -> Any:
-    """The python model of an artifact: ServedModel of tasks/tracking/served_model.py."""
+    """The python model in an artifact: ServedModel of tasks/tracking/served_model.py."""
     return _pyfunc(folder).unwrap_python_model()
 
 
 def _pyfunc(folder: Path) -> PyFuncModel:
     model = mlflow.pyfunc.load_model(str(folder))
     if not {"encoding", "levels"} & set(vars(model.unwrap_python_model())):
-        raise TypeError("it was logged by something else")
+        raise TypeError("it was not logged by this project")
     return model
 
 
 def _opened(uri: str, read: Callable[[Path], Loaded], where: str = "MODEL") -> Loaded:
-    """What a function reads from a copy of a model's files. Raises: as load_predictor."""
+    """Apply a function to a folder with a copy of a model's files. Raises: as load_predictor."""
     silence_libraries()
     with tempfile.TemporaryDirectory() as scratch:
         folder = _fetch(uri, scratch, where)
         try:
             return read(folder)
         except Exception as error:
-            passing = isinstance(error, (OSError, MemoryError))  # a disk or a memory that fails now
-            if passing and not isinstance(error, FileNotFoundError):
+            temporary = isinstance(error, (OSError, MemoryError))  # of this machine, not the model
+            if temporary and not isinstance(error, FileNotFoundError):
                 raise
             reason = (str(error).replace(f"{folder}/", "") or type(error).__name__).splitlines()[0]
             raise DamagedModelError(where, uri, reason[:200].rstrip(".")) from None
 
 
 def _fetch(uri: str, scratch: str, where: str) -> Path:
-    """Copy a model's files into a folder. Raises: as load_predictor, but DamagedModelError."""
+    """Download a model's files. Raises: InputError and StoreError as load_predictor."""
     with _as_named(uri, where):
         folder = Path(mlflow.artifacts.download_artifacts(_resolved(uri), dst_path=scratch))
     if folder.is_dir() and not any(folder.iterdir()):
         raise StoreError(
-            f"the store has no file of {uri}. Is the disk or the bucket of its artifacts away? If "
-            "they are deleted for good, delete the model's version, too."
+            f"the store has no file of {uri}. Check that the disk or bucket with its artifacts can "
+            "be reached; if the files were deleted, delete the model's version, too."
         )
     return folder
 
 
 @contextmanager
 def _as_named(uri: str, where: str = "MODEL") -> Iterator[None]:
-    """Turn what MLflow raises about a URI in the body into a line: it names no model (InputError),
-    or the store failed (StoreError)."""
+    """Turn an error that MLflow raises about a URI in the body into one of one line: InputError if
+    the URI names no model, StoreError if the store failed."""
     with as_store_error():
         try:
             yield
@@ -254,14 +262,14 @@ def _as_named(uri: str, where: str = "MODEL") -> Iterator[None]:
 
 
 def load_profile(run_id: str) -> DataProfile | None:
-    """The profile of a run's data; None if it is not there or damaged.
+    """Load the profile of a run's data; None if it is missing or damaged.
 
     Raises:
         MlflowException, OSError: the store failed.
     """
-    files = if_there(MlflowClient().list_artifacts, run_id) or ()  # somebody deleted the run
+    files = if_there(MlflowClient().list_artifacts, run_id) or ()  # None if the run was deleted
     if PROFILE not in [file.path for file in files]:
-        return None  # asking a server for a file that is not there takes minutes
+        return None  # downloading a file that a server does not have takes minutes
     with tempfile.TemporaryDirectory() as scratch:
         path = mlflow.artifacts.download_artifacts(
             run_id=run_id, artifact_path=PROFILE, dst_path=scratch

@@ -1,4 +1,4 @@
-"""A registered model: its versions, who is champion, and every promotion."""
+"""A registered model: its versions, the champion, and every promotion."""
 
 import time
 from collections.abc import Iterator
@@ -26,18 +26,19 @@ from tasks.lease import exclusive
 from tasks.tracking.store import if_there, open_store
 
 CHAMPION, PREVIOUS = "champion", "previous"
-APPLIED = "applied"  # tag of the registered model: the key of the last promotion that was applied
+APPLIED = "applied"  # tag of the registered model: the key of the last promotion applied
 
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A registered model as it was when it was read.
+    """The state of a registered model when it was read.
 
     Attributes:
+        client: for reads and writes.
         name: its name.
-        aliases: alias to version.
-        tags: of the model itself.
-        versions: by number, ascending.
+        aliases: the version of each alias.
+        tags: the tags of the model itself, not of its versions.
+        versions: the versions by number, in ascending order.
     """
 
     client: MlflowClient
@@ -48,33 +49,33 @@ class RegisteredModel:
 
     @property
     def champion(self) -> ModelVersion | None:
-        """The version that is live."""
+        """The version that has the alias `champion`."""
         return self.versions.get(self.aliases.get(CHAMPION, 0))
 
     @property
     def incumbent(self) -> ModelVersion | None:
-        """What a new model must beat: the champion; if its version or alias was deleted by hand,
-        the version that was live last and is still there."""
+        """The version that a new model must beat: the champion; if its version or alias was deleted
+        by hand, the last former champion that still exists."""
         live = (self.versions.get(promotion.to) for promotion in reversed(self.promotions))
         return self.champion or next((version for version in live if version), None)
 
     @property
     def promotions(self) -> list[Promotion]:
-        """Every promotion, rollbacks included, the oldest first."""
+        """Every promotion, including rollbacks, oldest first."""
         return all_promotions(self.tags, self.versions.values())
 
     @property
     def history(self) -> list[HistoryEntry]:
-        """Which version was live when, the oldest first."""
+        """Which version was live when, oldest first."""
         return history_of(self.promotions, self.versions.values())
 
     def register(self, source: str, run_id: str, tags: dict[str, str]) -> int:
-        """Add a version, complete with its tags, in one call; returns its number.
+        """Create a version with all its tags in a single call; return its number.
 
         Args:
-            source: the logged model, as models:/ID.
+            source: the logged model: models:/ID.
             run_id: the run that trained it.
-            tags: `decision` among them. If it is "promoted", apply_promotions moves the alias.
+            tags: the version's tags. If `decision` is "promoted", apply_promotions moves the alias.
         """
         model_id = source.removeprefix("models:/")
         made = self.client.create_model_version(
@@ -83,14 +84,17 @@ class RegisteredModel:
         return int(made.version)
 
     def move_to(self, to: str | None) -> tuple[int, int]:
-        """(the champion, the version to move it to): `to`, or the previous champion.
+        """The numbers of the champion and of the version to replace it: `to` or the previous one.
 
         Raises:
-            InputError: there is no champion or no previous one, or `to` is no other version.
+            InputError: there is no champion or no previous one, or `to` is not another version.
         """
         known = ", ".join(map(str, self.versions)) or "none"
         if self.incumbent is None:
-            raise InputError(f"MODEL: '{self.name}' has no champion. Its versions: {known}.")
+            raise InputError(
+                f"MODEL: '{self.name}' has no champion to roll back (versions: {known}). The next "
+                "run that passes the gate becomes the champion."
+            )
         live = self.aliases.get(CHAMPION, 0)
         if to is None and self.aliases.get(PREVIOUS) not in self.versions:
             raise InputError(
@@ -101,11 +105,11 @@ class RegisteredModel:
         if wanted not in map(str, self.versions):
             raise refuse("TO", f"a version of '{self.name}' ({known})", wanted)
         if int(wanted) == live:
-            raise refuse("TO", "another version than the champion", wanted)
+            raise refuse("TO", "a version other than the champion", wanted)
         return live, int(wanted)
 
     def write(self, before: int, to: int, kind: str, who: str, reason: str) -> Promotion:
-        """Append a promotion to the list, in one call; apply_promotions lets the aliases follow."""
+        """Record a promotion in a single call; apply_promotions then moves the aliases."""
         known = [tuple(map(int, promotion.key.split("."))) for promotion in self.promotions]
         newest, number = max([*known, (max(self.versions, default=0), 0)])
         key = key_of(newest, number + 1)
@@ -120,10 +124,11 @@ class RegisteredModel:
 
 @contextmanager
 def registered_model(name: str) -> Iterator[RegisteredModel]:
-    """A registered model, while no other command on this machine changes it.
+    """Yield a registered model and let no other command on this machine change it meanwhile.
 
-    It is made if there is none, and what a killed process left undone is done first. Another
-    machine, or a checkout that shares a tracking server, is not kept out.
+    It is created if it does not exist, and a promotion that a killed process left unfinished is
+    applied first. Other machines, and other checkouts on the same tracking server, are not locked
+    out.
     """
     with exclusive(f"champion of {name}", of_store=True):
         client = open_store()
@@ -136,7 +141,7 @@ def registered_model(name: str) -> Iterator[RegisteredModel]:
 
 
 def incumbent_of(name: str) -> ModelVersion | None:
-    """The version that a new model must beat; None if there is none, or no such model."""
+    """The version that a new model must beat; None if the model has none or does not exist."""
     if not if_there(open_store().get_registered_model, name):
         return None
     with registered_model(name) as model:
@@ -144,10 +149,10 @@ def incumbent_of(name: str) -> ModelVersion | None:
 
 
 def known_model(name: str) -> str:
-    """The name, if a model is registered under it; if it is empty, that of the only model.
+    """Check the name of a registered model; an empty name stands for the only registered model.
 
     Raises:
-        InputError: there is none; the message lists those there are.
+        InputError: there is no such model; the message lists the existing ones.
     """
     names = registered_names()
     if name in names:
@@ -169,12 +174,12 @@ def registered_names() -> list[str]:
 
 
 def apply_promotions(client: MlflowClient, name: str) -> RegisteredModel:
-    """Let the aliases follow the last promotion; returns the model as it is then.
+    """Set the aliases as the last promotion says; return the model after that.
 
-    `previous` is set before `champion`: killed anywhere between, the next call sets both again.
-    If the last promotion was applied long ago and `champion` stands elsewhere, or nowhere, somebody
-    moved or deleted it with other tools: that becomes a promotion of its own. Each is copied to
-    the model's tags, because the tags of its version go if that is deleted.
+    If the process is killed in between, the next call sets both aliases again. If the last
+    promotion was already applied and `champion` is now at another version or missing, somebody
+    moved or deleted it with another tool, which is recorded as a promotion of its own. Each
+    promotion is copied to the model's tags, because a version's tags are lost when it is deleted.
     """
     model = read_model(client, name)
     last = model.promotions[-1] if model.promotions else None
@@ -194,7 +199,7 @@ def apply_promotions(client: MlflowClient, name: str) -> RegisteredModel:
 
 
 def read_model(client: MlflowClient, name: str) -> RegisteredModel:
-    """A registered model as it stands, nothing set right."""
+    """Read a registered model without applying any promotion."""
     found = client.get_registered_model(name)
     aliases = {alias: int(version) for alias, version in found.aliases.items()}
     versions = {
@@ -204,7 +209,7 @@ def read_model(client: MlflowClient, name: str) -> RegisteredModel:
 
 
 def reconcile_models(names: set[str]) -> None:
-    """Carry out what killed processes had decided about these models."""
+    """Apply the promotions that killed processes had decided on for these models."""
     for name in sorted(names & {*registered_names()}):
-        with registered_model(name):  # entering it does so
+        with registered_model(name):  # applies them on entry
             pass

@@ -1,4 +1,4 @@
-"""One MLflow run from its beginning to a status that is true."""
+"""One MLflow run, from its creation to an accurate final status."""
 
 import math
 import re
@@ -16,14 +16,14 @@ from plumbline.config.schema import Config
 from tasks.lease import exit_of
 from tasks.tracking.experiment import (
     NOTE_TAG,
+    describe_ending,
+    describe_run,
     description,
     experiment_id,
     headline,
-    how_it_ended,
     params_of,
     source_tags,
     unused_name,
-    what_it_is,
 )
 from tasks.tracking.losses import LossLog
 from tasks.tracking.store import (
@@ -40,21 +40,22 @@ LOCAL_UI = "http://127.0.0.1:5000"
 LEASE_TAG = "plumbline.lease"
 FLOW_TAG = "prefect_flow_run_id"
 NUMBER_TAG = "plumbline.trial"  # of a sweep's trial
-OWN_TAGS = (LEASE_TAG, NUMBER_TAG)  # they distinguish a run from every other run
+OWN_TAGS = (LEASE_TAG, NUMBER_TAG)  # together they identify a run
 MODEL_PARAM = "registry.model"
-SHORTEST_ID = 4  # of a run, or of its beginning
+SHORTEST_ID = 4  # the fewest digits of a run's id to look for
 LONGEST_NAME = 250  # of a metric
 
 
 class Run:
-    """A run under way. All calls name it, so threads may share it.
+    """An active run. It uses no active run of MLflow's, so several threads may log to it.
 
     Attributes:
-        id: MLflow's id of the run.
+        client: MLflow's client.
+        id: the run's id.
         name: its name in the UI.
-        experiment_id: MLflow's id of its experiment.
-        known: metrics that the store has already, of a run that is resumed.
-        losses: where the loss of every epoch goes.
+        experiment_id: the id of its experiment.
+        known: the metrics that the store already has, if the run is resumed.
+        losses: the log of each epoch's losses.
     """
 
     def __init__(self, client: MlflowClient, found: MlflowRun) -> None:
@@ -67,10 +68,10 @@ class Run:
     def begin(
         cls, client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str]
     ) -> "Run":
-        """Begin a run.
+        """Create a run.
 
-        If a server's answer is lost the client asks again, and the server begins a second run: that
-        one is deleted.
+        If a server's answer is lost, the client sends the request again and the server creates a
+        second run, which is deleted here.
         """
         run = cls(client, client.create_run(experiment, tags=dict(tags), run_name=name))
         if server():
@@ -82,7 +83,7 @@ class Run:
 
     @classmethod
     def reopen(cls, client: MlflowClient, found: MlflowRun, tags: Mapping[str, str]) -> "Run":
-        """Let a run that ended badly be RUNNING again, with other tags and without its reason."""
+        """Set a run that did not finish to RUNNING again, with new tags and without `reason`."""
         run = cls(client, found)
         run.log(tags=tags)
         client.update_run(run.id, status="RUNNING")
@@ -92,9 +93,9 @@ class Run:
 
     @classmethod
     def resume(cls, client: MlflowClient, found: MlflowRun, tags: Mapping[str, str]) -> "Run":
-        """Let a run go on that was interrupted: what the store has of it is left as it is.
+        """Resume an interrupted run; nothing that it logged before is logged again.
 
-        Models that were begun are deleted: the run is to have one, whole.
+        Models that it began to log are deleted, so that it ends with a single, complete one.
         """
         run = cls.reopen(client, found, tags)
         run.known = frozenset(found.data.metrics)
@@ -107,7 +108,7 @@ class Run:
 
     @property
     def page(self) -> str:
-        """Where MLflow's UI shows it: on the tracking server, or where `make ui` opens one."""
+        """The run's URL in MLflow's UI: on the tracking server, or where `make ui` starts one."""
         return f"{server() or LOCAL_UI}/#/experiments/{self.experiment_id}/runs/{self.id}"
 
     def log(
@@ -117,13 +118,18 @@ class Run:
         params: Mapping[str, str] = MappingProxyType({}),
         links: Callable[[str], Mapping[str, str]] = lambda metric: {},
     ) -> None:
-        """Log final values, tags and params; in one call, because each costs a transaction.
+        """Log final metrics, tags and params, in one call because each call is a transaction.
 
-        The links say what each metric is of: model_id, dataset_name and dataset_digest.
+        Metrics that are not finite are left out. In the names of metrics and tags, characters that
+        MLflow does not accept are replaced, and long names are cut. The value of a param that was
+        already logged must be the same.
 
-        Metrics that are no finite number are left out; characters that MLflow does not take in
-        their names are replaced, and long names are cut. A param that is there already must have
-        the same value.
+        Args:
+            metrics: by name.
+            tags: by name.
+            params: by name.
+            links: from a metric's name to the model_id, dataset_name and dataset_digest that it is
+                of.
         """
         now = int(time.time() * 1000)
         named = {_metric_name(key): value for key, value in metrics.items() if math.isfinite(value)}
@@ -136,14 +142,14 @@ class Run:
         )
 
     def log_curve(self, name: str, values: Sequence[float]) -> None:
-        """Log a metric of every epoch at once when training is over."""
+        """Log a metric's values in all epochs at once, after training."""
         now = int(time.time() * 1000)
         curve = [Metric(name, value, now, epoch) for epoch, value in enumerate(values, 1)]
         self.client.log_batch(self.id, curve)
 
     @contextmanager
     def ending_accurately(self) -> Iterator[None]:
-        """Give the run the status that says how the body ended.
+        """End the run with the status that matches how the body ended.
 
         Raises:
             StoreError: the store was deleted meanwhile.
@@ -154,10 +160,12 @@ class Run:
 
     @contextmanager
     def ending_on_error(self, ending: Mapping[str, str] | None = None) -> Iterator[None]:
-        """End the run if the body does not end well; if the store is away, the lease will.
+        """End the run if the body raises.
+
+        If the store cannot be reached either, the run is ended when its lease is reconciled.
 
         Args:
-            ending: its status and reason; default: what the error says.
+            ending: the status and the reason; default: those of the error.
         """
         try:
             yield
@@ -169,9 +177,9 @@ class Run:
             raise
 
     def end(self, status: str, reason: str = "") -> None:
-        """Set the status, last of all, after the description and, if there is one, the reason."""
+        """Set the description and the reason, if there is one, and then the status."""
         data = self.client.get_run(self.id).data
-        ending = how_it_ended(status, reason, data.metrics, data.tags.get("epochs_run", ""))
+        ending = describe_ending(status, reason, data.metrics, data.tags.get("epochs_run", ""))
         _, _, what = data.tags.get(NOTE_TAG, "").partition("\n\n")
         tags = {"reason": reason} if reason else {}
         self.log(tags={NOTE_TAG: description(ending, what), **tags})
@@ -186,18 +194,23 @@ def _metric_name(key: str) -> str:
 def tracked_run(
     config: Config, name: str, device: str, flow_run_id: str, lease: str, resumed: str | None = None
 ) -> Iterator[Run]:
-    """Begin a run with its params and tags; end it with a true status, whatever happens.
+    """Create a run with its params and tags; end it with an accurate status in every case.
 
-    FINISHED; FAILED with the tag `reason` for an exception; KILLED for an interruption. Losses
-    logged so far are sent first in all cases. The description says how it ended and what it was.
+    The status is FINISHED, FAILED with the tag `reason` after an exception, or KILLED after an
+    interruption. Losses that are still buffered are sent before. The description says how the run
+    ended and what it is.
 
     Args:
-        name: what the run is called; a number is added where the experiment has that name already.
-        resumed: the id of the interrupted run to go on with instead of beginning one.
+        config: the experiment.
+        name: the run's name; a number is added if the experiment already has a run of that name.
+        device: the device that it trains on.
+        flow_run_id: Prefect's id of the flow run.
+        lease: the name of the lease that this process holds.
+        resumed: the id of an interrupted run to resume instead of creating one.
     """
     with as_store_error():
         client = open_store()
-        note = description("Running.", what_it_is(config, device, flow_run_id))
+        note = description("Running.", describe_run(config, device, flow_run_id))
         tags = {LEASE_TAG: lease, FLOW_TAG: flow_run_id, NOTE_TAG: note}
         if resumed:
             run = Run.resume(client, client.get_run(resumed), tags)
@@ -212,7 +225,7 @@ def tracked_run(
 
 
 def runs_by_id(client: MlflowClient, text: str) -> list[MlflowRun]:
-    """The runs of all experiments whose ids begin so; none for fewer than SHORTEST_ID digits."""
+    """Up to three runs whose ids begin with a text; none if it has under SHORTEST_ID digits."""
     if not re.fullmatch(f"[0-9a-f]{{{SHORTEST_ID},32}}", text):
         return []
     everywhere = [each.experiment_id for each in client.search_experiments()]
@@ -220,17 +233,17 @@ def runs_by_id(client: MlflowClient, text: str) -> list[MlflowRun]:
 
 
 def unfinished(run_id: str) -> MlflowRun | None:
-    """The run, if the store has it and it is not FINISHED or deleted."""
+    """The run of an id; None if it is FINISHED, deleted or not in the store."""
     run = if_there(open_store().get_run, run_id)
     over = run is None or run.info.status == "FINISHED" or run.info.lifecycle_stage == "deleted"
     return None if over else run
 
 
 def end_runs(lease: str, status: str, reason: str) -> set[str]:
-    """Give the running runs of a dead process a status.
+    """End the runs of a dead process that are still RUNNING.
 
     Returns:
-        The registered models that its runs were to add a version to.
+        The names of the registered models that its runs trained.
     """
     client = open_store()
     found = mlflow.search_runs(

@@ -1,8 +1,8 @@
-"""The model as MLflow serves it: raw columns in, predictions out.
+"""The model as MLflow serves it, from raw columns to predictions.
 
-MLflow copies this file into the artifact and runs it when the model is loaded, here or anywhere
-else: it may import nothing of this project. Beside it are model.pt2 (the torch module),
-encoding.json (which columns it takes) and encoding.py (plumbline/data/encoding.py, their rules).
+MLflow copies this file into the artifact and runs it when the model is loaded, on any machine, so
+it must not import anything from this project. The artifact also has model.pt2 (the torch module),
+encoding.json (the columns) and encoding.py (a copy of plumbline/data/encoding.py).
 """
 
 import importlib.util
@@ -17,18 +17,18 @@ import torch
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 
-# Rows encoded at once: memory stays bounded for any table.
-CHUNK = 65_536
+CHUNK = 65_536  # rows encoded at once, so that memory does not grow with the table
 
 
 class ServedModel(mlflow.pyfunc.PythonModel):
-    """A torch module for rows in raw units, as they stand in a table.
+    """A torch module that predicts rows of raw columns, as they are in a table.
 
     Attributes:
-        module: the torch module, (n, d) to (n, 1) in `dtype`, or to the logits of K classes.
+        module: maps features, (n, d) in `dtype`, to (n, 1) or to the logits of K classes, (n, K).
+        dtype: the dtype of the features.
         encoding: from raw columns to the module's features.
-        error: what it raises for a value that no prediction can be made from.
-        named: whether rows are columns by name (a table) or arrays (n, d).
+        error: the exception for a value from which no prediction can be made.
+        named: whether rows have named columns (a table) or are arrays, (n, d).
     """
 
     def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
@@ -48,15 +48,17 @@ class ServedModel(mlflow.pyfunc.PythonModel):
         """Predict for an array (n, d) or a data frame.
 
         Args:
-            params: {"interval": True} asks for the interval.
+            context: MLflow's; not used.
+            model_input: the rows.
+            params: {"interval": True} requests the prediction interval.
 
         Returns:
-            (n, 1) in the model's precision; of classes a frame with the columns `prediction`, the
-            name of the likeliest, and `probability_` with the name of each; with the interval one
-            with `prediction`, `lower` and `upper`.
+            (n, 1) in the model's precision. For classes, a frame with the columns `prediction`, the
+            name of the most probable class, and `probability_NAME` for each class; with an
+            interval, a frame with the columns `prediction`, `lower` and `upper`.
 
         Raises:
-            MlflowException: a column is missing, a value is no number or a level is unknown.
+            MlflowException: a column is missing, a value is not a number or a level is unknown.
         """
         frame = pd.DataFrame(model_input)
         if not self.named:
@@ -93,7 +95,8 @@ class ServedModel(mlflow.pyfunc.PythonModel):
 
 
 def _module_of(path: Path) -> ModuleType:
-    """Run a file stored with the model; one process can load models of several versions."""
+    """Run a file of the artifact as a module, which is not put into sys.modules: a process can load
+    models with different versions of it."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -1,6 +1,6 @@
-"""MLflow's own REST interface of a model, and of the one that an alias names at the moment.
+"""Serves a model with MLflow's REST API; for an alias, always the version that it names now.
 
-MLflow's server keeps the model that it started with; this one follows the alias.
+MLflow's own server keeps serving the model with which it was started.
 """
 
 import json
@@ -19,13 +19,16 @@ from tasks.tracking.store import disable_retries
 
 MAX_BODY_BYTES = 4 * 1024 * 1024  # several hundred thousand short rows, which take seconds
 MESSAGE_CHARACTERS = 500
-LOOK_SECONDS = 1.0
-RETRY_SECONDS = 5.0  # after a failure: loading costs a download
+CHECK_SECONDS = 1.0
+RETRY_SECONDS = 5.0  # after a failure, since every try downloads the model
 
 
 class RequestSchema(Schema):
-    """A signature's columns as requests have them: levels and dates are what JSON says (MLflow
-    makes the text None of null), and text in CSV (where MLflow cannot read the type any)."""
+    """A signature's columns as requests contain them.
+
+    In JSON, levels and dates may have any type, because MLflow would turn null into the text
+    "None". In CSV they are text, because MLflow cannot parse columns of any type.
+    """
 
     def __init__(self, inputs: Schema) -> None:
         text = DataType.string
@@ -43,21 +46,21 @@ class RequestSchema(Schema):
 def scoring_app(model: PyFuncModel) -> FastAPI:
     """MLflow's application for one model: /invocations, /ping, /health and /version.
 
-    What it stumbles over is refused before it. Every refusal is JSON with `error_code` and a
-    `message` of one line: 400 for rows that the model does not take, 411 and 413 for a body of
-    unknown size or over MAX_BODY_BYTES, 415 for another or no Content-Type.
+    Requests that it would fail on are rejected first. Every error is JSON with `error_code` and a
+    `message` of one line: 400 for rows that the model does not accept, 411 for a body of unknown
+    size, 413 for one of more than MAX_BODY_BYTES, 415 for a wrong or missing Content-Type.
     """
     model.metadata.signature.inputs = RequestSchema(model.metadata.get_input_schema())
     app = scoring_server.init(model)
     app.middleware("http")(_one_line_refusals)
-    app.add_exception_handler(ValueError, _unreadable)  # a number of thousands of digits
-    app.add_exception_handler(RecursionError, _unreadable)  # thousands of brackets
+    app.add_exception_handler(ValueError, _unreadable)  # of a number with thousands of digits
+    app.add_exception_handler(RecursionError, _unreadable)  # of thousands of nested brackets
     return app
 
 
 async def _one_line_refusals(request: Request, call_next: Any) -> Response:
     if request.method == "POST" and (refusal := _refusal(request)):
-        async for _ in request.stream():  # many clients hear nothing before they have sent all
+        async for _ in request.stream():  # many clients read no answer before they have sent all
             pass
         return refusal
     answer = await call_next(request)
@@ -75,7 +78,7 @@ async def _one_line_refusals(request: Request, call_next: Any) -> Response:
 def _refusal(request: Request) -> Response | None:
     length = request.headers.get("content-length")
     if length is None:
-        return _refused(411, "The request must say its Content-Length.")
+        return _refused(411, "The request must have a Content-Length header.")
     if int(length) > MAX_BODY_BYTES:
         return _refused(
             413,
@@ -97,7 +100,7 @@ def _refused(status: int, message: str, code: str = "BAD_REQUEST") -> Response:
 
 
 def _sentence(message: str) -> str:
-    """What MLflow says without the rows, the body and the history around it."""
+    """MLflow's message without the rows, the request's body and the advice that it adds."""
     if message.startswith("Failed to predict data"):
         message = message.rpartition("Error: ")[2]
     message = message.partition("\nInput:")[0].partition(" IMPORTANT: ")[0]
@@ -106,14 +109,14 @@ def _sentence(message: str) -> str:
 
 @dataclass(frozen=True)
 class Served:
-    """One model, ready to answer.
+    """A loaded model with its application.
 
     Attributes:
-        uri: models:/NAME/VERSION, or models:/ID of a model that was named by its run.
-        version: of a registered model, else None.
+        uri: models:/NAME/VERSION, or models:/ID if it was named by its run.
+        version: the version of a registered model; None for another model.
         run_id: the run that trained it.
         app: MLflow's application for it.
-        example: a request's body that it was seen to answer.
+        example: the body of a request that it has answered.
     """
 
     uri: str
@@ -124,8 +127,8 @@ class Served:
 
     @classmethod
     def load(cls, uri: str) -> "Served":
-        """Load a model and let it answer its own example. Raises: as load_served, or whatever the
-        model raises."""
+        """Load a model and send it its input example. Raises: as load_served, or what the model
+        raises."""
         model, example = load_served(uri)
         kind, schema = scoring_server.CONTENT_TYPE_JSON, model.metadata.get_input_schema()
         scoring_server.invocations(json.dumps(example), kind, model, schema)
@@ -134,19 +137,20 @@ class Served:
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """What every answer carries."""
+        """The headers of every answer."""
         named = {b"x-model-version": self.version, b"x-model-run": self.run_id}
         return [(name, value.encode()) for name, value in named.items() if value]
 
 
 class FollowingApp:
-    """An ASGI application that answers with the model that a URI names at the moment.
+    """An ASGI application that serves the model that a URI names now.
 
-    A request is answered by the model that was there when it came. Every answer says version and
-    run in its headers, and /health as JSON, with the reason if the URI's model cannot be served.
+    A request is answered by the model that is current when it arrives. Every answer has headers
+    with the model's version and run. /health returns both as JSON, with the error if the model that
+    the URI names cannot be served.
 
     Args:
-        uri: as exact_uri takes it; only an alias (models:/NAME@ALIAS) may come to name another.
+        uri: as exact_uri takes it; what an alias (models:/NAME@ALIAS) names may change.
 
     Raises:
         As exact_uri and Served.load.
@@ -172,25 +176,25 @@ class FollowingApp:
         return JSONResponse(found | {"error": self.error or None})
 
     def follow(self) -> NoReturn:
-        """Look for ever, once a second, whether the URI names another model, and let that answer.
+        """Check once a second, forever, whether the URI names another model, and serve that one.
 
-        It is loaded and tried first, beside the one that answers. If that fails, the old one goes
-        on, standard error and /health say why, and the next try is five seconds later.
+        The new model is loaded and tested while the current one answers. If that fails, the current
+        one is kept, standard error and /health say why, and the next try is five seconds later.
         """
-        disable_retries()  # the next look is one
+        disable_retries()  # the next check is the retry
         while True:
-            time.sleep(RETRY_SECONDS if self.error else LOOK_SECONDS)
+            time.sleep(RETRY_SECONDS if self.error else CHECK_SECONDS)
             try:
-                self._look()
+                self._update()
                 self.error = ""
             except Exception as error:  # whatever the error, keep serving the current model
                 before, self.error = self.error, str(error) or type(error).__name__
                 if self.error != before:
-                    going_on = f"{self.served.uri} goes on answering, because {self.error}"
-                    print(going_on, file=sys.stderr, flush=True)
+                    kept = f"{self.served.uri} is still being served, because {self.error}"
+                    print(kept, file=sys.stderr, flush=True)
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         uri = exact_uri(self.uri)
         if uri != self.served.uri:
             self.served = Served.load(uri)
-            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {uri} answers from here on.", flush=True)
+            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {uri} is now being served.", flush=True)

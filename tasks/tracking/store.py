@@ -1,8 +1,8 @@
-"""MLflow's store: opening it, showing it, and the messages if it is away, broken or was moved.
+"""MLflow's store: opens and checks it, serves its UI, and turns its errors into messages.
 
-MLflow's client tries a request to a server again and again for about four minutes
-(MLFLOW_HTTP_REQUEST_MAX_RETRIES and its neighbours say how long), so a shorter absence costs time
-and nothing else. Trying again is safe: a metric that is sent twice is stored once.
+MLflow's client retries a request to a server for about four minutes, which variables such as
+MLFLOW_HTTP_REQUEST_MAX_RETRIES change, so a shorter outage only costs time. Retries are safe: a
+metric that is sent twice is stored once.
 """
 
 import logging
@@ -31,10 +31,10 @@ Found = TypeVar("Found")
 ROOT = Path(__file__).resolve().parents[2]
 ERRORS = (MlflowException, RequestException, SQLAlchemyError, sqlite3.Error)
 FAILURES = (*ERRORS, OSError)  # what a call may raise if the store fails
-LOCK_SECONDS = 20  # how long MLflow waits for another process's transaction
+LOCK_SECONDS = 20  # how long to wait for another process's transaction
 SEARCH = "/api/2.0/mlflow/experiments/search"
-UI_ARTIFACTS = "mlflow-artifacts:/"  # of experiments that are made in the user interface
-DATABASE, ARTIFACTS = "mlflow.db", "mlruns"  # this checkout's own store
+UI_ARTIFACTS = "mlflow-artifacts:/"  # of experiments that are created in the UI
+DATABASE, ARTIFACTS = "mlflow.db", "mlruns"  # the default store, in the project's folder
 LOCATIONS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -44,14 +44,14 @@ LOCATIONS = (
 
 
 class StoreError(OSError):
-    """The store did not take what it was to record."""
+    """The store cannot be read or written."""
 
 
 def check_store() -> None:
-    """Look whether the store can be used: a server answers within a minute, a database is whole.
+    """Check that the store can be used: a server must answer, a database must be readable.
 
     Raises:
-        StoreError: the server does not answer, or refuses the login; the database is damaged.
+        StoreError: the server does not answer or rejects the login, or the database is damaged.
     """
     store = server()
     if not store:
@@ -65,7 +65,7 @@ def check_store() -> None:
     except MlflowException:
         raise StoreError(
             f"the MLflow server at {store} does not answer. Start it, or unset "
-            "MLFLOW_TRACKING_URI to record in this folder."
+            "MLFLOW_TRACKING_URI to record in the project's folder."
         ) from None
     if answer.status_code in (401, 403):
         raise StoreError(
@@ -75,24 +75,24 @@ def check_store() -> None:
 
 
 def open_store() -> MlflowClient:
-    """A client of the store, whose tables exist from here on."""
+    """Return a client of the store, after creating the database's tables if there are none."""
     silence_libraries()
     path = database()
-    with exclusive("mlflow", of_store=True):  # two processes that make the tables would collide
+    with exclusive("mlflow", of_store=True):  # two processes cannot create the tables at once
         if path and not path.exists():
-            _make_tables(path)
+            _create_tables(path)
         client = MlflowClient()
         client.search_experiments(max_results=1)
         relocate()
-        if path:  # the UI may read while a run writes
+        if path:  # lets the UI read while a run writes
             with _opened(path) as opened:
                 opened.execute("PRAGMA journal_mode=WAL")
     return client
 
 
-def _make_tables(path: Path) -> None:
-    """MLflow makes a hundred tables, each for good: with some of them it makes no others, so that a
-    process that is killed meanwhile would leave a database that nobody can use."""
+def _create_tables(path: Path) -> None:
+    """Create the database under another name first. MLflow commits each of its hundred tables and
+    does not add missing ones, so a process killed in between would leave an unusable database."""
     half = path.with_name(f"{path.name}.half")
     half.unlink(missing_ok=True)
     MlflowClient(f"sqlite:///{half}").search_experiments(max_results=1)
@@ -101,10 +101,10 @@ def _make_tables(path: Path) -> None:
 
 @cache
 def mlflow_app() -> Any:
-    """MLflow's ASGI application on the store that MLFLOW_TRACKING_URI names, as `mlflow ui` has it.
+    """MLflow's ASGI application for the store of MLFLOW_TRACKING_URI, as `mlflow ui` runs it.
 
-    `mlflow ui` starts it in a process of its own, where nothing can be put around it. What it hands
-    to that process in the environment is set here.
+    `mlflow ui` starts it in a separate process, where no middleware can be added. The environment
+    variables that it passes to that process are set here.
     """
     store = os.environ["MLFLOW_TRACKING_URI"]
     os.environ |= {
@@ -114,7 +114,7 @@ def mlflow_app() -> Any:
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    with warnings.catch_warnings(action="ignore"):  # what MLflow itself imports is deprecated
+    with warnings.catch_warnings(action="ignore"):  # MLflow itself imports deprecated modules
         from mlflow.server.fastapi_app import app
     from mlflow.server.handlers import initialize_backend_stores
 
@@ -123,13 +123,13 @@ def mlflow_app() -> Any:
 
 
 def silence_libraries() -> None:
-    """Keep the libraries' progress, migration notes and their tracebacks off the screen."""
+    """Keep progress, migration notes and tracebacks of the libraries off the screen."""
     for name in ("alembic", "mlflow", "sqlalchemy", "torch.export"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are raised, too
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # logged errors are also raised
 
 
 def if_there(read: Callable[..., Found], *arguments: str) -> Found | None:
-    """What a call of MLflow's client finds; None if the store answers that it does not exist."""
+    """Call a function of MLflow's client; return None if the entity does not exist."""
     try:
         return read(*arguments)
     except MlflowException as error:
@@ -139,12 +139,13 @@ def if_there(read: Callable[..., Found], *arguments: str) -> Found | None:
 
 
 def is_absent(error: MlflowException) -> bool:
-    """Whether the store reported that the entity does not exist, rather than just failing."""
+    """Whether the store answered that an entity does not exist, rather than failed to answer."""
     return error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 def _check_database() -> None:
-    """Read a page: MLflow itself waits five seconds only for whoever holds a database it opens."""
+    """Read a page of the database first, because MLflow waits only five seconds for a lock when it
+    opens one."""
     path = database()
     if path and path.exists():
         with as_store_error():
@@ -159,24 +160,25 @@ def _opened(path: Path) -> closing[sqlite3.Connection]:
 
 @contextmanager
 def still_there() -> Iterator[None]:
-    """See after the body whether the store's database is still the file that it was before.
+    """Check after the body that the store's database is still the same file.
 
     Raises:
-        StoreError: it was deleted or replaced; what was recorded meanwhile is gone with it.
+        StoreError: it was deleted or replaced, so what was recorded meanwhile is lost.
     """
     path = database()
     before = path and path.exists() and path.stat()
     yield
     if before and not (path.exists() and os.path.samestat(before, path.stat())):
         raise StoreError(
-            f"{path} was deleted or replaced while the run was under way, and what was recorded "
-            "is gone with it. Run the same command again."
+            f"{path} was deleted or replaced during the run, so what it recorded is lost. Run the "
+            "same command again."
         )
 
 
 @contextmanager
 def as_store_error(then: str = "") -> Iterator[None]:
-    """Turn what MLflow raises in the body into a StoreError of one line; then: the next step."""
+    """Turn an error that MLflow raises in the body into a StoreError of one line, which ends with
+    `then`, the next step."""
     try:
         yield
     except ERRORS as error:
@@ -184,19 +186,21 @@ def as_store_error(then: str = "") -> Iterator[None]:
 
 
 def as_line(error: Exception) -> str:
-    """What happened, in one line; MLflow names a request that was never answered by its address."""
+    """Describe an error of MLflow's store in one line."""
     first = str(error).strip().splitlines()[0][:300].rstrip(".")
     if server() and first.startswith("API request to"):
-        return f"the MLflow server at {server()} does not answer any more."
-    holds = "It holds the record of all runs; their models stay in mlruns."
+        return f"the MLflow server at {server()} no longer answers."
+    holds = "The file holds the record of all runs; their models stay in mlruns."
     path = database()
     found = path and meaning(_naming_newer_schema(str(error)), path, "MLflow", holds)
     return found or f"MLflow's store failed: {first}."
 
 
 def _naming_newer_schema(message: str) -> str:
-    """The message, which calls a newer schema out of date as well: one that MLflow has no migration
-    to is newer."""
+    """The error message, or one that says so if the database's schema is newer than MLflow's.
+
+    MLflow calls such a schema out of date, too, but has no migration to it.
+    """
     found = re.search(r"found version (\w+), but expected", message)
     migrations = Path(mlflow.__file__).parent / "store/db_migrations/versions"
     newer = found and not [*migrations.glob(f"{found.group(1)}_*")]
@@ -204,29 +208,29 @@ def _naming_newer_schema(message: str) -> str:
 
 
 def database() -> Path | None:
-    """The store's SQLite file; None if it is something else."""
+    """The store's SQLite file; None for any other store."""
     return sqlite_path(os.environ.get("MLFLOW_TRACKING_URI", ""))
 
 
 def disable_retries() -> None:
-    """Try each request once from here on: the store stayed away, and this process is to end."""
+    """Send each request only once from now on, for example because this process is ending."""
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 
 
 def server() -> str:
-    """The tracking server's address; empty where the store is a database or a folder."""
+    """The tracking server's address; empty if the store is a database or a folder."""
     store = os.environ.get("MLFLOW_TRACKING_URI", "")
     return store.rstrip("/") if store.startswith("http") else ""
 
 
 def relocate(root: Path = ROOT) -> None:
-    """Let the locations of `root`/mlflow.db lead to `root`/mlruns again, in one transaction.
+    """Rewrite the artifact locations in `root`/mlflow.db to `root`/mlruns, in one transaction.
 
-    MLflow writes absolute paths into its database. After a move they lead nowhere; after a copy
-    they lead into the original, which the copy would read and write. Only what MLflow chose itself
-    is rewritten, PATH/mlruns/EXPERIMENT and what is below it, and only if it is not the only place
-    where such artifacts are (they may have been logged from another working directory). Safe to
-    repeat, and to run in several processes at once.
+    MLflow stores absolute paths. After the project was moved they are invalid; after it was copied
+    they lead to the original's artifacts, which the copy would then read and write. Only paths that
+    MLflow chose itself are rewritten (PATH/mlruns/EXPERIMENT and those below it), and only if the
+    artifacts are not just there, as when they were logged from another working directory. It is
+    safe to repeat this and to run it in several processes at once.
     """
     path = root / DATABASE
     if database() != path or not path.exists():
@@ -242,7 +246,7 @@ def relocate(root: Path = ROOT) -> None:
 
 
 def _moved(opened: sqlite3.Connection, root: Path) -> Iterator[tuple[str, str]]:
-    """(old, new) location of every experiment that is elsewhere."""
+    """The (old, new) locations of every experiment whose location has to be rewritten."""
     if not opened.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchall():
         return
     found = opened.execute("SELECT experiment_id, artifact_location FROM experiments")

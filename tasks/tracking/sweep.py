@@ -21,12 +21,12 @@ from tasks.tracking.experiment import (
     NOTE_TAG,
     PRUNED_TAG,
     SWEEP_TAG,
+    describe_sweep,
     description,
     experiment_id,
     leaves,
     source_tags,
     unused_name,
-    what_a_sweep_is,
 )
 from tasks.tracking.run import FLOW_TAG, LEASE_TAG, NUMBER_TAG, Run
 from tasks.tracking.store import as_store_error, open_store
@@ -104,12 +104,12 @@ def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepR
 
     It is resumed if nothing differs: what varies, the base, and the data's files.
     """
-    with as_store_error("Run the same command again: it goes on where it stopped."):
+    with as_store_error("Run the same command again: it continues where it stopped."):
         client = open_store()
         experiment = experiment_id(client, str(sweep.base["experiment"]), sweep.search.metric)
         identity = fingerprint(sweep)
         tags = {LEASE_TAG: lease, FLOW_TAG: flow_run_id, **source_tags()}
-        note = description("Running.", what_a_sweep_is(sweep, flow_run_id))
+        note = description("Running.", describe_sweep(sweep, flow_run_id))
         own, trials = tags | {SWEEP_TAG: identity, NOTE_TAG: note}, {}
         if found := _interrupted(client, experiment, identity):
             trials = _trials_to_keep(client, found, sweep.search.pruner != "none")

@@ -104,7 +104,7 @@ def test_promotions_and_rollbacks_are_followed_without_a_failed_request(
     server.send_signal(signal.SIGINT)
     out, err = server.communicate(timeout=60)
     assert server.returncode == 0
-    assert [line.split()[2] for line in out.splitlines() if "from here on" in line] == [
+    assert [line.split()[2] for line in out.splitlines() if "is now being served" in line] == [
         "models:/m/2", "models:/m/1", "models:/m/3",
     ]  # fmt: skip
-    assert err.startswith("models:/m/1 goes on answering, because MODEL must be a model of this")
+    assert err.startswith("models:/m/1 is still being served, because MODEL must be a model")

@@ -270,7 +270,7 @@ def test_wrong_rollbacks_are_refused_and_change_nothing(client: MlflowClient) ->
     with registered_model("m") as model:
         for to, told in (
             (None, "had no other champion"), ("9", r"a version of 'm' \(1, 2\)"),
-            ("", "a version of"), ("x", "a version of"), ("2", "another version than the champion"),
+            ("", "a version of"), ("x", "a version of"), ("2", "a version other than the champion"),
         ):  # fmt: skip
             with pytest.raises(InputError, match=told):
                 model.move_to(to)

@@ -188,7 +188,7 @@ def test_losses_wait_while_the_store_is_away_and_are_sent_once() -> None:
 def test_an_experiment_that_mlflow_does_not_take_is_refused_with_its_reason(
     client: MlflowClient,
 ) -> None:
-    with pytest.raises(InputError, match=r"experiment must be a name that MLflow takes .*500"):
+    with pytest.raises(InputError, match=r"experiment must be a name that MLflow accepts .*500"):
         experiment_id(client, "x" * 501, "test_rmse")
 
 
