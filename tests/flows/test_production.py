@@ -17,7 +17,8 @@ def at_the_desk(team: Team) -> str:
     """Everything that the page tells people to type, typed; what it printed. Once a session."""
     log = team.desk.root / "typed.log"
     if not log.exists():
-        (commands,) = (text for _, text in blocks("At a desk") if "make run-pipeline" in text)
+        typed = [text for _, text in blocks("Using the servers")]
+        (commands,) = (text for text in typed if "make run-pipeline" in text)
         log.write_text(team.shell(commands, team.desk.environment))
     return log.read_text()
 
@@ -131,7 +132,7 @@ def test_data_in_the_bucket_is_read_again_only_where_its_etag_is_another(team: T
 
 
 def test_a_worker_retrains_on_the_schedule_that_it_was_handed(team: Team) -> None:
-    section = blocks("At a desk")
+    section = blocks("Using the servers")
     (deploy,) = (text for _, text in section if "make deploy" in text)
     team.shell(deploy, team.desk.environment)
     (worker,) = (text for kind, text in section if kind == "worker")
