@@ -189,7 +189,7 @@ def as_line(error: Exception) -> str:
     """Describe an error of MLflow's store in one line."""
     first = str(error).strip().splitlines()[0][:300].rstrip(".")
     if server() and first.startswith("API request to"):
-        return f"the MLflow server at {server()} no longer answers."
+        return f"the MLflow server at {server()} does not answer any more."
     holds = "The file holds the record of all runs; their models stay in mlruns."
     path = database()
     found = path and meaning(_naming_newer_schema(str(error)), path, "MLflow", holds)

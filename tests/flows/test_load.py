@@ -92,7 +92,7 @@ def test_a_server_that_stays_away_ends_the_run_failed_and_it_goes_on_later(
     team.kill("mlflow")
     done = ended(process)
     assert done.status == 1
-    assert "no longer answers" in done.err
+    assert "does not answer any more" in done.err
     assert len(done.err.splitlines()) == 1
     (command,) = re.findall(r"make (resume RUN=\w+)$", done.out, re.MULTILINE)
     refused = ended(team.pipeline())

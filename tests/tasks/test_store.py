@@ -174,7 +174,7 @@ def test_a_store_that_was_deleted_under_a_run_is_noticed(client: MlflowClient) -
 
     with still_there():
         client.create_experiment("another")
-    with pytest.raises(StoreError, match="deleted or replaced while the run"):
+    with pytest.raises(StoreError, match="deleted or replaced during the run"):
         delete()
 
 
