@@ -1,7 +1,7 @@
 """make clean-history: delete everything recorded here. `python -m flows.clean history [--yes]`
 
-It needs only the standard library, so it works without .venv. `python -m flows.clean cache`
-(make clean-cache) deletes the cached summaries of data files.
+It needs only the standard library, so it works without .venv. `python -m flows.clean cache`, or
+make clean-cache, deletes the cached summaries of data files.
 """
 
 import fcntl
@@ -59,7 +59,7 @@ def clean_cache() -> None:
     prepare_environment()
     from flows.support.server import prefect_server
 
-    with prefect_server():  # it knows where Prefect stores results
+    with prefect_server():  # whose settings say where Prefect stores results
         from tasks.factor_cache import FactorCache
 
         cache = FactorCache.current()
@@ -72,7 +72,7 @@ def clean_cache() -> None:
 def _confirmed() -> bool:
     try:
         return input("Type yes to delete it: ").strip().lower() == "yes"
-    except EOFError:  # nobody is there to answer
+    except EOFError:  # no terminal
         print()
         return False
 
@@ -89,8 +89,8 @@ def _refuse_while_in_use() -> None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BlockingIOError(
-                    "a run, a schedule or make ui is under way here and writes to what would be "
-                    f"deleted. Stop it first. (It holds a lock on {path}.)"
+                    "a run, a schedule or make ui is under way here and uses these files. "
+                    f"Stop it first. (It holds a lock on {path}.)"
                 ) from None
 
 

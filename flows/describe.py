@@ -9,7 +9,7 @@ from plumbline.errors import refuse
 
 
 def describe(path: str, overrides: Sequence[str]) -> None:
-    """Show what each column of a table holds and how it would be used, without training."""
+    """Show what each column of a table holds and how training would use it."""
     data = load(path, overrides).data
     if not isinstance(data, TableData):
         raise refuse("data.kind", "table to be described", data.kind)
@@ -25,8 +25,8 @@ def describe(path: str, overrides: Sequence[str]) -> None:
     print_columns(columns, found.summary.rows)
     if data.missing != "impute" and any(column.missing for column in columns):
         note(
-            f"values are missing, and data.missing is {data.missing}. The above is what it would "
-            "be with data.missing=impute"
+            f"values are missing, and data.missing is {data.missing}. The table above shows the "
+            "columns with data.missing=impute"
         )
     for each in found.source.columns.warnings:
         warn(each)

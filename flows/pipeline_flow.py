@@ -61,8 +61,8 @@ def pipeline(config: Config, name: str = "retraining", resumed: str | None = Non
 
 
 def _read_rows(run: Run, config: Config, source: Source, device: str) -> tuple[Config, Dataset]:
-    """Read the rows. The settings of a net that depend on their number, and the file of a user's
-    own module, are recorded before training. The flow run gets the MLflow run's name."""
+    """Read the rows. Record the settings of a net that depend on their number, and the file of a
+    user's module, before training. Name the flow run after the MLflow run."""
     name_flow_run(f"{config.experiment}: {run.name}")
     data = compress_all(source, config.data, device)
     decided = with_budget(config, data.summary.train.rows)

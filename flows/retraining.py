@@ -1,11 +1,11 @@
 """Run one scheduled retraining in a process of its own.
 
-`python -m flows.retraining --scheduled FLOW_RUN_ID`: started by `make schedule`. When standard
-input closes, because the scheduler ended, the run is interrupted; slow modules are imported after
-that watch has begun. The first line of standard input holds the sections `notify` and `model` of
-the scheduler's configuration, as JSON.
+`python -m flows.retraining --scheduled FLOW_RUN_ID` is started by `make schedule`. The run is
+interrupted when standard input closes, because then the scheduler has ended; slow modules are
+imported only once this is watched. The first line of standard input holds the sections `notify` and
+`model` of the scheduler's configuration, as JSON.
 
-`python -m flows.retraining CONFIG`: started by a Prefect worker, which names the flow run in the
+`python -m flows.retraining CONFIG` is started by a Prefect worker, which names the flow run in the
 environment. The sections `notify` and `model` are read from the configuration file on this machine.
 """
 
@@ -33,7 +33,7 @@ FLOW_RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"  # set by workers
 
 
 def run_retraining(path: str, scheduled: UUID | None) -> None:
-    """Execute a flow run of a deployment: the one given, or the one that a worker names."""
+    """Execute a flow run of a deployment: the given one, or the one that a worker names."""
     prepare_environment()
     if scheduled:
         local = json.loads(sys.stdin.buffer.readline() or "{}")
@@ -56,8 +56,8 @@ def _read_local(path: str) -> dict[str, Any]:
 
 
 def retrain(flow_run_id: UUID, local: dict[str, Any], by_worker: bool = False) -> None:
-    """Execute a deployment's flow run, or skip it: if its model is being trained already, or if it
-    is to train only on changed files and none changed.
+    """Execute a deployment's flow run. Skip it if its model is being trained already, or if it
+    trains only on changed files and none has changed.
 
     Args:
         flow_run_id: the id of a flow run that is due.
@@ -74,7 +74,7 @@ def retrain(flow_run_id: UUID, local: dict[str, Any], by_worker: bool = False) -
     from flows.support.ray import on_cluster
     from flows.support.scheduler import claim, model_of, skip
 
-    reconcile()  # before a worker's run, no scheduler does it
+    reconcile()  # for a worker's run, which has no scheduler
     with get_client(sync_client=True) as client, contextlib.ExitStack() as held:
         flow_run = client.read_flow_run(flow_run_id)
         apply_local(local, flow_run.parameters["config"])

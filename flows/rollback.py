@@ -21,8 +21,8 @@ def rollback(model: str, to: str | None = None) -> None:
     print(f"'{model}' was {kind} from version {before or 'none'} to version {after}: champion now.")
     if after < before:
         print(
-            f"The gate will not promote another version of the same data and configuration as "
-            f"version {before}."
+            f"The gate will not promote another version with the data and configuration of version "
+            f"{before}."
         )
     if before:
         print(f"To undo it: make rollback MODEL='{model}' TO={before}")

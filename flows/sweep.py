@@ -49,15 +49,15 @@ def sweep(plan: "Sweep") -> str:
 
 
 def _checked(plan: "Sweep") -> "Sweep":
-    """Refuse a user's module that would fail in every trial; return the sweep with the metric that
-    suits the type of the target."""
+    """Refuse a user's module that would fail in every trial. Return the sweep, its metric chosen by
+    the type of the target."""
     from plumbline.data.inputs import has_classes
 
     first, classes = plan.first(), False
     varied = {key.partition(".")[0] for key in plan.search.parameters}
     if first.model.kind == "python" and not varied & {"model", "data"}:
         check(first)
-    # if the data vary, each trial reports what is wrong with its own
+    # if the data vary, each trial reports errors of its own data
     with suppress(InputError) if "data" in varied else nullcontext():
         classes = has_classes(first.data)
     return plan.of_target(classes)

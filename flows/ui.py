@@ -20,7 +20,7 @@ def ui() -> None:
     from tasks.tracking.experiment import newest_experiment, page
     from tasks.tracking.store import mlflow_app, open_store
 
-    newest = newest_experiment(open_store())  # raises if something is wrong with the store
+    newest = newest_experiment(open_store())  # raises if the store cannot be used
     given = os.environ["MLFLOW_TRACKING_URI"]
     local = not given.startswith("http")
     with (

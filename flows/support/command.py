@@ -1,7 +1,7 @@
-"""What all commands share: environment, arguments, exit statuses, one line for what went wrong.
+"""What all commands share: environment, arguments, exit statuses and one-line error messages.
 
-Where things are kept, and what makes Prefect and MLflow quiet and local, are defaults: what is set
-in the environment wins.
+The settings below keep records in the project's folder and Prefect and MLflow local and quiet. They
+are defaults: a variable that is set in the environment wins.
 """
 
 import argparse
@@ -23,37 +23,37 @@ from tasks.databases import FULL
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFECT_HOME = ROOT / ".prefect"
-SERVER_LOGIN = "PREFECT_SERVER_API_AUTH_STRING"  # what a Prefect server of ours asks for, if set
+SERVER_LOGIN = "PREFECT_SERVER_API_AUTH_STRING"  # the login of our own Prefect servers, if set
 
 DEFAULTS = {
     "PREFECT_HOME": str(PREFECT_HOME),
-    # Prefect: its log goes to its server, the screen is ours; no caching where none is asked for
+    # Prefect: logs go to its server, not to the screen; tasks are cached only on request
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    # of tasks only what went wrong: that one finished is its state, and a line of log costs as much
+    # of tasks only errors: that a task finished is its state, and logging it costs as much
     "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "WARNING",
     "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "true",
-    # a schedule that is new or resumed is planned within seconds, not a minute
+    # plan the runs of a new or resumed schedule within seconds instead of a minute
     "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
-    # MLflow: the store of a bare `mlflow ui` started here
+    # MLflow: the store that a bare `mlflow ui` in this folder shows
     "MLFLOW_TRACKING_URI": f"sqlite:///{ROOT / 'mlflow.db'}",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # models come through the server: the bucket is its own, and asking costs a request a file
+    # models come through the server: only it has the bucket's keys, and trying costs a request
     "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
-    # what interrupted runs go on from
+    # checkpoints of interrupted runs
     "PLUMBLINE_HOME": str(ROOT / ".plumbline"),
-    # each of these would start a subprocess to find out what is written down already
+    # each of these starts a subprocess to find out what requirements.lock says already
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
-    # the worst that a model file may do is fail to load
+    # a model file must not be able to run code
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MPLBACKEND": "agg",
 }
-FULL_BYTES = 1 << 18  # what a disk has left on which not even a log can be written
+FULL_BYTES = 1 << 18  # with less free space than this, not even a log can be written
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 
@@ -78,7 +78,7 @@ def prepare_environment() -> None:
 
 
 def prepare_store() -> None:
-    """The same for a command that reads MLflow's store, and look whether the store can be used."""
+    """Prepare the environment, and check that MLflow's store can be used."""
     prepare_environment()
     from tasks.tracking.store import check_store
 
@@ -131,15 +131,15 @@ CONFIG = (
 
 
 def main(function: Callable[..., Any], *arguments: Argument, keys: str = "") -> NoReturn:
-    """Run a function as this process's command, with what the command line says.
+    """Run a function as this process's command, with the arguments of the command line.
 
-    The process ends at once then: everything is sent and written, and taking apart an interpreter
-    that holds torch, mlflow and prefect takes seconds.
+    Everything is sent and written when the function returns, so the process exits at once: the
+    regular shutdown of an interpreter that holds torch, mlflow and prefect takes seconds.
 
     Args:
         function: its docstring's first line describes the command in --help.
         arguments: one for each of its parameters.
-        keys: what the command's file may hold, for --help.
+        keys: the keys of the command's file, for --help.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m {sys.modules['__main__'].__spec__.name}",
@@ -156,13 +156,13 @@ def main(function: Callable[..., Any], *arguments: Argument, keys: str = "") -> 
 
 
 def run_command(function: Callable[..., Any], *arguments: Any, **options: Any) -> int:
-    """Run a command's function and turn how it ended into an exit status.
+    """Run a command's function and return its exit status.
 
     Returns:
-        0 done; 2 the configuration or the data is wrong; 1 it failed; 130 interrupted. What went
-        wrong is one line on standard error; a defect of ours adds its traceback.
+        0 done; 2 the configuration or the data is wrong; 1 it failed; 130 interrupted. Errors are
+        one line on standard error; an unexpected exception is printed with its traceback.
     """
-    logging.raiseExceptions = False  # a line of log that cannot be sent is none on the screen
+    logging.raiseExceptions = False  # no traceback on the screen if a log cannot be sent
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -184,7 +184,7 @@ def run_command(function: Callable[..., Any], *arguments: Any, **options: Any) -
 
 
 def _disk_full(error: Exception) -> str:
-    """One line if a full disk is behind an error, or behind one that this followed from."""
+    """One line if a full disk caused an error, directly or indirectly; otherwise empty."""
     chain = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
         chain.append(cause)
@@ -195,7 +195,7 @@ def _disk_full(error: Exception) -> str:
 
 
 def _store_failed(error: Exception) -> str:
-    """One line about what MLflow or its database raised; empty for a defect of ours."""
+    """One line about an error of MLflow or its database; empty for any other error."""
     if type(error).__module__.partition(".")[0] not in ("mlflow", "sqlalchemy", "sqlite3"):
         return ""
     from tasks.tracking.store import as_line
@@ -204,7 +204,7 @@ def _store_failed(error: Exception) -> str:
 
 
 def may_pass(error: BaseException | None) -> bool:
-    """Whether a server, a network, a disk or a database that fails just now is behind an error."""
+    """Whether an error was caused by a server, network, disk or database and may be temporary."""
     from httpx import HTTPError
 
     from tasks.tracking.store import FAILURES

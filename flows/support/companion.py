@@ -1,8 +1,8 @@
-"""A process that ends with the one that starts it, however that ends.
+"""A child process that ends with the process that started it, even after kill -9.
 
-The starter holds the other end of its standard input, which the operating system closes when the
-starter ends. `python -m flows.support.companion COMMAND ...` runs a command that does not watch its
-input itself.
+The starter holds the other end of the child's standard input, which the operating system closes
+when the starter ends. `python -m flows.support.companion COMMAND ...` runs a command that does not
+watch its own input.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ PATIENCE_SECONDS = 4.5
 def start_companion(*arguments: str, **options: Any) -> subprocess.Popen:
     """Start `python -m ARGUMENTS`, which ends when this process does or the returned stdin closes.
 
-    It has a session of its own: Ctrl-C reaches it through this process alone.
+    It has its own session, so that Ctrl-C reaches only this process.
 
     Args:
         arguments: a module that calls `end_with_starter`, and its arguments.
-        options: further ones of Popen.
+        options: of Popen.
     """
     return subprocess.Popen(
         [sys.executable, "-m", *arguments],
@@ -41,12 +41,15 @@ def start_companion(*arguments: str, **options: Any) -> subprocess.Popen:
 def wait_until(
     works: Callable[[], Any], seconds: float, process: subprocess.Popen | None = None
 ) -> bool:
-    """Call a function until it raises no OSError; returns whether it came to that.
+    """Call a function until it raises no OSError.
 
     Args:
-        works: asks something that is starting.
-        seconds: how long, at most.
-        process: what is starting: once it has ended, there is nothing to wait for.
+        works: raises OSError until what is starting answers.
+        seconds: how long to try.
+        process: what is starting; if it has ended, there is nothing to wait for.
+
+    Returns:
+        Whether a call succeeded.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -63,11 +66,11 @@ def interrupt(said: bytes = b"") -> None:
     """Interrupt this process, and end it if that takes too long."""
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(PATIENCE_SECONDS)
-    os._exit(1)  # what is left behind is set right by whoever looks next
+    os._exit(1)  # the next command reconciles what is left
 
 
 def end_with_starter(end: Callable[[bytes], None] = interrupt) -> None:
-    """Call a function in a thread, with what the starter still sent, once standard input closes."""
+    """When standard input closes, call a function in a thread with what the starter had sent."""
     threading.Thread(target=lambda: end(sys.stdin.buffer.read()), daemon=True).start()
 
 
@@ -79,7 +82,7 @@ def run(command: list[str]) -> int:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(PATIENCE_SECONDS)
-        os.killpg(os.getpgrp(), signal.SIGKILL)  # what it started, and this process
+        os.killpg(os.getpgrp(), signal.SIGKILL)  # its children and this process
 
     end_with_starter(end)
     return process.wait()

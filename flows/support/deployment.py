@@ -1,8 +1,8 @@
 """The Prefect deployment of a schedule, and the runs of `schedule.on_change`: for files that
 arrived, changed or disappeared.
 
-`make schedule` has a Watch, which plans such runs. For workers Prefect plans runs at intervals, and
-each run checks for itself whether there is anything to do.
+`make schedule` has a Watch, which plans such runs. For workers, Prefect plans runs at intervals,
+and each run checks whether there is anything to do.
 """
 
 import os
@@ -39,11 +39,11 @@ from plumbline.config.schema import Config
 from plumbline.data.files import fingerprint
 from plumbline.errors import refuse
 
-ANCHOR = "2020-01-01T00:00:00Z"  # of `every`: the same moments after a restart
-STOPPED = "stopped:"  # tag of a deployment whose scheduler ended, before the moment
+ANCHOR = "2020-01-01T00:00:00Z"  # so that runs of `every` are due at the same times after a restart
+STOPPED = "stopped:"  # with the time: tag of a deployment whose scheduler was stopped
 PLANNING_SECONDS = 0.5
-ON_CHANGE = "on-change"  # of each run for files that changed; the next tag is their fingerprint
-NOTHING_NEW = "skipped: no file came, changed or went, or one is still being written"
+ON_CHANGE = "on-change"  # tag of a run for changed files, followed by their fingerprint
+NOTHING_NEW = "skipped: no file was added, changed or removed, or one is still being written"
 LOOK_SECONDS = 3.0
 
 
@@ -52,15 +52,18 @@ def deploy(
 ) -> Deployment:
     """Create or update the deployment; it stays paused if it was paused in Prefect.
 
-    Runs that came due and were not started stay as well; later ones are planned anew.
+    Runs that are due and not yet started stay too; later ones are planned anew.
 
     Args:
         client: of the server.
         config: with a schedule.
         name: of the deployment.
-        pool: a work pool of the kind `process` (else InputError) whose workers run it, one run at
-            a time, in a checkout at the same place as this one; None: `make schedule` does.
-        path: of the configuration, where workers read whom to notify and which file of code.
+        pool: the work pool of type `process` whose workers run it, one run at a time, in a checkout
+            at the same path as this one; None: `make schedule` runs it.
+        path: of the configuration, from which workers read `notify` and `model.file`.
+
+    Raises:
+        InputError: there is no such work pool.
     """
     try:
         if pool:
@@ -82,7 +85,7 @@ def deploy(
             for times in _schedules_of(config.schedule, pool)
         ],
         paused=bool(before and before.paused),
-        # what is left out is resolved where it runs, by the data that are there then
+        # defaults are resolved where and when it runs, from the data found then
         parameters={"config": config.model_dump(mode="json", exclude_unset=True)},
         **(_worker_settings(pool, path) if pool else {}),
     )
@@ -93,8 +96,7 @@ def deploy(
 
 
 def suspend(client: SyncPrefectClient, deployment_id: UUID) -> None:
-    """Stop planning runs, which nobody would start, until the next deploy. A pause made in Prefect
-    stays as it is."""
+    """Plan no more runs until the next deploy. A pause that was set in Prefect stays."""
     found = client.read_deployment(deployment_id)
     if any(schedule.active for schedule in found.schedules):
         inactive = [
@@ -103,14 +105,14 @@ def suspend(client: SyncPrefectClient, deployment_id: UUID) -> None:
         ]
         tag = f"{STOPPED}{datetime.now(UTC).isoformat()}"
         client.update_deployment(deployment_id, DeploymentUpdate(schedules=inactive, tags=[tag]))
-        # Prefect reads schedules and writes their runs in two transactions: between them it may
-        # hold some that an update, which deletes planned runs, can only meet a moment later
+        # Prefect reads schedules and writes their runs in two transactions. The update deletes
+        # planned runs; those that were between the two transactions need a second update.
         time.sleep(PLANNING_SECONDS)
         client.update_deployment(deployment_id, DeploymentUpdate(tags=[tag]))
 
 
 def _plan_catch_up_run(client: SyncPrefectClient, deployment: Deployment, since: str) -> None:
-    """Plan the first run that would have come due since a time, if there is one, to catch up."""
+    """Plan the first run that would have been due since a time, if any, to catch up."""
     span = {"start_time": since, "end_time": datetime.now(UTC).isoformat()}
     one = {"min_runs": 1, "max_runs": 1}
     path = {"id": str(deployment.id)}
@@ -118,7 +120,7 @@ def _plan_catch_up_run(client: SyncPrefectClient, deployment: Deployment, since:
 
 
 def _worker_settings(pool: str, path: str) -> dict[str, Any]:
-    """The settings of a deployment for workers, which run our command: it takes lease and lock."""
+    """The settings of a deployment for workers, which run our command, with its lease and lock."""
     others = ConcurrencyLimitStrategy.CANCEL_NEW
     command = shlex.join([sys.executable, "-m", "flows.retraining", os.path.abspath(path)])
     return {
@@ -148,9 +150,9 @@ def _schedules_of(schedule: Schedule, pool: str | None) -> list[CronSchedule | I
 class Watch:
     """Watches the files of a deployment's data, and plans a run when they have changed.
 
-    They are compared with those of the last planned run, which Prefect's database records, so a
-    schedule that was stopped knows them, too. If a file differs between two looks, it may still be
-    being written, and the next look decides.
+    They are compared with those of the last planned run, which Prefect's database records, so this
+    works across restarts. A file that differs between two looks may still be being written, and is
+    looked at again.
 
     Args:
         client: of the server.
@@ -165,10 +167,11 @@ class Watch:
         self._seen, self._next_look = "", 0.0
 
     def look(self) -> None:
-        """Plan a run for now if one is due. Call it while no run is under way.
+        """Plan a run for now if one is due. Call it only while no run is active.
 
         Raises:
-            OSError: the files cannot be listed now. InputError: they never can be.
+            OSError: the files cannot be listed at the moment.
+            InputError: the path cannot be listed at all.
         """
         if time.monotonic() < self._next_look:
             return
@@ -187,10 +190,11 @@ class Watch:
 
 
 def finds_nothing_new(client: SyncPrefectClient, flow_run: FlowRun) -> bool:
-    """Whether a flow run was planned for a worker to look at the files, and they are those of the
-    last run or one is still being written. Files that are to be trained on become its tags.
+    """Whether a worker's flow run, planned to look at the files, finds those of the last run, or one
+    that is still being written. Otherwise their fingerprint becomes one of its tags.
 
-    Raises as Watch.look does.
+    Raises:
+        OSError, InputError: as Watch.look.
     """
     config = flow_run.parameters["config"]
     if not (flow_run.auto_scheduled and (config.get("schedule") or {}).get("on_change")):
@@ -206,9 +210,9 @@ def finds_nothing_new(client: SyncPrefectClient, flow_run: FlowRun) -> bool:
 def _is_due(
     client: SyncPrefectClient, deployment: UUID, files: str, pause: timedelta = timedelta(0)
 ) -> bool:
-    """Whether the files are to be trained on; after a run that was left out or crashed, again.
+    """Whether to train on the files: they are new, or their run was skipped or crashed.
 
-    A run that failed had its try: what is wrong with its files would only come again.
+    The files of a run that failed are not tried again, because it would fail again.
     """
     tagged = FlowRunFilter(tags={"all_": [ON_CHANGE]}, deployment_id={"any_": [deployment]})
     newest_first = FlowRunSort.EXPECTED_START_TIME_DESC

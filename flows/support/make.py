@@ -1,8 +1,8 @@
 """Start a command with make's variables: `python -m flows.support.make MODULE WORD ...`
 
-A word names a variable, whose value becomes one argument as it stands: NAME, or NAME:-DEFAULT.
-`NAME...` becomes the words that a shell would read in it, and `--option=NAME` is left out where the
-variable is empty. Values come in the environment and are never part of a shell's text.
+A word names a variable, whose value becomes one argument unchanged: NAME, or NAME:-DEFAULT.
+`NAME...` is split into arguments as a shell would split it, and `--option=NAME` is left out if the
+variable is empty. Values are passed in the environment and never become part of a shell command.
 """
 
 import os
@@ -14,7 +14,7 @@ from plumbline.errors import InputError, refuse
 
 
 def main() -> int:
-    """Become the command; returns an exit status if a value is refused."""
+    """Replace this process by the command; return an exit status if a value is refused."""
     module, *words = sys.argv[1:]
     try:
         given = arguments(words, os.environ)
@@ -25,7 +25,7 @@ def main() -> int:
 
 
 def arguments(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
-    """The command line that words ask for, options first.
+    """The arguments that words stand for, options first.
 
     Raises:
         InputError: a value has a quotation that does not end, or an option's begins with a dash.

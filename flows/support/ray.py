@@ -1,7 +1,7 @@
-"""Where per-file work and a sweep's trials run: threads here, or a Ray cluster.
+"""Where per-file work and a sweep's trials run: in threads of this process or on a Ray cluster.
 
-Our own cluster is started with the command and ends with it, however the command ends. A cluster
-that is named in the configuration is used and left running.
+Our own cluster starts and ends with the command, even after kill -9. A cluster that the
+configuration names is used and left running.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from prefect import Flow
 
 Cluster = tuple[str, subprocess.Popen | None]  # the address, and the process if it is our own
-START_SECONDS = 120  # Ray takes five; a loaded machine several times that
+START_SECONDS = 120  # Ray takes five, several times that on a busy machine
 ANSWER_SECONDS = 5
 STORE_BYTES = 200 << 20  # of results in transit; by default Ray reserves a third of the memory
 QUIET = {
@@ -79,8 +79,8 @@ def cluster(wanted: RunsOn) -> Iterator[Cluster | None]:
 @contextlib.contextmanager
 def _own_cluster() -> Iterator[Cluster]:
     address = f"127.0.0.1:{free_port()}"
-    # A token of its own, so that nobody else on this machine can use it; and Ray's way to say that
-    # no other machine takes part, without which it would listen on every network.
+    # The token keeps other users of this machine out. The third variable tells Ray that no other
+    # machine takes part; otherwise it would listen on every network.
     os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     with tempfile.TemporaryDirectory(prefix="plumbline-ray-", ignore_cleanup_errors=True) as folder:
@@ -96,7 +96,7 @@ def _own_cluster() -> Iterator[Cluster]:
         try:
             yield address, process
         finally:
-            process.communicate()  # closes its input, the sign to end
+            process.communicate()  # closes its input, which ends it
 
 
 def _reach(address: str) -> None:
@@ -124,20 +124,20 @@ def connected_to(cluster: Cluster | None) -> Iterator[None]:
         yield
         return
     address, process = cluster
-    # Ray's own client would warn on the screen while it waits, and not see a process that died
+    # Ray's client would print warnings while it waits, and not notice that the process died
     if process and not wait_until(partial(_reach, address), START_SECONDS, process):
         raise OSError(
             "Ray did not start on this machine. To see why: .venv/bin/ray start --head --block"
         )
     import ray
 
-    ended_by = signal.getsignal(signal.SIGTERM)  # Ray puts its own there
+    handler = signal.getsignal(signal.SIGTERM)  # Ray replaces it
     try:
         ray.init(address, runtime_env=_worker(), log_to_driver=False, logging_level="CRITICAL")
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise OSError(_unreachable(address, error)) from None
     finally:
-        signal.signal(signal.SIGTERM, ended_by)
+        signal.signal(signal.SIGTERM, handler)
     _silence()
     try:
         _check_server_reachable(node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"])
@@ -147,7 +147,7 @@ def connected_to(cluster: Cluster | None) -> Iterator[None]:
 
 
 def _silence() -> None:
-    """Suppress Ray's pages about workers that ran out of memory; our error is one line."""
+    """Suppress Ray's long messages about workers that ran out of memory; our error is one line."""
     from ray._private import worker
 
     with contextlib.suppress(AttributeError):  # Ray has no setting for it
@@ -156,10 +156,10 @@ def _silence() -> None:
 
 def _worker() -> dict[str, Any]:
     """The runtime environment of a worker: this code, Prefect's settings, the working directory."""
-    handed_on = {name: os.environ[name] for name in PASSED_TO_WORKERS if name in os.environ}
+    passed = {name: os.environ[name] for name in PASSED_TO_WORKERS if name in os.environ}
     return {
         "py_modules": [str(ROOT / name) for name in ("plumbline", "tasks")],
-        "env_vars": {**handed_on, FOLDER: os.getcwd()},
+        "env_vars": {**passed, FOLDER: os.getcwd()},
         "worker_process_setup_hook": f"{begin.__module__}.{begin.__name__}",
     }
 

@@ -1,4 +1,4 @@
-"""Running a flow: the servers that it needs, and a lease that says that its process is alive."""
+"""Running a flow: the servers it needs, and the lease that shows that its process is alive."""
 
 import contextlib
 import gc
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def servers(wanted: RunsOn) -> Iterator[None]:
-    """Have a Prefect server for the length of the body, and the Ray cluster that is asked for.
+    """While the body runs, provide a Prefect server and, with `runner: ray`, a Ray cluster.
 
     Raises:
         InputError: the cluster cannot be used.
@@ -27,8 +27,8 @@ def servers(wanted: RunsOn) -> Iterator[None]:
 
 
 def import_the_slow_parts() -> None:
-    """While the server starts on another core; what is needed last is imported beside the flow."""
-    gc.disable()  # the collector would look through a million new objects again and again
+    """Import slow modules while the server starts; what is needed last, while the flow runs."""
+    gc.disable()  # it would traverse a million new objects again and again
     try:
         import flows.pipeline_flow  # noqa: F401
     except BaseException:
@@ -38,7 +38,7 @@ def import_the_slow_parts() -> None:
 
 
 def _import_what_is_needed_later() -> None:
-    """torch and mlflow import these on first use: a second each, in the middle of the run."""
+    """Import what torch and mlflow would import on first use, a second each, during the run."""
     try:
         import torch._dynamo  # noqa: F401
 
@@ -50,12 +50,12 @@ def _import_what_is_needed_later() -> None:
 def run_leased(flow: "Flow", *arguments: Any, notify: dict[str, Any] | None = None) -> Any:
     """Run a flow in this process, on the cluster that it is connected to, and return its result.
 
-    What dead processes left in the store is reconciled first.
+    Runs that dead processes left in the store are reconciled first.
 
     Args:
         flow: what to run.
         arguments: the flow's.
-        notify: the section of the configuration, for whoever has to tell how a killed run ended.
+        notify: the section of the configuration, for the process that reports a killed run.
     """
     from prefect import tags
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -66,6 +66,7 @@ def run_leased(flow: "Flow", *arguments: Any, notify: dict[str, Any] | None = No
 
     check_store()
     reconcile()
-    quick = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})  # the lease says it
+    # the lease replaces heartbeats
+    quick = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
     with lease(notify) as name, tags(name), quick:
         return on_cluster(flow)(*arguments)

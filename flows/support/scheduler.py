@@ -1,4 +1,4 @@
-"""The scheduler, which starts the runs of a deployment on this machine, one at a time."""
+"""The scheduler of `make schedule`: it starts the runs of a deployment here, one at a time."""
 
 import contextlib
 import json
@@ -28,8 +28,8 @@ from tasks.reconciliation import REASON, reconcile
 from tasks.screen import note
 from tasks.tracking.store import check_store, open_store
 
-MISSED = "missed: it came due while nothing could start it; at most one such run catches up"
-UNDER_WAY = "skipped: the run before it was still under way"
+MISSED = "missed: nothing could start it when it was due; at most one such run catches up"
+UNDER_WAY = "skipped: the previous run was still under way"
 LEAVE_SECONDS = 3.0
 STEP_SECONDS = 1.0
 
@@ -45,9 +45,13 @@ def skip(client: SyncPrefectClient, flow_run_id: UUID, reason: str) -> None:
 
 
 def claim(client: SyncPrefectClient, flow_run: FlowRun, lease_name: str, by_worker: bool) -> bool:
-    """Tag a flow run with the lease and claim it; False if another process was faster.
+    """Tag a flow run with the lease and claim it by making it Pending.
 
-    The server refuses a second Pending, so each run happens once. A worker has made it Pending.
+    The server refuses a second Pending, so each run happens once. A worker has already made its run
+    Pending.
+
+    Returns:
+        Whether it was claimed; False if another process was faster.
     """
     if not (by_worker or flow_run.state.is_scheduled()):
         return False
@@ -67,7 +71,7 @@ def serve(config: Config, name: str, server: Server, check: Callable[[], None]) 
         check: raises OSError if a second scheduler is no longer locked out.
     """
     check_store()
-    open_store()  # reconcile needs it ready when there is little time
+    open_store()  # now, because reconciling at the end has little time
     with get_client(sync_client=True) as client:
         deployment = deploy(client, config, name)
         scheduler = Scheduler(client, deployment, server, config)
@@ -92,8 +96,8 @@ def _print_introduction(config: Config, deployment: Deployment, server: Server) 
 
 
 def _run_steps(server: Server, scheduler: "Scheduler", check: Callable[[], None]) -> None:
-    """Step until interrupted. A temporary error (a server that is down) is printed once, and the
-    next step tries again; any other error is raised, because it would only recur.
+    """Step until interrupted. A temporary error, such as a server that is down, is printed once and
+    the next step tries again; any other error is raised, because it would recur.
     """
     said = ""
     while True:
@@ -112,9 +116,9 @@ def _run_steps(server: Server, scheduler: "Scheduler", check: Callable[[], None]
 
 
 class Scheduler:
-    """Supervises the run under way and starts what is due, once a step.
+    """Supervises the active run and starts the run that is due, once a step.
 
-    The configuration is the one that this command read; it says whom to notify.
+    Its `notify` and `model` sections come from the configuration that this command read.
     """
 
     def __init__(
@@ -124,14 +128,14 @@ class Scheduler:
         on_change = config.schedule.on_change
         self._watch = Watch(client, deployment, config) if on_change else None
         self._own = config.model_dump(mode="json", include={"notify", "model"})
-        self._run: FlowRun | None = None  # under way, in this process:
+        self._run: FlowRun | None = None  # the active run, and its process:
         self._process: subprocess.Popen | None = None
 
     def step(self) -> None:
-        """Supervise the run under way, then start the newest run that is due and skip the others.
+        """Supervise the active run, then start the newest run that is due and skip the others.
 
-        Several runs are due if nothing could start them for a while. A run that comes due while
-        another is under way need not wait, because the next one reads the same data.
+        Several runs are due if nothing could start them for a while. A run that is due while
+        another is active need not wait, because the next one reads the same data.
         """
         reconcile()
         if self._run:
@@ -147,18 +151,18 @@ class Scheduler:
             self._start(newest)
 
     def stop(self) -> None:
-        """Interrupt the run under way and clean up briefly; the next start does the rest."""
+        """Interrupt the active run and clean up briefly; the next start does the rest."""
         if self._run:
             self._interrupt()
         wait([ThreadPoolExecutor(1).submit(self._leave)], LEAVE_SECONDS)
 
     def _leave(self) -> None:
-        if self._server.process:  # on a team's server, another machine may have this schedule, too
+        if self._server.process:  # a team's server may have another machine with this schedule
             suspend(self._client, self._deployment.id)
         reconcile()
 
     def _due(self) -> list[FlowRun]:
-        # the call of Prefect's own runners: it also shows the deployment as ready
+        # as Prefect's runners do: the call also marks the deployment as ready
         found = self._client.get_scheduled_flow_runs_for_deployments(
             [self._deployment.id], scheduled_before=datetime.now(UTC)
         )
@@ -170,8 +174,8 @@ class Scheduler:
         say(f"Retraining '{flow_run.name}', due {due:%Y-%m-%d %H:%M:%S}, {reason}")
 
     def _start(self, flow_run: FlowRun) -> None:
-        """Start a process that ends when this one does, and send it the settings that only this
-        configuration may give."""
+        """Start the run in a process that ends with this one, and send it the sections that only
+        this configuration may set."""
         try:
             with only_retraining(model_of(flow_run)):
                 pass
@@ -182,7 +186,7 @@ class Scheduler:
         server = self._server.process
         self._process = start_companion(
             *("flows.retraining", "--scheduled", str(flow_run.id)),
-            # the server lives until the run's last state is written
+            # keeps the server running until the run's last state is written
             pass_fds=[server.stdin.fileno()] if server else [],
         )
         self._process.stdin.write(json.dumps(self._own).encode() + b"\n")
@@ -219,7 +223,7 @@ class Scheduler:
         state = flow_run.state
         if cancelled and not state.is_cancelled():
             state = Cancelled(message="cancelled in Prefect")
-        elif state.is_scheduled():  # it ended before it could take the run
+        elif state.is_scheduled():  # its process ended before it could claim the run
             state = Crashed(message=REASON)
             tell(self._own["notify"], flow_run, state)
         if state is not flow_run.state:

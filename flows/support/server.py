@@ -1,9 +1,9 @@
-"""The Prefect server that a command's flows run against: the one that is named, or one of our own.
+"""The Prefect server that a command's flows run against: the one PREFECT_API_URL names, or our own.
 
-Our own is a process of flows/support/web.py with this checkout's database. Once the command that
-started it has ended, in whatever way, and so has a retraining that the command started, the
-server reconciles what they left behind and ends as well. So nothing stays in the background, not
-even after kill -9.
+Our own is a process of flows/support/web.py with this checkout's database. When the command that
+started it has ended, for whatever reason, and any retraining that the command started has ended
+too, the server reconciles what they left behind and exits. So nothing stays in the background,
+not even after kill -9.
 """
 
 import contextlib
@@ -25,19 +25,19 @@ from tasks.lease import exclusive
 FAREWELL = b"done"
 LOGIN_WANTED = (401, 403)
 UI_PORT = 4200  # where make ui opens Prefect's UI; links in records lead there
-PATIENCE_SECONDS = 60  # with a server that many use at once
-START_SECONDS = 120  # a new database takes ten; a loaded machine several times that
-END_SECONDS = 2.5  # of a schedule, which ends in ten
+PATIENCE_SECONDS = 60  # for an answer of a server that many people use at once
+START_SECONDS = 120  # creating a new database takes ten, several times that on a busy machine
+END_SECONDS = 2.5  # for the server of a schedule, which must stop within ten
 
 
 class Server:
-    """The server that PREFECT_API_URL names, or one of our own once it is started.
+    """The server that PREFECT_API_URL names, or our own once it is started.
 
     Args:
-        kind: what our own is for, as flows/support/web.py has it.
+        kind: the kind of our own server, as in flows/support/web.py.
 
     Attributes:
-        process: our own; None for one that was named.
+        process: of our own server; None if PREFECT_API_URL names another.
     """
 
     def __init__(self, kind: str) -> None:
@@ -50,27 +50,27 @@ class Server:
         return os.environ["PREFECT_API_URL"].removesuffix("/api")
 
     def start(self, listener: socket.socket, meanwhile: Callable[[], None]) -> None:
-        """Start our own and wait until it answers.
+        """Start our own server and wait until it answers.
 
-        The socket becomes the server's: were it to open a port of its own, another server that is
-        faster would answer in its place.
+        The server inherits the listening socket. If it opened a port itself, another process could
+        take the port first and answer in its place.
 
-        Sets PREFECT_API_URL, before prefect is imported: it reads its settings then, and without an
-        address it would start one more server of its own.
+        Sets PREFECT_API_URL, which must happen before prefect is imported: Prefect reads its
+        settings on import, and without an address it would start another server.
         """
         self._port = listener.getsockname()[1]
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{self._port}/api"
         with contextlib.ExitStack() as making, _log_file().open("a+b") as log:
             if not (Path(os.environ["PREFECT_HOME"]) / "prefect.db").exists():
-                making.enter_context(exclusive("prefect"))  # two first starts at once would collide
-            fcntl.flock(log, fcntl.LOCK_SH)  # until the server ends: clean-history looks
+                making.enter_context(exclusive("prefect"))  # two servers would create the database
+            fcntl.flock(log, fcntl.LOCK_SH)  # until the server ends, for make clean-history
             begin = log.tell()
             with listener:
-                # Ctrl-C ends the command first, then the server by its closed input
+                # Ctrl-C ends the command, whose end closes the server's input
                 process = start_companion(
                     *("flows.support.web", str(listener.fileno()), self._kind),
                     pass_fds=(listener.fileno(),),
-                    # it sets right what it can and holds nobody up: MLflow's server may be away
+                    # reconciling must not wait for an MLflow server that is down
                     env={**os.environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
                     stdout=log,
                     stderr=log,
@@ -86,16 +86,20 @@ class Server:
         self.process = process
 
     def keep(self) -> None:
-        """Start our own again if it ended. Raises OSError if it does not start."""
+        """Restart our own server if it has ended.
+
+        Raises:
+            OSError: it does not start.
+        """
         if self.process and self.process.poll() is not None:
             from tasks.screen import note
 
-            # at the same port, which the run under way and the UI know
+            # on the same port, which the current run and the UI use
             self.start(socket.create_server(("127.0.0.1", self._port)), lambda: None)
-            note("the Prefect server had ended; it was started again")
+            note("the Prefect server had ended; it was restarted")
 
     def end(self) -> None:
-        """End our own and wait until it has ended."""
+        """Stop our own server and wait for its end."""
         if self.process:
             try:
                 seconds = END_SECONDS if self._kind == "scheduling" else None
@@ -109,15 +113,15 @@ class Server:
 def prefect_server(
     meanwhile: Callable[[], None] = lambda: None, kind: str = "command", port: int = 0
 ) -> Iterator[Server]:
-    """Provide a server to run flows against: the one PREFECT_API_URL names, or one of our own.
+    """Provide a server to run flows against: the one PREFECT_API_URL names, or our own.
 
     Args:
         meanwhile: work to do while the server starts, such as slow imports.
-        kind: what our own is for, as flows/support/web.py has it.
-        port: where our own listens if it is free; 0: anywhere.
+        kind: the kind of our own server, as in flows/support/web.py.
+        port: the preferred port of our own server; 0: any free one.
 
     Raises:
-        OSError: the server did not start; the one named does not answer, or refuses the login.
+        OSError: our own server did not start; the named one does not answer or refuses the login.
     """
     given = os.environ.get("PREFECT_API_URL")
     server, stale = Server(kind), "prefect" in sys.modules
@@ -126,10 +130,10 @@ def prefect_server(
             meanwhile()
             _wait_for_named_server()
         else:
-            # in records, for the port of a command's server will be gone
+            # for links in records: a command's own server does not outlive it
             os.environ.setdefault("PREFECT_UI_URL", f"http://127.0.0.1:{UI_PORT}")
             server.start(listen(port), meanwhile)
-            if stale:  # a notebook imported Prefect before: let it read the environment again
+            if stale:  # a notebook had imported Prefect already: read the environment again
                 from prefect import context
 
                 context.GLOBAL_SETTINGS_CONTEXT = context.root_settings_context()
@@ -142,8 +146,8 @@ def prefect_server(
 
 
 def _flush_workers() -> None:
-    """Send queued logs and events. Prefect does so in threads, and at exit would wait long for a
-    server that is gone."""
+    """Send queued logs and events now. Prefect's threads would send them at exit, and wait long for
+    a server that is gone."""
     if "prefect" in sys.modules:
         from prefect.events.worker import EventsWorker
         from prefect.logging.handlers import APILogWorker
@@ -153,7 +157,7 @@ def _flush_workers() -> None:
 
 
 def listen(wanted: int = 0) -> socket.socket:
-    """A socket that listens on 127.0.0.1: at the wanted port if that is free."""
+    """A socket that listens on 127.0.0.1, on the wanted port if that is free."""
     try:
         return socket.create_server(("127.0.0.1", wanted))
     except OSError:
@@ -167,12 +171,12 @@ def free_port() -> int:
 
 
 def _log_file() -> Path:
-    """The file of the server's output; a pipe would break when the command is killed."""
+    """The file for the server's output; a pipe would break when the command is killed."""
     return Path(os.environ["PREFECT_HOME"]) / "server.log"
 
 
 def _start_error(process: subprocess.Popen, log: str) -> str:
-    """Why our own server did not start, in one line: its database, or the last error."""
+    """Why our own server did not start, in one line: its database or the last error in its log."""
     if process.poll() is None:
         return _no_answer()
     path = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
@@ -191,7 +195,7 @@ def _no_answer() -> str:
 
 
 def _check_health() -> None:
-    """Raise OSError if the server does not answer; to refuse the login is an answer."""
+    """Raise OSError if the server does not answer. Refusing the login counts as an answer."""
     try:
         urlopen(f"{os.environ['PREFECT_API_URL']}/health", timeout=PATIENCE_SECONDS).close()
     except HTTPError as error:

@@ -1,8 +1,8 @@
-"""Our own web servers, behind a guard: they answer this machine's programs and their own pages.
+"""Our own web servers, behind a guard: they answer local programs and their own pages only.
 
 They listen on 127.0.0.1, but a browser lets any web page send requests there: as a plain POST,
-which a server carries out whatever its CORS settings say, or under a name of the page's own that is
-made to resolve to 127.0.0.1.
+which a server executes whatever its CORS settings say, or under a host name of the page's own that
+resolves to 127.0.0.1 (DNS rebinding).
 
 `python -m flows.support.web SOCKET KIND` is a Prefect server's process (flows/support/server.py);
 SOCKET is the number of the listening socket that it inherits.
@@ -26,14 +26,14 @@ HOST = re.compile(rb"(127\.0\.0\.1|localhost)(?P<port>:\d+)?")
 ORIGIN = re.compile(rb"http://" + HOST.pattern)
 REFUSAL = b"Only pages and programs of this machine are answered: Host or Origin is another.\n"
 COLLECT_SECONDS = 10
-PATIENCE_SECONDS = 5  # for requests under way
+PATIENCE_SECONDS = 5  # for requests in progress
 
 
 class Guard:
-    """An ASGI application that refuses requests of web pages that are not its own, with status 403.
+    """An ASGI application that refuses requests of foreign web pages with status 403.
 
     Host must be 127.0.0.1 or localhost, with any port (it may be forwarded); Origin, which programs
-    do not send, must be one of the two at the same port. WebSockets are held to the same.
+    do not send, must be one of the two with the same port. The same holds for WebSockets.
 
     Args:
         app: the application to guard.
@@ -70,12 +70,12 @@ def is_own(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 
 def answer(app: Any, listener: socket.socket, beside: subprocess.Popen | None = None) -> None:
-    """Serve an application until it is interrupted, and finish the requests under way.
+    """Serve an application until it is interrupted, and finish the requests in progress.
 
     Args:
         app: an ASGI application.
-        listener: where to answer.
-        beside: a process without which there is no point in going on.
+        listener: the socket to answer on.
+        beside: a process whose end also ends the server.
     """
     import uvicorn
 
@@ -93,27 +93,27 @@ def answer(app: Any, listener: socket.socket, beside: subprocess.Popen | None = 
 
 
 def serve_prefect(listener: socket.socket, kind: str) -> None:
-    """Be the Prefect server of a command until standard input closes.
+    """Run the Prefect server of a command until standard input closes.
 
     Args:
-        listener: the socket to answer at.
+        listener: the socket to answer on.
         kind: "command"; "scheduling", which also creates the runs that are due; "ui". The last two
-            have the user interface.
+            serve the user interface.
     """
-    gc.disable()  # from here on, it is done aside
+    gc.disable()  # _collect_garbage does it in a thread
     import uvicorn
     from prefect.server.api.server import create_app
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
-            yield  # only the closed input ends it: the command's last states are still to come
+            yield  # ended only by its closed input: the command still has to send its last states
 
     app = create_app(ephemeral=kind == "command", webserver_only=kind == "ui", final=True)
     config = uvicorn.Config(
         Guard(app),
         log_level="error",
-        # a UI keeps its socket open
+        # a page of the UI keeps its socket open
         timeout_graceful_shutdown=PATIENCE_SECONDS if kind == "command" else 1,
     )
     server, starter = Server(config), os.getppid()
@@ -129,18 +129,18 @@ def serve_prefect(listener: socket.socket, kind: str) -> None:
             server.should_exit = True
 
     end_with_starter(end)
-    gc.freeze()  # a million objects that stay
+    gc.freeze()  # a million objects that are never garbage
     threading.Thread(target=_collect_garbage, daemon=True).start()
     server.run(sockets=[listener])
-    os._exit(0)  # taking the interpreter apart would only keep the command waiting
+    os._exit(0)  # the command waits, and a regular shutdown takes seconds
 
 
 def _collect_garbage() -> None:
-    """Look for unreachable objects now and then, outside the thread that answers.
+    """Collect garbage regularly, outside the thread of the event loop.
 
-    A database cursor among them waits until its connection is idle, and that may be waiting for
-    SQLite's lock. In the thread of the event loop this would keep the very transaction from ending
-    that holds the lock: the server stood still for the minute after which SQLite gives up.
+    Collecting a database cursor waits until its connection is idle, and the connection may be
+    waiting for SQLite's lock. In the thread of the event loop, this would block the transaction
+    that holds the lock: the server hung for the minute after which SQLite gives up.
     """
     while True:
         time.sleep(COLLECT_SECONDS)
@@ -148,10 +148,10 @@ def _collect_garbage() -> None:
 
 
 def _wait_for_the_end_of(starter: int, seconds: float = 10) -> None:
-    """A killed process's pipes close a moment before its locks: wait until its id is gone.
+    """Wait until a process's id is gone: a killed process's pipes close a moment before its locks.
 
-    To have a new parent says less: children are handed on once the last of the killed process's
-    threads is on its way out, and that one may still be closing files.
+    Being reparented is no sign of that: children get a new parent when the last thread of the
+    killed process begins to exit, and that thread may still be closing files.
     """
     deadline = time.monotonic() + seconds
     with contextlib.suppress(ProcessLookupError, PermissionError):  # gone; or already another's

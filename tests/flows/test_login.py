@@ -125,4 +125,4 @@ def test_workers_retrain_when_files_arrive_and_skip_where_nothing_is_new(
     ended = ask(ui, "flow_runs/filter", login, deployments=named)
     skipped = [run["state"]["message"] for run in ended if run["state"]["name"] == "Skipped"]
     assert len(skipped) == 1
-    assert "no file came" in skipped[0]
+    assert "no file was added" in skipped[0]
