@@ -190,7 +190,7 @@ class Watch:
 
 
 def finds_nothing_new(client: SyncPrefectClient, flow_run: FlowRun) -> bool:
-    """Whether a worker's flow run, planned to look at the files, finds those of the last run, or one
+    """Whether a worker's flow run, planned to look at the files, finds those of the last run or one
     that is still being written. Otherwise their fingerprint becomes one of its tags.
 
     Raises:
