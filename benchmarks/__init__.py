@@ -1,1 +1,1 @@
-"""Where the figures of the README come from: named peers, ratios, one machine, one run."""
+"""The benchmarks behind the README's figures: ratios to named peers, measured in one run."""

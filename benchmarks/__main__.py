@@ -1,7 +1,7 @@
 """make bench: `python -m benchmarks quick | small | full [SECTION ...]`.
 
-Every figure is a whole process's or a ratio of two things run in turn; nothing is asserted. The
-tables also go to benchmarks/data/report-SIZE.md.
+Figures are of whole processes, or ratios of two things that are run in turn; nothing is asserted.
+The tables are also written to benchmarks/data/report-SIZE.md.
 """
 
 import argparse
@@ -65,7 +65,7 @@ SIZES: Mapping[str, Mapping[str, Section]] = {
 
 
 def main() -> None:
-    """Run the sections, print each table as it is done, write them all as Markdown."""
+    """Run the sections, print each table when it is complete, and write all of them as Markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("size", choices=SIZES)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SIZES["small"]))

@@ -1,6 +1,6 @@
-"""Shuffled mini-batches of a table that a line is trained on, beside loops and loaders, in turn.
+"""Shuffled mini-batches: training a linear model on a table, compared with loops and data loaders.
 
-Peers that are not installed (`pip install lightning datasets`) are left out, with a line.
+Peers that are not installed (`pip install lightning datasets`) are skipped, with a message.
 """
 
 from functools import partial
@@ -29,7 +29,8 @@ SMALL, LARGE = 1024, 16_384
 
 
 def measure(rows: int, rounds: int, times: int) -> list[Table]:
-    """All in turn; the goals by the clock. The memory is that of 10 M rows and of so many times."""
+    """Run all in turn; the goals are for wall-clock time. Memory is measured at 10 M rows and at a
+    multiple of that."""
     fresh_scratch()
     folder = table(rows, files=20)
     method = partial(partial, run, "-m", "benchmarks.peers.batches")
@@ -74,7 +75,7 @@ def measure(rows: int, rounds: int, times: int) -> list[Table]:
 
 
 def _memory(times: int) -> list[str]:
-    """Peaks of a net's epoch on rows that do not fit the memory."""
+    """Peak memory of an epoch of a net on rows that do not fit into memory."""
     block, million = table(2_000_000, files=20), 10 * times
     few, many = (
         run("-m", "benchmarks.peers.batches", "plumbline_net", repeated(block, n), LARGE).peak

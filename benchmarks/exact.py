@@ -1,7 +1,7 @@
-"""What is exact beyond least squares: a penalty's path, the most likely logistic and Poisson model,
-a net's last layer; beside scikit-learn, statsmodels and glum, in turn.
+"""Exact solvers beyond least squares: a penalty's path, logistic and Poisson regression, a net's
+last layer; compared with scikit-learn, statsmodels and glum.
 
-Peers that are not installed (`pip install statsmodels glum`) are left out, with a line.
+Peers that are not installed (`pip install statsmodels glum`) are skipped, with a message.
 """
 
 from functools import partial
@@ -36,7 +36,7 @@ SCORE = "Rows in memory. Error: the mean squared error on a tenth of the rows."
 
 
 def measure(rows: int, rounds: int) -> list[Table]:
-    """Four comparisons; the path, which takes peers long, and the head on a tenth of the rows."""
+    """Run four comparisons; the path, slow elsewhere, and the head use a tenth of the rows."""
     fresh_scratch()
     folder, few = table(rows), table(rows // 10)
     classes, counts = (folder.with_name(f"{folder.name}-{name}") for name in ("classes", "counts"))
@@ -52,7 +52,7 @@ def measure(rows: int, rounds: int) -> list[Table]:
 
 
 def compared(title: str, methods: dict[str, str], folder: Path, rounds: int, error: str) -> Table:
-    """What each costs, and ours, the first, by theirs."""
+    """The cost of each contender, and the ratio of ours, the first, to it."""
     there = {n: m for n, m in methods.items() if find_spec(m.partition("_")[0])}
     for name in methods.keys() - there.keys():
         print(f"{name}: not installed, and left out")

@@ -1,4 +1,4 @@
-"""Growth: what the pass costs as rows, features and files grow, and training as epochs do."""
+"""Growth: the cost of the pass by rows, features and files, and of training by epochs."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ Curve = list[tuple[int, float]]
 
 
 def measure(rounds: int) -> list[Table]:
-    """One quantity at a time from a common middle: 1 M rows, 20 features, 10 files."""
+    """Vary one quantity at a time around 1 M rows, 20 features, 10 files."""
     fresh_scratch()
     block = table(1_000_000, files=10)
     curves = {
@@ -44,7 +44,7 @@ def _epochs(folder: Path, epochs: int, rounds: int) -> float:
 
 
 def draw(curves: dict[str, Curve], path: Path) -> None:
-    """Four panels, both axes logarithmic, with the line that linear growth would follow."""
+    """Draw four panels with logarithmic axes, each with a line of linear growth."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3), dpi=110, layout="constrained")

@@ -1,6 +1,6 @@
-"""Run a command and say what it cost; run contenders in turn and say how they compare.
+"""Run commands, measure what each costs, and compare contenders that are run in turn.
 
-This process imports nothing big: on Linux a child's peak memory starts at its parent's size.
+This process imports nothing large: on Linux a child's peak memory starts at its parent's size.
 """
 
 import json
@@ -23,13 +23,13 @@ KIBIBYTE_UNITS = 1024 if sys.platform != "darwin" else 1  # of ru_maxrss
 
 @dataclass(frozen=True)
 class Spent:
-    """What one process cost.
+    """The cost of one process.
 
     Attributes:
-        seconds: from its start to its end, as the clock on the wall has it.
-        processor: seconds of processor time, of children that it waited for as well.
-        peak: resident MiB at most, by the system's accounting (its largest process).
-        said: the JSON of its last line; {} where there is none.
+        seconds: wall-clock time from start to end.
+        processor: seconds of processor time, including children that it waited for.
+        peak: peak resident memory in MiB, by the system's accounting, of its largest process.
+        said: the JSON of its last line; {} if there is none.
     """
 
     seconds: float
@@ -40,7 +40,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Median, least and largest of the ratios of neighbouring runs."""
+    """The median, least and largest ratio of neighbouring runs."""
 
     median: float
     low: float
@@ -51,7 +51,7 @@ class Ratio:
 
 
 def environment() -> dict[str, str]:
-    """This one's, with stores of the benchmark's own and nothing sent anywhere, for all alike."""
+    """The environment of every contender: this one's, with separate stores and no telemetry."""
     taken = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
     return taken | {
         "PYTHONPATH": str(ROOT),
@@ -73,7 +73,7 @@ def run(*arguments: object) -> Spent:
     """Run python with these arguments in the scratch folder.
 
     Raises:
-        RuntimeError: it failed; with the end of what it said.
+        RuntimeError: it failed; with the end of its output.
     """
     command = [sys.executable, *map(str, arguments)]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
@@ -95,7 +95,7 @@ def run(*arguments: object) -> Spent:
 def in_turn(
     jobs: Mapping[str, Callable[[], Spent]], rounds: int, warm: bool = True
 ) -> dict[str, list[Spent]]:
-    """Run A B C A B C ...; a first round that counts for nothing warms disks and databases."""
+    """Run A B C A B C ...; the first round, which warms disks and databases, does not count."""
     spent: dict[str, list[Spent]] = {name: [] for name in jobs}
     for number in range(-1 if warm else 0, rounds):
         for name, job in jobs.items():
@@ -106,23 +106,23 @@ def in_turn(
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
-    """How ours compares with theirs, run by run."""
+    """The ratio of ours to theirs, run by run."""
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
 
 def seconds(spent: Sequence[Spent]) -> list[float]:
-    """The whole process's seconds."""
+    """The wall-clock time of each process."""
     return [each.seconds for each in spent]
 
 
 def processor(spent: Sequence[Spent]) -> list[float]:
-    """The whole process's seconds of processor time."""
+    """The processor time of each process."""
     return [each.processor for each in spent]
 
 
 def said(spent: Sequence[Spent], key: str) -> list[float]:
-    """One number of what each process said."""
+    """One number from the output of each process."""
     return [each.said[key] for each in spent]
 
 

@@ -1,4 +1,4 @@
-"""Memory: the peak of the one pass over a million rows, and over many more in files as large."""
+"""Memory: the peak of the pass over a million rows, and over many more in files as large."""
 
 from benchmarks.measure import fresh_scratch, in_turn, median, ratio, run
 from benchmarks.report import GOAL_COLUMNS, Table, goal
@@ -8,7 +8,7 @@ BLOCK = {"rows": 1_000_000, "files": 10}
 
 
 def measure(times: int, rounds: int) -> list[Table]:
-    """One block of ten files, and the same files under many names."""
+    """Compare ten files with the same files under many names."""
     fresh_scratch()
     block = table(**BLOCK)
     folders = {1: repeated(block, 1), times: repeated(block, times)}

@@ -1,6 +1,6 @@
-"""Nets: what a whole run of one costs beyond the tutorial's, and the fit alone elsewhere, in turn.
+"""Nets: a whole run, less the tutorial's, compared with the fit alone in other libraries.
 
-Peers that are not installed (`pip install lightning pytorch_tabular`) are left out, with a line.
+Peers that are not installed (`pip install lightning pytorch_tabular`) are skipped, with a message.
 """
 
 from functools import partial
@@ -23,7 +23,7 @@ BIKES, TARGET, EXCLUDED = ROOT / "data" / "bikes.csv.gz", "bikers", ["casual", "
 CATEGORICAL = ["mnth", "hr", "weathersit"]
 HIDDEN, BATCH, EPOCHS, RATE = [256, 256], 256, 88, 1e-3  # 3,000 steps, as by default
 OURS, TUTORIAL = "plumbline: the bikes", "plumbline: the tutorial"
-PEERS = {  # what is called, what it is called here, and the goal
+PEERS = {  # function in benchmarks/peers/nets.py: name, goal
     "sklearn": ("MLPRegressor", 1.0),
     "lightning": ("Lightning", 0.5),
     "pytorch_tabular": ("pytorch-tabular", 0.2),
@@ -31,7 +31,7 @@ PEERS = {  # what is called, what it is called here, and the goal
 
 
 def measure(rounds: int) -> list[Table]:
-    """The net's run and the tutorial's, whole processes; the peers' fits, rows prepared already."""
+    """Run the net and the tutorial as whole processes, and the peers' fits on prepared rows."""
     fresh_scratch()
     same = {
         "data.path": BIKES, "data.test_fraction": 0, "model.embedding": "false",
@@ -47,7 +47,7 @@ def measure(rounds: int) -> list[Table]:
         if find_spec(method):
             jobs[name] = partial(run, "-m", "benchmarks.peers.nets", method)
         else:
-            print(f"{name} is not installed, and left out")
+            print(f"{name} is not installed: skipped")
     spent = in_turn(jobs, rounds)
     fits = {name: most for name, most in PEERS.values() if name in spent}
     costs = [

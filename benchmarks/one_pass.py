@@ -1,5 +1,5 @@
-"""A table of Parquet files: the one pass and 1,000 epochs on it, against reading alone, exact
-solvers and the plain loop. Every contender is a process of its own that reads the files itself.
+"""Parquet files: the pass and 1,000 epochs, compared with reading alone, exact solvers and the
+plain loop. Every contender is a process of its own that reads the files itself.
 """
 
 from functools import partial
@@ -24,7 +24,7 @@ AS_EXACT = 1e-10  # worst relative error of coefficients that count as good as o
 
 
 def measure(rows: int, rounds: int, loop_epochs: int) -> list[Table]:
-    """All contenders in turn; the plain loop, which takes long, once for each round of the rest."""
+    """Run all contenders in turn; the plain loop, which is slow, once a round."""
     fresh_scratch()
     folder = table(rows)
     ours = {
@@ -42,7 +42,7 @@ def measure(rows: int, rounds: int, loop_epochs: int) -> list[Table]:
 
 
 def contenders(spent: dict[str, list[Spent]], folder: Path, rows: int, scale: float) -> Table:
-    """What each cost and how right it was."""
+    """The cost and the error of each contender."""
     ours = spent[PASS]
     lines = []
     for name, each in spent.items():
@@ -74,7 +74,7 @@ def contenders(spent: dict[str, list[Spent]], folder: Path, rows: int, scale: fl
 
 
 def goals(spent: dict[str, list[Spent]], scale: float) -> Table:
-    """The two goals, by the work, and by whole processes for those who pay the imports too."""
+    """The two goals, for the work alone and for whole processes with their imports."""
     loop = [value * scale for value in said(spent[LOOP], "work")]
     reading = said(spent[READING], "work")
     whole = {name: [each.seconds for each in spent[name]] for name in (OURS, PASS, READING)}
@@ -93,7 +93,7 @@ def goals(spent: dict[str, list[Spent]], scale: float) -> Table:
 
 
 def worst_error(spent: Spent, folder: Path) -> float | None:
-    """Largest relative error of a coefficient; None for a contender without any."""
+    """The largest relative error of a coefficient; None for a contender without coefficients."""
     if "coefficients" not in spent.said:
         return None
     pairs = zip(spent.said["coefficients"], solution(folder), strict=True)

@@ -22,7 +22,7 @@ WORKERS = 2  # as flows.pipeline has
 
 
 def one_pass(folder: str) -> Summary:
-    """Every file once, two at a time."""
+    """Read every file once, two at a time."""
     data = TableData(kind="table", path=folder, target="y")
     files = find_files(folder)
     table = Table(files, choose_columns(data, files[0]))
@@ -36,7 +36,7 @@ def one_pass(folder: str) -> Summary:
 
 
 def fit(folder: str, epochs: int) -> dict:
-    """The least-squares solution (0 epochs), or what so many epochs of gradient descent reach."""
+    """The least-squares solution (0 epochs), or the result of gradient descent."""
     if epochs:
         import torch._dynamo  # noqa: F401  optimizers do on first use: an import, not work
     began, used = time.perf_counter(), time.process_time()

@@ -1,5 +1,5 @@
-"""What each kind of column, key and file costs the pass: its processor time with it against
-without, in turn in one process.
+"""The pass with and without each kind of column, key and file: processor time, in turn in one
+process.
 
 `python -m benchmarks.passes FOLDER ROUNDS` prints the seconds of each as one line of JSON.
 """
@@ -43,7 +43,7 @@ FILES = {
 
 
 def measure(rows: int, rounds: int) -> list[Table]:
-    """Two tables: of columns and keys beside plain Parquet, and of files beside plain CSV."""
+    """Two tables: columns and keys compared with plain Parquet, files compared with plain CSV."""
     fresh_scratch()
     folder = DATA / "tables" / f"passes{rows}"
     if not (folder / "rows.parquet").exists():
@@ -57,14 +57,14 @@ def measure(rows: int, rounds: int) -> list[Table]:
 
 
 def compared(title: str, plain: str, names: list[str], spent: dict, note: str) -> Table:
-    """Each beside the plain one."""
+    """Each compared with the plain one."""
     against = {name: str(ratio(spent[name], spent[plain])) for name in names} | {plain: ""}
     lines = [[name, f"{median(spent[name]):.2f}", against[name]] for name in names]
     return Table(title, ("what", "s", f"against {plain}"), lines, note)
 
 
 def configs(folder: Path) -> Iterator[tuple[str, dict]]:
-    """What to pass over, by name, as the configuration's section data."""
+    """The `data` section of each pass, by name."""
     told = {"kind": "table", "target": "y"}
     for name, keys in KEYS.items():
         holes, more = keys.get("holes", 0), keys.get("more", [])
@@ -77,7 +77,7 @@ def configs(folder: Path) -> Iterator[tuple[str, dict]]:
 
 
 def passes(folder: Path, rounds: int) -> dict[str, list[float]]:
-    """Processor seconds of each pass in each round, after one that warms."""
+    """Processor seconds of each pass in each round, after one that does not count."""
     from plumbline.config.schema import TableData
     from plumbline.library import read
 
@@ -92,7 +92,7 @@ def passes(folder: Path, rounds: int) -> dict[str, list[float]]:
 
 
 def write(folder: Path, rows: int) -> None:
-    """Write the same rows in every form; a tenth of the values of hole0, hole1, ... are missing."""
+    """Write the same rows in every format; a tenth of the values of hole0, ... are missing."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa

@@ -1,5 +1,6 @@
-"""`python -m benchmarks.recorded_epochs ROUNDS`: in one process, in turn, the tutorial's bare loop,
-and ours with every loss written to MLflow. Prints one line of JSON: lists of seconds.
+"""The tutorial's bare loop and ours with every loss written to MLflow, in turn in one process.
+
+`python -m benchmarks.recorded_epochs ROUNDS` prints one line of JSON: lists of seconds.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from flows.support.command import prepare_environment
 
 prepare_environment()
 
-from mlflow import MlflowClient  # noqa: E402
+from mlflow import MlflowClient, set_experiment  # noqa: E402
 
 from benchmarks.peers import tutorial  # noqa: E402
 from plumbline.config.loading import load  # noqa: E402
@@ -38,7 +39,7 @@ class Ours:
         self.config = load(str(ROOT / "configs" / "tutorial.yaml"), [])
         self.rows = combine([compress(Synthetic(self.config.data), "synthetic", self.config.data)])
         self.client = MlflowClient()
-        self.experiment = self.client.create_experiment("recorded epochs")
+        self.experiment = set_experiment("recorded epochs").experiment_id
 
     def train(self, record: Callable[[int, float], None] = lambda epoch, loss: None) -> None:
         """The plan and the loop, printing what the tutorial prints."""
@@ -51,18 +52,18 @@ class Ours:
         train_linear(plan, self.config.training, "cpu", on_epoch)
 
     def new_run(self) -> None:
-        """A run to record into; it is made whatever is trained, so its cost is not an epoch's."""
+        """Create the run to record into, which is no part of the time of the epochs."""
         self.run_id = self.client.create_run(self.experiment).info.run_id
 
     def train_and_record(self) -> None:
-        """The same, each loss into the database, under the run that new_run made."""
+        """Train, and write each loss to the database, in the run that new_run created."""
         losses = LossLog(lambda batch: self.client.log_batch(self.run_id, metrics=batch))
         with losses.sending():
             self.train(losses.add)
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds of a call, with what it prints going nowhere."""
+    """Seconds of a call whose output is discarded."""
     with contextlib.redirect_stdout(io.StringIO()):
         began = time.perf_counter()
         work()

@@ -1,4 +1,4 @@
-"""Tables: on the screen as they are done, and as Markdown to paste into the docs."""
+"""Tables: on the screen when complete, and as Markdown to paste into the docs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Retraining: the data stage on 100 files, and again once one file was added.
+"""Retraining: the data stage on 100 files, and again after one file was added.
 
 `python -m benchmarks.retraining FOLDER` is one trial: a warm flow first, then both stages, each in
 a flow run of its own against one server. Prints one line of JSON: seconds.
@@ -19,7 +19,7 @@ FILES = 100
 
 
 def measure(rows: int, rounds: int) -> list[Table]:
-    """Trials one after another, each with an empty cache of its own."""
+    """Run trials one after another, each with its own empty cache."""
     fresh_scratch()
     folder = table(rows)
     run("-m", "benchmarks.retraining", folder)  # makes the server's database
@@ -37,7 +37,7 @@ def measure(rows: int, rounds: int) -> list[Table]:
 
 
 def trial(folder: Path) -> dict[str, float]:
-    """Seconds of the data stage for all files, for one more, and for none."""
+    """Seconds of the data stage for all files, for one new file, and for none."""
     data = SCRATCH / "retraining"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir()

@@ -1,4 +1,4 @@
-"""Scaling: what each step costs a unit, and what that predicts for a cluster (docs/scaling.md).
+"""Scaling: the cost of each step, and the prediction for a cluster (docs/scaling.md).
 
 `python -m benchmarks.scaling costs FEATURES` and `... task-runs threads|ray` are one trial each and
 print one line of JSON. Costs are processor seconds, which other work on the machine changes less

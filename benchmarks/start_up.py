@@ -1,4 +1,4 @@
-"""Small data: what the whole tutorial run costs, and what recording costs beside training."""
+"""Small data: the cost of the whole tutorial run, and of recording compared with training."""
 
 from benchmarks.measure import ROOT, fresh_scratch, in_turn, median, ratio, run, seconds
 from benchmarks.report import GOAL_COLUMNS, Table, goal
@@ -8,13 +8,13 @@ OURS, SCRIPT, EMPTY = "plumbline", "straightforward script", "empty flow"
 
 
 def measure(rounds: int) -> list[Table]:
-    """Both parts, on stores that one uncounted round has filled."""
+    """Measure both, on stores that a first round, which does not count, has created."""
     fresh_scratch()
     return [*whole_runs(rounds), *recorded_epochs(rounds)]
 
 
 def whole_runs(rounds: int) -> list[Table]:
-    """Three processes in turn, from start to end, server included."""
+    """Run three whole processes in turn, servers included."""
     spent = in_turn(
         {
             OURS: lambda: run("-m", "flows.pipeline", ROOT / "configs" / "tutorial.yaml"),

@@ -1,4 +1,4 @@
-"""Sweeps: 200 trials of 1,000 epochs, against 200 single runs and the sweep written plainly."""
+"""Sweeps: 200 trials of 1,000 epochs, compared with 200 single runs and a plain nested loop."""
 
 from benchmarks.measure import (
     ROOT,
@@ -29,7 +29,7 @@ OURS, SINGLE, PLAIN = "make sweep", "make run-pipeline", "plain nested loop"
 
 
 def measure(rounds: int) -> list[Table]:
-    """The sweep, one single run, and the plain loop with fewer trials, in turn."""
+    """Run the sweep, one single run, and the plain loop with fewer trials, in turn."""
     fresh_scratch()
     tutorial, path = ROOT / "configs" / "tutorial.yaml", SCRATCH / "sweep.yaml"
     path.write_text(SWEEP.format(base=tutorial, trials=TRIALS))

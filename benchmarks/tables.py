@@ -16,7 +16,7 @@ from benchmarks.measure import DATA, run
 
 
 def table(rows: int, features: int = 20, files: int = 100) -> Path:
-    """The folder with such a table, written by a process of its own the first time."""
+    """The folder of such a table; the first call writes it, in a process of its own."""
     folder = DATA / "tables" / f"rows{rows}-features{features}-files{files}"
     if not (folder / "exact.json").exists():
         run("-m", "benchmarks.tables", rows, features, files, folder)
@@ -24,7 +24,7 @@ def table(rows: int, features: int = 20, files: int = 100) -> Path:
 
 
 def repeated(folder: Path, times: int) -> Path:
-    """A folder in which every file stands `times` times: hard links, so it costs no disk."""
+    """A folder with `times` hard links to every file, which take no disk space."""
     many = folder.with_name(f"{folder.name}-times{times}")
     shutil.rmtree(many, ignore_errors=True)
     many.mkdir()
@@ -75,7 +75,7 @@ def exact(folder: Path) -> list[float]:
 
 
 def solution(folder: Path) -> list[float]:
-    """The exact solution that was stored with a table."""
+    """The exact solution stored with a table."""
     return json.loads((folder / "exact.json").read_text())
 
 

@@ -1,8 +1,8 @@
 """Shuffled mini-batches, ours and elsewhere: `python -m benchmarks.peers.batches METHOD FOLDER
 BATCH`. A line, SGD, mean squared error, one thread of torch; each prints one line of JSON: seconds
-of its first epoch, reading included but for those that hold the rows already, and of a later one.
+of its first epoch, including reading unless the rows are in memory already, and of a later one.
 
-Loaders stop after STEPS steps; their epoch is scaled.
+Loaders stop after STEPS steps, and their time is scaled to an epoch.
 """
 
 import json
@@ -50,17 +50,17 @@ def plumbline(folder: Path, batch: int, model: dict | None = None, **more: float
 
 
 def plumbline_streamed(folder: Path, batch: int) -> list[float]:
-    """The same with memory for an eighth of the rows: they are read again every epoch."""
+    """The same with memory for an eighth of the rows, which are then read again in every epoch."""
     return plumbline(folder, batch, memory_mb=20)
 
 
 def plumbline_net(folder: Path, batch: int) -> list[float]:
-    """An epoch of a net on rows that do not fit the memory."""
+    """An epoch of a net on rows that do not fit into memory."""
     return plumbline(folder, batch, model={"kind": "mlp", "hidden": [16]}, epochs=1)
 
 
 def sliced(folder: Path, batch: int) -> list[float]:
-    """The loop by hand over a shuffled tensor in memory."""
+    """A hand-written loop over slices of a shuffled tensor in memory."""
     rows = torch.cat(tensors(folder), dim=1)
     take_step = line()
 
@@ -144,7 +144,7 @@ def tensors(folder: Path) -> list[Tensor]:
 
 
 def line() -> Callable[[Tensor, Tensor], None]:
-    """A step of a new model."""
+    """A new model's training step."""
     model, criterion = nn.Linear(20, 1), nn.MSELoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
 
@@ -157,7 +157,7 @@ def line() -> Callable[[Tensor, Tensor], None]:
 
 
 def stepped(batches: Iterable, rows: int, batch: int) -> list[float]:
-    """Seconds of an epoch from those of its first steps."""
+    """Seconds of an epoch, scaled from its first steps."""
     take_step = line()
 
     def steps() -> None:

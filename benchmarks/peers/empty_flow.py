@@ -1,4 +1,4 @@
-"""The least that an orchestrated job costs: an empty flow on Prefect's ephemeral server."""
+"""The least an orchestrated job can cost: an empty flow on Prefect's ephemeral server."""
 
 import mlflow  # noqa: F401
 import torch  # noqa: F401

@@ -1,6 +1,7 @@
-"""What is exact beyond least squares, ours and elsewhere: `python -m benchmarks.peers.exact METHOD
-FOLDER`. Each prints one line of JSON: the seconds of its work by the clock and of all its threads,
-imports left out, and how far from exact it is.
+"""Exact solvers beyond least squares: `python -m benchmarks.peers.exact METHOD FOLDER`.
+
+Each prints one line of JSON: the wall-clock and processor seconds of its work without imports, and
+its distance from the exact solution.
 """
 
 import json
@@ -19,7 +20,7 @@ STRENGTHS, FOLDS = 100, 10
 
 
 def write(folder: Path) -> dict:
-    """The same features with another target each: whether y is above its mean, and a count."""
+    """Write the same features with other targets: whether y is above its mean, and a count."""
     for path in paths(folder):
         table = pq.read_table(path)
         y = table["y"].to_numpy()
@@ -33,7 +34,7 @@ def write(folder: Path) -> dict:
 
 
 def ours(folder: Path, training: dict, **data: object) -> "Model":  # noqa: F821  imported late
-    """What `plumbline.train` makes of a folder."""
+    """Train on a folder with `plumbline.train`."""
     import plumbline
     from plumbline.config.loading import validated
 
@@ -43,7 +44,7 @@ def ours(folder: Path, training: dict, **data: object) -> "Model":  # noqa: F821
 
 
 def plumbline_path(folder: Path) -> dict:
-    """A lasso path and its best strength by cross-validation, from R factors that are known."""
+    """A lasso path and its best strength by cross-validation, from known R factors."""
     import sklearn.linear_model  # noqa: F401  importing it is no work
 
     from plumbline.config.training import Penalty
@@ -76,7 +77,7 @@ def glum_path(folder: Path) -> dict:
 
 
 def plumbline_newton(folder: Path) -> dict:
-    """The pass, and one more for each step."""
+    """Newton's method: one pass, and another for each step."""
     import plumbline.library  # noqa: F401  importing it is no work
 
     classes = folder.name.endswith("classes")
@@ -145,7 +146,7 @@ def plumbline_head(folder: Path) -> dict:
 
 
 def sklearn_head(folder: Path) -> dict:
-    """RidgeCV, leave-one-out, on what the layer is given."""
+    """RidgeCV, leave-one-out, on the inputs of the last layer."""
     import torch
     from sklearn.linear_model import RidgeCV
 
@@ -163,7 +164,7 @@ def sklearn_head(folder: Path) -> dict:
 
 
 def net_and_rows(folder: Path) -> tuple["Module", "RowObjective"]:  # noqa: F821  imported late
-    """256 hidden units that were drawn, a last layer, and the rows, in memory."""
+    """256 random hidden units, a last layer, and the rows in memory."""
     import torch
     from torch import nn
 
@@ -180,7 +181,7 @@ def net_and_rows(folder: Path) -> tuple["Module", "RowObjective"]:  # noqa: F821
 
 
 def newton_error(folder: Path, theta: np.ndarray) -> float:
-    """By what share one Newton step on all rows at once would still change a coefficient."""
+    """The largest relative change that one more Newton step on all rows makes to a coefficient."""
     x, y = everything(folder)
     a, y = np.column_stack([np.ones(len(x)), x.astype(float)]), y.astype(float)
     classes = folder.name.endswith("classes")
@@ -191,7 +192,7 @@ def newton_error(folder: Path, theta: np.ndarray) -> float:
 
 
 def lasso_error(x: np.ndarray, y: np.ndarray, weights: np.ndarray, strength: float) -> float:
-    """By how much the optimality conditions are missed, in strengths."""
+    """The violation of the optimality conditions, relative to the strength."""
     slopes = x.T @ (y - x @ weights) / len(x)
     missed = np.where(
         weights != 0, np.abs(slopes - strength * np.sign(weights)), np.abs(slopes) - strength
@@ -206,7 +207,7 @@ def standardised(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def timed(work: Callable[[], object]) -> tuple[object, dict]:
-    """What a call returns, and its seconds."""
+    """The result of a call, and its seconds."""
     began, used = time.perf_counter(), time.process_time()
     found = work()
     ended = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Least squares on Parquet files, as the usual tools do it: `python -m benchmarks.peers.fitting
+"""Least squares on Parquet files with common tools: `python -m benchmarks.peers.fitting
 METHOD FOLDER [EPOCHS]`. Each method reads the files and prints one line of JSON: the coefficients
 [intercept, weights] and the seconds of its work, imports left out.
 """
@@ -15,7 +15,7 @@ from benchmarks.peers.reading import THREADS, blocks, everything, file_blocks, p
 
 
 def reading(folder: Path) -> dict:
-    """Read and do nothing: what no method can beat."""
+    """Read and do nothing: the lower bound of every method."""
     began, used = time.perf_counter(), time.process_time()
     read_only(folder)
     processor = time.process_time() - used
@@ -99,7 +99,7 @@ def plain_torch(folder: Path, epochs: int = 1000) -> dict:
 
 
 def found(began: float, coefficients: list[float] | np.ndarray) -> dict:
-    """What a method prints."""
+    """The output of a method."""
     work = time.perf_counter() - began
     return {"work": work, "coefficients": [float(value) for value in coefficients]}
 

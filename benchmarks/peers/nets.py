@@ -1,7 +1,7 @@
 """A net on the bikes, as other libraries train it: `python -m benchmarks.peers.nets METHOD`.
 
-Each prints one line of JSON: seconds and processor time of its fit alone, on rows that are prepared
-already. All have the layers, batches and epochs of benchmarks/nets.py, Adam, and no early stopping.
+Each prints one line of JSON: seconds and processor time of its fit alone, on prepared rows. All
+have the layers, batches and epochs of benchmarks/nets.py, Adam, and no early stopping.
 """
 
 import json
@@ -70,8 +70,7 @@ def lightning() -> dict[str, float]:
 
 
 def pytorch_tabular() -> dict[str, float]:
-    """pytorch-tabular's CategoryEmbeddingModel; it wants floats and texts, and prepares them in its
-    fit."""
+    """pytorch-tabular's CategoryEmbeddingModel, whose fit prepares floats and texts itself."""
     from pytorch_tabular import TabularModel
     from pytorch_tabular.config import DataConfig, OptimizerConfig, TrainerConfig
     from pytorch_tabular.models import CategoryEmbeddingModelConfig
@@ -94,7 +93,7 @@ def pytorch_tabular() -> dict[str, float]:
 
 
 def timed(work: Callable[[], object]) -> dict[str, float]:
-    """Seconds of a call, on the clock and of the processor."""
+    """The wall-clock and processor seconds of a call."""
     began, used = time.perf_counter(), time.process_time()
     work()
     return {"work": time.perf_counter() - began, "processor": time.process_time() - used}

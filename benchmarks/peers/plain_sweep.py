@@ -1,4 +1,4 @@
-"""`plain_sweep.py TRIALS`: a sweep as one would first write it: the tutorial's script in a loop, a
+"""`plain_sweep.py TRIALS`: the obvious way to write a sweep: the tutorial's script in a loop, a
 nested MLflow run for each trial, one log_metric an epoch. Prints one line of JSON."""
 
 import json

@@ -1,5 +1,5 @@
-"""The same job as one would first write it with Prefect and MLflow: the documentation's calls,
-one log_metric an epoch, log_model with its defaults, Prefect's ephemeral server."""
+"""The obvious way to write the same job with Prefect and MLflow: the documentation's calls, one
+log_metric an epoch, log_model with its defaults, Prefect's ephemeral server."""
 
 import mlflow
 import numpy as np
