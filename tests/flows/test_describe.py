@@ -13,7 +13,7 @@ def test_penguins_are_described_without_a_run(capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     assert out.startswith("333 rows")  # 11 have no target
     assert "Biscoe 48.9%" in out
-    assert "Note: values are missing, and data.missing is drop. The above is what it would" in out
+    assert "Note: values are missing, and data.missing is drop. The table above shows" in out
 
 
 def test_generated_rows_are_no_table(capsys: pytest.CaptureFixture[str]) -> None:
