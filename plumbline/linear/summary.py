@@ -28,12 +28,21 @@ class Summary:
         sample: the test rows, or the training rows if there are none, or a sample of them.
         digests: BLAKE3 over all the data read of each part, in hexadecimal, in the parts' order.
         dropped: rows left out because a value was missing, or because their weight is 0.
+        merged_rows: part_rows, if it is of several parts.
     """
 
     factors: dict[str, Factor]
     sample: Sample
     digests: tuple[str, ...]
     dropped: int = 0
+    merged_rows: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def part_rows(self) -> tuple[tuple[int, int], ...]:
+        """The number of training and of validation rows of each part, in the parts' order."""
+        held = {"test", "validation"}
+        train = sum(each.rows for name, each in self.factors.items() if name not in held)
+        return self.merged_rows or ((train, self.validation.rows),)
 
     @property
     def digest(self) -> str:
@@ -222,7 +231,8 @@ def combine_eight(parts: Sequence[Summary]) -> Summary:
         factors = {name: factor.select(columns) for name, factor in factors.items()}
     sample = merge_samples([part.sample for part in parts], columns)
     digests = tuple(digest for part in parts for digest in part.digests)
-    return Summary(factors, sample, digests, sum(part.dropped for part in parts))
+    part_rows = tuple(rows for part in parts for rows in part.part_rows)
+    return Summary(factors, sample, digests, sum(part.dropped for part in parts), part_rows)
 
 
 def _add(levels: list[list[Summary]], height: int, node: Summary) -> None:

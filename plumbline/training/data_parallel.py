@@ -4,9 +4,9 @@ Whoever starts the processes (Ray Train, torchrun) makes torch's process group f
 then trains the same experiment. The result equals that of one process, up to rounding.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from itertools import chain, islice, repeat
 
 import torch
 import torch.distributed as dist
@@ -14,13 +14,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from plumbline.data.sources import Table
-from plumbline.data.split import shares_of
+from plumbline.data.batches import BLOCK_ROWS
 from plumbline.errors import InputError
-from plumbline.threads import in_threads
 from plumbline.training.device import Draws
 from plumbline.training.objectives import Batch, Loss, RowObjective, batch_sizes
-from plumbline.training.rows import Rows, TrainingRows
+from plumbline.training.rows import SHARES, Drawn, Rows, in_pieces
 
 
 def in_a_group() -> bool:
@@ -42,27 +40,31 @@ def of_all(value: float, operation: dist.ReduceOp = dist.ReduceOp.SUM) -> float:
 class DataParallel(RowObjective):
     """A RowObjective whose batches the processes of torch's group share.
 
-    Each process reads files of its own, and computes the rows of a batch that are in them. If there
-    are fewer files than processes, or the rows of one do not fit into its training.memory_mb, each
-    reads all files and computes an equal part of each batch.
-
-    Attributes:
-        first: the index of its first row among all training rows, in the order of the files; None:
-            it reads all files.
+    Each process computes the rows of a batch that are in its own files. If its rows fit into its
+    training.memory_mb, these are consecutive files, which it reads once. Otherwise the files are
+    dealt out anew in every epoch, in the order in which one process reads them, so that each
+    process has about as many rows of every pool. If all files, or those of a pool, are fewer than
+    the processes, each process reads all files and computes an equal part of each batch.
     """
-
-    first: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.rank, self.processes = dist.get_rank(), dist.get_world_size()
-        self._files = len(self.rows.data.source.parts)
         self._parallel: Callable[[Rows], Tensor] | None = None
-        own = _of_own_files(self.rows, self.rank, self.processes)
-        if own and of_all(own.fits("train"), dist.ReduceOp.MIN):
-            counts = [0] * self.processes
-            dist.all_gather_object(counts, own.counts["train"])
-            self.rows, self.first = own, sum(counts[: self.rank])
+        self._parts = self.rows.parts
+        self._part_rows = torch.tensor(self.rows.data.summary.part_rows)
+        self._kept = self._reads_own = False
+        files, train = len(self._parts), self.counts["train"]
+        if files < self.processes:
+            return
+        first, end = (files * each // self.processes for each in (self.rank, self.rank + 1))
+        counts = dict(zip(SHARES, self._part_rows[first:end].sum(0).tolist(), strict=True))
+        own = replace(self.rows, parts=self._parts[first:end], counts=counts)
+        self._kept = bool(of_all(own.fits("train"), dist.ReduceOp.MIN))
+        pooled = not self._kept and self.training.batch_size is not None
+        if not pooled or own.pool_rows * files >= self.processes * train:
+            self.rows, self._reads_own = own, True
+            self._first = int(self._part_rows[:first, 0].sum())
 
     def batches(self, model: nn.Module, epoch: int) -> Iterable[Batch]:
         """Each step draws anew, by its number, so that a process has no state to resume from."""
@@ -90,26 +92,66 @@ class DataParallel(RowObjective):
         return None if own is None else of_all(own)
 
     def _blocks(self, share: str) -> Iterator[Rows]:
-        return map(self._part, super()._blocks(share))
-
-    def _batches(self, model: nn.Module, random: torch.Generator) -> Iterator[tuple[int, Rows]]:
-        if self.first is None:
-            for size, batch in super()._batches(model, random):
-                yield size, self._part(batch)
-            return
-        torch.randperm(self._files, generator=random)  # as one process does before it shuffles
-        (own,), rows = self.rows.blocks("train"), self.counts["train"]
-        place = torch.randperm(rows, generator=random) - self.first
-        here = (place >= 0) & (place < len(own[0]))
-        sizes = batch_sizes(rows, self.training.batch_size, model)
-        of_own = [int(each.sum()) for each in here.split(sizes)]
-        yield from zip(sizes, self.rows.shuffled([(own, place[here], of_own)]), strict=True)
+        blocks = super()._blocks(share)
+        if not self._reads_own:
+            return map(self._part, blocks)
+        if self._kept or share == "validation":
+            return blocks
+        # gradients are summed over the processes block by block, so all need the same number
+        pieces = in_pieces(self.rows.counts[share], self.rows.pool_rows)
+        most = of_all(sum(-(-rows // BLOCK_ROWS) for rows in pieces), dist.ReduceOp.MAX)
+        return islice(chain(blocks, repeat(self.rows.empty(0))), int(most))
 
     def _part(self, rows: Rows) -> Rows:
         """This process's part of rows that every process has read; its own rows as they are."""
-        if self.first is not None:
+        if self._reads_own:
             return rows
         return tuple(each.tensor_split(self.processes)[self.rank] for each in rows)
+
+    def _batches(self, model: nn.Module, random: torch.Generator) -> Iterator[tuple[int, Rows]]:
+        if not self._reads_own:
+            for size, batch in super()._batches(model, random):
+                yield size, self._part(batch)
+            return
+        order = torch.randperm(len(self._parts), generator=random)
+        rows, batch_size = self.counts["train"], self.training.batch_size
+        pools = [rows] if self._kept else in_pieces(rows, self.rows.pool_rows)
+        sizes = [batch_sizes(each, batch_size, model) for each in pools]
+
+        def drawn() -> Iterator[Drawn]:
+            for (pool, own), of_pool in zip(self._pools(order), sizes, strict=True):
+                place = torch.randperm(len(own), generator=random)
+                here = own[place]
+                of_own = [int(each.sum()) for each in here.split(of_pool)]
+                yield pool, (own.cumsum(0) - 1)[place[here]], of_own
+
+        yield from zip(chain.from_iterable(sizes), self.rows.shuffled(drawn()), strict=True)
+
+    def _pools(self, order: Tensor) -> Iterator[tuple[Rows, Tensor]]:
+        """Yield this process's rows of each pool that one process draws from, and which rows of
+        that pool they are: (rows of the pool,) bool.
+
+        Args:
+            order: of the files in this epoch.
+        """
+        if self._kept:
+            (rows,) = self.rows.blocks("train")
+            own = torch.zeros(self.counts["train"], dtype=torch.bool)
+            own[self._first : self._first + len(rows[0])] = True
+            yield rows, own
+            return
+        size, ends = self.rows.pool_rows, self._part_rows[order, 0].cumsum(0)
+        own_files = torch.arange(len(order)) % self.processes == self.rank
+        starts = range(0, self.counts["train"], size)
+
+        def of_files(start: int) -> Tensor:
+            """The number of rows of each file in the pool that starts with this row: (files,)."""
+            return ends.clamp(start, start + size).diff(prepend=ends.new_tensor([start]))
+
+        sizes = (int(of_files(start)[own_files].sum()) for start in starts)
+        pools = self.rows.stream("train", [self._parts[i] for i in order[own_files]], sizes)
+        for start, pool in zip(starts, pools, strict=True):
+            yield pool, own_files.repeat_interleave(of_files(start))
 
 
 class _PartOfLoss:
@@ -161,23 +203,3 @@ def wrapped(
     whole = nn.SyncBatchNorm.convert_sync_batchnorm(_Loss(model, loss))
     # a user's module may hold parameters that it does not use
     return DistributedDataParallel(whole, find_unused_parameters=True)
-
-
-def _of_own_files(rows: TrainingRows, rank: int, processes: int) -> TrainingRows | None:
-    """The rows of this process's own, consecutive files; None if there are too few files."""
-    source = rows.data.source
-    if not isinstance(source, Table) or len(source.files) < processes:
-        return None
-    first, end = (len(source.files) * each // processes for each in (rank, rank + 1))
-    own = replace(source, files=source.files[first:end])
-
-    def count(part: str) -> Counter[str]:
-        found: Counter[str] = Counter()
-        for block in own.blocks(part):
-            for share, chosen in shares_of(rows.data.split, part, block).items():
-                found[share] += block.rows.shape[1] if chosen is None else int(chosen.sum())
-        return found
-
-    counts: Counter[str] = sum(in_threads(count, own.parts), Counter())
-    own_counts = {share: counts[share] for share in rows.counts}
-    return replace(rows, data=replace(rows.data, source=own), counts=own_counts)

@@ -16,7 +16,7 @@ from plumbline.config.schema import Training
 from plumbline.linear.problem import Problem
 from plumbline.training.device import Draws
 from plumbline.training.model import loss_of, parameters
-from plumbline.training.rows import Drawn, Rows, TrainingRows
+from plumbline.training.rows import Drawn, Rows, TrainingRows, in_pieces
 
 VALIDATION_ROWS = 65_536  # that the validation loss is computed on at once
 
@@ -245,7 +245,7 @@ class _AllRows:
 def batch_sizes(rows: int, size: int, model: nn.Module) -> list[int]:
     """Of the batches that rows make. Batch norm fails on one row alone: a last batch of one row
     then joins the one before."""
-    sizes = [size] * (rows // size) + [rows % size] * (rows % size > 0)
+    sizes = in_pieces(rows, size)
     if sizes[-1] == 1 < len(sizes) and any(isinstance(m, nn.BatchNorm1d) for m in model.modules()):
         sizes[-2:] = [size + 1]
     return sizes

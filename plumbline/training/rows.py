@@ -23,6 +23,7 @@ from plumbline.threads import in_threads, one_ahead, one_thread
 Rows = tuple[Tensor, ...]
 Drawn = tuple[Rows, Tensor, Sequence[int]]  # a pool, the order of its rows, the sizes of batches
 
+SHARES = "train", "validation"
 POOLS = 4  # a pool takes a quarter of training.memory_mb; there are two
 GATHERED_BYTES = 1 << 23  # of shuffled rows at once, so that they stay in the last-level cache
 
@@ -42,6 +43,7 @@ class TrainingRows:
         device: where training runs.
         limits: the target's range over the training rows read so far, in raw units, which
             predictions are kept within; None: they are not.
+        parts: of the source, which are read; default: all of them.
         counts: the number of rows of each share, train and validation; default: of the dataset.
     """
 
@@ -50,6 +52,7 @@ class TrainingRows:
     standardizer: Standardizer
     device: str
     limits: tuple[float, float] | None = None
+    parts: Sequence[str] = ()
     counts: dict[str, int] = field(default_factory=dict)
     kept: dict[str, Rows] = field(default_factory=dict, init=False)
     _pools: list[Rows] = field(default_factory=list, init=False)
@@ -59,13 +62,15 @@ class TrainingRows:
     def __post_init__(self) -> None:
         data, features = self.data, len(self.standardizer.mean)
         summary, profiled, self._dtype = data.summary, data.profiled, tensor_type(self.training)
-        self.counts = self.counts or {s: getattr(summary, s).rows for s in ("train", "validation")}
+        self.counts = self.counts or {s: getattr(summary, s).rows for s in SHARES}
+        self.parts = self.parts or data.source.parts
         self.columns = (*data.encoding.features, *data.outputs)
         means = {share: data.mean_weight(getattr(profiled, share)) for share in self.counts}
         self.mean_weights = means if data.has_weights else {}
         self._widths = [features, len(self.columns) - features, *([1] if self.mean_weights else [])]
         self._row_bytes = sum(self._widths) * self._dtype.itemsize
-        self.memory = self.training.memory_mb * 2**20
+        self.memory, batch = self.training.memory_mb * 2**20, self.training.batch_size or 1
+        self.pool_rows = max(1, int(self.memory / POOLS / self._row_bytes / batch)) * batch
 
     def fits(self, share: str) -> bool:
         """Whether a share is kept. The rows held out for the validation loss get the memory that
@@ -82,15 +87,16 @@ class TrainingRows:
         if self.fits(share):
             yield self._all(share)
             return
-        for pool in self._stream(share, self.data.source.parts):
+        for pool in self.stream(share, self.parts, in_pieces(self.counts[share], self.pool_rows)):
             yield from zip(*(each.split(BLOCK_ROWS) for each in pool), strict=True)
 
     def pools(self, random: torch.Generator) -> Iterator[Rows]:
         """The training rows in pools of files in random order; one if they are kept."""
-        order = torch.randperm(len(self.data.source.parts), generator=random).tolist()
+        order = torch.randperm(len(self.parts), generator=random).tolist()
         if self.fits("train"):
             return iter([self._all("train")])
-        return self._stream("train", [self.data.source.parts[i] for i in order])
+        sizes = in_pieces(self.counts["train"], self.pool_rows)
+        return self.stream("train", [self.parts[i] for i in order], sizes)
 
     def shuffled(self, drawn: Iterable[Drawn]) -> Iterator[Rows]:
         """Yield shuffled rows as batches. A thread gathers the next group of batches while the
@@ -124,8 +130,8 @@ class TrainingRows:
     def _all(self, share: str) -> Rows:
         """All rows of a share, read at the first call, parts of them side by side."""
         if share not in self.kept:
-            rows, filled = self._empty(self.counts[share]), 0
-            for blocks in in_threads(partial(self._read_part, share), self.data.source.parts):
+            rows, filled = self.empty(self.counts[share]), 0
+            for blocks in in_threads(partial(self._read_part, share), self.parts):
                 for block in blocks:
                     for each, some in zip(rows, block, strict=True):
                         each[filled : filled + len(some)] = some
@@ -134,31 +140,31 @@ class TrainingRows:
             self.kept[share] = tuple(each.to(self.device) for each in rows) if there else rows
         return self.kept[share]
 
-    def _stream(self, share: str, parts: Sequence[str]) -> Iterator[Rows]:
-        """Yield the rows of parts in pools; a thread fills the next one while the caller works."""
-        pools = self._fill_pools(share, parts)
+    def stream(self, share: str, parts: Sequence[str], sizes: Iterable[int]) -> Iterator[Rows]:
+        """Yield the rows of parts in pools of these sizes, at most pool_rows each; a thread fills
+        the next one while the caller works."""
+        pools = self._fill_pools(share, parts, sizes)
         return one_ahead(tuple(each.to(self.device) for each in pool) for pool in pools)
 
-    def _fill_pools(self, share: str, parts: Sequence[str]) -> Iterator[Rows]:
-        """Yield full pools of whole batches, and the rest; each overwrites the last but one."""
-        batch = self.training.batch_size or 1
-        size = max(1, int(self.memory / POOLS / self._row_bytes / batch)) * batch
+    def _fill_pools(self, share: str, parts: Sequence[str], sizes: Iterable[int]) -> Iterator[Rows]:
+        """Yield pools, each of which overwrites the last but one."""
         if not self._pools:
-            self._pools = [self._empty(size), self._empty(size)]
-        filled = 0
-        for block in self._read(share, parts):
-            start = 0
-            while start < block.shape[1]:
-                some = block[:, start : start + size - filled]
-                filled, start = _fill(self._pools[0], filled, some), start + some.shape[1]
-                if filled == size:
-                    yield self._pools[0]
-                    self._pools.reverse()
-                    filled = 0
-        if filled:
-            yield tuple(each[:filled] for each in self._pools[0])
+            self._pools = [self.empty(self.pool_rows), self.empty(self.pool_rows)]
+        blocks, block = self._read(share, parts), torch.empty(sum(self._widths), 0)
+        for size in sizes:
+            filled = 0
+            while filled < size:
+                if not block.shape[1]:
+                    block = next(blocks)
+                some, block = block.tensor_split([size - filled], dim=1)
+                filled = _fill(self._pools[0], filled, some)
+            yield tuple(each[:size] for each in self._pools[0])
+            self._pools.reverse()
+        for _ in blocks:  # a file that was changed raises at its end
+            pass
 
-    def _empty(self, rows: int) -> Rows:
+    def empty(self, rows: int) -> Rows:
+        """Memory for so many rows, not on the device."""
         shapes = [(rows, width) for width in self._widths[:2]] + [(rows,)] * len(self._widths[2:])
         return tuple(torch.empty(shape, dtype=self._dtype) for shape in shapes)
 
@@ -166,7 +172,7 @@ class TrainingRows:
         blocks = []
         with one_thread():
             for block in self._read(share, [part]):
-                blocks.append(self._empty(block.shape[1]))
+                blocks.append(self.empty(block.shape[1]))
                 _fill(blocks[-1], 0, block)
         return blocks
 
@@ -190,6 +196,11 @@ class TrainingRows:
             least, most = map(float, target.aminmax())
             with self._widening:
                 self.limits = min(self.limits[0], least), max(self.limits[1], most)
+
+
+def in_pieces(rows: int, size: int) -> list[int]:
+    """The sizes of the pieces that rows make, all but the last of one size."""
+    return [size] * (rows // size) + [rows % size] * (rows % size > 0)
 
 
 def _fill(rows: Rows, filled: int, block: Tensor) -> int:

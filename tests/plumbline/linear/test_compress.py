@@ -76,6 +76,14 @@ def test_parts_are_joined_by_a_tree_whose_nodes_join_8_each(count, tmp_path):
     assert same_bits(combine(iter(parts)), by_levels(parts))
 
 
+def test_the_rows_of_each_part_stay_known_with_folds_and_without(tmp_path):
+    many_files(tmp_path, 9, random_rows(200, 2))
+    source, split = opened(tmp_path), Split(test_fraction=0.3, validation_fraction=0.2, folds=3)
+    parts = [compress(source, part, split) for part in source.parts]
+    expected = tuple((each.train.rows, each.validation.rows) for each in parts)
+    assert combine(parts).part_rows == expected
+
+
 def test_passes_side_by_side_leave_threads_to_those_who_come_after():
     def threads_of_a_newcomer() -> int:
         with ThreadPoolExecutor(1) as pool:

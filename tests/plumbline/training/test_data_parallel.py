@@ -3,8 +3,11 @@
 import multiprocessing
 import os
 import pickle
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -13,6 +16,8 @@ from torch import nn
 
 from plumbline.config.loading import validated
 from plumbline.config.schema import Config
+from plumbline.data.blocks import Block
+from plumbline.data.sources import Table
 from plumbline.errors import InputError
 from plumbline.library import read
 from plumbline.training.checkpoint import Checkpoint
@@ -33,7 +38,11 @@ SAME: dict[str, tuple[int, int, dict, dict, dict]] = {
         *(4, 20, {"weight": "x2"}, {**MLP, "ensemble": 2}, {"batch_size": 8, "clip_norm": 0.5}),
     ),
     "more processes than files": (1, 60, {}, MLP, {"batch_size": 16}),
-    "rows that do not fit": (4, 30, {}, MLP, {"batch_size": 16, "memory_mb": 0.0012}),
+    "pools with files of one process": (4, 30, {}, MLP, {"batch_size": 16, "memory_mb": 0.0012}),
+    "pools with files of both": (30, 5, {}, MLP, {"batch_size": 16, "memory_mb": 0.005}),
+    "all rows at once, which do not fit": (
+        *(7, 20, {"weight": "x2"}, {"kind": "linear"}, {"loss": "l1", "memory_mb": 0.0012}),
+    ),
     "all rows at once": (3, 20, {"validation_fraction": 0.3}, {"kind": "linear"}, {"loss": "l1"}),
     "lbfgs": (3, 20, {}, {"kind": "linear"}, {"epochs": 2, "loss": "huber", "optimizer": "lbfgs"}),
     "empty parts of batches": (2, 2, {}, MLP, {"batch_size": 1}),
@@ -58,8 +67,21 @@ def experiment(path: Path, data: dict, model: dict, training: dict) -> Config:
     return validated(raw, "c.yaml")
 
 
+class Recording(Table):
+    """A table that writes down which files are opened."""
+
+    opened: ClassVar[Counter[str]] = Counter()
+
+    def blocks(self, part: str, *others: Any) -> Iterator[Block]:
+        self.opened[Path(part).stem] += 1
+        return super().blocks(part, *others)
+
+
 def run(config: Config, **others: Any) -> Trained:
     data = read(config.data, "cpu")
+    Recording.opened.clear()
+    known = {each.name: getattr(data.source, each.name) for each in fields(data.source)}
+    data = replace(data, source=Recording(**known))
     return train(with_budget(config, data.summary.train.rows), data, "cpu", **others)
 
 
@@ -76,7 +98,10 @@ def of_case(folder: Path, name: str) -> tuple[dict, list[float]]:
 def in_one_of_several(rank: int, folder: Path) -> None:
     """What each process does: train every case, and write down what it found."""
     dist.init_process_group("gloo", f"file://{folder}/group", rank=rank, world_size=PROCESSES)
-    answers: dict[str, Any] = {name: of_case(folder, name) for name in SAME}
+    answers: dict[str, Any] = {"opened": {}}
+    for name in SAME:
+        answers[name] = of_case(folder, name)
+        answers["opened"][name] = Counter(Recording.opened)
     path, drops = folder / "a net on files of its own", {**MLP, "dropout": 0.1}
     config = experiment(path, {}, drops, {"batch_size": 16})
     answers["dropout"] = found(run(config))
@@ -119,6 +144,19 @@ def test_two_processes_find_what_one_does(name: str, answers: tuple[dict, list[d
         near = 1e-3 if name == "lbfgs" else 1e-9  # its line search ends where little changes
         assert found_weights == pytest.approx(weights, rel=near, abs=1e-12)
     assert several[0][name] == several[1][name]
+
+
+@pytest.mark.parametrize(
+    ("name", "times"),
+    {
+        "a net on files of its own": 2,  # once for either share
+        "pools with files of both": FEW["epochs"] + 1,  # validation rows are read once
+        "all rows at once, which do not fit": FEW["epochs"],
+    }.items(),
+)
+def test_no_file_is_read_by_both(name: str, times: int, answers: tuple[dict, list[dict]]) -> None:
+    one, two = (answer["opened"][name] for answer in answers[1])
+    assert one + two == {str(number): times for number in range(SAME[name][0])}
 
 
 def test_draws_are_each_process_s_own_and_go_on_from_the_first_one_s_checkpoint(
