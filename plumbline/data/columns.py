@@ -124,9 +124,10 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     levels = data.categorical if isinstance(data.categorical, dict) else {}
     names = (*data.categorical, *(name for name in usable if kinds[name] == "text"))
     used = (*numeric, *dates, *names, data.target, *weights)
-    _check_used(used, names, data, file, header)
+    _check_used(used, names, data, file, header, left_out | doubts)
+    read = (*used, data.split.group, data.split.time)
     return Columns(
-        kinds={n: _as_number(kinds[n]) for n in (*used, data.split.group, data.split.time) if n},
+        kinds={n: "number" if kinds[n] == "unknown" else kinds[n] for n in read if n},
         numeric=numeric,
         categorical={n: tuple(levels.get(n, ())) for n in (*names, *[data.target][:classes])},
         target=data.target,
@@ -233,14 +234,20 @@ def _check_names(data: TableData, file: DataFile, header: Header) -> None:
 
 
 def _check_used(
-    used: Sequence[str], names: Sequence[str], data: TableData, file: DataFile, header: Header
+    used: Sequence[str],
+    names: Sequence[str],
+    data: TableData,
+    file: DataFile,
+    header: Header,
+    left_out: Mapping[str, str],
 ) -> None:
     """Raise InputError if there is no feature, or a column is named like the indicator of a level,
     `column=level`."""
     if not {*used} - {data.target, data.weight}:
+        reasons = "; ".join(f"{name} ({why})" for name, why in left_out.items())
         raise InputError(
             f"{file.uri}: has no column besides the target '{data.target}' that can be a feature. "
-            f"Its columns: {header.named()}."
+            f"Its columns: {header.named()}.{f' Left out: {reasons}.' if reasons else ''}"
         )
     imputed = used if data.missing == "impute" else ()  # missing values have indicators, too
     for column in {*names, data.target, *imputed}:
@@ -283,11 +290,6 @@ def _check_numbers(
         else:
             continue
         raise InputError(f"data.{key}: column '{name}' of {file.uri} must hold numbers. {why}")
-
-
-def _as_number(kind: Kind) -> Kind:
-    """The kind to read a column as: one without any value is read as numbers."""
-    return "number" if kind == "unknown" else kind
 
 
 def _differences(expected: frozenset[str], found: set[str]) -> str:

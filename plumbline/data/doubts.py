@@ -22,7 +22,11 @@ WRITTEN = re.compile(
 LONG = re.compile(r"[+-]?\d{16,300}")
 # id, PassengerId, order_id, row index
 IDENTIFIER = re.compile(r"(?i:(?:.*[\W_])?(?:(?:uu)?id|index|rownames))|.*[a-z]I[dD]")
-ISO_DATE = r"\d{4}-\d\d-\d\d"  # a time may follow; 2024 and 20240131 are numbers
+# 2024-01-31, 2024/01/31; a time may follow; 2024 and 20240131 are numbers
+ISO_DATE = r"\d{4}(?:-\d\d-|/\d\d/)\d\d"
+# 31.1.2024, 1/31/24, Jan 31 2024, 31 January 2024
+MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[.]?"
+OTHER_DATE = rf"(?i)^(?:\d{{1,4}}([/.-]\d{{1,4}}){{2}}|(?:\d\d? )?{MONTH} (?:\d\d?,? )?\d{{4}})\b"
 LOOKED_AT, JUDGED = 10_000, 1_000  # rows checked: for levels, and for the format of numbers
 FEW = 10  # up to this many levels may have fewer than two rows each
 SENTENCE = 4  # words on average, from which on values are free text
@@ -77,6 +81,8 @@ def unfit(
             reasons[name] = what[header.kinds[name]]
         elif len(head.get(name, ())):
             reasons[name] = _misfit(head[name], header.kinds[name], max_levels)
+            if reasons[name] and pc.all(pc.match_substring_regex(head[name], OTHER_DATE)).as_py():
+                reasons[name] = f"dates such as '{head[name].drop_null()[0]}', not in ISO 8601"
     return {name: why for name, why in reasons.items() if why}
 
 

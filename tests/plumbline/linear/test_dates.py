@@ -21,6 +21,7 @@ MOMENTS = pd.date_range("2023-12-30 22:00", periods=200, freq="1397min")
 WRITTEN = {
     "csv": [f"{moment}" for moment in MOMENTS],
     "csv zone": [f"{m.tz_localize('UTC').tz_convert('Asia/Tokyo').isoformat()}" for m in MOMENTS],
+    "csv slashes": [f"{moment:%Y/%m/%d %H:%M}" for moment in MOMENTS],
     "parquet": pa.array(MOMENTS),
     "parquet zone": pa.array(MOMENTS, pa.timestamp("ns", "Asia/Tokyo")),
     "parquet text": pa.array([f"{moment:%Y-%m-%dT%H:%M}" for moment in MOMENTS]),
@@ -81,6 +82,17 @@ def test_what_is_listed_overrules(tmp_path):
     assert prepared(path, dates=[]).encoding.features == ("x",)
     assert "data.dates: column 'x' of" in refusal(path, dates=["x"])
     assert prepared(path, features=["when"]).encoding.columns == ("when",)
+
+
+@pytest.mark.parametrize("written", ["%d.%m.%Y", "%m/%d/%y %H:%M", "%b %d, %Y", "%d %B %Y"])
+def test_other_formats_are_left_out_as_what_they_are(written, tmp_path):
+    when = [f"{moment:{written}}" for moment in MOMENTS]
+    path = table(tmp_path, "csv", when)
+    why = f"dates such as '{when[0]}', not in ISO 8601"
+    assert opened(path).columns.left_out == {"when": why}
+    assert f"Left out: when ({why})." in refusal(path, exclude=["x"])
+    few = table(tmp_path / "few", "csv", [*when[:5]] * 40)
+    assert [*opened(few).columns.categorical] == ["when"]
 
 
 def test_a_later_value_that_is_no_date_is_refused_with_its_place(tmp_path):
