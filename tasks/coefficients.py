@@ -15,7 +15,8 @@ from plumbline.training.trained import Trained
 
 
 def coefficient_table(trained: Trained) -> dict[str, dict]:
-    """A row for the intercept and each feature; a feature that is left out says what it equals."""
+    """The trained and exact coefficients, for coefficients.json: an entry for the intercept and one
+    for each feature; a collinear feature also has the combination of columns that it equals."""
     return {
         exact.name: {
             "trained": value,
@@ -29,8 +30,8 @@ def coefficient_table(trained: Trained) -> dict[str, dict]:
 
 
 def likelihood_table(result: Result) -> dict[str, dict]:
-    """A line for the intercept and each feature; of classes such a table for each but the first,
-    the reference."""
+    """The maximum-likelihood coefficients, for coefficients.json: an entry for the intercept, one
+    for each feature; for classes, such a table for each class but the first, the reference."""
     fit, equals = result.trained.likelihood, optimum_of(result.data.summary, True).equals
     names = ("intercept", *fit.names)
     tables = [
@@ -48,15 +49,15 @@ def likelihood_table(result: Result) -> dict[str, dict]:
 
 
 def standard_coefficients(result: Result) -> dict[str, Any] | None:
-    """The data for the plot of a linear model's coefficients; None for a model without any.
+    """The data for the plot of a linear model's coefficients.
 
     They are per standard deviation of each feature in the training rows, so they can be compared.
 
     Returns:
-        `rows`: (name, value, standard error) of each feature that the data determine, of classes
-        for each but the first, and of a line the trained value; `left_out`, the number of features
-        that are not determined; `degrees_of_freedom`; `title` and `xlabel`, what the values are.
-        None if no coefficient has a standard error.
+        `rows`: (name, value, standard error) of each feature that the data determine, for each
+        class but the first, with the trained value in fourth place for least squares; `left_out`,
+        the number of features that are not determined; `degrees_of_freedom`; `title` and `xlabel`
+        of the plot. None if the model has no coefficients or none has a standard error.
     """
     data, fit, target = result.data, result.trained.likelihood, result.data.target
     best = optimum_of(data.summary, result.config.training.bias)
@@ -86,9 +87,9 @@ def standard_coefficients(result: Result) -> dict[str, Any] | None:
     return {"rows": rows, **words, **counts} if rows else None
 
 
-def shown_path(result: Result) -> dict[str, Any] | None:
-    """What the picture of a penalty's path shows: plain values of PenaltyPath, and `kind`; None of
-    a model without a penalty."""
+def penalty_plot_data(result: Result) -> dict[str, Any] | None:
+    """The data for the plot of a penalty's path: the values of PenaltyPath, and `kind`; None for a
+    model without a penalty."""
     if not (result.trained.exact and result.trained.exact.penalized):
         return None
     path = result.trained.exact.penalized.path
@@ -106,8 +107,8 @@ def shown_path(result: Result) -> dict[str, Any] | None:
 
 
 def penalty_table(path: PenaltyPath) -> pd.DataFrame:
-    """For every strength the error over the folds, if there are any, and the weights of features
-    in training's units; a row a strength."""
+    """A row for every strength: the cross-validated error, if there are folds, and the weights of
+    the features in the units of training."""
     table = pd.DataFrame({"strength": path.strengths.numpy()})
     if path.errors.shape[1]:
         table["cv_rmse_mean"] = path.mean_errors.numpy()
@@ -116,5 +117,5 @@ def penalty_table(path: PenaltyPath) -> pd.DataFrame:
 
 
 def _plain(equals: Mapping[str, float]) -> dict[str, float]:
-    """Whole numbers as integers."""
+    """The combination with whole numbers as integers."""
     return {name: int(v) if v.is_integer() else v for name, v in equals.items()}

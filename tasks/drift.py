@@ -1,4 +1,4 @@
-"""The Prefect task that checks the data for drift before training, and the data for its plots."""
+"""The Prefect task that checks for drift before training, and the data for the drift plots."""
 
 import math
 from dataclasses import replace
@@ -19,25 +19,28 @@ from tasks.tracking.models import load_profile
 from tasks.tracking.registry import ModelVersion, incumbent_of
 from tasks.tracking.run import Run
 
-MOST_SHOWN = 5  # columns that drifted, on the screen
+MOST_SHOWN = 5  # columns that drifted, in messages
 
 
 @task
 def check_drift(run: Run, config: Config, data: Dataset) -> DriftReport | None:
-    """Compare today's data with the champion's: metrics, a table, and the limits of `drift`.
+    """Compare the data with the champion's: log metrics and a table, apply the limits of `drift`.
 
     Returns:
-        What has moved; None if there is no champion, or its data is not known.
+        The report; None if there is no champion, or no profile of its data.
 
     Raises:
-        InputError: a limit is passed and drift.action is stop.
+        InputError: a limit is exceeded and drift.action is stop.
     """
     champion = incumbent_of(config.registry.model)
     if champion is None:
         return None
     then = load_profile(champion.run_id)
     if then is None:
-        note(f"the data of version {champion.version} is not there to compare with")
+        note(
+            f"no drift check, because the data profile of version {champion.version} is missing or "
+            "damaged; the next champion will have one"
+        )
         return None
     report = compare(then, DataProfile.of(data))
     run.log(report.metrics())
@@ -52,12 +55,14 @@ def profile_of(result: Result) -> DataProfile:
     return replace(DataProfile.of(result.data), predictions=_predictions(result))
 
 
-def shown_drift(report: DriftReport, result: Result) -> dict[str, Any]:
-    """The values that `draw_drift` draws.
+def drift_plot_data(report: DriftReport, result: Result) -> dict[str, Any]:
+    """The data for the drift plots, as `draw_drift` takes it.
 
-    `shifts`: (column, shift) of numbers, in deviations then; `shares`: (indicator, share then,
-    share now); `stability`: the index by column; `predictions`: None, or the `edges` of the tenths
-    (of numbers) with the shares `then` and `now` and their `index`.
+    Returns:
+        `shifts`: (column, shift) of numbers, in standard deviations of the champion's data;
+        `shares`: (indicator, share then, share now); `stability`: the stability index of each
+        column; `predictions`: None, or the `edges` between the tenths (for numbers), the shares
+        `then` and `now`, and their stability `index`.
     """
     shares, shifts = [], []
     for column in report.columns:
@@ -80,7 +85,7 @@ def shown_drift(report: DriftReport, result: Result) -> dict[str, Any]:
 
 
 def _predictions(result: Result, then: PredictionShares | None = None) -> PredictionShares | None:
-    """Of the rows that the pictures show; None if there are none."""
+    """The shares of the predictions for the sample's rows; None if there are no rows."""
     outputs, classes = result.outputs, result.data.encoding.classes
     if not len(outputs):
         return None
@@ -106,7 +111,7 @@ def _apply_limits(found: list[str], config: Config, run: Run, champion: ModelVer
 
 
 def _drift_table(report: DriftReport) -> pd.DataFrame:
-    """A row for each column; JSON has no infinity, so that is written out."""
+    """A row for each column; inf and NaN are written as text, which JSON does not have."""
     table = pd.DataFrame(report.columns).rename(columns={"name": "column"})
     return table.rename(columns=lambda name: name.replace("_", " ")).replace(
         {math.inf: "inf", -math.inf: "-inf", math.nan: "nan"}

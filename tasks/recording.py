@@ -31,8 +31,8 @@ from plumbline.training.plan import optimum_of
 from plumbline.training.prediction import with_interval
 from tasks.artifacts import publish
 from tasks.coefficients import coefficient_table, likelihood_table, penalty_table
-from tasks.drift import profile_of, shown_drift
-from tasks.pictures.shown import is_far_from_optimum, pictures, sampled
+from tasks.drift import drift_plot_data, profile_of
+from tasks.pictures.shown import describe_sample, is_far_from_optimum, pictures
 from tasks.screen import note
 from tasks.tracking.artifact import log_model, predict_with_stored
 from tasks.tracking.inputs import log_inputs
@@ -41,31 +41,32 @@ from tasks.tracking.run import Run
 
 MODEL_FILE_DIGEST = "model_file_digest"  # a tag
 TEST_PREDICTIONS = "test_predictions.parquet"
-MOST_TAGS = 50  # of predictions: MLflow takes 100 in a call; predictions.json has them all
+MOST_TAGS = 50  # of predictions; MLflow takes 100 tags per call, and predictions.json has them all
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-ASSEMBLED = ("year", "month", "day", "hour", "minute")  # the parts that make a date and time
-BESIDE = ("probabilities", "interval", "gaussian")  # a prediction, if it has such
-# Relative, of the stored model and the trained one. Under autocast parameters are float32.
+ASSEMBLED = ("year", "month", "day", "hour", "minute")  # the parts that make up a date and time
+OPTIONAL = ("probabilities", "interval", "gaussian")  # further values of a prediction
+# The largest relative difference between the predictions of the stored and the trained model, by
+# dtype; under autocast to bfloat16 the parameters are float32.
 AGREEMENT = {"float32": 1e-5, "bfloat16": 1e-5, "float64": 1e-12}
 
 
 @task
 def record(run: Run, result: Result, drift: DriftReport | None = None) -> str:
-    """Log metrics, tags, data set, model and files; load the model back and compare.
+    """Log metrics, tags, dataset inputs, model and files; load the model to verify its predictions.
 
     Args:
-        run: of the result.
+        run: the MLflow run.
         result: what was trained.
-        drift: how its data differs from the champion's, if that is known.
+        drift: how its data differs from the champion's, if known.
 
     Returns:
-        The URI of the model that was loaded back.
+        The stored model's URI.
 
     Raises:
         RuntimeError: the stored model does not predict what the trained one does.
     """
-    run.losses.close()  # what waits there is part of the record
-    shown = drift and shown_drift(drift, result)
+    run.losses.close()  # sends the last losses
+    shown = drift and drift_plot_data(drift, result)
     moved = shown and shown["predictions"]
     model = log_files(run, result, drift=shown)
     index = {"drift_stability_index_predictions": moved["index"]} if moved else {}
@@ -79,16 +80,16 @@ def record(run: Run, result: Result, drift: DriftReport | None = None) -> str:
 def log_files(
     run: Run, result: Result, with_model: bool = True, drift: dict[str, Any] | None = None
 ) -> str:
-    """Log a run's files; with its model also pictures and the predictions of held-out rows.
+    """Log a run's files, and with its model also plots and predictions of held-out rows.
 
     Args:
-        run: of the result.
+        run: the MLflow run.
         result: what was trained.
-        with_model: whether the model is stored.
-        drift: from `shown_drift`, if that is known.
+        with_model: whether to store the model.
+        drift: from `drift_plot_data`, if known.
 
     Returns:
-        The stored model's URI; empty if none is stored.
+        The stored model's URI; empty without a model.
     """
     model = ""
     with tempfile.TemporaryDirectory() as scratch:
@@ -109,27 +110,27 @@ def log_results(
     more: Mapping[str, float] = NOTHING,
     model: str = "",
 ) -> None:
-    """Log the metrics, the predictions, tags and the data set; and params not logged before.
+    """Log metrics, predictions, tags and dataset inputs, and params that were not logged before.
 
     Args:
-        run: of the result.
+        run: the MLflow run.
         result: what was trained.
         params: those not logged before.
         more: further metrics.
-        model: the stored model's URI, which the metrics are of; empty if none is stored.
+        model: the URI of the stored model that the metrics are of; empty if none is stored.
     """
     config, data, trained = result.config, result.data, result.trained
     tags = {
         "data_digest": data.summary.digest,
         "epochs_run": len(trained.losses),
-        "sample": f"the plots show {sampled(data)}",
+        "sample": f"the plots show {describe_sample(data)}",
     }
     if trained.exact:
         tags["mae_rows"] = len(data.summary.sample.rows)
     if is_far_from_optimum(result):
         tags["far_from_optimum"] = "true"
     for each in result.predictions[:MOST_TAGS]:
-        if each.probabilities:  # a class is no metric
+        if each.probabilities:  # a class cannot be logged as a metric
             tags[f"prediction_{each.label}"] = each.value
     if left_out := optimum_of(data.summary, config.training.bias).equals:
         tags["collinear"] = ", ".join(left_out)
@@ -142,8 +143,8 @@ def log_results(
 
 
 def _resources() -> dict[str, float]:
-    """What this process has used so far, of the GPU as well if it has one in use, by the names of
-    MLflow's system metrics."""
+    """The processor time and peak memory of this process so far, also on the GPU if it uses one, as
+    MLflow system metrics."""
     used = getrusage(RUSAGE_SELF)
     unit = 1 if sys.platform == "darwin" else 1_024  # bytes
     found = {
@@ -156,8 +157,8 @@ def _resources() -> dict[str, float]:
 
 
 def log_model_file(run: Run, config: Config) -> None:
-    """Log the file that a module of the user's own is built from, as an artifact of its name, and
-    its SHA-256 as a tag; nothing of other models."""
+    """Log the file of a user's own module as an artifact, and its SHA-256 as a tag; do nothing for
+    other kinds of model."""
     if config.model.kind != "python":
         return
     content = config.model.content
@@ -169,9 +170,10 @@ def log_model_file(run: Run, config: Config) -> None:
 
 
 def write_test_predictions(folder: Path, result: Result) -> None:
-    """Write test_predictions.parquet if rows are held out, and say if it has not all of them.
+    """Write test_predictions.parquet if rows are held out; print a note if it lacks any of them.
 
-    If a file has gone or changed since it was read, that is said; the model is trained.
+    A file that was deleted or changed since it was read causes a note, not an error, because the
+    model is already trained.
     """
     source, most = result.data.source, result.config.prediction.test_rows
     held_out = result.data.summary.test.rows
@@ -182,7 +184,7 @@ def write_test_predictions(folder: Path, result: Result) -> None:
     try:
         rows = predict_held_out(module, source, encoding, split, most)
     except OSError as error:
-        note(f"{TEST_PREDICTIONS} is not kept: {error}")
+        note(f"{TEST_PREDICTIONS} is not written: {error}")
         return
     pq.write_table(rows, folder / TEST_PREDICTIONS)
     if len(rows) < held_out:
@@ -193,7 +195,7 @@ def write_test_predictions(folder: Path, result: Result) -> None:
 
 
 def store_model(run: Run, result: Result) -> str:
-    """Log the model, load it back, and compare it with the trained one; returns its URI.
+    """Log the model, load it, and compare it with the trained one; return its URI.
 
     Raises:
         RuntimeError: the stored model does not predict what the trained one does.
@@ -221,7 +223,7 @@ def store_model(run: Run, result: Result) -> str:
 
 
 def example_rows(data: Dataset) -> pd.DataFrame:
-    """Up to three raw rows of the sample, at least two (one is repeated; zeros where none is)."""
+    """Two or three raw rows of the sample; a single row is repeated, and zeros replace none."""
     rows = data.summary.sample.rows[:3, :-1]
     if len(rows) < 2:
         rows = torch.cat([rows, rows, torch.zeros(2, rows.shape[1], dtype=rows.dtype)])[:2]
@@ -240,8 +242,8 @@ def example_rows(data: Dataset) -> pd.DataFrame:
 
 
 def write_files(folder: Path, result: Result) -> None:
-    """Write config.yaml, predictions.json; of a table that can be read columns.json; of a linear
-    or logistic model coefficients.json; of a penalty penalty_path.csv."""
+    """Write config.yaml and predictions.json; for a table columns.json; for a linear or logistic
+    model coefficients.json; with a penalty penalty_path.csv."""
     text = yaml.safe_dump(result.config.model_dump(), sort_keys=False)
     (folder / "config.yaml").write_text(text)
     if isinstance(result.data.source, Table):
@@ -257,7 +259,7 @@ def write_files(folder: Path, result: Result) -> None:
         table.to_csv(folder / "penalty_path.csv", index=False)
     records = [
         {"input": p.input, "prediction": p.value}
-        | {name: found for name in BESIDE if (found := getattr(p, name))}
+        | {name: found for name in OPTIONAL if (found := getattr(p, name))}
         for p in result.predictions
     ]
     (folder / "predictions.json").write_text(json.dumps(records, indent=2))

@@ -1,4 +1,4 @@
-"""What differs between recorded runs, and what it did to their metrics."""
+"""Compares recorded runs: which parameters differ, and how their metrics differ with them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,24 +9,24 @@ import pandas as pd
 
 from plumbline.config.metrics import HEADLINES, METRICS, RENAMED, better
 
-DIGITS = 8  # of a digest or a commit; as many as people know it by
+DIGITS = 8  # shown of a digest or a commit
 UNKNOWN = ("", "unknown")
-ROUNDING = 1e-12  # relative: the same computation on another number of threads differs by so much
-SIGNS = {"lower": 1.0, "higher": -1.0}  # what makes the best value of a metric the least
+ROUNDING = 1e-12  # relative difference of a computation between numbers of threads
+SIGNS = {"lower": 1.0, "higher": -1.0}  # factors that make the best value the smallest
 
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """One run, in plain values.
+    """A run as it was recorded, in plain values.
 
     Attributes:
         id: 32 hexadecimal digits.
-        name: its name in the UI; several runs may share one.
+        name: its name in the UI; several runs may share it.
         experiment: the name of its experiment.
-        status: FINISHED, FAILED, KILLED, RUNNING or, of a sweep's trial, PRUNED.
-        reason: why it ended otherwise than FINISHED; empty if that is not known.
+        status: FINISHED, FAILED, KILLED, RUNNING or, for a trial of a sweep, PRUNED.
+        reason: why it did not finish; empty if it did.
         started: local time.
-        params: every leaf of the configuration by its dotted key, as text.
+        params: the configuration's values by dotted key, as text.
         metrics: the last value of each.
         tags: data_digest, git_commit, git_dirty and others; any may be missing.
     """
@@ -44,20 +44,20 @@ class RecordedRun:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs side by side. Columns of the frames are the runs' numbers, from 1.
+    """Runs side by side. The columns of the frames are the runs' numbers, from 1.
 
     Attributes:
-        runs: the runs; differences are from the first.
-        params: the parameters that differ, a row each; NaN if a run has none recorded.
-        metrics: the metrics that differ, likewise; those with a better direction first.
-        best: which values of `metrics` are the best of their row; none of unlike runs.
-        same: the metrics of one value in every finished run, and in at least two.
-        headline: the metric that says which run is best; None if none can, or the runs are unlike.
-        effects: what each parameter goes with, the one with the largest difference first: the
-            value with which the best headline was reached, and that result; the value with which
-            the worst was, and that. Other parameters may differ as well, so this describes the
-            runs and proves nothing.
-        warnings: why the runs may not be alike enough to compare.
+        runs: the runs; differences are taken from the first.
+        params: a row for each parameter that differs; NaN if a run does not have it.
+        metrics: a row for each metric that differs, those with a better direction first.
+        best: which values of `metrics` are the best of their row; none if runs are not comparable.
+        same: the metrics with one value in all finished runs, and in at least two.
+        headline: the metric that says which run is best; None if there is no such metric.
+        effects: a row for each parameter, the largest difference first: the value with the best
+            headline and that headline (`good_value`, `good`), and the value with the worst one
+            (`bad_value`, `bad`). Other parameters may differ as well, so this is a description of
+            the runs, not evidence of an effect.
+        warnings: why the runs may not be comparable.
     """
 
     runs: tuple[RecordedRun, ...]
@@ -71,11 +71,11 @@ class Comparison:
 
 
 def compare(runs: Sequence[RecordedRun]) -> Comparison:
-    """Compare one run or more; with one, nothing differs.
+    """Compare one or more runs; a single run has no differences.
 
-    Grouped metrics are left out: those of single columns, such as `drift_shift/x`, because a wide
-    table has hundreds, and there are metrics of their extremes; and `system/...`, which are of the
-    machine, not of the model.
+    Metrics with a slash in their names are left out: those of columns, such as `drift_shift/x`,
+    since a wide table has hundreds and other metrics give their extremes; and `system/...`, which
+    are about the machine and not the model.
     """
     params = _frame([run.params for run in runs], object)
     params = params[params.nunique(axis=1, dropna=False) > 1]
@@ -96,13 +96,13 @@ def compare(runs: Sequence[RecordedRun]) -> Comparison:
 
 
 def _frame(values: Sequence[Mapping], kind: type) -> pd.DataFrame:
-    """A row for each name that any run has, a column for each run."""
+    """A frame with a row for each name that any run has and a column for each run."""
     numbered = {number: pd.Series(dict(each), dtype=kind) for number, each in enumerate(values, 1)}
     return pd.DataFrame(numbered, dtype=kind).sort_index()
 
 
 def _differs(metrics: pd.DataFrame, finished: Sequence[int]) -> pd.Series:
-    """Which metrics differ between runs; one that only an unfinished run lacks does not count."""
+    """Whether each metric differs between runs; it may be missing in runs that did not finish."""
     lacking = metrics[finished].isna().any(axis=1)
     alone = metrics.count(axis=1) < min(2, metrics.shape[1])
     least, largest = metrics.min(axis=1), metrics.max(axis=1)
@@ -114,21 +114,22 @@ def _place(name: str) -> tuple[bool, bool, str]:
 
 
 def _best(metrics: pd.DataFrame) -> pd.DataFrame:
-    """The best of each row; none if no direction is better, or finite values do not differ."""
+    """Which values are the best of their row; none if the metric has no better direction or its
+    finite values are equal."""
     signs = pd.Series({name: SIGNS.get(better(name)) for name in metrics.index}, dtype=float)
     costs = metrics.where(np.isfinite(metrics)).mul(signs, axis=0)
     return costs.eq(costs.min(axis=1).where(costs.nunique(axis=1) > 1), axis=0)
 
 
 def _headline(metrics: pd.DataFrame, best: pd.DataFrame, finished: Sequence[int]) -> str | None:
-    """The first of HEADLINES that every finished run has; else the first that tells two apart."""
+    """The first of HEADLINES with a best run that every finished run has, or else that any has."""
     candidates = [name for name in HEADLINES if name in best.index and best.loc[name].any()]
     whole = [n for n in candidates if finished and metrics.loc[n, finished].notna().all()]
     return next(iter([*whole, *candidates]), None)
 
 
 def _effects(params: pd.DataFrame, metrics: pd.DataFrame, headline: str | None) -> pd.DataFrame:
-    """A row for each parameter; none if there is only one to look at, or fewer than three runs."""
+    """A row for each parameter; none for a single parameter or fewer than three runs."""
     effects = pd.DataFrame(columns=["good_value", "good", "bad_value", "bad"])
     if headline is None or metrics.loc[headline].count() < 3:
         return effects
@@ -143,20 +144,20 @@ def _effects(params: pd.DataFrame, metrics: pd.DataFrame, headline: str | None) 
 
 
 def numbers(found: Iterable[int]) -> str:
-    """Runs by their numbers: `run 2`, `runs 1, 3`."""
+    """List runs by number: `run 2` or `runs 1, 3`."""
     shown = [str(number) for number in found]
     return f"run{'s' if len(shown) > 1 else ''} {', '.join(shown)}"
 
 
 @dataclass(frozen=True)
 class Trait:
-    """What runs should share to be compared.
+    """Something that runs should have in common to be comparable.
 
     Attributes:
-        unlike: what to say of runs that do not share it.
-        read: its value for a run; "" if that is unknown, for instance because the run ended
-            before its data was read.
-        spoils: the metrics that then are of different things, so that none of them is the best.
+        unlike: the warning if they do not.
+        read: returns the value for a run; "" if unknown, for example because the run ended before
+            its data was read.
+        spoils: the metrics that are then not comparable, so that no value of them is the best.
     """
 
     unlike: str
@@ -164,7 +165,7 @@ class Trait:
     spoils: Sequence[str] = ()
 
     def warning(self, runs: Sequence[RecordedRun]) -> str:
-        """What differs, and in which runs, in one sentence; "" if nothing that is known does."""
+        """The warning with the values and the runs that have them; "" if known values are equal."""
         values = pd.Series({number: self.read(run) for number, run in enumerate(runs, 1)})
         found = values[values != ""].groupby(values, sort=False).groups
         listed = "; ".join(f"{value} in {numbers(of)}" for value, of in found.items())
@@ -174,7 +175,7 @@ class Trait:
 def _split(run: RecordedRun) -> str:
     share, folds = run.params.get("data.test_fraction", ""), run.params.get("data.folds")
     if share in ("0", "0.0") and folds in (None, "0"):
-        return "none"  # the seed places no rows then
+        return "none"  # the seed has no effect then
     if share == "cut":
         share = run.params.get("data.split.cut", "")
     by = run.params.get("data.split.by", "rows")

@@ -1,6 +1,6 @@
-"""A comparison as one HTML file that needs nothing else: no network, no script.
+"""Writes a comparison as one self-contained HTML file, without network access or scripts.
 
-The loss curves are an SVG for a page of any colour.
+The loss curves are an SVG that suits light and dark pages.
 """
 
 import io
@@ -21,36 +21,36 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Curve = Sequence[tuple[int, float]]
-# of middle brightness, to be read on white and on black
+# of medium brightness, readable on white and on black
 COLOURS = ["#3b7fc4", ORANGE, "#3d8c5a", "#c2517c", "#8a70c0", "#2a9d9d", "#a0792c", GREY]
-STYLES = ["-", "--", ":"]  # one a round of colours
-INK = "#010203"  # stands for the page's own text colour, which SVG calls currentColor
+STYLES = ["-", "--", ":"]  # the next one when the colours are used up
+INK = "#010203"  # placeholder for the page's text colour, currentColor in SVG
 FEW_POINTS = 20
-QUIET = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # nothing that differs by the day
+NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # reproducible files
 TEMPLATE = "report.html.jinja"
 LONGEST_LABEL = 45  # of a curve
 
 
 def check_writable(path: Path) -> None:
-    """Before any work: raises InputError where no file can be written there."""
+    """Raise InputError if no file can be written there; called before the runs are read."""
     folder = path.parent
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise refuse("OUT", "a file in a folder that is there and can be written to", str(path))
+        raise refuse("OUT", "a file in a folder that exists and is writable", str(path))
 
 
 def write_report(compared: Comparison, curves: Sequence[Curve], path: Path) -> None:
-    """Write the report, once all of it is there.
+    """Write the report.
 
     Args:
         compared: the runs and their differences.
         curves: (epoch, loss) of each run, in the same order; a run may have none.
-        path: where to.
+        path: the file.
     """
     path.write_text(html(compared, curves), encoding="utf-8")
 
 
 def html(compared: Comparison, curves: Sequence[Curve]) -> str:
-    """The page; everything that was recorded is escaped."""
+    """The page as HTML, with all recorded text escaped."""
     folder = FileSystemLoader(Path(__file__).parent)
     pages = Environment(loader=folder, autoescape=True, undefined=StrictUndefined)
     pages.trim_blocks = pages.lstrip_blocks = True
@@ -59,10 +59,10 @@ def html(compared: Comparison, curves: Sequence[Curve]) -> str:
 
 
 def loss_curves(names: Sequence[str], curves: Sequence[Curve]) -> str:
-    """An <svg> of every run's loss against its epoch, on a log axis where a loss is above 0.
+    """An <svg> of every run's loss against the epoch; the axis is logarithmic if any is positive.
 
-    Values that are no finite number are left out (MLflow's stores keep an infinite one as the
-    largest number there is); empty where no run has any other. matplotlib escapes the names.
+    Values that are not finite are left out (MLflow stores infinity as the largest float). Empty if
+    no run has a finite loss. matplotlib escapes the names.
     """
     from matplotlib import cycler, rc_context
 
@@ -75,7 +75,7 @@ def loss_curves(names: Sequence[str], curves: Sequence[Curve]) -> str:
     with rc_context({**style, "axes.prop_cycle": cycle}):
         figure = figure_of(lambda axes: _draw(axes, names, known))
         written = io.StringIO()
-        figure.savefig(written, format="svg", transparent=True, metadata=QUIET)
+        figure.savefig(written, format="svg", transparent=True, metadata=NO_METADATA)
     svg = written.getvalue()
     return svg[svg.index("<svg") :].replace(INK, "currentColor")
 
@@ -83,7 +83,8 @@ def loss_curves(names: Sequence[str], curves: Sequence[Curve]) -> str:
 def _draw(axes: "Axes", names: Sequence[str], curves: Sequence[Curve]) -> None:
     for number, (name, curve) in enumerate(zip(names, curves, strict=True), start=1):
         if curve:
-            label = f"{number}  {text.cut(name, LONGEST_LABEL)}".replace("$", r"\$")  # no formula
+            # $ would start a formula
+            label = f"{number}  {text.cut(name, LONGEST_LABEL)}".replace("$", r"\$")
             marker = "." if len(curve) < FEW_POINTS else None
             axes.plot(*zip(*curve, strict=True), marker=marker, label=label)
     if any(loss > 0 for curve in curves for _, loss in curve):

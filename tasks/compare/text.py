@@ -1,4 +1,4 @@
-"""A comparison in words and tables of text, for the report and a terminal of any width."""
+"""A comparison as text and tables, for the report and for a terminal of any width."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -13,13 +13,13 @@ from rich.text import Text
 from tasks.compare.comparison import Comparison, numbers
 
 LONGEST = 40  # characters of a parameter's value
-KEPT = 8  # characters before the place where long values part
+KEPT = 8  # characters before the first one at which long values differ
 MISSING, BEST = "-", " *"
-GAP = 2  # between columns: one of padding, one of the rule
+GAP = 2  # characters between columns: padding and rule
 
 
 def title(compared: Comparison) -> str:
-    """How many runs of what."""
+    """The heading: the experiments and the number of runs."""
     runs = compared.runs
     experiments = " and ".join(f"'{name}'" for name in dict.fromkeys(r.experiment for r in runs))
     if len(runs) == 1:
@@ -28,7 +28,7 @@ def title(compared: Comparison) -> str:
 
 
 def runs_table(compared: Comparison) -> pd.DataFrame:
-    """The runs, each with its number, id, start and status."""
+    """A row for each run: name, id, start and status."""
     cells = [
         (run.name, run.id[:8], f"{run.started:%Y-%m-%d %H:%M}", run.status) for run in compared.runs
     ]
@@ -36,17 +36,17 @@ def runs_table(compared: Comparison) -> pd.DataFrame:
 
 
 def endings(compared: Comparison) -> list[str]:
-    """Why runs did not end as FINISHED."""
+    """A line for each run that did not finish, with the reason."""
     numbered = enumerate(compared.runs, 1)
     return [f"Run {number} {run.status}: {run.reason}" for number, run in numbered if run.reason]
 
 
 def tables(compared: Comparison) -> Iterator[tuple[str, pd.DataFrame]]:
-    """What the parameters go with, the parameters and the metrics that differ; none is empty.
+    """Yield a heading and the cells of each table that is not empty.
 
-    Yields:
-        A heading and the cells. A metric's cell holds its value, marked if it is the best, and
-        on a second line the difference from the first run.
+    They are the best and worst headline for each parameter, the parameters that differ, and the
+    metrics that differ. A metric's cell holds its value, marked if it is the best, and on a second
+    line the difference from the first run.
     """
     if len(compared.effects):
         values = compared.effects[["good_value", "bad_value"]].apply(shortened, axis=1)
@@ -65,7 +65,7 @@ def tables(compared: Comparison) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def verdict(compared: Comparison) -> str:
-    """Which run is best by the headline, and what sets it apart from the first; may be empty."""
+    """A sentence that says which run is best and how it differs from the first; may be empty."""
     name = compared.headline
     if name is None:
         return ""
@@ -84,15 +84,15 @@ def verdict(compared: Comparison) -> str:
 
 
 def same(compared: Comparison) -> str:
-    """The metrics that do not differ, in one sentence; may be empty."""
+    """A sentence with the metrics that do not differ; may be empty."""
     if compared.same.empty or len(compared.runs) == 1:
         return ""
     listed = ", ".join(f"{name} {number(value)}" for name, value in compared.same.items())
-    return f"The same in all that have them: {listed}"
+    return f"The same in all runs that have them: {listed}"
 
 
 def number(value: float | None) -> str:
-    """Four significant digits; whole numbers in full."""
+    """A number with four significant digits; whole numbers in full."""
     if pd.isna(value):
         return MISSING
     if float(value).is_integer() and abs(value) < 1e9:
@@ -101,16 +101,16 @@ def number(value: float | None) -> str:
 
 
 def change(value: float) -> str:
-    """A difference with its sign; empty if it is not known."""
+    """A difference with its sign; empty if unknown."""
     if pd.isna(value):
         return ""
     return "±0" if value == 0 else f"{'+' if value > 0 else ''}{number(value)}"
 
 
 def shortened(values: pd.Series) -> pd.Series:
-    """A parameter's values at a readable length; `-` if one is not recorded.
+    """A parameter's values, shortened to a readable length; `-` for a run without the parameter.
 
-    Long ones keep the place where they part from each other.
+    Shortened values show the place from which they differ.
     """
     known = short = values.dropna().unique().tolist()
     if max(map(len, known), default=0) > LONGEST:
@@ -123,12 +123,12 @@ def shortened(values: pd.Series) -> pd.Series:
 
 
 def cut(text: str, longest: int) -> str:
-    """A text, or its beginning and an ellipsis if it is longer than that."""
+    """A text, cut with an ellipsis if it is longer than `longest`."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def show(compared: Comparison, console: Console | None = None) -> None:
-    """Print a comparison. What does not fit beside goes below; nothing is cut."""
+    """Print a comparison; columns that do not fit beside each other go below, so none is cut."""
     console = console or Console(highlight=False, emoji=False, markup=False)
     console.print(title(compared), style="bold")
     _print(runs_table(compared), console)
@@ -146,7 +146,7 @@ def show(compared: Comparison, console: Console | None = None) -> None:
 
 
 def _print(cells: pd.DataFrame, console: Console) -> None:
-    """One table; if its columns are numbered runs, as many as the width asks for."""
+    """Print a table; if its columns are runs, split it into as many as the width requires."""
     side_by_side = cells.shape[1]
     if 1 in cells.columns:
         widest = max(len(line) for row in cells.to_numpy() for c in row for line in c.split("\n"))

@@ -1,4 +1,4 @@
-"""The pictures of a model of classes: confusion matrix, ROC and calibration."""
+"""The plots of a classifier: confusion matrix, ROC curve and calibration."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,18 +11,18 @@ from tasks.pictures.style import GREY, save
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_CLASSES, MOST_NAMED = 10, 15  # with a curve; with a name and numbers in the matrix
+MOST_CLASSES, MOST_NAMED = 10, 15  # with a curve; with labels and counts in the matrix
 ROC_WORDS = {
     "title": "ROC",
-    "xlabel": "share of the other rows that is taken for the class",
-    "ylabel": "share of the class that is found",
+    "xlabel": "false positive rate (share of the other rows that is taken for the class)",
+    "ylabel": "true positive rate (share of the class that is found)",
 }
 BINS = {"title": "Calibration", "xlabel": "predicted probability", "ylabel": "share of the class"}
 
 
 def draw_classes(what: dict, folder: Path) -> None:
-    """Draw the confusion matrix, and the ROC and calibration of the last of two classes, of more
-    those of each of the first ten against the rest."""
+    """Draw the confusion matrix, and the ROC curve and calibration of the second of two classes, or
+    of each of the first ten classes against the rest."""
     names, p, observed = what["classes"], np.array(what["probabilities"]), what["observed"]
     is_class = np.eye(len(names), dtype=bool)[observed]
     shown = [1] if len(names) == 2 else range(min(len(names), MOST_CLASSES))
@@ -35,8 +35,12 @@ def draw_classes(what: dict, folder: Path) -> None:
 
 
 def roc(p: np.ndarray, is_class: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The shares of the other rows and of the class's that have at least each probability: (m,)
-    each; 0 if there are no such rows."""
+    """The false and true positive rates at each threshold, (m,) each; 0 if there are no such rows.
+
+    Args:
+        p: the predicted probability of the class, (n,).
+        is_class: whether a row is of the class, (n,).
+    """
     thresholds = np.array([np.inf, *np.unique(p)[::-1]])
     taken = p >= thresholds[:, None]
     others, found = (
@@ -46,7 +50,8 @@ def roc(p: np.ndarray, is_class: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def calibration(p: np.ndarray, is_class: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean probability and the share of the class in each tenth of [0, 1] that has rows."""
+    """The mean probability and the share of the class, (m,) each, in the tenths of [0, 1] with any
+    rows."""
     places = np.minimum((p * 10).astype(int), 9)
     tenths = [places == i for i in np.unique(places)]
     return np.array([p[t].mean() for t in tenths]), np.array([is_class[t].mean() for t in tenths])
@@ -73,7 +78,7 @@ def _curves(
     words: dict[str, str],
     subset: str,
 ) -> None:
-    """A line for each (name, probabilities, whether a row is of the class)."""
+    """Draw a line for each (name, probabilities, whether a row is of the class)."""
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1)
     for name, p, is_class in curves:
         marker = "." if points_of is calibration else None

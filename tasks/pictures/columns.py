@@ -1,4 +1,4 @@
-"""The pictures of columns: what each is worth, its coefficient, and how far it has drifted."""
+"""The plots of columns: their importance, coefficients and drift, and the path of a penalty."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_SHOWN, LONGEST_NAME = 30, 40
-MOST_NAMED = 10  # of a path: the legend's lines
-MOST_INDICES = 3  # of stability, in a title
+MOST_NAMED = 10  # features in the legend of a penalty's path
+MOST_INDICES = 3  # stability indices in a label
 
 
 def draw_importance(found: dict, folder: Path) -> None:
-    """Draw how much the score rises if a column is permuted, from an Importance as a dict."""
+    """Draw the increase of the score if a column is permuted, from an Importance as a dict."""
     rows = [(name, each["mean"], each["std"]) for name, each in found["columns"].items()]
     metric, score = found["metric"], found["score"]
     words = {
         "title": f"Permutation importance on {found['rows']:,} held-out rows",
-        "xlabel": f"rise of {metric} (from {score:.4g}) if the column is permuted: "
-        f"mean ± deviation of {found['repeats']}",
+        "xlabel": f"increase of {metric} (from {score:.4g}) if the column is permuted: "
+        f"mean ± std. deviation of {found['repeats']}",
     }
     draw_ranked(folder / "importance.png", rows, words)
 
 
 def draw_coefficients(found: dict, folder: Path) -> None:
-    """Draw the coefficients and their intervals, from `standard_coefficients`."""
+    """Draw the coefficients with their confidence intervals, from `standard_coefficients`."""
     from scipy.special import stdtrit  # Student's quantile
 
     wide = stdtrit(found["degrees_of_freedom"], 0.975)
@@ -46,8 +46,8 @@ def draw_coefficients(found: dict, folder: Path) -> None:
 
 
 def draw_path(found: dict, folder: Path) -> None:
-    """Draw the coefficients against the strength of a penalty and, with folds, the error over them
-    below; from `shown_path`. The largest at the chosen strength have a colour and a name."""
+    """Draw the coefficients against the strength of a penalty, from `penalty_plot_data`; below that
+    the cross-validated error if there are folds. Those largest at the chosen strength are named."""
     strengths, weights = found["strengths"], np.array(found["weights"])
     size, chosen = np.abs(weights), strengths[found["chosen"]]
     order = np.lexsort((-size.max(axis=0), -size[found["chosen"]]))[:MOST_SHOWN]
@@ -58,7 +58,7 @@ def draw_path(found: dict, folder: Path) -> None:
             label = short(found["names"][j]) if named else "others" if place == MOST_NAMED else None
             style = {} if named else {"color": GREY, "linewidth": 0.7}
             above.plot(strengths, weights[:, j], label=label, **style)
-        above.set(ylabel="coefficient (features standardised)", xscale="log")
+        above.set(ylabel="coefficient (standardised features)", xscale="log")
         above.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
         for axes in below:
             bar = {"yerr": found["standard_errors"], "ecolor": GREY, "elinewidth": 0.8}
@@ -66,7 +66,7 @@ def draw_path(found: dict, folder: Path) -> None:
             axes.set(ylabel=f"RMSE over {found['folds']} folds ± std. error")
         for axes in (above, *below):
             axes.axvline(chosen, color=ORANGE, linestyle="--")
-        (above, *below)[-1].set_xlabel(f"strength ({chosen:.4g} is taken: dashed)")
+        (above, *below)[-1].set_xlabel(f"strength (dashed: the chosen one, {chosen:.4g})")
         left_out = len(weights[0]) - len(order)
         more = f" ({left_out} smaller coefficients left out)" if left_out else ""
         above.set_title(f"Path of the penalty: {found['kind']}{more}")
@@ -76,8 +76,8 @@ def draw_path(found: dict, folder: Path) -> None:
 
 
 def draw_drift(found: dict, folder: Path) -> None:
-    """Draw the shifts of means, the shares of levels and holes, and the predictions, from
-    `shown_drift`."""
+    """Draw the shifts of means, the shares of levels and missing values, and the predictions, from
+    `drift_plot_data`."""
     if found["shifts"]:
         rows = sorted(found["shifts"], key=lambda row: -abs(row[1]))
         words = {
@@ -95,13 +95,14 @@ def draw_drift(found: dict, folder: Path) -> None:
 
 
 def _draw_shares(path: Path, found: dict) -> None:
-    """A line for each level and each column with holes: the share then and now."""
+    """Draw a line from the share then to the share now, for each level and each column with missing
+    values."""
     rows = sorted(found["shares"], key=lambda row: -abs(row[2] - row[1]))
     names, then, now = zip(*rows[:MOST_SHOWN], strict=True)
     indices = sorted(found["stability"].items(), key=lambda item: -item[1])[:MOST_INDICES]
     listed = ", ".join(f"{short(name)} {index:.2g}" for name, index in indices)
     left_out = (
-        f" ({len(rows) - len(names)} that moved less left out)" if len(rows) > MOST_SHOWN else ""
+        f" ({len(rows) - len(names)} smaller changes left out)" if len(rows) > MOST_SHOWN else ""
     )
 
     def plot(axes: "Axes") -> None:
@@ -121,7 +122,7 @@ def _draw_shares(path: Path, found: dict) -> None:
 def _predictions(
     axes: "Axes", edges: list[float], then: dict[str, float], now: dict[str, float], index: float
 ) -> None:
-    """Two bars for each tenth of the champion's predictions, or for each class."""
+    """Draw two bars for each tenth of the champion's predictions, or for each class."""
     if edges:
         groups = [str(place) for place in range(len(edges) + 1)]
         names = [f"below {edges[0]:.4g}", *(f"from {edge:.4g}" for edge in edges)]
@@ -145,8 +146,8 @@ def draw_ranked(
     words: dict[str, str],
     trained: Sequence[tuple[int, float]] = (),
 ) -> None:
-    """Draw a point with an error bar for each (name, value, error), the first 30 from the top, and
-    a ring for each (line, value) that was trained instead."""
+    """Draw a point with an error bar for each (name, value, error), up to 30 from the top, and a
+    ring for each (place, value) that was trained and differs."""
     names, values, errors = zip(*rows[:MOST_SHOWN], strict=True)
     lines = range(len(names))
 
@@ -162,12 +163,12 @@ def draw_ranked(
         axes.set_ylim(len(lines) - 0.5, -0.5)
         left_out = len(rows) - len(names)
         more = f" ({left_out} smaller ones left out)" if left_out else ""
-        axes.figure.suptitle(f"{words['title']}{more}")  # of the figure: names take much of it
+        axes.figure.suptitle(f"{words['title']}{more}")  # the axes are narrow beside long names
         axes.figure.supxlabel(words["xlabel"], fontsize="medium")
 
     save(path, plot, height=1.2 + 0.25 * max(6, len(names)))
 
 
 def short(name: str) -> str:
-    """A name that leaves room for the rest."""
+    """The name, cut to LONGEST_NAME characters."""
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"

@@ -1,7 +1,8 @@
-"""The pictures of a run (its loss, how well it fits, its columns and classes) and of a sweep.
+"""Draws the plots of a run (loss, fit, columns, classes) and of a sweep.
 
-`python -m tasks.pictures.run run|sweep FOLDER` reads what to draw as JSON from its standard input.
-It imports matplotlib and nothing slow besides; the process that trains never imports matplotlib.
+`python -m tasks.pictures.run run|sweep FOLDER` reads the data to plot as JSON from standard input.
+This process imports matplotlib but nothing else that is slow; the training process never imports
+matplotlib.
 """
 
 import json
@@ -25,27 +26,29 @@ OF_COLUMNS = {
     "path": draw_path,
     "drift": draw_drift,
 }
-FEW_EPOCHS = 12  # a tick each
-MANY_TIMES = 5  # between the least and the largest loss: then the axis is logarithmic
-MANY_TIMES_OF_SWEEP = 50  # the same of what trials reached or varied
-MOST_COLOURS = 8  # that the eye keeps apart
+FEW_EPOCHS = 12  # up to this many, each has a tick
+LOG_RATIO = 5  # the axis is logarithmic if the largest loss is more than this times the smallest
+LOG_RATIO_OF_SWEEP = 50  # the same for the values that trials reached or varied
+MOST_COLOURS = 8  # that are easy to tell apart
 
 
 def draw_run(what: dict, folder: Path) -> None:
-    """Draw loss.png, fit.png and residuals.png, of classes loss.png, confusion.png, roc.png and
-    calibration.png, and what else is given.
+    """Draw loss.png, fit.png and residuals.png, or for classes loss.png, confusion.png, roc.png and
+    calibration.png; also the plots of columns for which there is data.
 
     Args:
-        what: plain values: `epochs` with their `losses` and `validation_losses`, as many or none;
-            `best`, the epoch whose weights were kept and its validation loss, or None; `optimum`,
-            the exact loss, or None; `unconverged`, why it is not at its optimum, or empty;
-            `target`; `actual` and `predicted` values of some rows; `subset`, which rows they are;
-            `fit`: None, or of a model of one feature its `name`, `x` (of the rows), the curve's
-            `along` and `height`, and `label`, what the curve is called. Of classes, in place of
-            `actual`, `predicted` and `fit`: `classes`, their names; `observed`, a place among them
-            a row; `probabilities`, of each class a row. If there are such, otherwise None:
-            `importance`, an Importance as a dict; `coefficients`, from `standard_coefficients`;
-            `path`, from `shown_path`; `drift`, from `shown_drift`.
+        what: plain values. For every model: `epochs` with their `losses` and `validation_losses`
+            (as many, or none); `best`, the epoch whose weights were kept and its validation loss,
+            or None; `optimum`, the exact loss, or None; `unconverged`, why the model is not at its
+            optimum, or ""; `target`, the column's name; `subset`, which rows are plotted.
+            For a target of numbers: `actual` and `predicted` values of those rows; `fit`, None or,
+            for a single feature, its `name`, its values `x`, and the points `along` and `height` of
+            the model's curve with its `label`.
+            For classes: `classes`, their names; `observed`, the index of each row's class;
+            `probabilities`, a list for each row with one for each class.
+            None if there is no such data: `importance`, an Importance as a dict; `coefficients`,
+            from `standard_coefficients`; `path`, from `penalty_plot_data`; `drift`, from
+            `drift_plot_data`.
         folder: where to write.
     """
     save(folder / "loss.png", partial(_loss, what=what))
@@ -77,17 +80,17 @@ def _loss(axes: "Axes", what: dict) -> None:
 
 
 def _scale(axes: "Axes", losses: list[float], optimum: float | None) -> None:
-    """The optimum, and a logarithmic axis of losses that differ much, without the decades in which
-    there is rounding alone."""
+    """Draw the optimum; make the axis logarithmic if losses differ much, without the decades that
+    hold only rounding errors."""
     floor = np.finfo(float).eps * losses[0]
     if optimum is not None and optimum > floor:
         axes.axhline(optimum, color=ORANGE, linestyle="--", label=f"exact optimum {optimum:.4g}")
-    if min(losses) < 0 or max(losses) <= MANY_TIMES * min(losses):
+    if min(losses) < 0 or max(losses) <= LOG_RATIO * min(losses):
         return
     axes.set_yscale("log")
     if min(losses) < floor:
         axes.set_ylim(bottom=floor)
-        note = "cut at 2e-16 of the first loss: below that it is rounding"
+        note = "cut at 2e-16 of the first loss; below that is only rounding"
         axes.annotate(note, (0.01, 0.02), xycoords="axes fraction", color=GREY, fontsize=8)
 
 
@@ -118,11 +121,11 @@ def _residuals(axes: "Axes", what: dict) -> None:
 
 
 def draw_sweep(what: dict, folder: Path) -> None:
-    """Draw KEY.png for each parameter that varied.
+    """Draw KEY.png for each key that varied.
 
     Args:
-        what: plain values: `metric`; `reached`, its value of each trial; `best`, the place of the
-            best one; `values`, by key the value of each trial.
+        what: plain values: `metric`, its name; `reached`, its value in each trial; `best`, the
+            index of the best trial; `values`, by key the value in each trial.
         folder: where to write.
     """
     for key in what["values"]:
@@ -130,7 +133,7 @@ def draw_sweep(what: dict, folder: Path) -> None:
 
 
 def trials(axes: "Axes", key: str, what: dict) -> None:
-    """Draw what each trial reached against one of the keys that varied."""
+    """Draw the metric of each trial against a key that varied."""
     values, reached, best = what["values"][key], what["reached"], what["best"]
     if not _are_numbers(values):
         words = _words(values)
@@ -144,17 +147,16 @@ def trials(axes: "Axes", key: str, what: dict) -> None:
         axes.set_yscale("log")
     for label, members in _groups(key, what["values"], len(reached)).items():
         shown = [values[m] for m in members], [reached[m] for m in members]
-        axes.scatter(
-            *shown, color=None if label else BLUE, s=22, alpha=0.7, label=label or "a trial"
-        )
-    ring = {"facecolors": "none", "edgecolors": ORANGE, "linewidths": 2, "label": "the best"}
+        axes.scatter(*shown, color=None if label else BLUE, s=22, alpha=0.7, label=label or "trial")
+    ring = {"facecolors": "none", "edgecolors": ORANGE, "linewidths": 2, "label": "best trial"}
     axes.scatter(values[best], reached[best], s=90, **ring)
     axes.set(xlabel=key, ylabel=what["metric"], title=f"{what['metric']} against {key}")
     axes.legend(frameon=False)
 
 
 def _groups(shown: str, values: dict[str, list[Any]], number: int) -> dict[str, list[int]]:
-    """The places of the trials by the first other key of words, if it has few; else all of them."""
+    """The indices of the trials, grouped by the first other key of text with few values; a single
+    group if there is no such key."""
     for key, of in values.items():
         words = _words(of)
         levels = list(dict.fromkeys(words))
@@ -173,10 +175,10 @@ def _words(values: list[Any]) -> list[str]:
 
 
 def _wide(values: list[float]) -> bool:
-    return min(values) > 0 and max(values) > MANY_TIMES_OF_SWEEP * min(values)
+    return min(values) > 0 and max(values) > LOG_RATIO_OF_SWEEP * min(values)
 
 
 if __name__ == "__main__":
     kind, folder = sys.argv[1:]
     draw = {"run": draw_run, "sweep": draw_sweep}[kind]
-    draw(json.loads(sys.stdin.read().replace("$", r"\\$")), Path(folder))  # a name is no formula
+    draw(json.loads(sys.stdin.read().replace("$", r"\\$")), Path(folder))  # $ starts no formula

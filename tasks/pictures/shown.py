@@ -1,4 +1,4 @@
-"""What the pictures of a run show, and the process that draws them while the model is logged."""
+"""Collects the data of a run's plots, which a process draws while the model is logged."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ from plumbline.training.advice import is_far
 from plumbline.training.experiment import Result
 from plumbline.training.importance import permutation_importance
 from plumbline.training.trained import Trained
-from tasks.coefficients import shown_path, standard_coefficients
+from tasks.coefficients import penalty_plot_data, standard_coefficients
 from tasks.pictures.style import thinned
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,14 +27,18 @@ ROOT = Path(__file__).resolve().parents[2]
 def pictures(
     folder: Path, result: Result, drift: dict[str, Any] | None = None
 ) -> AbstractContextManager[None]:
-    """Draw a run's pictures into folder/plots while the body runs; wait for them at its end.
+    """Draw a run's plots into folder/plots while the body runs; wait for them at its end.
 
-    If column importance is requested, importance.json holds it. `drift` is what
-    `shown_drift` gives.
+    Also writes importance.json if column importance is requested.
+
+    Args:
+        folder: where to write.
+        result: of the run.
+        drift: from `drift_plot_data`, if known.
     """
     data, trained = result.data, result.trained
     (folder / "plots").mkdir()
-    if not len(data.summary.sample.rows):  # every held-out row was dropped, or none drawn
+    if not len(data.summary.sample.rows):  # every held-out row was dropped, or none was sampled
         return nullcontext()
     best, validation = trained.best_epoch, trained.validation_losses
     places = thinned(len(trained.losses))
@@ -46,10 +50,10 @@ def pictures(
         "optimum": trained.exact.optimum.mse if trained.exact else None,
         "unconverged": _unconverged(result),
         "target": data.target,
-        "subset": sampled(data),
+        "subset": describe_sample(data),
         "importance": _importance(result),
         "coefficients": standard_coefficients(result),
-        "path": shown_path(result),
+        "path": penalty_plot_data(result),
         "drift": drift,
     }
     if what["importance"]:
@@ -60,17 +64,17 @@ def pictures(
 
 @contextmanager
 def draw_beside(kind: str, what: dict, folder: Path) -> Iterator[None]:
-    """Draw into a folder while the body runs; wait for the pictures at its end.
+    """Draw plots into a folder, in another process, while the body runs; wait for it at its end.
 
-    The process that draws is killed if the body fails.
+    The process is killed if the body raises.
 
     Args:
         kind: "run" or "sweep".
-        what: as `draw_run` and `draw_sweep` take it.
+        what: as `draw_run` or `draw_sweep` takes it.
         folder: where to write.
 
     Raises:
-        RuntimeError: the pictures could not be drawn.
+        RuntimeError: the plots could not be drawn.
     """
     command = [sys.executable, "-m", "tasks.pictures.run", kind, str(folder)]
     with Popen(command, cwd=ROOT, stdin=PIPE, stderr=PIPE, text=True) as process:
@@ -84,11 +88,11 @@ def draw_beside(kind: str, what: dict, folder: Path) -> Iterator[None]:
             raise
         _, errors = process.communicate()
     if process.returncode:
-        raise RuntimeError(f"the pictures could not be drawn: {errors.strip()[-500:]}")
+        raise RuntimeError(f"the plots could not be drawn: {errors.strip()[-500:]}")
 
 
 def _importance(result: Result) -> dict[str, Any] | None:
-    """The column importance as stored in importance.json, if requested."""
+    """The column importance for importance.json; None unless requested."""
     explain, config = result.config.prediction.explain, result.config
     if explain is False or (explain == "auto" and config.model.kind == "linear"):
         return None
@@ -109,7 +113,7 @@ def _points(result: Result) -> dict[str, Any]:
 
 
 def _class_points(result: Result) -> dict[str, Any]:
-    """The classes of the sample's rows, and what the model gives each."""
+    """The classes of the sample's rows, and the probabilities that the model predicts."""
     return {
         "classes": result.data.encoding.classes,
         "observed": result.data.observed_classes[:SAMPLE_ROWS].tolist(),
@@ -119,7 +123,7 @@ def _class_points(result: Result) -> dict[str, Any]:
 
 @torch.no_grad()
 def _fit(trained: Trained, x: Tensor, columns: Sequence[str]) -> dict[str, Any]:
-    """The predictions along the one feature of a model, over the range of some rows."""
+    """The curve of a model with a single feature, over the range of x."""
     name, target = columns
     along = torch.linspace(float(x.min()), float(x.max()), 200, dtype=torch.float64)
     label = "the model"
@@ -137,19 +141,20 @@ def _fit(trained: Trained, x: Tensor, columns: Sequence[str]) -> dict[str, Any]:
 
 
 def is_far_from_optimum(result: Result) -> bool:
+    """Whether the model is far from the exact optimum, as `is_far` defines it."""
     gap = result.metrics.get("optimality_gap", 0.0)
     return is_far(result.trained, result.config.training, gap)
 
 
 def _unconverged(result: Result) -> str:
-    """Why the model is not at its optimum, in a few words; empty if it is, or if it has none."""
+    """Why the model is not at its optimum; "" if it is, or if its optimum is unknown."""
     if result.trained.likelihood and result.trained.likelihood.problem:
         return "there is no optimum"
     return "far from the exact optimum" if is_far_from_optimum(result) else ""
 
 
-def sampled(data: Dataset) -> str:
-    """Which rows the plots show, in words."""
+def describe_sample(data: Dataset) -> str:
+    """Describe the rows that the plots show."""
     held_out = data.summary.test.rows
     shown = min(SAMPLE_ROWS, len(data.summary.sample.rows))
     share, rows = ("held-out", held_out) if held_out else ("training", data.summary.train.rows)

@@ -1,4 +1,4 @@
-"""One look for every picture."""
+"""The style of all plots."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +14,9 @@ MOST_POINTS = 2_000  # of a curve
 
 
 def figure_of(plot: Callable[..., None], height: float = 4.5, panels: int = 1) -> "Figure":
-    """One picture in the project's style, `height` inches high: no frame, a light grid.
+    """A figure in the project's style, `height` inches high: a light grid and no frame.
 
-    `plot` is called with the axes of each panel, which stand one below the other and share x.
+    `plot` is called with the axes of all panels, which are below one another and share the x axis.
     """
     from matplotlib.figure import Figure
 
@@ -30,10 +30,10 @@ def figure_of(plot: Callable[..., None], height: float = 4.5, panels: int = 1) -
 
 
 def save(path: Path, plot: Callable[..., None], height: float = 4.5, panels: int = 1) -> None:
-    """Write one picture."""
+    """Draw a figure and write it to a file."""
     figure_of(plot, height, panels).savefig(path)
 
 
 def thinned(points: int) -> np.ndarray:
-    """The places of at most 2,000 of these points, evenly spread, with the first and the last."""
+    """The indices of at most 2,000 evenly spaced points, including the first and the last."""
     return np.unique(np.linspace(0, points - 1, MOST_POINTS).round().astype(int))

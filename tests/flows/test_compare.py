@@ -40,7 +40,7 @@ def test_the_table_says_what_differs_and_which_is_best(
 def test_wrong_input_is_one_line(workspace: Workspace) -> None:
     done = workspace.run("flows.compare", "--out", "no/such/folder/out.html")
     assert (done.status, done.out, len(done.err.splitlines())) == (2, "", 1)
-    assert "OUT must be a file in a folder that is there" in done.err
+    assert "OUT must be a file in a folder that exists" in done.err
 
 
 def test_it_starts_without_torch_prefect_or_a_server(

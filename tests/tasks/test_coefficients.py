@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression
 import plumbline
 from plumbline.config.loading import validated
 from plumbline.training.experiment import Result
-from tasks.coefficients import likelihood_table, shown_path, standard_coefficients
+from tasks.coefficients import likelihood_table, penalty_plot_data, standard_coefficients
 from tests.plumbline.tools import write
 
 
@@ -64,4 +64,4 @@ def test_without_standard_errors_or_a_penalty_there_is_no_picture(tmp_path: Path
     columns = {"a": np.array([1.0, 3.0]), "b": np.array([2.0, 1.0]), "y": np.array([1.0, 2.0])}
     result = trained(tmp_path, columns, optimizer="exact")
     assert standard_coefficients(result) is None
-    assert shown_path(result) is None
+    assert penalty_plot_data(result) is None

@@ -183,5 +183,5 @@ def test_the_trials_of_each_optimizer_have_a_colour_in_the_picture_of_the_rate()
     assert drawn == {
         "optimizer sgd": [[0.1, 3.0], [0.3, 2.0]],
         "optimizer adam": [[0.2, 1.0]],
-        "the best": [[0.2, 1.0]],
+        "best trial": [[0.2, 1.0]],
     }
