@@ -25,7 +25,7 @@ MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 INDEX = re.compile(r"|Unnamed: \d+(_level_\d+)?|__index_level_\d+__")
 HEAD_BYTES = 1 << 20
 DELIMITERS = (",", ";", "\t", "|")
-COMPARED_ROWS = 100  # rows that must have equally many values with the right delimiter
+COMPARED_ROWS = 100  # in which the delimiter must give equally many values, and words are counted
 DECIMAL_ROWS = 1_000
 DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*")
 THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(?:,\d{3})+\s*")  # 1,234 is ambiguous
@@ -223,16 +223,19 @@ def _decimal(rows: Iterable[Sequence[str]]) -> str:
 
 
 def _csv_kinds(rows: Iterable[Sequence[str]], width: int, dialect: Dialect) -> list[Kind]:
-    """The kind of each column, from its first value that is not missing."""
+    """Each column's kind: its first value's, or text if more words than numbers follow."""
     kinds: dict[int, Kind] = {}
-    for row in rows:
-        for i, value in enumerate(row[:width]):
-            if i not in kinds and value not in MISSING:
-                text: Kind = "text" if dialect.number(value) is None else "number"
-                kinds[i] = "boolean" if value in BOOLEANS else text
-        if len(kinds) == width:
+    words = [0] * width  # minus numbers
+    for number, row in enumerate(rows):
+        if number >= COMPARED_ROWS and len(kinds) == width:
             break
-    return [kinds.get(i, "unknown") for i in range(width)]
+        for i, value in enumerate(row[:width]):
+            if value not in MISSING and (number < COMPARED_ROWS or i not in kinds):
+                kind: Kind = "text" if dialect.number(value) is None else "number"
+                words[i] += -1 if kind == "number" else any(map(str.isalpha, value))
+                kinds.setdefault(i, "boolean" if value in BOOLEANS else kind)
+    mixed = {i for i in kinds if kinds[i] == "number" and words[i] > 0}
+    return ["text" if i in mixed else kinds.get(i, "unknown") for i in range(width)]
 
 
 def open_arrow(

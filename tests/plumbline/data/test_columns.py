@@ -83,6 +83,17 @@ def test_the_first_value_that_is_there_decides_a_csv_column(tmp_path):
     assert read_header(file).kinds == {"x": "boolean", "z": "number", "y": "number"}
 
 
+def test_a_csv_column_of_words_is_text_even_if_a_number_comes_first(tmp_path):
+    """Models of cars, and a target of classes; a typing error in numbers is still found."""
+    model, mark = ["626", "Dynasty", "Camry"], ["1", "10A", "10A"]
+    path = write(tmp_path / "a.csv", {"model": model * 30, "x": [1, 2, 3] * 30, "y": mark * 30})
+    columns = opened(path).columns
+    assert (columns.numeric, [*columns.categorical]) == (("x",), ["model", "y"])
+    assert {"model=626", "y=1", "y=10A"} <= {*read(path).columns}
+    path = write(tmp_path / "b.csv", {"x": [1, "3 apples", 2], "y": [1, 2, 3]})
+    assert "column 'x', row 2 must be a number. Got '3 apples' instead" in refusal(path)
+
+
 @each_format
 @pytest.mark.parametrize(
     ("keys", "key"),
