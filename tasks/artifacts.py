@@ -1,4 +1,4 @@
-"""A flow run's artifacts in Prefect's UI: a summary, a link to MLflow, progress of long work."""
+"""Artifacts of a flow run in Prefect's UI: a summary, a link to MLflow, and progress."""
 
 import re
 import time
@@ -19,7 +19,7 @@ from prefect.runtime import flow_run
 if TYPE_CHECKING:
     from tasks.tracking.run import Run
 
-QUIET_SECONDS = 3.0  # no artifact for what is over sooner; and at most one update in that time
+QUIET_SECONDS = 3.0  # before the first progress artifact, and between updates
 SHOWN = (
     "train_mse", "train_rmse", "test_rmse", "test_r2", "test_accuracy", "test_log_loss",
     "gain_over_linear", "optimal_mse", "optimality_gap",
@@ -35,7 +35,7 @@ def publish(run: "Run", title: str, metrics: Mapping[str, float]) -> None:
     table = "\n".join(["| metric | value |", "|---|---:|", *rows])
     title, link = escaped(title), f"[Run '{escaped(run.name)}' in MLflow]({run.page})"
     text = f"# {title}\n\n{link}\n\n{table}\n"
-    create_markdown_artifact(text, key="summary", description=f"What {title} came to")
+    create_markdown_artifact(text, key="summary", description=f"Results of {title}")
     create_link_artifact(run.page, f"Run '{run.name}'", key="mlflow-run", description=title)
     create_table_artifact(beside_baselines(metrics), key="scores", description=title)
 
@@ -59,14 +59,14 @@ def _first(metrics: Mapping[str, float], *names: str) -> str:
 
 
 def name_flow_run(name: str) -> None:
-    """Name the flow run like its MLflow run, to whose name a number may have been added."""
+    """Rename the flow run to the name of its MLflow run, which may have got a number."""
     if flow_run.name != name:
         with get_client(sync_client=True) as client:
             client.update_flow_run(flow_run.id, name=name)
 
 
 def escaped(text: str) -> str:
-    """A name on one line, with the characters of Markdown and HTML escaped."""
+    """A name on one line, with special characters of Markdown and HTML escaped."""
     return re.sub(r"([^\w\s])", r"\\\1", " ".join(text.split()))
 
 

@@ -14,19 +14,19 @@ FOLDER = "PLUMBLINE_FOLDER"  # the environment variable that tells workers the w
 
 
 def begin() -> None:
-    """Set up a new worker process of a cluster: it works in the command's working directory."""
+    """Set up a new worker process of a cluster: change to the command's working directory."""
     with suppress(OSError):  # on a machine without that folder, data.path must be absolute
         os.chdir(os.environ[FOLDER])
 
 
 def connected() -> bool:
-    """Whether tasks run on a Ray cluster."""
+    """Whether this process is connected to a Ray cluster, on which tasks then run."""
     ray = sys.modules.get("ray")
     return ray is not None and ray.is_initialized()
 
 
 def cores() -> int:
-    """How many tasks run at the same time."""
+    """The number of CPU cores of the cluster, or of this machine."""
     if not connected():
         return os.cpu_count() or 1
     import ray
@@ -35,10 +35,10 @@ def cores() -> int:
 
 
 def map_parts(function: "OfPart", parts: Sequence[str]) -> Iterator[Any]:
-    """Apply a function to each part, in the parts' order: on workers of the cluster or in threads.
+    """Apply a function to parts on the cluster or in threads; yield the results in their order.
 
     Raises:
-        What the function raises. OSError: the cluster lost work for good.
+        OSError: the cluster lost work that it could not repeat. Also what the function raises.
     """
     if not connected():
         from plumbline.threads import in_threads  # commands start without torch
@@ -63,7 +63,7 @@ def map_parts(function: "OfPart", parts: Sequence[str]) -> Iterator[Any]:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Turn a failure of the cluster itself into an error of one line.
+    """Turn a failure of the cluster itself into an OSError of one line.
 
     Raises:
         OSError: a worker ran out of memory or died too often.
@@ -79,14 +79,14 @@ def clear_errors() -> Iterator[None]:
         raise error.__cause__ or error from None
     except OutOfMemoryError:
         raise OSError(
-            "a Ray worker ran out of memory and was stopped, again and again. Start the cluster "
-            "with fewer workers a machine (ray start --num-cpus), or with more memory. The same "
-            "command continues with the files that are not done."
+            "a Ray worker ran out of memory repeatedly and was stopped. Start the cluster with "
+            "fewer workers per machine (ray start --num-cpus) or more memory, then run the same "
+            "command again: it continues with the files that are not done."
         ) from None
     except RayError as error:
         first = next(iter(str(error).splitlines()), "")
         raise OSError(
             f"the Ray cluster lost work and could not repeat it ({type(error).__name__}: {first}). "
-            "Look at its machines with `ray status`. The same command continues with files that "
-            "are not done."
+            "Check its machines with `ray status`, then run the same command again: it continues "
+            "with the files that are not done."
         ) from None

@@ -1,8 +1,8 @@
-"""Prefect tasks that compress: one summary of each file of a table.
+"""Prefect tasks that compress the files of a table, each to a summary.
 
-Summaries of known files are taken from the cache, new files are compressed by tasks, on threads
-here or on workers of a Ray cluster. How files are batched depends on how many workers there are;
-what they are merged with, never. This module imports no mlflow, so that workers start fast.
+Summaries of known files come from the cache. New files are compressed by tasks, in threads or on
+the workers of a Ray cluster. The number of workers decides which files share a task, but not how
+their summaries are merged. This module does not import mlflow, so that workers start fast.
 """
 
 import time
@@ -27,36 +27,35 @@ from tasks.artifacts import ProgressArtifact
 from tasks.cluster import connected, cores
 from tasks.factor_cache import FactorCache, key_of
 
-COUNTED_BYTES = 256 << 20  # of CSV files that are left out and were never read
-# Bytes of files in a task. Fewer are not worth a task run of their own, more make a long wait of
-# what a lost worker had not finished. In between there are four tasks a worker, so that all end
-# at about the same time.
+COUNTED_BYTES = 256 << 20  # the most unread CSV to count rows in, of files outside the window
+# Bytes of files in a task. Fewer are not worth a task run, and of more a lost worker loses too much
+# work. In between, each worker gets four tasks, so that all end at about the same time.
 LEAST_BATCH, MOST_BATCH, BATCHES_A_WORKER = 16 << 20, 1 << 30, 4
-FILES_A_BATCH = 64  # at most: the command holds the summaries of some batches at a time
-# What is called with every number of rows that were read. Prefect hands the context on to its
-# threads. A worker elsewhere has none: it reports to nobody and is stopped by Ray.
+FILES_A_BATCH = 64  # at most, because the command holds the summaries of several batches
+# Called with the number of rows after every block. Prefect copies the context to its threads. A Ray
+# worker has the default, which does nothing; Ray itself stops it.
 report_rows: ContextVar[Callable[[int], None]] = ContextVar(
     "report_rows", default=lambda rows: None
 )
 
 
 class Summaries:
-    """The summaries of a table's files: those of new ones are made, some batches at a time.
+    """The summaries of a table's files; new files are compressed, some batches at a time.
 
     Attributes:
-        counts: the files and rows that were new and that were reused, so far.
+        counts: the numbers of files and rows that were new and that were reused so far.
     """
 
     def __init__(self, table: Table, split: Split, device: str) -> None:
         self.table, self.split, self.device = table, split, device
         self.cache, self.began = FactorCache.current(), time.time()
         self.keys = {file: part_key(table, file, split) for file in table.files}
-        # classes need no more than a sample
+        # classes need only a sample
         self.most_rows = {} if table.columns.has_classes else most_of_each(table.files)
         self.counts = {"files_new": 0, "files_reused": 0, "rows_new": 0, "rows_reused": 0}
 
     def in_order(self, half_life: float | None) -> Iterator[Summary]:
-        """The summary of every file; its rows weighted, if they have a half-life."""
+        """Yield the summary of every file, weighted by its age if there is a half-life."""
         new = {file: None for file, key in self.keys.items() if not self.cache.use(key)}
         batches = batches_of(list(new))
         under_way = deque(map(self._submit, islice(batches, 2 * cores())))
@@ -79,7 +78,7 @@ class Summaries:
             self.cache.shrink(began=self.began)
 
     def _submit(self, files: list[DataFile]) -> PrefectFuture[list[Summary]]:
-        """Submit a task that compresses these files, and is sent no others."""
+        """Submit a task that compresses these files; only they are sent along."""
         table, keys = replace(self.table, files=tuple(files), left_out=()), self.keys
         kept = {keys[file]: self.most_rows.get(file.uri, 0) for file in files}
         return compress_files.submit(table, kept, self.split, self.device, label_of(files))
@@ -91,10 +90,10 @@ class Summaries:
             report_rows.get()(_rows_of(summary))
 
     def left_out(self) -> dict[str, int]:
-        """How many files and rows the window leaves out.
+        """The numbers of files and rows outside the window.
 
-        Rows are known from earlier passes and from Parquet files; those of other CSV files are
-        counted where that is little work, and otherwise rows_left_out is missing.
+        Rows are known from earlier passes and from the metadata of Parquet files. Those of CSV
+        files are counted if that is little work; otherwise rows_left_out is missing.
         """
         rows: dict[DataFile, int | None] = {}
         for file in self.table.left_out:
@@ -108,10 +107,10 @@ class Summaries:
 
 
 def part_key(table: Table, file: DataFile, split: Split) -> str:
-    """What a file's summary depends on.
+    """The cache key of a file's summary.
 
-    The file's identity (path, size, modification time), what is read of it, the split and the
-    version of the computation. The device is not in it: the factors of any are equally good.
+    It depends on the file's identity (path, size, modification time), what is read of it, the split
+    and the version of the computation, but not on the device, whose factors are equally good.
     """
     c = table.columns
     what = [c.kinds, c.numeric, c.categorical, sorted(c.whole), sorted(c.texts), asdict(c.dialect)]
@@ -125,7 +124,7 @@ def _rows_of(summary: Summary) -> int:
 
 
 def _may_pass(task: Any, task_run: Any, state: Any) -> bool:
-    """Retry what may go away (a file that cannot be read just now), never wrong data."""
+    """Whether to retry: after a temporary failure to read a file, but not for wrong data."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, OSError) and not isinstance(error, InterruptedError)
 
@@ -142,16 +141,16 @@ def _may_pass(task: Any, task_run: Any, state: Any) -> bool:
 def compress_files(
     table: Table, kept: Mapping[str, int], split: Split, device: str, label: str
 ) -> list[Summary]:
-    """Compress each file of a table and keep its summary.
+    """Compress each file of a table and store its summary in the cache.
 
-    If this is another try, what the first one kept is not read again. A file whose worker died is.
+    A retry only reads files whose summary is not stored yet.
 
     Args:
         table: has these files only.
-        kept: where the summary of each file is kept, and how many of its rows at most.
+        kept: each file's cache key, and the most of its rows that the summary may keep.
         split: which rows are held out.
-        device: where blocks are folded.
-        label: the files in a few words, for the task's name.
+        device: where blocks are folded into R.
+        label: describes the files in the task's name.
     """
     given = zip(table.parts, kept.items(), strict=True)
     return [_summary_of(table, part, *each, split, device) for part, each in given]
@@ -160,8 +159,11 @@ def compress_files(
 def _summary_of(
     table: Table, part: str, key: str, most_rows: int, split: Split, device: str
 ) -> Summary:
-    """A file's summary, which is kept. Ray sends a task's own body by value, and that can hold no
-    context; this function it finds by its name."""
+    """A file's summary, from the cache or stored there.
+
+    Not part of the task's body: Ray pickles that by value, which a context variable prevents, but
+    this function by name.
+    """
     cache = FactorCache.current()
     summary = cache.read(key)
     if summary is None:
@@ -171,7 +173,7 @@ def _summary_of(
 
 
 def batches_of(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
-    """The files that one task compresses: files in their order, those of some size together."""
+    """Yield the files of each task: in their order, and together if they are small."""
     share = sum(file.size for file in files) // (BATCHES_A_WORKER * cores())
     most = min(max(share, LEAST_BATCH), MOST_BATCH)
     batch, total = [], 0
@@ -186,5 +188,5 @@ def batches_of(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
 
 
 def label_of(files: Sequence[DataFile]) -> str:
-    """Some files in a few words, such as `part-0001.parquet and 63 more`."""
+    """Describe files, for example as `part-0001.parquet and 63 more`."""
     return files[0].name + (f" and {len(files) - 1} more" if len(files) > 1 else "")

@@ -1,9 +1,8 @@
-"""The cache of data files: a summary of each file, in the storage of Prefect's results, and the
-counts of its levels if there are many.
+"""The cache of data files: a summary of each file, and the counts of its levels if it has many.
 
-They are binary, and Prefect's result records are JSON; so they are written to the storage
-itself. A file's modification time there is the time of its last use. Only a storage on this machine
-is kept small; one elsewhere has its own rules of retention.
+Entries are stored in Prefect's result storage, as binary files and not as result records, which are
+JSON. A file's modification time is the time of its last use. Only a storage on this machine is
+limited in size; a remote one has its own retention rules.
 """
 
 import contextlib
@@ -26,17 +25,17 @@ MOST_BYTES = 5 << 30
 
 @dataclass(frozen=True)
 class FactorCache:
-    """Summaries, and what else is kept of files, by key.
+    """Summaries and other entries by key.
 
     Attributes:
-        storage: where results are kept.
+        storage: Prefect's result storage.
     """
 
     storage: WritableFileSystem
 
     @classmethod
     def current(cls) -> "FactorCache":
-        """The cache in the storage that flows and tasks here use."""
+        """The cache in the result storage of the current flow or task, or the default one."""
         return cls(get_result_store().result_storage or get_default_result_storage(_sync=True))
 
     @property
@@ -46,19 +45,18 @@ class FactorCache:
         return Path(local).expanduser() if local else None
 
     def read(self, key: str, decode: Callable[[bytes], Any] = Summary.from_bytes) -> Any | None:
-        """What is kept, a summary unless it is decoded as something else; None if there is none, or
-        it is damaged."""
+        """Read an entry, by default a summary; None if it is missing or damaged."""
         try:
             return decode(self.storage.read_path(key, _sync=True))
-        except (ValueError, FileNotFoundError):  # which of them depends on the storage
+        except (ValueError, FileNotFoundError):  # of a missing entry, depending on the storage
             return None
 
     def write(self, key: str, content: bytes) -> None:
-        """Keep a summary's bytes, or something else."""
+        """Store the bytes of an entry."""
         self.storage.write_path(key, content=content, _sync=True)
 
     def use(self, key: str) -> bool:
-        """Whether there is a summary; one on this machine counts as used now. It is not opened."""
+        """Whether there is an entry; on this machine, mark it as used now without reading it."""
         if self.folder is None:
             return self.read(key) is not None
         try:
@@ -68,14 +66,14 @@ class FactorCache:
             return False
 
     def delete_unused(self, used: Callable[[float], bool]) -> None:
-        """Delete the summaries whose last use (seconds since 1970) does not count."""
+        """Delete the entries for whose last use, in seconds since 1970, `used` is false."""
         for path, stat in self._files():
             if not used(stat.st_mtime):
                 path.unlink(missing_ok=True)
 
     def shrink(self, most_bytes: int = MOST_BYTES, began: float = math.inf) -> int:
-        """Delete the summaries beyond `most_bytes`, least recently used first, but none that was
-        used since a run began (seconds since 1970). Returns the number of bytes deleted."""
+        """Delete the least recently used entries until the rest has at most `most_bytes`, but none
+        used since `began` (seconds since 1970). Return the number of bytes deleted."""
         left = deleted = 0
         for path, stat in sorted(self._files(), key=lambda file: file[1].st_mtime, reverse=True):
             left += stat.st_size
@@ -91,6 +89,6 @@ class FactorCache:
 
 
 def key_of(kind: str, *content: object) -> str:
-    """The key of an entry that depends on some plain values; `kind` is "" for a summary."""
+    """The key of an entry that depends on plain values; `kind` is "" for a summary."""
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return "-".join(filter(None, ("factor", kind, digest)))

@@ -34,8 +34,9 @@ from tasks.tracking.run import Run
 def promote(run: Run, result: Result, model_uri: str) -> None:
     """Register the stored model as a version, and make it the champion if it passes the gate.
 
-    The version is born with its decision in one call and the aliases follow it, so a process killed
-    at any moment leaves a promotion that is whole, not begun, or carried out by the next start.
+    The version is created together with its decision in one call, and the aliases are set after
+    that. If the process is killed at any moment, the promotion is therefore complete, not begun, or
+    completed by the next command.
     """
     data, rules = result.data, result.config.registry
     with registered_model(rules.model) as model:
@@ -55,7 +56,7 @@ def promote(run: Run, result: Result, model_uri: str) -> None:
 
 
 def _emit(model: str, version: int, tags: Mapping[str, str]) -> None:
-    """Tell Prefect's automations: plumbline.model.promoted or .kept, with the version's tags."""
+    """Emit the Prefect event plumbline.model.promoted or .kept, with the version's tags."""
     resource = {"prefect.resource.id": f"plumbline.model.{model}", "prefect.resource.name": model}
     emit_event(
         f"plumbline.model.{tags['decision']}", resource, payload={**tags, "version": version}
@@ -63,10 +64,10 @@ def _emit(model: str, version: int, tags: Mapping[str, str]) -> None:
 
 
 def _rescored(version: ModelVersion | None, result: Result) -> Champion | None:
-    """The champion on today's held-out rows; if it is damaged, with the scores it had.
+    """The champion with its scores on the new held-out rows, or if damaged, its recorded scores.
 
     Raises:
-        StoreError: the store does not deliver it now. Nothing can be decided without it.
+        StoreError: it cannot be downloaded now, so no decision is possible.
     """
     if version is None:
         return None
@@ -83,7 +84,7 @@ def _rescored(version: ModelVersion | None, result: Result) -> Champion | None:
 
 
 def _new_scores(model_uri: str, result: Result) -> dict[str, float]:
-    """The stored model's on the held-out rows; as trained if these cannot be read again."""
+    """The stored model's scores on the held-out rows; if they cannot be read again, the metrics."""
     try:
         return load_fitted(model_uri).scores(result.data)
     except NotComparableError:
@@ -91,7 +92,7 @@ def _new_scores(model_uri: str, result: Result) -> dict[str, float]:
 
 
 def _baseline(result: Result) -> dict[str, float]:
-    """The scores of predicting the training rows' mean, or the shares of their classes."""
+    """The scores of predicting the mean of the training rows, or the shares of their classes."""
     data = result.data
     if data.encoding.log_target:
         rmse = result.metrics["mean_test_rmse"]
@@ -108,13 +109,13 @@ def _print_decision(
     live = int(model.champion.version) if model.champion else None
     if champion and live is None:
         note(
-            f"'{model.name}' had no champion, because its alias or version was deleted by hand. "
-            f"Compared with version {champion.version}, which was live last"
+            f"'{model.name}' had no champion, because its alias or version was deleted by hand; "
+            f"the new version was compared with version {champion.version}, the last champion"
         )
     print_decision(decision, model.name, version, live)
     if champion and champion.damaged and not decision.promoted:
         print(
-            f"WARNING: nobody can load version {champion.version}. Restore its files from a "
+            f"WARNING: version {champion.version} cannot be loaded. Restore its files from a "
             f"backup, or choose another version from make history MODEL='{model.name}': "
             f"make rollback MODEL='{model.name}' TO=version",
             flush=True,
@@ -122,7 +123,7 @@ def _print_decision(
 
 
 def _origin(run: Run, config: Config, data: Dataset) -> dict[str, str]:
-    """The data, configuration and run that a version comes from."""
+    """Tags of a version: its data, configuration, run and target."""
     parts = [each.model_dump() for each in (config.data, config.model, config.training)]
     if config.model.kind == "python":
         parts.append(run.client.get_run(run.id).data.tags.get(MODEL_FILE_DIGEST, ""))
@@ -136,14 +137,14 @@ def _origin(run: Run, config: Config, data: Dataset) -> dict[str, str]:
 
 
 def _blocked(model: RegisteredModel, tags: Mapping[str, str]) -> str:
-    """Why a model of this data and configuration may not become the champion."""
+    """Why a model of this data and configuration may not become the champion; "" if it may."""
     rollback = blocked(model.promotions).get(fingerprint(tags))
     if rollback is None:
         return ""
     day = datetime.fromtimestamp(rollback.at / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
     return (
         f"version {rollback.before}, of the same data and configuration, was rolled back on {day} "
-        f"by {rollback.who}; it waits for other data"
+        f"by {rollback.who}; only other data or another configuration can be promoted"
     )
 
 
@@ -154,7 +155,7 @@ def _decision_tags(
     baseline: Mapping[str, float],
     champion: Champion | None,
 ) -> dict[str, str]:
-    """The decision and everything it was made from, as tags."""
+    """The decision and all that it is based on, as tags."""
     tags = {
         "decision": "promoted" if decision.promoted else "kept",
         "reason": decision.reason,

@@ -1,7 +1,7 @@
-"""Leases say which runs are alive: the operating system drops a lock when its process ends.
+"""Leases show which runs are alive: the operating system releases a lock when its process ends.
 
-A command takes a lease before its run exists anywhere and marks the run with it in Prefect and
-MLflow. A lease whose lock can be taken belongs to a dead process; its runs are reconciled.
+A command takes a lease before it creates a run in Prefect or MLflow, and tags the run with it. A
+lease whose lock is free belongs to a dead process, whose runs are reconciled.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from tasks.databases import sqlite_path
 
-_held: list[tuple[str, dict[str, Any] | None]] = []  # a name, and the section `notify`
+_held: list[tuple[str, dict[str, Any] | None]] = []  # names, and sections `notify`
 
 
 def _folder() -> Path:
@@ -31,19 +31,20 @@ def _folder() -> Path:
 
 @contextlib.contextmanager
 def exclusive(what: str, refusal: str = "", of_store: bool = False) -> Iterator[Callable[[], None]]:
-    """Hold a lock that commands share, such as while a database is made.
+    """Hold a lock during the body, for example while a database is created.
 
     Args:
         what: the lock's name.
-        refusal: what to say instead of waiting, if another process holds it; empty: wait.
-        of_store: share it with every checkout on this machine that uses the same SQLite store,
-            instead of with commands of this one.
+        refusal: the error message if another process holds the lock; empty: wait for it.
+        of_store: whether all checkouts on this machine that use the same SQLite store share the
+            lock, and not only the commands of this checkout.
 
     Yields:
-        What raises OSError once the lock's file was deleted: others can hold the lock as well then.
+        A function that raises OSError if the lock's file was deleted, since another process can
+        then hold the lock as well.
 
     Raises:
-        BlockingIOError: with the refusal.
+        BlockingIOError: another process holds the lock; the message is `refusal`.
     """
     store = sqlite_path(os.environ.get("MLFLOW_TRACKING_URI", "")) if of_store else None
     beside = f"{store}." if store else f"{os.environ['PREFECT_HOME']}/"
@@ -60,13 +61,13 @@ def exclusive(what: str, refusal: str = "", of_store: bool = False) -> Iterator[
 def _check_there(file: IO[str], path: Path) -> None:
     if not (path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())):
         raise OSError(
-            f"{os.environ['PREFECT_HOME']} was deleted while this command ran, and the "
-            "record in it is gone. Run the same command again."
+            f"{os.environ['PREFECT_HOME']} was deleted while this command ran, so what was "
+            "recorded in it is lost. Run the same command again."
         )
 
 
 def only_retraining(model: str | None) -> contextlib.AbstractContextManager[object]:
-    """Let no other run train a registered model meanwhile; None is no model and excludes nobody.
+    """Let no other run train a registered model during the body; do nothing without a model.
 
     Raises:
         BlockingIOError: another process on this machine is training it in the same store.
@@ -79,17 +80,17 @@ def only_retraining(model: str | None) -> contextlib.AbstractContextManager[obje
 
 @contextlib.contextmanager
 def lease(notify: dict[str, Any] | None = None) -> Iterator[str]:
-    """Hold a lease; yields its name. It is removed if the body ends well.
+    """Hold a lease during the body; yield its name. It is deleted if the body succeeds.
 
-    Otherwise it stays behind, unlocked, and says how the body ended, so that its runs are
-    reconciled once more: whatever gave them a status may have been interrupted, or have met a
-    server that does not answer.
-
-    Raises OSError if the folder that it is in was deleted meanwhile.
+    Otherwise its file remains, unlocked, and says how the body ended, so that its runs are
+    reconciled: setting their status may have been interrupted or may have failed.
 
     Args:
-        notify: the section of the configuration that this process read, for whoever has to send
-            notifications of how the run ended.
+        notify: the section of the configuration that this process read, for the process that
+            sends the notifications of how the run ended.
+
+    Raises:
+        OSError: the folder with the leases was deleted meanwhile.
     """
     name = uuid.uuid4().hex[:12]
     path = _folder() / name
@@ -97,12 +98,12 @@ def lease(notify: dict[str, Any] | None = None) -> Iterator[str]:
     with new.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _write(lock, {"notify": notify})
-        new.rename(path)  # nobody ever meets a living lease that is not locked yet
+        new.rename(path)  # so that a lease in its place is always locked while its process lives
         _held.append((name, notify))
         try:
             yield name
         except BaseException as error:
-            with contextlib.suppress(OSError):  # the disk is full: its runs are KILLED then
+            with contextlib.suppress(OSError):  # if the disk is full, its runs become KILLED
                 _write(lock, {"notify": notify, "ended": exit_of(error)})
             raise
         finally:
@@ -119,32 +120,32 @@ def _write(lock: IO[str], contents: dict[str, Any]) -> None:
 
 
 def exit_of(error: BaseException) -> dict[str, str]:
-    """The status and the reason of a run that an exception ended."""
+    """The status and the reason of a run that ended with an exception."""
     if isinstance(error, Exception):
         return {"status": "FAILED", "reason": f"{type(error).__name__}: {error}"}
     return {"status": "KILLED", "reason": "interrupted"}
 
 
 def held_lease() -> str:
-    """The name of the lease that this process holds; a process runs one experiment at a time."""
+    """The name of this process's lease; a process runs one experiment at a time."""
     return _held[-1][0]
 
 
 def held_notify() -> dict[str, Any] | None:
-    """The `notify` section of the run under the lease that this process holds."""
+    """The `notify` section that was given to this process's lease."""
     return _held[-1][1]
 
 
 def clear_abandoned(reconcile: Callable[[str, dict[str, Any]], None]) -> None:
-    """Remove the leases of dead processes, each once its runs are reconciled.
+    """Reconcile the runs of dead processes, and delete their leases.
 
     Args:
-        reconcile: called with a lease's name and contents, while nobody else can take the lease.
-            There are no contents if its process was killed while it wrote them.
+        reconcile: called with a lease's name and contents while the lease is locked. The contents
+            are empty if the process was killed while it wrote them.
     """
     for path in sorted(_folder().iterdir()):
         with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # else its process lives
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails if its process is alive
             contents: dict[str, Any] = {}
             with contextlib.suppress(ValueError):
                 contents = json.loads(path.read_text())

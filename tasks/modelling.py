@@ -1,4 +1,4 @@
-"""The Prefect tasks that train, evaluate and predict, and the start from a champion."""
+"""The Prefect tasks that train, evaluate and predict, and the choice of a training's start."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -30,19 +30,24 @@ from tasks.tracking.models import DamagedModelError, load_start
 from tasks.tracking.registry import incumbent_of
 from tasks.tracking.run import Run
 
-STARTED_FROM, FRESH = "started_from", "fresh"  # a tag, and what it says if there is no such model
-SOLVED_AFTER = {"exact": 1, "newton": MOST_STEPS}  # epochs, at most
+STARTED_FROM, FRESH = "started_from", "fresh"  # a tag, and its value without such a model
+SOLVED_AFTER = {"exact": 1, "newton": MOST_STEPS}  # the most epochs
 EVERY_EPOCHS, LINES_OF_NETS = 100, 10  # a linear model prints every 100 epochs, a net ten times
 
 
 def find_start(run: Run, config: Config, data: Dataset) -> Start | None:
-    """The champion, if `training.start` asks for it and this training can begin with it; otherwise
-    the reason is a note. The run's tag `started_from` names it; a run that is resumed takes what
-    its tag names, since its checkpoint has weights in that model's scales.
+    """The champion as the start of training, if `training.start` asks for it and it fits.
+
+    If it does not fit, a note says why. The run's tag `started_from` names the model. A resumed run
+    starts from the model in its tag, because the weights of its checkpoint are in that model's
+    scales.
+
+    Returns:
+        The start; None for a fresh one.
 
     Raises:
-        StoreError: the store does not deliver it now.
-        InputError: it was deleted meanwhile, or, of a run that is resumed, damaged.
+        StoreError: the champion cannot be downloaded now.
+        InputError: the model was deleted meanwhile or, of a resumed run, is damaged.
     """
     if config.training.start == "fresh":
         return None
@@ -60,7 +65,7 @@ def find_start(run: Run, config: Config, data: Dataset) -> Start | None:
             start, why = None, f"{uri} does not fit, since {why}"
     else:
         why = f"'{name}' has no champion"
-    note(f"training goes on from {uri}" if start else f"training starts fresh: {why}")
+    note(f"training continues from {uri}" if start else f"training starts fresh: {why}")
     run.log(tags={STARTED_FROM: uri if start else FRESH})
     return start
 
@@ -74,13 +79,19 @@ def train(
     checkpoint: Checkpoint | None = None,
     start: Start | None = None,
 ) -> Trained:
-    """Train on the selected device, from the checkpoint if there is one; record every epoch's loss.
+    """Train on a device, from the checkpoint if there is one; record every epoch's losses.
 
     Args:
+        data: the compressed rows.
+        config: the experiment.
+        device: the device to train on.
+        record: called with the losses of every epoch.
+        checkpoint: where the state of the training is stored; None: nowhere.
         start: from `find_start`.
 
     Raises:
-        InputError: the learning rate must diverge. TrainingDivergedError: the loss did.
+        InputError: the learning rate is so large that training must diverge.
+        TrainingDivergedError: the loss became infinite or NaN.
     """
     training = config.training
     if data.encoding.log_target:
@@ -93,7 +104,7 @@ def train(
     epochs = SOLVED_AFTER.get(training.optimizer, training.epochs)
     if config.model.kind == "mlp":
         size = training.batch_size
-        step = f"batches of {size:,} rows" if size else "all rows a step"
+        step = f"batches of {size:,} rows" if size else "all rows in every step"
         note(f"{step}, at most {epochs:,} epochs")
     every = EVERY_EPOCHS if config.model.kind == "linear" else max(1, epochs // LINES_OF_NETS)
     if training.optimizer == "newton":
@@ -177,7 +188,7 @@ def _print_ending(trained: Trained, data: Dataset) -> None:
         note(f"stopped after epoch {len(trained.losses)}{brought}: {trained.message}")
     if best := trained.best_epoch:
         least = trained.validation_losses[best - 1]
-        note(f"the weights of epoch {best} are kept: the least validation loss, {least:.6g}")
+        note(f"the weights of epoch {best} are kept: the lowest validation loss, {least:.6g}")
     if trained.head_kept is not None:
         lowers, then = ("lowers", "kept") if trained.head_kept else ("does not lower", "left out")
         note(f"the exact head {lowers} the validation loss and is {then}")
@@ -194,7 +205,7 @@ def _print_plan(plan: Plan, training: Training) -> None:
     if training.tolerance is not None:
         expected = plan.epochs_expected
         when = "not known for this optimizer" if expected is None else f"expected after {expected}"
-        note(f"epochs to the tolerance: {when}, at most {training.epochs}")
+        note(f"epochs to reach the tolerance: {when}, at most {training.epochs}")
 
 
 def _print_ignored(training: Training) -> None:

@@ -1,8 +1,8 @@
-"""Notifications of how a run ended, through any service that Apprise knows.
+"""Sends notifications of how a run ended, through any service that Apprise supports.
 
-Whom to tell is what stands in the configuration that a command read itself, never in a flow run's
-parameters: whoever can reach Prefect's server writes those, and addresses name environment
-variables. What goes wrong here is a note on the screen: it never changes how the run ended.
+The addresses come from the configuration that a command read itself, not from a flow run's
+parameters: anyone with access to Prefect's server can write those, and addresses may contain
+environment variables. A failure here is printed as a note and never changes how the run ended.
 """
 
 import logging
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from prefect import Flow, State
     from prefect.client.schemas import FlowRun
 
-PATIENCE_SECONDS = 5  # a run that is being stopped has ten in all
+PATIENCE_SECONDS = 5  # a run that is being stopped has ten seconds in all
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -30,22 +30,22 @@ def check_addresses(notify: Notify) -> None:
     """Check every address without sending anything.
 
     Raises:
-        InputError: a variable is not set, or Apprise does not know the kind of address. The message
-            holds no variable's value.
+        InputError: a variable is not set, or Apprise does not support the kind of address. The
+            message does not contain the value of any variable.
     """
     sender = _apprise()
     for number, (written, address) in enumerate(zip(notify.to, _expanded(notify), strict=True)):
         if not sender.add(address):
-            raise refuse(f"notify.to[{number}]", "an address that Apprise knows", written)
+            raise refuse(f"notify.to[{number}]", "an address that Apprise supports", written)
 
 
 def tell_how_it_ended(flow: "Flow", flow_run: "FlowRun", state: "State") -> None:
-    """Prefect's hook at the end of a flow run."""
+    """Send the notifications of a flow run; a Prefect state hook."""
     tell(held_notify(), flow_run, state)
 
 
 def tell(notify: dict[str, Any] | None, flow_run: "FlowRun", state: "State") -> None:
-    """Send the notifications of a section `notify`; waits a few seconds at most."""
+    """Send the notifications that a section `notify` asks for; wait at most a few seconds."""
     if not notify:
         return
     try:
@@ -54,7 +54,7 @@ def tell(notify: dict[str, Any] | None, flow_run: "FlowRun", state: "State") -> 
             _send(asked, *_message(flow_run.parameters["config"], flow_run.name, state))
     except InputError as error:
         note(f"nobody was notified: {error}")
-    except Exception as error:  # another library's text may hold an address
+    except Exception as error:  # its text may contain an address
         note(f"nobody was notified: {type(error).__name__}")
 
 
@@ -68,18 +68,21 @@ def _send(notify: Notify, title: str, body: str) -> None:
     sender = _apprise()
     known = [sender.add(address) for address in _expanded(notify)]
     taken: list[bool] = []
-    # a service that hangs must not hold up the end of the run
+    # in a thread, because a service that hangs must not delay the end of the run
     thread = threading.Thread(
         target=lambda: taken.append(bool(sender.notify(body=body, title=title))), daemon=True
     )
     thread.start()
     thread.join(PATIENCE_SECONDS)
     if taken != [True] or not all(known):
-        note(f"not everybody was notified: one of {len(known)} addresses did not take it")
+        note(
+            f"not everybody was notified: at least one of {len(known)} addresses in notify.to "
+            "failed or did not answer in time"
+        )
 
 
 def _expanded(notify: Notify) -> Iterator[str]:
-    """The addresses with their variables' values."""
+    """The addresses with variables replaced by their values."""
     for number, address in enumerate(notify.to):
         try:
             yield VARIABLE.sub(lambda found: os.environ[found[1]], address)
@@ -91,7 +94,7 @@ def _expanded(notify: Notify) -> Iterator[str]:
 
 
 def _apprise() -> "Apprise":
-    """A sender without addresses. Apprise's log, which shows addresses, is turned off."""
+    """An Apprise object without addresses. Apprise's log is disabled because it shows addresses."""
     from apprise import Apprise
 
     logging.getLogger("apprise").disabled = True

@@ -1,4 +1,4 @@
-"""Reconciling the stores with reality: every run of a dead process gets an accurate status.
+"""Gives every run of a dead process an accurate status in MLflow and Prefect.
 
 MLflow and Prefect are imported only if there is such a run.
 """
@@ -7,14 +7,14 @@ from typing import Any
 
 from tasks.lease import clear_abandoned
 
-REASON = "its process ended without a word (killed, or the machine stopped)"
+REASON = "its process ended without reporting how (killed, or the machine stopped)"
 
 
 def reconcile() -> None:
-    """Correct what dead processes left behind.
+    """Correct the status of the runs that dead processes left behind.
 
-    MLflow runs get the status that their process recorded, otherwise KILLED; Prefect's flow runs
-    become Crashed; a promotion that had been decided is applied.
+    MLflow runs get the status that their process recorded, otherwise KILLED. Flow runs become
+    Crashed. A promotion that was decided but not completed is applied.
     """
     clear_abandoned(_reconcile)
 

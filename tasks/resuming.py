@@ -1,7 +1,7 @@
-"""What an interrupted run resumes from: kept on disk from its start until it is recorded.
+"""Keeps on disk what an interrupted run needs to be resumed, until the run is recorded.
 
 Each run has a folder with its configuration and the checkpoint of its training. The process that
-trains has a lock on it, which the operating system drops when that process ends, however it ends.
+trains holds a lock on the folder, which the operating system releases however the process ends.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from tasks.tracking.run import FLOW_TAG, Run, unfinished
 from tasks.tracking.store import FAILURES
 
 RUN, TRAINING = "run.json", "training.pt"
-LONGEST_KEPT = 90 * 86_400  # seconds
+MAX_AGE = 90 * 86_400  # seconds, after which a folder is deleted
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Interrupted:
     """An interrupted run.
 
     Attributes:
-        id: MLflow's id of it.
+        id: its MLflow id.
         title: its name in MLflow.
-        name: what was asked for, to which the title may add a number.
+        name: the requested name, to which the title may add a number.
         config: the experiment.
-        digest: as `_digest` gave it when the run began.
-        flow_run: Prefect's id of its last flow run.
+        digest: the result of `_digest` when the run began.
+        flow_run: the Prefect id of its last flow run.
     """
 
     id: str
@@ -53,10 +53,10 @@ class Interrupted:
 
 @contextlib.contextmanager
 def resumable(run: Run, config: Config, name: str, source: Source) -> Iterator[Checkpoint]:
-    """Keep what a run resumes from until the body has recorded it; yields its checkpoint.
+    """Make a run resumable until the body has recorded it; yield its checkpoint.
 
-    It stays if the body is interrupted, or meets a server, a disk or a file that fails: the next
-    time that may be otherwise. What is wrong with the input or the code would only come again.
+    The run stays resumable if the body is interrupted or fails because of a server, a disk or a
+    file, since it may succeed later. Wrong input or code would only fail again.
 
     Raises:
         InputError: the files or the user's module changed since the run was interrupted.
@@ -69,8 +69,8 @@ def resumable(run: Run, config: Config, name: str, source: Source) -> Iterator[C
             begun = _read(folder)
             if begun and begun["digest"] != digest:
                 raise InputError(
-                    f"run '{run.name}' cannot go on: its data's files or its module changed since "
-                    "it was interrupted. Run the experiment anew."
+                    f"run '{run.name}' cannot be resumed, because its data files or its module "
+                    "changed since it was interrupted. Run the experiment again."
                 )
             if not begun:
                 asked = config.model_dump(mode="json", exclude_unset=True)
@@ -81,28 +81,31 @@ def resumable(run: Run, config: Config, name: str, source: Source) -> Iterator[C
             if isinstance(error, Exception) and not isinstance(error, FAILURES):
                 shutil.rmtree(folder)
             else:
-                note(f"to go on with this run: make resume RUN={run.id[:8]}")
+                note(f"to resume this run: make resume RUN={run.id[:8]}")
             raise
         shutil.rmtree(folder)
 
 
 def find_interrupted(run: str = "") -> Interrupted:
-    """The newest interrupted run of the current store, or the one of a name or (short) id.
+    """Find the newest interrupted run of the current store, or the one with a name or (short) id.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such run.
     """
     for each in _interrupted():
         if not run or each.title == run or each.id.startswith(run):
             return each
     if run:
         raise refuse("RUN", "the name or id of an interrupted run of this store", run)
-    raise InputError("no run of this store was interrupted, so there is none to go on with.")
+    raise InputError(
+        "there is no run to resume, because none of this store was interrupted. Start one with "
+        "make run-pipeline."
+    )
 
 
 def interrupted_like(asked: Mapping[str, Any]) -> Interrupted | None:
-    """An interrupted run of the same configuration and the same files; None if there is none, or
-    if what is asked for is wrong, which running it will say."""
+    """Find an interrupted run of the same configuration and files; None if there is none, or if the
+    configuration is wrong, which running it will report."""
     with contextlib.suppress(InputError, OSError):
         config = validated(asked, "run parameters")
         if alike := [each for each in _interrupted() if each.config == config]:
@@ -113,11 +116,11 @@ def interrupted_like(asked: Mapping[str, Any]) -> Interrupted | None:
 
 
 def _interrupted() -> Iterator[Interrupted]:
-    """Those of the current store, the newest first; what is of no use any more is deleted."""
+    """Yield the interrupted runs of the current store, newest first; delete obsolete folders."""
     for folder in sorted(_store().glob("*"), key=os.path.getmtime, reverse=True):
         with contextlib.suppress(FileNotFoundError, BlockingIOError), _locked(folder):
             kept, run = _read(folder), unfinished(folder.name)
-            old = time.time() - folder.stat().st_mtime > LONGEST_KEPT
+            old = time.time() - folder.stat().st_mtime > MAX_AGE
             if not kept or not run or old:
                 shutil.rmtree(folder)
                 continue
@@ -125,14 +128,14 @@ def _interrupted() -> Iterator[Interrupted]:
 
 
 def _store() -> Path:
-    """The folder of the current tracking store."""
+    """The folder with the interrupted runs of the current tracking store."""
     store = sha256(os.environ["MLFLOW_TRACKING_URI"].encode()).hexdigest()[:12]
     return Path(os.environ["PLUMBLINE_HOME"]) / "checkpoints" / store
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
-    """What a folder says of its run; None if nothing was written yet, only a half, or by a version
-    whose configurations were others."""
+    """The content of a run's folder; None if it is missing, incomplete, or was written by a version
+    with other configuration keys."""
     try:
         kept = json.loads((folder / RUN).read_text())
         return {**kept, "config": validated(kept["config"], str(folder))}
@@ -141,8 +144,8 @@ def _read(folder: Path) -> dict[str, Any] | None:
 
 
 def _digest(config: Config, source: Source | None) -> str:
-    """What says whether a run would do the same once more: its configuration, the files that it
-    reads, as they were listed, and the code of a module of the user's own."""
+    """A digest of all that a run depends on: its configuration, the files that it reads (as listed)
+    and the code of a user's own module."""
     files = [asdict(file) for file in source.files] if isinstance(source, Table) else []
     code = config.model.content.decode(errors="replace") if config.model.kind == "python" else ""
     return sha256(json.dumps([config.model_dump(mode="json"), files, code]).encode()).hexdigest()
@@ -150,12 +153,14 @@ def _digest(config: Config, source: Source | None) -> str:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Raises BlockingIOError: a process that lives holds the lock."""
+    """Lock a folder for the body. Raises BlockingIOError: another process holds the lock."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise BlockingIOError("the run is under way in another process.") from None
+        raise BlockingIOError(
+            "the run is under way in another process. Wait until it has ended."
+        ) from None
     finally:
         os.close(handle)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-if TYPE_CHECKING:  # commands show things before what is slow to import is there
+if TYPE_CHECKING:  # commands print before the slow imports
     from plumbline.linear.description import Column
     from plumbline.linear.penalty import PenaltyPath
     from plumbline.registry.drift import DriftReport
@@ -21,11 +21,11 @@ if TYPE_CHECKING:  # commands show things before what is slow to import is there
     from plumbline.training.trained import Trained
 
 MOST_LINES = 25  # of coefficients
-MOST_PERCENT = -1_000  # worse than that is said as a multiple
+WORST_PERCENT = -1_000  # a worse gain is printed as a ratio
 
 
 def print_epoch(epoch: int, epochs: int, loss: float, validation_loss: float | None = None) -> None:
-    """The tutorial's line, and the loss on the validation rows if there are any."""
+    """Print the tutorial's line, with the loss on the validation rows if there are any."""
     beside = "" if validation_loss is None else f", Validation loss: {validation_loss:.4f}"
     print(f"Epoch [{epoch}/{epochs}], Loss: {loss:.4f}{beside}", flush=True)
 
@@ -36,8 +36,9 @@ def print_fit(
     """Print the number of rows and the scores of the model on them.
 
     Args:
-        metrics, counts: of the run and its data.
-        largest: by the share's name, of classes: the share of rows that are of the largest one.
+        metrics: of the run.
+        counts: of its rows and files.
+        largest: the accuracy of always predicting the largest class, for "train" and "test".
     """
     rows = counts["rows_new"] + counts["rows_reused"]
     files = counts["files_new"] + counts["files_reused"]
@@ -64,7 +65,7 @@ def print_fit(
 
 
 def print_gain(metrics: Mapping[str, float], rows: int) -> None:
-    """Print how the model compares with the exact linear model on the same held-out rows."""
+    """Print how much better the model is than the exact linear model on the same held-out rows."""
     if "gain_over_linear" not in metrics:
         return
     classes = "test_log_loss" in metrics
@@ -73,7 +74,7 @@ def print_gain(metrics: Mapping[str, float], rows: int) -> None:
     shown = f"{abs(percent):.1f}"
     if shown == "0.0":
         worth = "As good as"
-    elif percent < MOST_PERCENT:
+    elif percent < WORST_PERCENT:
         ratio = metrics[f"test_{score}"] / metrics[f"linear_test_{score}"]
         worth = f"{ratio:.3g} times the {what} of"
     else:
@@ -134,7 +135,7 @@ def _print_coefficients(trained: "Trained") -> None:
 
 
 def print_drift(report: "DriftReport", version: int) -> None:
-    """Print how today's data differs from the champion's, in two lines."""
+    """Print how the data differs from the champion's, in two lines."""
     metrics, furthest = report.metrics(), report.furthest
     print(
         f"Data against version {version}'s: rows {report.rows_then:,} to {report.rows_now:,}, "
@@ -162,7 +163,7 @@ def print_decision(decision: "Decision", model: str, version: int, champion: int
 
 
 def print_history(model: str, history: "Sequence[HistoryEntry]") -> None:
-    """Print which version of a model was live when, the oldest first."""
+    """Print which version of a model was live when, oldest first."""
     if not history:
         print(f"'{model}' has no version yet.")
         return
@@ -198,21 +199,21 @@ def print_columns(columns: "Sequence[Column]", rows: int) -> None:
 
 
 def note(text: str) -> None:
-    """Print a note about something unusual that is not an error."""
+    """Print a note about something unusual or worth knowing."""
     print(f"Note: {text}", flush=True)
 
 
 def warn(text: str) -> None:
-    """Print a warning about something that is probably not intended."""
+    """Print a warning about something that is probably unintended."""
     print(f"Warning: {text}", flush=True)
 
 
 @contextmanager
 def bar(what: str, total: int | None) -> Iterator[Callable[..., None]]:
-    """A progress bar for the length of the body, on a terminal only.
+    """Show a progress bar during the body if standard output is a terminal.
 
     Yields:
-        What to call with how much is done, and with what stands beside the bar; cheap enough for
+        A function of how much is done, and of a text beside the bar; cheap enough to be called
         every epoch.
     """
     if not sys.stdout.isatty():

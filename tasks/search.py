@@ -1,4 +1,4 @@
-"""The search of a sweep: the values of a grid or Optuna's proposals, and which trials it prunes."""
+"""Searches for a sweep: takes values from a grid or from Optuna, and decides what to prune."""
 
 import pickle
 from collections.abc import Callable, Iterator
@@ -8,16 +8,16 @@ from plumbline.config.sweep import Range, Search, Sweep, Values, is_whole
 from plumbline.training.experiment import Outcome
 from plumbline.training.trained import Status
 
-# How many trials may be under way when the next is proposed. For tpe a fixed number, so that what
-# it proposes depends on the seed and the results, never on the machine. What is pruned depends on
-# the trials that are over by then: the fewer are under way, the more there are to compare with.
+# How many trials may be running when the next one is proposed. For tpe the number is fixed, so that
+# proposals depend on the seed and the results, not on the machine. A pruner compares a trial with
+# the finished ones, and the fewer trials are running, the more are finished.
 TPE_AHEAD, LEAST_AHEAD = 4, 16
-# The epochs after which a trial may be pruned, each a tenth more than the one before: Optuna is
-# asked a few dozen times, however many epochs there are.
+# The epochs after which a trial may be pruned. Each is 10 % more than the previous one, so Optuna
+# is asked only a few dozen times in a long training.
 JUDGED = frozenset(round(5 * 1.1**k) for k in range(150))
 
 
-Tell = Callable[[int, Outcome], None]  # with the trial's number
+Tell = Callable[[int, Outcome], None]  # of a trial's number and outcome
 
 
 def ahead_of(search: Search, workers: int) -> int:
@@ -28,14 +28,14 @@ def ahead_of(search: Search, workers: int) -> int:
 
 
 def search(sweep: Sweep) -> tuple[Iterator[tuple[Values, bytes]], Tell]:
-    """Each trial's values with what `pruning_rule` takes, and a function that takes each result.
+    """Return an iterator of each trial's values and pruner, and a function to report outcomes.
 
-    The same seed and the same results, given in the order of the trials' numbers (from 1), give the
-    same values and prune the same trials; so an interrupted search is resumed by giving it the
-    results that are known.
+    The pruner is what `pruning_rule` takes. Outcomes must be reported in the order of the trials'
+    numbers, which start at 1. The same seed and outcomes give the same values and prune the same
+    trials, so an interrupted search is resumed by reporting the known outcomes.
     """
     given = sweep.search
-    if given.method == "grid" and given.pruner == "none":  # nothing that learns
+    if given.method == "grid" and given.pruner == "none":  # outcomes have no effect
         return ((values, b"") for values in sweep.grid()), lambda number, outcome: None
     import optuna
 
@@ -77,11 +77,11 @@ def _proposed(study: Any, sweep: Sweep, asked: list[Any]) -> Iterator[tuple[Valu
 
 
 def pruning_rule(pruner: bytes) -> Callable[[int, float], bool]:
-    """A function of an epoch and its validation loss that says whether the trial is pruned.
+    """Return a function of an epoch and its validation loss that says whether to prune the trial.
 
     Args:
-        pruner: a trial of Optuna, pickled with all that was known when it was proposed; so wherever
-            it trains, nobody has to be asked. Empty: nothing is pruned.
+        pruner: an Optuna trial, pickled with all results known when it was proposed, so that the
+            process that trains it needs no connection to the study. Empty: never prune.
     """
     if not pruner:
         return lambda epoch, loss: False
@@ -95,13 +95,13 @@ def pruning_rule(pruner: bytes) -> Callable[[int, float], bool]:
 
 
 def _report(trial: Any, epoch: int, loss: float) -> None:
-    """A loss is better if it is less, whatever the sweep's metric is."""
+    """Report a loss. A lower one is better, also if the sweep maximizes its metric."""
     if epoch in JUDGED:
         trial.report(loss if trial.study.direction.name == "MINIMIZE" else -loss, epoch)
 
 
 def _space(key: str, given: Range | list[Any]) -> Any:
-    """Optuna's distribution; of a list its places, because Optuna takes no lists or nulls."""
+    """Optuna's distribution of a range, or of a list's indices: Optuna takes no lists or nulls."""
     from optuna import distributions
 
     if not isinstance(given, Range):

@@ -1,4 +1,4 @@
-"""The record of a sweep in MLflow: each trial when it is over, and the sweep in the parent run."""
+"""Records a sweep in MLflow: each finished trial in a nested run, the best one in the parent."""
 
 import csv
 import tempfile
@@ -29,17 +29,17 @@ from tasks.trials import Trial
 
 
 class SweepRecorder:
-    """Records the trials of a sweep one after another: a single writer, whatever the store.
+    """Records the trials of a sweep one after another, so that the store has a single writer.
 
     Attributes:
         sweep: the base and what varies.
         tracked: the parent run and its trials.
-        best: the best trial, which waits for its model to be stored; None while there is none.
+        best: the best trial so far, whose model will be stored at the end; None if there is none.
     """
 
     def __init__(self, sweep: Sweep, tracked: SweepRun) -> None:
         self.sweep, self.tracked, self.best = sweep, tracked, None
-        self._total = sweep.trials  # of a grid, counted through
+        self._total = sweep.trials  # counting a grid takes a while
         self._progress = ProgressArtifact("trials", f"Trials of {sweep.title}", self._total)
 
     @property
@@ -49,12 +49,13 @@ class SweepRecorder:
 
     @property
     def again(self) -> int | None:
-        """The trial to train again, if any: the best recorded one, whose model is not stored."""
+        """The number of the best recorded trial, which must be trained again because its model is
+        not stored; None if there is none."""
         best = self.best_recorded()
         return best and best.number
 
     def add(self, trial: Trial) -> None:
-        """Record a trial that is over, unless it was only trained again for its model."""
+        """Record a finished trial, unless it was only trained again for its model."""
         if trial.number not in self.tracked.trials:
             self.tracked.trials[trial.number] = self._record(trial)
             self._print(self.tracked.trials[trial.number])
@@ -63,7 +64,7 @@ class SweepRecorder:
             self.best = trial
 
     def best_recorded(self) -> RecordedTrial | None:
-        """The best trial, the first of several; None while none has a result."""
+        """The best trial, the first one if several are equal; None if no trial has a result."""
         search = self.sweep.search
         sign = 1 if search.direction == "minimize" else -1
         return min(
@@ -73,7 +74,7 @@ class SweepRecorder:
         )
 
     def _record(self, trial: Trial) -> RecordedTrial:
-        """Log params, losses, metrics and files, or why the trial failed."""
+        """Log a trial's params, losses, metrics and files, or why it failed."""
         number, values, outcome, params = trial.number, trial.values, trial.outcome, _params(trial)
         pruned = outcome.status is Status.PRUNED
         status = "FINISHED" if pruned or not outcome.error else "FAILED"
@@ -100,18 +101,20 @@ class SweepRecorder:
 
 
 def _note(trial: Trial, tracked: SweepRun) -> str:
-    """The description of a trial's run: how it ended, and what it was."""
+    """The description of a trial's run."""
     outcome, flow_run_id = trial.outcome, tracked.tags[FLOW_TAG]
     status = outcome.status.upper() if outcome.error else "FINISHED"
     metrics = {"loss": outcome.losses[-1]} if outcome.error and outcome.losses else outcome.metrics
     ending = describe_ending(status, outcome.error, metrics, str(len(outcome.losses)))
     made = trial.config and describe_run(trial.config, trial.device, flow_run_id)
-    return description(ending, made or f"A trial of '{tracked.run.name}' that is no experiment.")
+    return description(
+        ending, made or f"A trial of '{tracked.run.name}' with a wrong configuration."
+    )
 
 
 @task
 def conclude(recorder: SweepRecorder) -> None:
-    """Store the best model; put the best params and metrics, a table and pictures in the parent.
+    """Store the best model; log its params and metrics, a table and plots to the parent run.
 
     Raises:
         AllTrialsFailedError: no trial has a result.
@@ -121,7 +124,7 @@ def conclude(recorder: SweepRecorder) -> None:
         first = tracked.trials[min(tracked.trials)]
         raise AllTrialsFailedError(
             f"all {len(tracked.trials)} trials failed; the first: {first.outcome.error}. "
-            "Correct what varies, or the base, and run the same command again."
+            "Correct sweep.parameters or the other keys, and run the same command again."
         )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -137,7 +140,7 @@ def conclude(recorder: SweepRecorder) -> None:
 
 
 def _shown(sweep: Sweep, done: Sequence[RecordedTrial], best: RecordedTrial) -> dict:
-    """What the pictures show: what each trial reached, against what varied."""
+    """The data for the plots of the metric against what varied, as `draw_sweep` takes it."""
     return {
         "metric": sweep.search.metric,
         "reached": [trial.outcome.metrics[sweep.search.metric] for trial in done],
@@ -147,7 +150,7 @@ def _shown(sweep: Sweep, done: Sequence[RecordedTrial], best: RecordedTrial) -> 
 
 
 def _write_table(sweep: Sweep, trials: Mapping[int, RecordedTrial], path: Path) -> None:
-    """A line a trial: what varied, the sweep's metric, the other metrics, why it failed."""
+    """Write a row for each trial: what varied, the metrics (the sweep's first), why it failed."""
     metric, varied = sweep.search.metric, list(sweep.search.parameters)
     others = {name for trial in trials.values() for name in trial.outcome.metrics}
     others -= {metric, "loss"}
@@ -165,5 +168,5 @@ def _as_text(values: Values) -> dict[str, str]:
 
 
 def _params(trial: Trial) -> dict[str, str]:
-    """The whole configuration; what varied if that makes no experiment."""
+    """The params of a trial's run; only what varied if the configuration is wrong."""
     return params_of(trial.config, trial.device) if trial.config else _as_text(trial.values)

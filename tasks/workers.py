@@ -1,7 +1,7 @@
-"""Where a sweep's trials train: in processes here, one per core, or on workers of a Ray cluster.
+"""Trains a sweep's trials in processes, one per core, or on the workers of a Ray cluster.
 
-Threads would not do: a training step is Python for the most part, and two threads of it take
-longer than one. This module imports neither prefect nor mlflow, so that workers start fast.
+Threads would not help: a training step is mostly Python code, and two threads take longer than one.
+This module imports neither prefect nor mlflow, so that workers start fast.
 """
 
 import multiprocessing
@@ -28,56 +28,56 @@ from tasks.cluster import clear_errors, connected
 from tasks.search import pruning_rule
 
 Work = Callable[[], Outcome]
-Train = Callable[..., Work]  # of a configuration, its data, a device, and a pruner if there is one
-# The same data for many trials: packed once, and unpacked once by each process, which then has
-# what was computed from it, too.
+Train = Callable[..., Work]  # of a configuration, its data, a device, and a pruner if any
+# Many trials share the same data, so it is pickled once and unpickled once by each process, which
+# then also keeps what it has computed from the data.
 _packed, _unpacked = lru_cache(2)(pickle.dumps), lru_cache(2)(pickle.loads)
 
 
 @contextmanager
 def workers(device: str) -> Iterator[Train]:
-    """Yield a function of an experiment, its data, its device and its pruner (from `search`).
+    """Yield a function of a configuration, its data, its device and its pruner (from `search`).
 
-    It returns a callable that trains the experiment elsewhere and waits for the outcome; call that
-    in a thread, or with a Ray cluster on a worker there. Leaving the body ends what is under way.
+    It returns a callable that trains in another process and waits for the outcome, to be called in
+    a thread, or, with a Ray cluster, on one of its workers. The processes end with the body.
 
     Args:
-        device: where trials compute if they train here.
+        device: the device of trials that train on this machine.
 
     Raises:
-        OSError: (the work, or the body) a process that trains died.
+        OSError: a process died; raised by the callable or in the body.
     """
     if connected():
         import ray
 
-        stored = lru_cache(ray.put)  # once for all trials that share it
+        stored = lru_cache(ray.put)  # data is sent once for all trials that share it
         with clear_errors():
 
             def on_ray(config: Config, data: Dataset, *rest: Any) -> Work:
                 if config.model.kind == "python":
-                    load_user_file(config.model)  # its content goes along
+                    load_user_file(config.model)  # so that its content is sent along
                 return partial(_train_on_ray, config, stored(data), *rest)
 
             yield on_ray
         return
-    # One process imports torch, with what its optimizers import on first use; workers are copies.
+    # One process imports torch and what its optimizers import on first use; workers are its forks.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "torch._dynamo"])
     count, (inherited, ours) = processes(device), context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(count, context, _begin, (inherited,))
-    with ours:  # closed when the body ends, and by the system when this process does
+    with ours:  # closed at the end of the body, or by the system at the end of this process
         for _ in range(count):
-            pool.submit(os.getpid)  # starts them now: they import while the rows are read
+            pool.submit(os.getpid)  # starts the workers now, so that they import meanwhile
         yield partial(partial, _train_in, pool)
 
 
 def processes(device: str) -> int:
-    """How many train: one per core; on an accelerator two, each with its own context there."""
+    """The number of workers: one per core, or two on an accelerator, each with its own context."""
     return (os.cpu_count() or 1) if device == "cpu" else 2
 
 
 def _begin(starter: Connection) -> None:
-    """Make a worker: it leaves Ctrl-C to its starter, and ends as soon as that end is closed."""
+    """Set up a worker: it ignores Ctrl-C, and ends as soon as its starter closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
@@ -92,13 +92,14 @@ def _begin(starter: Connection) -> None:
 def _train_in(
     pool: ProcessPoolExecutor, config: Config, data: Dataset, device: str, pruner: bytes = b""
 ) -> Outcome:
-    """Bytes both ways: torch would move every small tensor to shared memory, a file each."""
+    """Train in a process of the pool. Only bytes are sent, because torch would move every small
+    tensor to shared memory, in a file of its own."""
     try:
         return pickle.loads(pool.submit(_train, config, _packed(data), device, pruner).result())
     except BrokenProcessPool:
         raise OSError(
-            "a process that trains ended by itself: killed, or out of memory. The same "
-            "command continues where this sweep stopped."
+            "a process that trains was killed or ran out of memory. Run the same command again: it "
+            "continues where this sweep stopped."
         ) from None
 
 

@@ -82,7 +82,7 @@ def test_after_the_alias_was_deleted_a_model_must_beat_what_was_live(workspace: 
     workspace.client.delete_registered_model_alias("deleted", "champion")
     worse = workspace.pipeline(*WORSE, named)
     assert "Registered version 2 of 'deleted', which has no champion" in worse.out, worse.err
-    assert "Compared with version 1, which was live last" in worse.out
+    assert "compared with version 1, the last champion" in worse.out
     assert champion(workspace, "deleted") == 0
     told = workspace.run("flows.history", "deleted").out.splitlines()
     assert any("deleted by hand" in line and line.split()[0] == "none" for line in told)

@@ -70,7 +70,7 @@ def test_the_screen_has_both_losses_the_scores_and_the_line_to_beat(runs) -> Non
     assert f"{gain:.1f} % better than the exact linear model on the same {held_out} rows" in lines
     assert f"As good as the exact linear model on the same {held_out} rows" in line.out
     best = run.data.metrics["best_epoch"]
-    assert f"Note: the weights of epoch {best:.0f} are kept: the least validation loss" in net.out
+    assert f"Note: the weights of epoch {best:.0f} are kept: the lowest validation loss" in net.out
     assert "Exact optimum" in line.out
     assert "Exact optimum" not in net.out
 

@@ -80,5 +80,5 @@ def test_files_that_changed_meanwhile_are_said(workspace: Workspace, started: St
     rows.write_text("x,y\n1,2\n3,4\n")
     done = workspace.run("flows.resume", run.info.run_name)
     assert (done.status, len(done.err.splitlines())) == (2, 1)
-    assert "changed since it was interrupted. Run the experiment anew" in done.err
+    assert "changed since it was interrupted. Run the experiment again" in done.err
     assert workspace.client.get_run(run.info.run_id).info.status == "FAILED"

@@ -185,7 +185,7 @@ def test_a_run_that_begins_with_the_champion_needs_an_epoch(
     slow = ("training.learning_rate=0.01", "experiment=tuned")  # from 0 it takes hundreds
     done = workspace.pipeline(CONFIG, "training.start=champion", *slow)
     assert (done.status, done.err) == (0, "")
-    assert f"Note: training goes on from models:/ozone/{champion}" in done.out
+    assert f"Note: training continues from models:/ozone/{champion}" in done.out
     (run,) = workspace.runs("tuned")
     assert run.data.tags["started_from"] == f"models:/ozone/{champion}"
     assert run.data.tags["epochs_run"] == "1"

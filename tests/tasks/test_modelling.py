@@ -108,7 +108,7 @@ def test_a_net_prints_ten_lines_what_stopped_it_what_was_kept_and_what_it_is_wor
         r"Note: stopped after epoch \d+: no better validation loss for 2 epochs", lines[-2]
     )
     assert re.fullmatch(
-        r"Note: the weights of epoch \d+ are kept: the least validation loss, [\d.]+", lines[-1]
+        r"Note: the weights of epoch \d+ are kept: the lowest validation loss, [\d.]+", lines[-1]
     )
 
 
@@ -149,7 +149,7 @@ def test_what_training_goes_on_from_is_a_tag_by_which_a_resumed_run_finds_it_aga
         add(of=logged(config=TUNED))
         assert find_start(run, TUNED, TUNED_DATA) is not None
         assert started_from(run) == "models:/m/1"
-    assert capsys.readouterr().out.count("training goes on from models:/m/1\n") == 1
+    assert capsys.readouterr().out.count("training continues from models:/m/1\n") == 1
 
 
 def test_without_a_champion_training_starts_fresh_and_stays_so(

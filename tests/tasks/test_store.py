@@ -131,7 +131,7 @@ def of_tomorrow(path: Path) -> None:
 
 FOUND = {
     garbage: "is damaged.*move the file away",
-    cut_off: "is damaged.*Put a copy of yours back",
+    cut_off: "is damaged.*Restore it from a backup",
     of_tomorrow: "newer MLflow",
 }
 

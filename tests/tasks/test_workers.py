@@ -42,5 +42,5 @@ def test_a_process_that_dies_is_told_in_one_line() -> None:
     with training() as under_way:
         for child in multiprocessing.active_children():
             os.kill(child.pid, signal.SIGKILL)
-        with pytest.raises(OSError, match="a process that trains ended by itself: killed, or out"):
+        with pytest.raises(OSError, match="a process that trains was killed or ran out"):
             under_way.result()
