@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from functools import partial
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
@@ -86,6 +87,13 @@ def build_user_module(model: Python, inputs: int, outputs: int) -> nn.Module:
         raise InputError(
             f"{place_of(file, build)}: the module must have parameters to train. Got none; are its "
             "layers attributes of it, lists of them nn.ModuleList, and none frozen?"
+        )
+    numbers = chain(module.named_parameters(), module.named_buffers())
+    if wrong := next((name for name, each in numbers if each.is_complex()), ""):
+        raise InputError(
+            f"{place_of(file, build)}: the module's parameters and buffers must be real, as "
+            f"training.dtype is. Got complex numbers in {wrong}; keep a real tensor (..., 2) and "
+            "use torch.view_as_complex in forward."
         )
     return module.train()
 

@@ -58,6 +58,10 @@ def linear(forward: str) -> str:
 RECURRENT = "self.rnn = nn.{}(1, 8, batch_first=True)\nself.last = nn.Linear(8, k)"
 ATTENDING = "self.into = nn.Linear(1, 8)\nself.last = nn.Linear(8, k)\n"
 RIGHT = {
+    "complex arithmetic": own(
+        "self.last = nn.Linear(8, k)\nself.parts = nn.Parameter(torch.randn(d, 8, 2))",
+        "return self.last((torch.complex(x, x) @ torch.view_as_complex(self.parts)).abs())",
+    ),
     "sequential": built(
         "nn.Sequential(nn.Linear(inputs, 8), nn.LayerNorm(8), nn.Tanh(), nn.Linear(8, outputs))"
     ),
@@ -153,6 +157,13 @@ WRONG_FILES = {
     "no super().__init__()": (
         own("pass", "return x").replace("super().__init__()", "self.last = nn.Linear(d, k)"),
         "net.py, line 7: build(3, 1) failed (AttributeError: cannot assign module before",
+    ),
+    "complex parameters": (
+        own(
+            "self.last = nn.Linear(d, k, dtype=torch.complex128)", "return self.last(x + 0j).abs()"
+        ),
+        "line 13: the module's parameters and buffers must be real, as training.dtype is. Got "
+        "complex numbers in last.weight; keep a real tensor (..., 2) and use torch.view_as_complex",
     ),
     "parameters without values": (
         built("nn.Linear(inputs, outputs, device='meta')"),
