@@ -7,12 +7,15 @@ They pass epochs, states to resume from and the result to the command through an
 import math
 import pickle
 import tempfile
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
+
 from plumbline.config.schema import Config
-from plumbline.errors import InputError, TrainingDivergedError, refuse
+from plumbline.errors import refuse
 from plumbline.linear.dataset import Dataset
 from plumbline.training import experiment
 from plumbline.training.checkpoint import Checkpoint
@@ -32,7 +35,7 @@ class Mailbox:
     Attributes:
         state: of the last checkpoint; None if there is none.
         epochs: arguments of on_epoch that were not fetched yet.
-        ending: how training ended, pickled: its result, or an error that would recur.
+        ending: how training ended, pickled: its result, or an error of its own.
     """
 
     def __init__(self, state: bytes | None) -> None:
@@ -46,7 +49,7 @@ class Mailbox:
         self.epochs.append((epoch, loss, others))
 
     def end(self, ending: bytes) -> None:
-        self.ending = ending
+        self.ending = self.ending or ending
 
     def begin(self) -> tuple[bytes | None, bool]:
         """What a worker starts from: the state, and whether nothing is left to do."""
@@ -80,6 +83,7 @@ def train_on_workers(
         InputError: the cluster has fewer cores, or as `experiment.train`.
         TrainingDivergedError: the loss became infinite or NaN.
         OSError: workers died more often than they are replaced.
+        Exception: what training raised, as in one process; a note has its traceback.
     """
     import ray
 
@@ -109,8 +113,8 @@ def train_on_workers(
                 checkpoint.keep(state)
         if failure := ray.get(fit):
             raise OSError(
-                f"workers that train failed {MOST_FAILURES + 1} times, the last time with: "
-                f"{failure}. Look at the cluster's machines with `ray status`."
+                f"workers died {MOST_FAILURES + 1} times, the last time with: {failure}. Look at "
+                "the cluster's machines with `ray status`, then continue with `make resume`."
             )
     found = pickle.loads(ending)
     if isinstance(found, Exception):
@@ -119,29 +123,34 @@ def train_on_workers(
 
 
 def _fit(workers: int, gpus: bool, job: dict[str, Any]) -> str:
-    """Run Ray Train, on the cluster, so that a command outside may ask for it.
+    """Run Ray Train, again if workers die. It runs on the cluster, so that a command outside may
+    ask for it.
 
     Returns:
-        Why it failed; empty if training ended, with a result or an error that would recur.
+        Why it failed the last time; empty if training ended, with a result or an error of its own.
     """
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+    import ray
+    from ray.train import RunConfig, ScalingConfig, WorkerGroupError
     from ray.train.torch import TorchTrainer
 
-    with tempfile.TemporaryDirectory() as folder:  # nothing of use to anybody is written there
-        trainer = TorchTrainer(
-            _train_here,
-            train_loop_config=job,
-            scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus),
-            run_config=RunConfig(
-                storage_path=folder, failure_config=FailureConfig(max_failures=MOST_FAILURES)
-            ),
-        )
-        try:
-            trainer.fit()
-        except WorkerGroupError as error:
-            said = str(next(iter(error.worker_failures.values()))).strip().splitlines()
-            return said[-1] if said else "no message"
-    return ""
+    failure = ""
+    for _ in range(1 + MOST_FAILURES):
+        with tempfile.TemporaryDirectory() as folder:  # nothing of use to anybody is written there
+            trainer = TorchTrainer(
+                _train_here,
+                train_loop_config=job,
+                scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus),
+                run_config=RunConfig(storage_path=folder),
+            )
+            try:
+                trainer.fit()
+                return ""
+            except WorkerGroupError as error:
+                if ray.get(job["mailbox"].begin.remote())[1]:
+                    return ""
+                said = str(next(iter(error.worker_failures.values()))).strip().splitlines()
+                failure = said[-1] if said else "no message"
+    return failure
 
 
 def _train_here(job: dict[str, Any]) -> None:
@@ -167,11 +176,28 @@ def _train_here(job: dict[str, Any]) -> None:
         checkpoint = SentCheckpoint(path, every, mailbox=mailbox)
         config, data = ray.get(job["given"][0])
         try:
-            found: Any = experiment.train(
-                config, data, str(get_device()), on_epoch, checkpoint=checkpoint
-            )
-        except (InputError, TrainingDivergedError) as error:
-            ray.get(mailbox.end.remote(pickle.dumps(error)))
+            device = str(get_device())
+            found = experiment.train(config, data, device, on_epoch, checkpoint=checkpoint)
+            ending = pickle.dumps(found)
+        except Exception as error:
+            if not _tells_of_a_dead_worker(error):
+                ray.get(mailbox.end.remote(_pickled(error)))
             raise  # the other workers wait for this one: Ray ends them
         if first:
-            ray.get(mailbox.end.remote(pickle.dumps(found)))
+            ray.get(mailbox.end.remote(ending))
+
+
+def _tells_of_a_dead_worker(error: Exception) -> bool:
+    """Whether an error is what torch's process group raises in a worker if another one dies."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
+
+
+def _pickled(error: Exception) -> bytes:
+    """An error with its traceback as a note; one that cannot be pickled becomes a RuntimeError."""
+    error.add_note("".join(["In a worker:\n", *traceback.format_tb(error.__traceback__)]))
+    try:
+        content = pickle.dumps(error)
+        pickle.loads(content)
+    except Exception:
+        return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+    return content

@@ -268,6 +268,54 @@ def test_two_workers_train_what_one_process_does_though_one_of_them_is_killed(
         assert many.data.metrics[name] == pytest.approx(one.data.metrics[name], rel=1e-7)
 
 
+FAILING = """import os
+from torch import nn
+
+class Failing(nn.Linear):
+    steps = 0
+
+    def forward(self, x):
+        found = super().forward(x)
+        if found.requires_grad:
+            found.register_hook(self.fail)
+        return found
+
+    def fail(self, gradient):
+        self.steps += 1
+        if self.steps > 20:
+            raise KeyError("no such state")
+
+def build(inputs, outputs):
+    with open("built.txt", "a") as file:
+        print(os.getpid(), file=file)
+    return Failing(inputs, outputs)
+"""
+
+
+@needs_ray
+@pytest.mark.long
+def test_an_error_of_the_training_itself_ends_it_at_once_as_in_one_process(
+    workspace: Workspace,
+) -> None:
+    write_files(workspace.root / "failing-rows", files=4, rows=2_000)
+    (workspace.root / "failing.py").write_text(FAILING)
+    base = {
+        "experiment": "ray-failing",
+        "data": {**DATA, "path": "failing-rows"},
+        "model": {"kind": "python", "file": "failing.py"},
+        "training": {"epochs": 40, "batch_size": 256},
+    }
+    (workspace.root / "failing.yaml").write_text(yaml.safe_dump(base))
+    for options, processes in (((), 1), (("runner=ray", "ray.workers=2"), 3)):
+        (workspace.root / "built.txt").unlink(missing_ok=True)
+        done = workspace.pipeline("failing.yaml", *options)
+        assert done.status == 1
+        assert done.err.splitlines()[-1] == "Failed: KeyError: 'no such state'"
+        assert 'failing.py", line 16, in fail' in done.err
+        built = (workspace.root / "built.txt").read_text().split()
+        assert len({*built}) == processes  # the command tries the module first
+
+
 def pids_of(name: str) -> list[str]:
     """The processes whose title begins with a name."""
     titles = Path("/proc").glob("[0-9]*/cmdline")
