@@ -161,8 +161,8 @@ def _summary_of(
 ) -> Summary:
     """A file's summary, from the cache or stored there.
 
-    Not part of the task's body: Ray pickles that by value, which a context variable prevents, but
-    this function by name.
+    This is not part of the task's body, because Ray pickles that by value, and a context variable
+    cannot be pickled; this function is pickled by name.
     """
     cache = FactorCache.current()
     summary = cache.read(key)

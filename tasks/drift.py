@@ -11,7 +11,7 @@ from plumbline.config.running import Drift
 from plumbline.config.schema import Config
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
-from plumbline.registry.drift import DataProfile, DriftReport, beyond, compare
+from plumbline.registry.drift import DataProfile, DriftReport, compare, exceeded_limits
 from plumbline.registry.stability import PredictionShares
 from plumbline.training.experiment import Result
 from tasks.screen import note, print_drift
@@ -46,7 +46,7 @@ def check_drift(run: Run, config: Config, data: Dataset) -> DriftReport | None:
     run.log(report.metrics())
     run.client.log_table(run.id, _drift_table(report), "drift.json")
     print_drift(report, int(champion.version))
-    _apply_limits(beyond(report, config.drift or Drift()), config, run, champion)
+    _apply_limits(exceeded_limits(report, config.drift or Drift()), config, run, champion)
     return report
 
 

@@ -9,7 +9,7 @@ from plumbline.config.schema import Config, Training
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.newton import MOST_STEPS
 from plumbline.training import experiment
-from plumbline.training.advice import doubts, is_far, what_helps
+from plumbline.training.advice import data_notes, is_far, what_helps
 from plumbline.training.checkpoint import Checkpoint
 from plumbline.training.evaluation import largest_class, r_scores
 from plumbline.training.plan import Plan
@@ -99,8 +99,8 @@ def train(
             f"trained on log({data.target}): the loss, the exact optimum and cross-validation are "
             f"of it; scores and predictions are of {data.target} itself"
         )
-    for doubt in doubts(data, config):
-        note(doubt)
+    for each in data_notes(data, config):
+        note(each)
     epochs = SOLVED_AFTER.get(training.optimizer, training.epochs)
     if config.model.kind == "mlp":
         size = training.batch_size

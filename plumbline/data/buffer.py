@@ -12,7 +12,15 @@ import torch
 from plumbline.data.batches import MEMORY, as_dates, as_numbers, as_text, block_rows, class_names
 from plumbline.data.blocks import Block
 from plumbline.data.columns import Columns
-from plumbline.data.encoding import MISSING, OTHER, PARTS, date_parts, hole_in, names_of, parts_of
+from plumbline.data.encoding import (
+    MISSING,
+    OTHER,
+    PARTS,
+    date_parts,
+    missing_indicator,
+    names_of,
+    parts_of,
+)
 from plumbline.data.files import DataFile
 from plumbline.data.split import group_numbers, times_in
 from plumbline.errors import InputError, TooManyLevelsError
@@ -36,7 +44,7 @@ class Buffer:
     impute: bool
     filled: int = 0
     first_row: int = 0
-    holes: dict[str, int] = field(default_factory=dict)  # row by column with missing values
+    missing: dict[str, int] = field(default_factory=dict)  # row by column with missing values
     levels: dict[str, list[str]] = field(init=False)
     array: np.ndarray = field(init=False)
     absent: np.ndarray = field(init=False)
@@ -49,8 +57,8 @@ class Buffer:
 
     @property
     def names(self) -> tuple[str, ...]:
-        holes, levels = map(hole_in, self.holes), names_of(self.levels)
-        return (*self.columns.numbers, *holes, *levels, self.columns.target)
+        missing, levels = map(missing_indicator, self.missing), names_of(self.levels)
+        return (*self.columns.numbers, *missing, *levels, self.columns.target)
 
     def _allocate(self) -> None:
         height = len(self.names) + 1
@@ -69,12 +77,12 @@ class Buffer:
         """Copy a batch into the buffer; yield (first row, rows) whenever it is full."""
         start = self.first_row + self.filled
         met = {n: self._new_levels(n, batch, start) for n in self.levels}
-        holes = self._new_holes(batch)
-        if holes or any(met.values()):
+        missing = self._newly_missing(batch)
+        if missing or any(met.values()):
             if self.filled:
                 yield self.first_row, self.filled
                 self._advance()
-            self.holes |= holes
+            self.missing |= missing
             self.levels = {name: levels + met[name] for name, levels in self.levels.items()}
             self._allocate()
         start = 0
@@ -102,10 +110,10 @@ class Buffer:
         for name in self.columns.dates:
             self.array[row : row + len(PARTS), place] = self._parts(name, batch, place.start)
             row += len(PARTS)
-        for name, number in self.holes.items():
+        for name, number in self.missing.items():
             values = self.array[number, place]
-            self.array[row, place] = hole = np.isnan(values)
-            values[hole] = self.columns.means.get(name, np.nan)
+            self.array[row, place] = absent = np.isnan(values)
+            values[absent] = self.columns.means.get(name, np.nan)
             row += 1
         for i, (name, levels) in enumerate(self.levels.items()):
             codes = pc.index_in(self._names(name, batch), pa.array(levels, pa.string()))
@@ -157,15 +165,15 @@ class Buffer:
             text = pc.if_else(pc.is_in(text, pa.array([*given, None])), text, OTHER)
         return text.fill_null(MISSING) if self.impute else text
 
-    def _new_holes(self, batch: pa.RecordBatch) -> dict[str, int]:
+    def _newly_missing(self, batch: pa.RecordBatch) -> dict[str, int]:
         """The array rows of the columns whose first missing value is in this batch, by name."""
         if not self.impute:
             return {}
-        some = {name for name in self.columns.numeric if _has_holes(batch[name])}
+        some = {name for name in self.columns.numeric if _has_missing(batch[name])}
         for name in self.columns.dates:
             some |= {*parts_of(name)} if batch[name].null_count else set()
         rows = {name: row for row, name in enumerate(self.columns.numbers, 1)}
-        return {n: row for n, row in rows.items() if n in some and n not in self.holes}
+        return {n: row for n, row in rows.items() if n in some and n not in self.missing}
 
     def _new_levels(self, name: str, batch: pa.RecordBatch, first_row: int) -> list[str]:
         """The levels of a column that appear for the first time."""
@@ -257,5 +265,5 @@ def _refuse_first(buffer: Buffer, first_row: int, wrong: torch.Tensor) -> None:
     )
 
 
-def _has_holes(values: pa.Array) -> bool:
+def _has_missing(values: pa.Array) -> bool:
     return values.null_count > 0 or math.isnan(as_numbers(values).sum())  # NaN survives a sum

@@ -7,14 +7,14 @@ import pyarrow as pa
 
 from plumbline.config.rows import SplitBy
 from plumbline.config.schema import TableData
-from plumbline.data.doubts import (
+from plumbline.data.column_checks import (
     IDENTIFIER,
     all_dates,
     check_cut,
     many_valued,
     numbers_as_text,
     read_head,
-    unfit,
+    unsuitable_columns,
     warnings_of,
 )
 from plumbline.data.encoding import parts_of
@@ -111,20 +111,20 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     index = tuple(name for name in kinds if name in header.index - taken)
     rest = [name for name in kinds if name not in taken.union(index)]
     wanted = [name for name in data.features or rest if name not in data.categorical]
-    head = _doubtful_head(file, header, (data.target, *weights, *wanted))
-    doubts = numbers_as_text(head, header)
-    classes = _has_classes(data, header, doubts)
+    head = _head_to_check(file, header, (data.target, *weights, *wanted))
+    misread = numbers_as_text(head, header)
+    classes = _has_classes(data, header, misread)
     dates = _dates(data, wanted, head, header, file)
-    _check_numbers(data, classes, file, header, doubts, dates)
+    _check_numbers(data, classes, file, header, misread, dates)
     every = frozenset() if data.features else frozenset(kinds)
-    certain = [name for name in wanted if name not in {*doubts, *dates}]
-    left_out = unfit(head, header, certain, data.max_levels) if every else {}
+    certain = [name for name in wanted if name not in {*misread, *dates}]
+    left_out = unsuitable_columns(head, header, certain, data.max_levels) if every else {}
     usable = [name for name in certain if name not in left_out]
     numeric = tuple(name for name in usable if kinds[name] != "text")
     levels = data.categorical if isinstance(data.categorical, dict) else {}
     names = (*data.categorical, *(name for name in usable if kinds[name] == "text"))
     used = (*numeric, *dates, *names, data.target, *weights)
-    _check_used(used, names, data, file, header, left_out | doubts)
+    _check_used(used, names, data, file, header, left_out | misread)
     read = (*used, data.split.group, data.split.time)
     return Columns(
         kinds={n: "number" if kinds[n] == "unknown" else kinds[n] for n in read if n},
@@ -142,7 +142,7 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
         ignored=frozenset((*index, *data.exclude)),
         whole=every,
         dialect=dialect,
-        warnings=warnings_of(file, header, [*numeric, data.target], doubts),
+        warnings=warnings_of(file, header, [*numeric, data.target], misread),
     )
 
 
@@ -175,7 +175,7 @@ def check_columns(columns: Columns, file: DataFile, header: Header) -> None:
         )
 
 
-def _doubtful_head(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, pa.Array]:
+def _head_to_check(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, pa.Array]:
     """The first values of the columns that may not be numbers."""
     kinds = header.kinds
     texts = [n for n in names if kinds[n] in ("text", "unknown") or IDENTIFIER.fullmatch(n)]
@@ -202,11 +202,11 @@ def _dates(
     return tuple(data.dates)
 
 
-def _has_classes(data: TableData, header: Header, doubts: Mapping[str, str]) -> bool:
+def _has_classes(data: TableData, header: Header, misread: Mapping[str, str]) -> bool:
     """Whether the target has classes; text that looks like damaged numbers does not."""
     if data.target_type != "auto":
         return data.target_type == "class"
-    return header.kinds[data.target] in ("text", "boolean") and data.target not in doubts
+    return header.kinds[data.target] in ("text", "boolean") and data.target not in misread
 
 
 def _check_names(data: TableData, file: DataFile, header: Header) -> None:
@@ -271,7 +271,7 @@ def _check_numbers(
     classes: bool,
     file: DataFile,
     header: Header,
-    doubts: Mapping[str, str],
+    misread: Mapping[str, str],
     dates: Sequence[str],
 ) -> None:
     """Raise InputError for a column that must hold numbers but does not."""
@@ -280,8 +280,8 @@ def _check_numbers(
     others = {*data.categorical, *dates}
     features = [("features", n) for n in data.features or () if n not in others]
     for key, name in (*numbers, *features):
-        if name in doubts:
-            why = f"{doubts[name][0].upper()}{doubts[name][1:]}."
+        if name in misread:
+            why = f"{misread[name][0].upper()}{misread[name][1:]}."
         elif header.kinds[name] == "text" and key != "features":
             help_ = ", which is classes: leave data.target_type out, or set class"
             why = f"Got text instead{help_ if key == 'target' else ''}."

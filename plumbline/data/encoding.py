@@ -45,7 +45,7 @@ class Encoding:
         classes: the names of the target's classes, sorted; empty if the target is a number.
         half_width: half the width of the prediction interval; None if there is none.
         means: the value that replaces a missing number, by column; empty: such rows are refused.
-        holes: the numeric columns with an indicator of missing values.
+        holes: the numeric columns with an indicator of missing values (a key of encoding.json).
         log_target: whether the model was trained on the target's logarithm; half_width is then in
             logarithms, but predictions are in the target's own units.
         shares: by column, the encoding of an unknown level: the share of the training rows of each
@@ -87,8 +87,9 @@ class Encoding:
         }
         levels = {c: tuple(dict.fromkeys([*given.get(c, ()), *found[c]])) for c in categorical}
         classes = tuple(sorted(levels_in(columns, target), key=_place)) if target else ()
-        holes = tuple(holes_of(columns))
-        indicators = {*names_of(found), *names_of({target: classes}), *map(hole_in, holes)}
+        holes = tuple(columns_with_missing(columns))
+        indicators = {*names_of(found), *names_of({target: classes})}
+        indicators |= {missing_indicator(name) for name in holes}
         numeric = tuple(name for name in columns if name not in indicators)
         return cls(numeric, levels, classes, holes=holes, dates=dict.fromkeys(dates, PARTS))
 
@@ -118,14 +119,14 @@ class Encoding:
         """The model's features: numeric ones, then the indicators of missing values, then an
         indicator for each level but the first."""
         levels = names_of({c: found[1:] for c, found in self.levels.items()})
-        return (*self.numeric, *map(hole_in, self.holes), *levels)
+        return (*self.numeric, *map(missing_indicator, self.holes), *levels)
 
     @property
     def features_by_column(self) -> dict[str, list[str]]:
         """The features of each raw column; none for a column with a single level."""
         of: dict[str, list[str]] = {name: [] for name in (*self.numbers, *self.dates)}
         for name in self.numeric:
-            holes = [hole_in(name)] if name in self.holes else []
+            holes = [missing_indicator(name)] if name in self.holes else []
             of[self._origin.get(name, name)] += [name, *holes]
         return of | {c: names_of({c: found[1:]}) for c, found in self.levels.items()}
 
@@ -165,7 +166,7 @@ class Encoding:
         return np.stack(columns, axis=1, dtype=np.float64)
 
     def read(self, frame: pd.DataFrame) -> np.ndarray:
-        """Read raw columns as numbers, (numeric + levels + holes, n).
+        """Read raw columns as numbers: (numeric features + levels + missing indicators, n).
 
         The rows are the numeric features, the index of the level in each categorical column, and 1
         for each missing value. A value that is not a number, or that is missing without a mean, is
@@ -218,15 +219,15 @@ def levels_in(names: Sequence[str], column: str) -> list[str]:
     return [name[len(column) + 1 :] for name in names if name.startswith(f"{column}=")]
 
 
-def hole_in(column: str) -> str:
+def missing_indicator(column: str) -> str:
     """The name of the indicator of missing values in a column."""
     return f"{column}={MISSING}"
 
 
-def holes_of(columns: Sequence[str]) -> list[str]:
+def columns_with_missing(columns: Sequence[str]) -> list[str]:
     """The numeric columns whose indicators of missing values are among the columns."""
     known = {*columns}
-    return [name for name in columns if hole_in(name) in known]
+    return [name for name in columns if missing_indicator(name) in known]
 
 
 def parts_of(column: str, parts: Sequence[str] = PARTS) -> list[str]:

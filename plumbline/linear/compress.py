@@ -8,7 +8,7 @@ from torch import Tensor
 
 from plumbline.config.schema import Split
 from plumbline.data.blocks import Block, Source, on_device
-from plumbline.data.encoding import holes_of
+from plumbline.data.encoding import columns_with_missing
 from plumbline.data.split import block_hashes, shares_of
 from plumbline.linear.factor import Factor
 from plumbline.linear.sample import MOST_ROWS, SAMPLE_ROWS, Sample, merge_samples, most_kept
@@ -76,7 +76,7 @@ class _Shares:
         self._draw(block, shares.get("test", shares["train"]))
         shift = self._shift_vector(self.columns)
         block.rows[1:] -= shift[:, None].to(block.rows.device)
-        for name in holes_of(self.columns[:-1]):  # a missing value reads as the shift
+        for name in columns_with_missing(self.columns[:-1]):  # a missing value reads as the shift
             block.rows[1 + self.columns.index(name)].nan_to_num_()
         if (block.rows[0] != 1).any():
             block.rows[1:] *= block.rows[0].sqrt_()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from plumbline.config.schema import TableData
-from plumbline.data.encoding import MISSING, hole_in, parts_of
+from plumbline.data.encoding import MISSING, missing_indicator, parts_of
 from plumbline.linear.dataset import Dataset, level_counts
 
 CONSTANT = "a constant, which tells nothing"
@@ -77,21 +77,22 @@ def _numbers(data: Dataset, missing: float | None) -> Iterator[Column]:
     means = dict(zip(factor.columns, factor.means.tolist(), strict=True))
     deviations = dict(zip(factor.columns, spread.tolist(), strict=True))
     for name in (*data.encoding.numbers, *(() if data.encoding.classes else [data.target])):
-        holes = means.get(hole_in(name), missing)
-        becomes = f"feature{', and an indicator of holes' * (hole_in(name) in means)}"
-        deviation = deviations[name] / (1 - (holes or 0.0) or 1.0) ** 0.5
+        indicator = missing_indicator(name)
+        absent = means.get(indicator, missing)
+        becomes = f"feature{', and an indicator of missing values' * (indicator in means)}"
+        deviation = deviations[name] / (1 - (absent or 0.0) or 1.0) ** 0.5
         becomes = becomes if deviation else CONSTANT
-        yield Column(name, becomes, kinds[name], holes, mean=means[name], deviation=deviation)
+        yield Column(name, becomes, kinds[name], absent, mean=means[name], deviation=deviation)
 
 
 def _dates(data: Dataset, missing: float | None) -> Iterator[Column]:
     """The columns of dates and times."""
     for name, parts in data.encoding.dates.items():
-        holes = missing
+        absent = missing
         for part in {*data.encoding.holes}.intersection(parts_of(name, parts)):
             counts = level_counts(part, ("", MISSING), data.summary.train)
-            holes = counts[MISSING] / sum(counts.values())
-        yield Column(name, ", ".join(parts) or CONSTANT, "date", holes)
+            absent = counts[MISSING] / sum(counts.values())
+        yield Column(name, ", ".join(parts) or CONSTANT, "date", absent)
 
 
 def _categorical(data: Dataset, missing: float | None) -> Iterator[Column]:
@@ -100,9 +101,9 @@ def _categorical(data: Dataset, missing: float | None) -> Iterator[Column]:
     for name, levels in (data.encoding.levels | classes).items():
         rows = level_counts(name, levels, data.profiled.train)
         total = sum(rows.values()) or 1.0
-        holes = rows.pop(MISSING) / total if MISSING in rows else missing
+        absent = rows.pop(MISSING) / total if MISSING in rows else missing
         most = max(rows, key=rows.__getitem__, default=None)
         share = rows[most] / total if rows else None
         others = len(levels) - 1
         becomes = f"{others} indicator{'s'[: others != 1]}" if others else "a constant, left out"
-        yield Column(name, becomes, "categorical", holes, len(rows), most, share)
+        yield Column(name, becomes, "categorical", absent, len(rows), most, share)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from plumbline.data.blocks import take_columns
-from plumbline.data.encoding import hole_in, holes_of
+from plumbline.data.encoding import columns_with_missing, missing_indicator
 
 # S = I + YᵀY is at least I, so its trace bounds its condition number. Up to here Cholesky loses
 # at most two of sixteen digits; above it Householder folds the block. Blocks of one size and one
@@ -108,10 +108,10 @@ class Factor:
         A multiple of a column's indicator is added to the column.
         """
         r, names = self.r.clone(), self.columns[:-1]
-        for name in holes_of(names):
-            j, indicator = names.index(name), names.index(hole_in(name))
-            holes = r[:, indicator + 1] + r[:, 0] * self.shift[indicator]
-            r[:, j + 1] += (shift[j] - self.shift[j]) * holes
+        for name in columns_with_missing(names):
+            j, indicator = names.index(name), names.index(missing_indicator(name))
+            missing = r[:, indicator + 1] + r[:, 0] * self.shift[indicator]
+            r[:, j + 1] += (shift[j] - self.shift[j]) * missing
         r = self.r if torch.equal(r, self.r) else triangle(r)
         return replace(self, r=r).shifted_to(shift)
 

@@ -11,7 +11,7 @@ import torch
 from blake3 import blake3
 
 from plumbline.data.columns import Columns
-from plumbline.data.encoding import MISSING, holes_of, levels_in
+from plumbline.data.encoding import MISSING, columns_with_missing, levels_in
 from plumbline.errors import InputError, TooManyLevelsError
 from plumbline.linear.factor import MERGED_AT_ONCE, Factor, merge, union_of
 from plumbline.linear.sample import Sample, merge_samples
@@ -114,7 +114,8 @@ class Summary:
 
     def filled(self, means: Mapping[str, float]) -> "Summary":
         """The same rows with missing values replaced by the means of their columns."""
-        means = {name: means[name] for name in holes_of(self.columns[:-1]) if name in means}
+        missing = columns_with_missing(self.columns[:-1])
+        means = {name: means[name] for name in missing if name in means}
         factors = {}
         for name, factor in self.factors.items():
             known = zip(factor.columns, factor.shift.tolist(), strict=True)

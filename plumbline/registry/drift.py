@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from plumbline.config.running import Drift
-from plumbline.data.encoding import hole_in
+from plumbline.data.encoding import missing_indicator
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.factor import Factor, merge, triangle
 from plumbline.registry.stability import PredictionShares, stability_index
@@ -47,7 +47,7 @@ class DataProfile:
     def of(cls, data: Dataset) -> "DataProfile":
         """The profile of a data set; the classes of a target count as levels."""
         factor = merge(list(data.profiled.factors.values()))
-        names = [hole_in(name) for name in data.encoding.holes]
+        names = [missing_indicator(name) for name in data.encoding.holes]
         classes = {data.target: data.encoding.classes} if data.encoding.classes else {}
         for column, levels in (data.encoding.levels | classes).items():
             indicators = [f"{column}={level}" for level in levels]
@@ -180,9 +180,9 @@ def compare(then: DataProfile, now: DataProfile) -> DriftReport:
     )
 
 
-def beyond(report: DriftReport, limits: Drift) -> list[str]:
-    """Describe each column beyond the limits: vanished ones, moved means (worst first), constant
-    ones."""
+def exceeded_limits(report: DriftReport, limits: Drift) -> list[str]:
+    """Describe each column that drifted beyond the limits: those that vanished, those whose mean
+    moved (the most first), and those that became constant."""
     columns = sorted(report.columns, key=lambda c: -abs(c.shift) if c.shift == c.shift else 0.0)
     gone = [f"column '{name}' has vanished" for name in report.in_state("vanished")]
     flat = [f"column '{name}' has become constant" for name in report.in_state("constant")]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from plumbline.data.encoding import MISSING, OTHER, Encoding, hole_in
+from plumbline.data.encoding import MISSING, OTHER, Encoding, missing_indicator
 from plumbline.linear.dataset import Dataset, level_counts
 from plumbline.training.evaluation import held_out_scores, scores
 from plumbline.training.model import LinearModel
@@ -76,7 +76,8 @@ class Fitted:
         for name in encoding.holes:
             mean = encoding.means[name]
             off = self.encoding.means.get(name, mean) - mean
-            found[hole_in(name)] = weight.get(hole_in(name), 0.0) + off * found[name]
+            indicator = missing_indicator(name)
+            found[indicator] = weight.get(indicator, 0.0) + off * found[name]
         intercept = self.model.intercept
         for column, levels in encoding.levels.items():
             if column not in self.encoding.levels:

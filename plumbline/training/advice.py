@@ -20,9 +20,9 @@ MOST_COLUMNS = 25  # that are named as collinear, a line each
 MOST_VALUES = 20  # of a number that may be a name
 
 
-def doubts(data: Dataset, config: Config) -> Iterator[str]:
-    """What is unusual about the data, a line each: columns that say nothing about the target or
-    everything, too few rows; of linear models, which columns others determine."""
+def data_notes(data: Dataset, config: Config) -> Iterator[str]:
+    """Yield a line for each unusual property of the data: columns that say nothing or everything
+    about the target, too few rows, and for linear models columns that others determine."""
     best = optimum_of(data.summary, config.training.bias)
     if config.data.kind == "table":
         may_be_names = config.data.target_type == "auto" and config.training.loss != "poisson"

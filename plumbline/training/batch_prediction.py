@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from plumbline.data.batches import as_dates, read_batches
-from plumbline.data.doubts import numbers_as_text, read_head
+from plumbline.data.column_checks import numbers_as_text, read_head
 from plumbline.data.encoding import Encoding
 from plumbline.data.files import DataFile
 from plumbline.data.header import Header, Kind, read_header

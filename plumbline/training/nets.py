@@ -185,7 +185,8 @@ def with_plain_indicators(standardizer: Standardizer, encoding: Encoding) -> Sta
 
 
 def indicators_of(encoding: Encoding) -> list[int]:
-    """How many indicators each column has, in the order of the features: of holes, of levels."""
+    """How many indicators each column has, in the order of the features: those of missing values,
+    then those of levels."""
     levels = [max(0, len(each) - 1) for each in encoding.levels.values()]
     return [1] * len(encoding.holes) + levels
 

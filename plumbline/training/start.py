@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from plumbline.config.schema import Config
-from plumbline.data.encoding import Encoding, hole_in, names_of
+from plumbline.data.encoding import Encoding, missing_indicator, names_of
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.problem import Standardizer
 from plumbline.training.device import Draws
@@ -131,4 +131,4 @@ def _setting(config: Config, key: str) -> str:
 def _names(encoding: Encoding, target: str) -> list[str]:
     """The names that weights belong to, in order: features, reference levels and classes."""
     levels = names_of({**encoding.levels, target: encoding.classes})
-    return [*encoding.numeric, *map(hole_in, encoding.holes), *levels]
+    return [*encoding.numeric, *map(missing_indicator, encoding.holes), *levels]

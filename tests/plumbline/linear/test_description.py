@@ -37,7 +37,7 @@ def test_every_column_is_described_once_with_what_becomes_of_it(kind: str, tmp_p
     x, known = found["x"], pd.Series(ROWS["x"], dtype=float)
     expected = (2 / 12, known.mean(), known.std(ddof=0))
     assert (x.missing, x.mean, x.deviation) == pytest.approx(expected)
-    assert x.becomes == "feature, and an indicator of holes"
+    assert x.becomes == "feature, and an indicator of missing values"
     assert (found["k"].becomes, found["k"].deviation) == ("a constant, which tells nothing", 0.0)
     g = found["g"]
     assert (g.levels, g.most_frequent, g.becomes) == (3, "a", "3 indicators")

@@ -12,7 +12,7 @@ from plumbline.config.schema import Split, TableData
 from plumbline.data.encoding import Encoding
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import Summary
-from plumbline.registry.drift import DataProfile, beyond, compare
+from plumbline.registry.drift import DataProfile, compare, exceeded_limits
 from plumbline.registry.stability import stability_index
 from tests.plumbline.tools import compressed, opened, random_rows, read, write
 
@@ -56,7 +56,7 @@ def test_data_against_itself_has_not_moved():
     report = compare(profile(rows), profile(rows))
     assert [c.shift for c in report.columns] == [0.0] * 4
     assert report.correlation_change == pytest.approx(0, abs=1e-15)
-    assert beyond(report, Drift()) == []
+    assert exceeded_limits(report, Drift()) == []
 
 
 def test_a_limit_holds_at_its_edge_and_the_worst_column_is_named_first():
@@ -65,8 +65,8 @@ def test_a_limit_holds_at_its_edge_and_the_worst_column_is_named_first():
     now = then + torch.tensor([0.4, -0.9, 0.0]).double() * spread
     report = compare(profile(then), profile(now))
     assert report.furthest.name == "x1"
-    assert len(beyond(report, Drift(max_shift=0.95))) == 0
-    found = beyond(report, Drift(max_shift=0.39))
+    assert len(exceeded_limits(report, Drift(max_shift=0.95))) == 0
+    found = exceeded_limits(report, Drift(max_shift=0.39))
     assert ["'x1'" in found[0], "'x0'" in found[1], len(found)] == [True, True, 2]
     assert "0.9 standard deviations (drift.max_shift: 0.39)" in found[0]
 
@@ -77,10 +77,10 @@ def test_a_column_that_became_constant_or_was_is_told():
     stuck[:, 0] = then[:, 0].mean()
     report = compare(profile(then), profile(stuck))
     assert report.in_state("constant") == ["x0"]
-    assert beyond(report, Drift()) == ["column 'x0' has become constant"]
+    assert exceeded_limits(report, Drift()) == ["column 'x0' has become constant"]
     back = compare(profile(stuck), profile(then + 1))
     assert back.columns[0].shift == math.inf
-    assert "inf standard deviations" in beyond(back, Drift())[0]
+    assert "inf standard deviations" in exceeded_limits(back, Drift())[0]
     assert all(map(math.isfinite, [back.correlation_change]))
 
 
@@ -91,7 +91,7 @@ def test_columns_that_vanished_or_are_new_are_told(tmp_path):
     now = table(tmp_path / "b.csv", {"x": x, "fresh": x[::-1], "city": city, "y": x})
     report = compare(then, now)
     assert (report.in_state("vanished"), report.in_state("new")) == (["gone"], ["fresh"])
-    assert beyond(report, Drift()) == ["column 'gone' has vanished"]
+    assert exceeded_limits(report, Drift()) == ["column 'gone' has vanished"]
     assert report.metrics()["drift_columns_vanished"] == 1.0
 
 
@@ -135,7 +135,7 @@ def test_a_target_is_not_held_against_its_logarithm(tmp_path):
         found.append(DataProfile.from_dict(DataProfile.of(data).to_dict()))
     for report in (compare(*found), compare(*found[::-1])):
         assert [column.name for column in report.columns] == ["x"]
-        assert beyond(report, Drift()) == []
+        assert exceeded_limits(report, Drift()) == []
     assert [column.name for column in compare(found[1], found[1]).columns] == ["x", "y"]
 
 
@@ -149,7 +149,7 @@ def test_classes_are_compared_by_their_shares(tmp_path):
     report = compare(*found)
     means = {c.name: (c.mean_then, c.mean_now) for c in report.columns if "=" in c.name}
     assert means == {"y=no": pytest.approx((0.75, 0.25)), "y=yes": pytest.approx((0.25, 0.75))}
-    told = beyond(report, Drift(max_shift=1.0))
+    told = exceeded_limits(report, Drift(max_shift=1.0))
     assert len(told) == 2
     assert "'y=" in told[0]
 

@@ -13,7 +13,7 @@ import plumbline
 from plumbline.config.loading import validated
 from plumbline.config.schema import Training
 from plumbline.linear.least_squares import excess
-from plumbline.training.advice import doubts, is_far, largest_gap, what_helps
+from plumbline.training.advice import data_notes, is_far, largest_gap, what_helps
 from plumbline.training.loop import train_linear
 from plumbline.training.plan import Plan, make_plan
 from plumbline.training.trained import Status, Trained
@@ -136,7 +136,7 @@ def test_unusual_columns_are_said_of_every_kind(tmp_path: Path, kind: str, targe
     raw = {"experiment": "t", "data": data, "model": model, "training": training}
     found = plumbline.train(validated(raw, "t.yaml"))
     what = "class 'yes' of the target" if target == "class" else "the target"
-    assert [*doubts(found.data, found.config)] == [
+    assert [*data_notes(found.data, found.config)] == [
         "columns that tell nothing, since they are constant: k (3), one (only)",
         f"{what} is determined exactly (R² = 1 to 12 digits) by x: a leak? data.exclude leaves "
         "columns out",

@@ -63,7 +63,7 @@ def all_dates(values: pa.Array) -> bool:
     )
 
 
-def unfit(
+def unsuitable_columns(
     head: Mapping[str, pa.Array], header: Header, names: Sequence[str], max_levels: int
 ) -> dict[str, str]:
     """Columns that are not features unless the configuration names them, with the reason.
@@ -134,7 +134,7 @@ def many_valued(
 
 
 def warnings_of(
-    file: DataFile, header: Header, numbers: Sequence[str], doubts: Mapping[str, str]
+    file: DataFile, header: Header, numbers: Sequence[str], misread: Mapping[str, str]
 ) -> tuple[str, ...]:
     """Warn of each text column left out because of its numbers, and each numeric column with
     integers beyond the precision of float64.
@@ -143,10 +143,10 @@ def warnings_of(
         file: the file to look at.
         header: of the file.
         numbers: the columns that are read as numbers.
-        doubts: as numbers_as_text returns them.
+        misread: as numbers_as_text returns them.
     """
     text = (
-        f"column '{name}' is left out, because {why}; {file.uri}" for name, why in doubts.items()
+        f"column '{name}' is left out, because {why}; {file.uri}" for name, why in misread.items()
     )
     digits = (
         f"column '{name}' holds integers beyond 2^53, such as {value}, which lose digits as "
