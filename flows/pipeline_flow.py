@@ -19,7 +19,7 @@ from tasks.lease import held_lease
 from tasks.modelling import evaluate, find_start, predict, train
 from tasks.notifying import tell_how_it_ended
 from tasks.reading import compress_all, resolved, source_of
-from tasks.recording import log_model_file, record
+from tasks.recording import log_device, log_model_file, record
 from tasks.resuming import resumable
 from tasks.tracking.experiment import params_of
 from tasks.tracking.run import Run, tracked_run
@@ -61,12 +61,13 @@ def pipeline(config: Config, name: str = "retraining", resumed: str | None = Non
 
 
 def _read_rows(run: Run, config: Config, source: Source, device: str) -> tuple[Config, Dataset]:
-    """Read the rows. Record the settings of a net that depend on their number, and the file of a
-    user's module, before training. Name the flow run after the MLflow run."""
+    """Read the rows. Record before training what depends on them (the settings of a net, the device
+    of workers), and the file of a user's module. Name the flow run after the MLflow run."""
     name_flow_run(f"{config.experiment}: {run.name}")
     data = compress_all(source, config.data, device)
     decided = with_budget(config, data.summary.train.rows)
     if decided is not config:
         run.log(params=params_of(decided, device))
+    log_device(run, decided, data, device)
     log_model_file(run, config)
     return decided, data

@@ -16,7 +16,7 @@ from plumbline.training.plan import Plan
 from plumbline.training.prediction import Prediction, predict_inputs
 from plumbline.training.start import Start
 from plumbline.training.trained import OnEpoch, Status, Trained
-from tasks.parallel_training import train_on_workers
+from tasks.parallel_training import train_on_workers, trains_on_workers
 from tasks.screen import (
     bar,
     note,
@@ -123,7 +123,7 @@ def train(
             shown(epoch, _losses(loss, validation_loss))
 
         on_plan = partial(_print_plan, training=training)
-        if config.ray.workers and experiment.steps_on_rows(config, data):
+        if trains_on_workers(config, data):
             trained = train_on_workers(config, data, on_epoch, checkpoint)
         else:
             trained = experiment.train(config, data, device, on_epoch, on_plan, checkpoint, start)

@@ -74,6 +74,20 @@ class SentCheckpoint(Checkpoint):
         ray.get(self.mailbox.keep.remote(bytes(content)))
 
 
+def trains_on_workers(config: Config, data: Dataset) -> bool:
+    """Whether several workers train the model together."""
+    return bool(config.ray.workers) and experiment.steps_on_rows(config, data)
+
+
+def device_of_workers(config: Config) -> str:
+    """cuda if the cluster has a GPU for each worker and training.device allows it, else cpu."""
+    import ray
+
+    gpus = ray.cluster_resources().get("GPU", 0)
+    allowed = config.training.device == "auto"
+    return "cuda" if allowed and gpus >= (config.ray.workers or 0) else "cpu"
+
+
 def train_on_workers(
     config: Config, data: Dataset, on_epoch: OnEpoch, checkpoint: Checkpoint | None
 ) -> Trained:
@@ -91,7 +105,7 @@ def train_on_workers(
     assert workers
     if (cores := int(resources.get("CPU", 0))) < workers:
         raise refuse("ray.workers", f"at most the {cores} core(s) of the cluster", workers)
-    gpus = config.training.device == "auto" and resources.get("GPU", 0) >= workers
+    gpus = device_of_workers(config) == "cuda"
     note(f"{workers} workers train together, each on {'a GPU' if gpus else 'one core'}")
     if config.model.kind == "python":
         load_user_file(config.model)  # a module that comes back is of a class from there

@@ -32,6 +32,7 @@ from plumbline.training.prediction import with_interval
 from tasks.artifacts import publish
 from tasks.coefficients import coefficient_table, likelihood_table, penalty_table
 from tasks.drift import drift_plot_data, profile_of
+from tasks.parallel_training import device_of_workers, trains_on_workers
 from tasks.pictures.shown import describe_sample, is_far_from_optimum, pictures
 from tasks.screen import note
 from tasks.tracking.artifact import log_model, predict_with_stored
@@ -154,6 +155,14 @@ def _resources() -> dict[str, float]:
     if torch.cuda.is_initialized():
         found["gpu_peak_memory_megabytes"] = torch.cuda.max_memory_allocated() / 1e6
     return {f"system/{name}": value for name, value in found.items()}
+
+
+def log_device(run: Run, config: Config, data: Dataset, device: str) -> None:
+    """Log the device that a model with `ray.workers` is trained on: theirs, or the command's. A
+    run that is resumed keeps what it began with, since the cluster may have changed."""
+    if config.ray.workers and "device" not in run.client.get_run(run.id).data.params:
+        used = device_of_workers(config) if trains_on_workers(config, data) else device
+        run.log(params={"device": used})
 
 
 def log_model_file(run: Run, config: Config) -> None:

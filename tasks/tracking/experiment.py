@@ -161,7 +161,8 @@ def description(ending: str, what: str) -> str:
 
 def describe_run(config: Config, device: str, flow_run_id: str) -> str:
     """Describe a run's training, data and device, with a link to its flow run in Prefect's UI."""
-    training = f"{_training(config)} on {_data(config)} ({device})"
+    where = f"{workers} workers" if (workers := config.ray.workers) else device
+    training = f"{_training(config)} on {_data(config)} ({where})"
     return f"{training}. {_prefect_link(flow_run_id)}"
 
 
@@ -233,10 +234,12 @@ def _prefect_link(flow_run_id: str) -> str:
 def params_of(config: Config, device: str) -> dict[str, str]:
     """The params of a run: the value of every dotted key as text, and the device it runs on.
 
-    Keys whose `auto` is decided by the number of rows are left out (WAITING).
+    Keys whose `auto` is decided by the number of rows are left out (WAITING), and the device if
+    workers train, which is known once the rows are.
     """
     found = leaves(config.model_dump()).items()
-    return {**{key: text for key, text in found if (key, text) not in WAITING}, "device": device}
+    known = {key: text for key, text in found if (key, text) not in WAITING}
+    return known if config.ray.workers else {**known, "device": device}
 
 
 def leaves(value: object, key: str = "") -> dict[str, str]:

@@ -268,6 +268,31 @@ def test_two_workers_train_what_one_process_does_though_one_of_them_is_killed(
         assert many.data.metrics[name] == pytest.approx(one.data.metrics[name], rel=1e-7)
 
 
+DEVICES = """import ray, yaml
+from plumbline.config.loading import validated
+from tasks.parallel_training import device_of_workers
+ray.init("local", num_cpus=3, num_gpus=2, include_dashboard=False)
+for device, workers in (("auto", 2), ("auto", 3), ("cpu", 2)):
+    raw = yaml.safe_load(open("configs/bikes.yaml"))
+    raw |= {"runner": "ray", "ray": {"workers": workers}, "training": {"device": device}}
+    print(device_of_workers(validated(raw, "bikes")))
+"""
+
+
+@needs_ray
+@pytest.mark.long
+def test_workers_use_gpus_if_there_is_one_for_each_and_the_configuration_allows_it() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", DEVICES],
+        cwd=ROOT,
+        env=os.environ | ALONE,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == ["cuda", "cpu", "cpu"]
+
+
 FAILING = """import os
 from torch import nn
 
@@ -314,6 +339,7 @@ def test_an_error_of_the_training_itself_ends_it_at_once_as_in_one_process(
         assert 'failing.py", line 16, in fail' in done.err
         built = (workspace.root / "built.txt").read_text().split()
         assert len({*built}) == processes  # the command tries the module first
+    assert workspace.runs("ray-failing")[0].data.params["device"] == "cpu"
 
 
 def pids_of(name: str) -> list[str]:
