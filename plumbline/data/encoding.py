@@ -122,15 +122,6 @@ class Encoding:
         return (*self.numeric, *map(missing_indicator, self.holes), *levels)
 
     @property
-    def features_by_column(self) -> dict[str, list[str]]:
-        """The features of each raw column; none for a column with a single level."""
-        of: dict[str, list[str]] = {name: [] for name in (*self.numbers, *self.dates)}
-        for name in self.numeric:
-            holes = [missing_indicator(name)] if name in self.holes else []
-            of[self._origin.get(name, name)] += [name, *holes]
-        return of | {c: names_of({c: found[1:]}) for c, found in self.levels.items()}
-
-    @property
     def predicted(self) -> tuple[str, ...]:
         """The columns of a prediction: `prediction`, the probability of each class if there are
         classes, and `lower` and `upper` if there is an interval."""
@@ -286,11 +277,21 @@ def _places(column: pd.Series, known: Sequence[str], shared: bool) -> np.ndarray
     written = isinstance(column.dtype, pd.StringDtype)
     text = column if written else column.map(_level, na_action="ignore")
     places = pd.Index(known).get_indexer(text)
+    if (lost := (places < 0) & column.notna().to_numpy()).any():
+        alike = {_spelling(level): place for place, level in enumerate(known)}
+        places[lost] = [alike.get(_spelling(value), -1) for value in text[lost]]
     if MISSING in known:
         places = np.where(column.isna(), known.index(MISSING), places)
     other = known.index(OTHER) if OTHER in known else UNKNOWN if shared else np.nan
     outside = np.where(column.isna(), np.nan, other)
     return np.where(places < 0, outside, places)
+
+
+def _spelling(level: str) -> str:
+    """2 for 2.0, which pandas writes once a value of the column is missing; true for True."""
+    whole = level.removesuffix(".0")
+    whole = whole if whole.lstrip("-").isdigit() else level
+    return whole.lower() if whole.lower() in ("true", "false") else whole
 
 
 def _level(value: object) -> str:

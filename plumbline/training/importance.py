@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from plumbline.data.encoding import Encoding, missing_indicator, names_of, parts_of
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.sample import SAMPLE_ROWS
 
@@ -39,6 +40,16 @@ class Importance:
     columns: dict[str, dict[str, float]]
 
 
+def features_of_columns(encoding: Encoding) -> dict[str, list[str]]:
+    """The features of each raw column; none for a column with a single level."""
+    origin = {part: c for c, parts in encoding.dates.items() for part in parts_of(c, parts)}
+    of: dict[str, list[str]] = {name: [] for name in (*encoding.numbers, *encoding.dates)}
+    for name in encoding.numeric:
+        holes = [missing_indicator(name)] if name in encoding.holes else []
+        of[origin.get(name, name)] += [name, *holes]
+    return of | {c: names_of({c: found[1:]}) for c, found in encoding.levels.items()}
+
+
 @torch.no_grad()
 def permutation_importance(module: nn.Module, data: Dataset, seed: int) -> Importance | None:
     """Measure the importance of each column on the held-out rows that the pass kept.
@@ -51,7 +62,7 @@ def permutation_importance(module: nn.Module, data: Dataset, seed: int) -> Impor
         data: with held-out rows; None is returned if there are none.
         seed: of the permutations.
     """
-    columns = {name: of for name, of in data.encoding.features_by_column.items() if of}
+    columns = {name: of for name, of in features_of_columns(data.encoding).items() if of}
     most = max(SAMPLE_ROWS, MOST_PREDICTED // (REPEATS * len(columns)))
     features = data.summary.sample.rows[:most, :-1]
     if not data.summary.test.rows or not len(features):

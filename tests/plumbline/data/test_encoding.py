@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -208,3 +209,25 @@ def test_an_unknown_level_is_read_as_the_training_shares_and_a_missing_one_refus
         encoding.encode(pd.DataFrame({"g": [None], "x": [0.0]}))
     with pytest.raises(EncodingError, match="'g' must be one of a, b, c"):
         replace(encoding, shares={}).encode(rows)
+
+
+@pytest.mark.parametrize(
+    ("levels", "values"),
+    [
+        (("0.0", "1.0"), [1.0, "1", "1.0", 1]),  # a hole in training, none in prediction
+        (("0", "1"), [1.0, "1", "1.0", 1]),
+        (("False", "True"), [True, "True", "true", np.True_]),  # CSV
+        (("false", "true"), [True, "True", "true", np.True_]),  # Parquet
+        (("1", "1.0"), ["1.0"]),  # two levels, if training had both
+    ],
+)
+def test_a_level_is_known_however_it_is_spelt(levels, values):
+    encoding = Encoding((), {"g": levels})
+    for kind in (object, "str") if all(isinstance(each, str) for each in values) else (object,):
+        assert encoding.encode(pd.DataFrame({"g": pd.Series(values, dtype=kind)})).min() == 1
+
+
+def test_other_text_has_one_spelling():
+    encoding = Encoding((), {"g": ("v2", "u")})
+    with pytest.raises(EncodingError, match=r"Got 'v2\.0'"):
+        encoding.encode(pd.DataFrame({"g": ["v2.0"]}))
