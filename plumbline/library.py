@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 from torch import nn
 
 from plumbline.config.loading import load
@@ -82,13 +83,13 @@ def evaluate(model: Model) -> dict[str, float]:
     return experiment.measure(model.trained, model.data, model.config)
 
 
-def predict(model: Model, rows: Sequence[Row]) -> list[float | str]:
+def predict(model: Model, rows: Sequence[Row] | pd.DataFrame) -> list[float | str]:
     """Predict the target of each row.
 
     Args:
         model: as `train` returns it.
         rows: each a number (if there is one feature), a list in the order of the columns, or a
-            mapping of column to value.
+            mapping of column to value; or a DataFrame, of which other columns are ignored.
 
     Returns:
         One prediction per row, in units of the target, or the name of the most likely class.
@@ -96,6 +97,8 @@ def predict(model: Model, rows: Sequence[Row]) -> list[float | str]:
     Raises:
         InputError: a row has the wrong width, or a column or level is unknown or missing.
     """
+    if isinstance(rows, pd.DataFrame):
+        rows = rows[rows.columns.intersection([*model.data.encoding.columns])].to_dict("records")
     found = prediction.predict(model.trained, model.data.encoding, rows, "rows")
     return [each.value for each in found]
 

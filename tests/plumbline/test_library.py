@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import torch
 
@@ -57,6 +58,18 @@ def test_a_row_that_does_not_fit_is_refused_by_its_place() -> None:
     model = train(load_config(ROOT / "configs" / "tutorial.yaml", ["training.epochs=1"]))
     with pytest.raises(InputError, match=r"rows\[1\] must be 1 value"):
         predict(model, [5.0, [1.0, 2.0]])
+
+
+def test_a_frame_of_new_rows_is_predicted_whatever_else_it_holds(tmp_path) -> None:
+    rows = {"x": [0.0, 1.0, 2.0, 3.0], "g": ["u", "v", "u", "v"], "y": [1.0, 4.0, 5.0, 8.0]}
+    path = write(tmp_path / "a.csv", rows)
+    data = {"kind": "table", "path": str(path), "target": "y"}
+    training = {"optimizer": "exact"}
+    model = train(validated({"experiment": "e", "data": data, "training": training}, "c.yaml"))
+    new = pd.read_csv(path)[["y", "g", "x"]].set_index(pd.Index([7, 5, 3, 1]))
+    assert predict(model, new) == pytest.approx(rows["y"])
+    with pytest.raises(InputError, match=r"rows\[0\] must have the columns x, g. Got x instead"):
+        predict(model, new.drop(columns="g"))
 
 
 def test_older_files_weigh_less(tmp_path) -> None:
