@@ -88,8 +88,7 @@ class Encoding:
         levels = {c: tuple(dict.fromkeys([*given.get(c, ()), *found[c]])) for c in categorical}
         classes = tuple(sorted(levels_in(columns, target), key=_place)) if target else ()
         holes = tuple(columns_with_missing(columns))
-        indicators = {*names_of(found), *names_of({target: classes})}
-        indicators |= {missing_indicator(name) for name in holes}
+        indicators = {*names_of(found | {target: classes}), *map(missing_indicator, holes)}
         numeric = tuple(name for name in columns if name not in indicators)
         return cls(numeric, levels, classes, holes=holes, dates=dict.fromkeys(dates, PARTS))
 
