@@ -277,8 +277,8 @@ def _places(column: pd.Series, known: Sequence[str], shared: bool) -> np.ndarray
     text = column if written else column.map(_level, na_action="ignore")
     places = pd.Index(known).get_indexer(text)
     if (lost := (places < 0) & column.notna().to_numpy()).any():
-        alike = {_spelling(level): place for place, level in enumerate(known)}
-        places[lost] = [alike.get(_spelling(value), -1) for value in text[lost]]
+        alike = {spelling_of(level): place for place, level in enumerate(known)}
+        places[lost] = [alike.get(spelling_of(value), -1) for value in text[lost]]
     if MISSING in known:
         places = np.where(column.isna(), known.index(MISSING), places)
     other = known.index(OTHER) if OTHER in known else UNKNOWN if shared else np.nan
@@ -286,7 +286,7 @@ def _places(column: pd.Series, known: Sequence[str], shared: bool) -> np.ndarray
     return np.where(places < 0, outside, places)
 
 
-def _spelling(level: str) -> str:
+def spelling_of(level: str) -> str:
     """2 for 2.0, which pandas writes once a value of the column is missing; true for True."""
     whole = level.removesuffix(".0")
     whole = whole if whole.lstrip("-").isdigit() else level

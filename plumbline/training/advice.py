@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from plumbline.config.schema import Config
 from plumbline.config.training import Training
+from plumbline.data.encoding import spelling_of
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.least_squares import LeastSquares, format_combination, leaks, least_squares
 from plumbline.linear.problem import best_momentum, best_rate
@@ -34,6 +35,7 @@ def data_notes(data: Dataset, config: Config) -> Iterator[str]:
         if constants := _constants(data, best):
             listed = ", ".join(f"{name} ({value})" for name, value in constants.items())
             yield f"columns that tell nothing, since they are constant: {listed}"
+        yield from _spellings(data)
         yield from _leaks(data, config.training.bias)
     if best.rows <= len(best.names):
         yield (
@@ -57,6 +59,15 @@ def few_values(data: Dataset) -> int:
     few = len(values) <= MOST_VALUES and len(target) > 10 * len(values)
     whole = bool((values == values.round()).all())
     return len(values) if few and whole and not data.encoding.classes else 0
+
+
+def _spellings(data: Dataset) -> Iterator[str]:
+    """The levels that differ only in how they are written: 2 in one file and 2.0 in another."""
+    for column, levels in data.encoding.levels.items():
+        written = {level: spelling_of(level) for level in levels}
+        for level, plain in written.items():
+            if level != plain and plain in written:
+                yield f"levels of '{column}' that may be one, spelt differently: {plain}, {level}"
 
 
 def _constants(data: Dataset, best: LeastSquares) -> dict[str, str]:

@@ -142,3 +142,13 @@ def test_unusual_columns_are_said_of_every_kind(tmp_path: Path, kind: str, targe
         "columns out",
         *(["left out of the exact fit: twice = 2·x"] if kind == "linear" else []),
     ]
+
+
+def test_levels_that_differ_in_spelling_alone_are_named(tmp_path: Path) -> None:
+    """pandas writes codes as 2.0 in a file that lacks a value."""
+    write(tmp_path / "a.csv", {"g": ["1", "2", "v2"], "y": [1.0, 2.0, 4.0]})
+    write(tmp_path / "b.csv", {"g": ["1.0", "3.0", "v2.0"], "y": [1.0, 5.0, 2.0]})
+    data = {"kind": "table", "path": str(tmp_path), "target": "y", "categorical": ["g"]}
+    model = plumbline.train(validated({"experiment": "e", "data": data}, "c.yaml"))
+    (found,) = (each for each in data_notes(model.data, model.config) if "spelt" in each)
+    assert found == "levels of 'g' that may be one, spelt differently: 1, 1.0"
