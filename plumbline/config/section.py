@@ -1,6 +1,6 @@
 """The building blocks of the schema: a strict section, and constrained types."""
 
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,6 +14,17 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Name = Annotated[str, Field(min_length=1)]
 Item = TypeVar("Item")
 NotEmpty = Annotated[list[Item], Field(min_length=1)]
+# Null in the file means the default, which a resolved configuration holds instead.
+if TYPE_CHECKING:
+    NullIsDefault = Annotated[Item, "or null"]
+else:
+    NullIsDefault = Item | None
+
+
+def without_auto(value: Item | Literal["auto"]) -> Item:
+    """A value whose auto is resolved."""
+    assert value != "auto"
+    return value
 
 
 def disagreement(*parts: object) -> InputError:

@@ -16,6 +16,7 @@ from plumbline.config.section import (
     Name,
     NotEmpty,
     NotNegative,
+    NullIsDefault,
     Positive,
     Section,
     Seed,
@@ -157,7 +158,7 @@ class Training(Section):
         description="auto | cpu | cuda | cuda:N | mps | xpu; auto uses the machine's "
         "accelerator if it has one",
     )
-    dtype: Literal["float32", "float64", "bfloat16"] | None = Field(
+    dtype: NullIsDefault[Literal["float32", "float64", "bfloat16"]] = Field(
         "float64", description="precision of training; bfloat16: autocast from float32, for nets"
     )
     loss: Literal["auto", *LOSSES] = Field(  # type: ignore[valid-type]
@@ -169,18 +170,18 @@ class Training(Section):
     quantile: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.5, description="with loss quantile: which quantile of the target to predict"
     )
-    optimizer: Optimizer | None = Field(
+    optimizer: NullIsDefault[Optimizer] = Field(
         "sgd",
         description="the torch.optim class of that name; exact: the closed form in one epoch "
         "(linear with mse only); newton: maximum likelihood in a few passes (linear with "
         "cross_entropy or poisson only); learning_rate, momentum, epochs and tolerance have no "
         "effect with exact or newton",
     )
-    learning_rate: Positive | Literal["auto"] | None = Field(
+    learning_rate: NullIsDefault[Positive | Literal["auto"]] = Field(
         0.01,
         description="step size; auto: the best fixed rate for sgd, computed from the eigenvalues",
     )
-    rate_schedule: Literal["constant", "cosine", "one_cycle", "plateau"] | None = Field(
+    rate_schedule: NullIsDefault[Literal["constant", "cosine", "one_cycle", "plateau"]] = Field(
         "constant",
         description="how the learning rate changes: cosine decays to 0 at the last epoch; "
         "one_cycle rises, then decays; plateau divides it by 10 when the loss stops improving (the "
@@ -190,7 +191,7 @@ class Training(Section):
         0.0, description="share of the steps over which the learning rate rises from 0"
     )
     momentum: Fraction = Field(0.0, description="momentum of sgd or rmsprop")
-    weight_decay: NotNegative | None = Field(
+    weight_decay: NullIsDefault[NotNegative] = Field(
         0.0,
         description="weight decay of the optimizer; applied to weights, not to biases or scales",
     )
@@ -199,7 +200,7 @@ class Training(Section):
         None,
         description="the largest gradient norm of a step; longer gradients are scaled down to it",
     )
-    epochs: Count | Literal["auto"] | None = Field(
+    epochs: NullIsDefault[Count | Literal["auto"]] = Field(
         1000, description="the most passes over the training rows; auto: chosen by their number"
     )
     batch_size: Count | Literal["auto"] | None = Field(
