@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +48,9 @@ class Fitted:
         chosen, today = self._chosen_levels(), data.encoding.levels
         in_r = in_r and all({*known} == {*today[name]} for name, known in chosen.items())
         if isinstance(self.model, LinearModel) and in_r:
-            return held_out_scores(self._line_in(data.encoding), data.summary)
-        changes = {}  # so that missing values and other levels are encoded as in its training
+            return held_out_scores(self._line_in(self.model, data.encoding), data.summary)
+        # so that missing values and other levels are encoded as in its training
+        changes: dict[str, Any] = {}
         if self.encoding.means and data.encoding.means:
             changes["means"] = self.encoding.means
         if chosen:
@@ -64,21 +66,21 @@ class Fitted:
         """The levels of each column that has "(other)"."""
         return {name: known for name, known in self.encoding.levels.items() if OTHER in known}
 
-    def _line_in(self, encoding: Encoding) -> LinearModel:
+    def _line_in(self, line: LinearModel, encoding: Encoding) -> LinearModel:
         """The same linear model expressed in the features of another encoding.
 
         A column that the model does not know gets weight 0. If the reference level differs, the
         effect of today's reference level moves into the intercept. If a missing number is filled
         with another mean, the difference moves into the weight of its indicator.
         """
-        weight = dict(zip(self.encoding.features, self.model.weights.tolist(), strict=True))
+        weight = dict(zip(self.encoding.features, line.weights.tolist(), strict=True))
         found = {name: weight.get(name, 0.0) for name in encoding.numeric}
         for name in encoding.holes:
             mean = encoding.means[name]
             off = self.encoding.means.get(name, mean) - mean
             indicator = missing_indicator(name)
             found[indicator] = weight.get(indicator, 0.0) + off * found[name]
-        intercept = self.model.intercept
+        intercept = line.intercept
         for column, levels in encoding.levels.items():
             if column not in self.encoding.levels:
                 continue
@@ -101,11 +103,11 @@ class Fitted:
                 ("classes", "a number") if self.encoding.classes else ("numbers", "classes")
             )
             raise NotComparableError(f"it predicts {mine}, the data's target is {theirs}")
-        for kind, mine, theirs in (
+        for kind, known, there in (
             ("numeric", self.encoding.numeric, encoding.numeric),
             ("categorical", self.encoding.levels, encoding.levels),
         ):
-            gone = [name for name in mine if name not in theirs]
+            gone = [name for name in known if name not in there]
             if gone:
                 raise NotComparableError(f"today's data has no {kind} feature '{gone[0]}'")
         holes = () if self.encoding.means else encoding.holes
