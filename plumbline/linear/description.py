@@ -103,7 +103,7 @@ def _categorical(data: Dataset, missing: float | None) -> Iterator[Column]:
         total = sum(rows.values()) or 1.0
         absent = rows.pop(MISSING) / total if MISSING in rows else missing
         most = max(rows, key=rows.__getitem__, default=None)
-        share = rows[most] / total if rows else None
+        share = None if most is None else rows[most] / total
         others = len(levels) - 1
         becomes = f"{others} indicator{'s'[: others != 1]}" if others else "a constant, left out"
         yield Column(name, becomes, "categorical", absent, len(rows), most, share)

@@ -237,6 +237,7 @@ def fit_by_lbfgs(problem: LikelihoodProblem, on_step: OnStep) -> LikelihoodFit:
 
 def _newton_step(found: _Pass) -> Tensor:
     """The step -H⁻¹g with H = RᵀR; it is 0 along directions without curvature."""
+    assert found.r is not None  # it was asked for
     sizes = found.r.norm(dim=0)
     scale = torch.where(sizes > 0, sizes, 1.0)
     inverse = torch.linalg.pinv(found.r / scale, rtol=1e-12)
