@@ -117,7 +117,7 @@ def is_far(trained: Trained, training: Training, gap: float) -> bool:
 
 def what_helps(trained: Trained, training: Training, gap: float) -> str:
     """One line for a model that is far from its optimum, each remedy as a key and its value."""
-    plan, best = trained.exact, trained.exact.optimum.mse
+    plan, best = trained.plan, trained.plan.optimum.mse
     ways = ["training.optimizer=exact", *_by_momentum(plan, training)]
     needed = epochs_needed(plan, training, largest_gap(plan))
     if needed and needed > len(trained.losses):

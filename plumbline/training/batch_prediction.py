@@ -128,10 +128,10 @@ def _reading(
                 f"{file.uri}: column '{name}' must hold dates. Got {kinds[name]} instead."
             )
     known = {name: "text" if kind == "unknown" else kind for name, kind in kinds.items()}
-    passed = {name: "text" if as_text else known[name] for name in kept}
-    numeric = {n: "boolean" if kinds[n] == "boolean" else "number" for n in encoding.numbers}
-    numeric |= {name: known[name] for name in encoding.dates}
-    return passed | dict.fromkeys(encoding.levels, "text") | numeric
+    passed: dict[str, Kind] = {name: "text" if as_text else known[name] for name in kept}
+    passed |= {name: "text" for name in encoding.levels}
+    passed |= {n: "boolean" if kinds[n] == "boolean" else "number" for n in encoding.numbers}
+    return passed | {name: known[name] for name in encoding.dates}
 
 
 def _as_trained(batch: pa.RecordBatch, encoding: Encoding) -> pd.DataFrame:

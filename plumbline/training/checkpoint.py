@@ -113,11 +113,11 @@ class Progress:
             self._losses = loss.new_empty(MOST_PENDING)
         self._losses[len(self._shares)] = loss.detach()
         self._shares.append(share)
-        due = self._checkpoint and self._checkpoint.is_due
+        due = self._checkpoint if self._checkpoint and self._checkpoint.is_due else None
         if due or len(self._shares) == MOST_PENDING:
             self._add_up()
         if due:
-            self._checkpoint.write(self._parts)
+            due.write(self._parts)
 
     def end_epoch(self) -> float:
         """End the epoch; returns its loss."""
@@ -136,4 +136,4 @@ class Progress:
         return {"steps": self.steps, "loss": self.loss}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        self.steps, self.loss = state["steps"], state["loss"]
+        self.steps, self.loss = int(state["steps"]), state["loss"]

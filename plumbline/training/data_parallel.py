@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from plumbline.config.section import without_auto
 from plumbline.data.batches import BLOCK_ROWS
 from plumbline.errors import InputError
 from plumbline.training.device import Draws
@@ -26,7 +27,7 @@ def in_a_group() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def of_all(value: float, operation: dist.ReduceOp = dist.ReduceOp.SUM) -> float:
+def of_all(value: float, operation: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> float:
     """The sum, minimum or maximum of the processes' values; in one process the value itself."""
     if not in_a_group():
         return value
@@ -114,7 +115,8 @@ class DataParallel(RowObjective):
                 yield size, self._part(batch)
             return
         order = torch.randperm(len(self._parts), generator=random)
-        rows, batch_size = self.counts["train"], self.training.batch_size
+        rows, batch_size = self.counts["train"], without_auto(self.training.batch_size)
+        assert batch_size is not None  # otherwise there are no mini-batches
         pools = [rows] if self._kept else in_pieces(rows, self.rows.pool_rows)
         sizes = [batch_sizes(each, batch_size, model) for each in pools]
 

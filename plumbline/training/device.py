@@ -79,7 +79,8 @@ class Draws:
 
     def __init__(self, seed: int, device: str) -> None:
         self.device = torch.device(device)
-        self._seed, self._states = seed, None
+        self._seed = seed
+        self._states: list[torch.Tensor] | None = None
 
     @contextmanager
     def __call__(self) -> Iterator[None]:

@@ -32,7 +32,7 @@ def evaluate(trained: Trained, data: Summary) -> dict[str, float]:
         known; test_mae, or train_mae if no row is held out, on the sample of those rows;
         penalty_strength with a penalty.
     """
-    model, plan = trained.line, trained.exact
+    model, plan = trained.line, trained.plan
     best = plan.optimum
     metrics = {
         **r_scores("train", model, data.train),
@@ -129,7 +129,8 @@ def _probabilities(
         with torch.no_grad():
             p = module(given).double().softmax(dim=1)
         found.append((p, indicators.argmax(dim=1), weights[:, 0]))
-    return tuple(torch.cat(each).numpy() for each in zip(*found, strict=True))
+    shares, places, drawn = (torch.cat(each).numpy() for each in zip(*found, strict=True))
+    return shares, places, drawn
 
 
 def baselines(data: Dataset, config: Config) -> dict[str, float]:
@@ -260,5 +261,5 @@ def largest_class(data: Dataset) -> dict[str, float]:
         return {}
     shares = {name: getattr(data.profiled, name) for name in ("train", "test")}
     counts = {name: data.class_counts(factor) for name, factor in shares.items() if factor.rows}
-    largest = max(counts["train"], key=counts["train"].get)
+    largest = max(counts["train"], key=counts["train"].__getitem__)
     return {name: of[largest] / sum(of.values()) for name, of in counts.items()}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from plumbline.config.schema import Config
+from plumbline.config.section import without_auto
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.problem import Problem, Standardizer
@@ -137,7 +138,7 @@ def train(
         plan = make_plan(data.summary, training, start)
         on_plan(plan)
         objective = objective_of(data, config, plan, device)
-        with threads_for(len(data.encoding.features), training.batch_size):
+        with threads_for(len(data.encoding.features), without_auto(training.batch_size)):
             trained = train_linear(plan, training, device, on_epoch, objective, checkpoint)
     if not data.encoding.log_target:
         return trained
@@ -185,14 +186,14 @@ def _train_net(
     objective = _row_objective(data, config, standardizer, device, draws)
     mlp = config.model.kind == "mlp"
     weights = sum(each.numel() for each in net.parameters()) if mlp else math.inf
-    with threads_for(weights, training.batch_size):
+    with threads_for(weights, without_auto(training.batch_size)):
         return train_net(net, config.model, objective, on_epoch, checkpoint)
 
 
 def _standardizer_of(config: Config, data: Dataset) -> Standardizer:
     """The scales that a net is trained in. A user's module gets the target as it is."""
     training, kind = config.training, config.model.kind
-    standardizer = Standardizer.of(data.summary.train, True, training.standardize)
+    standardizer = Standardizer.of(data.summary.train, True, bool(training.standardize))
     if kind == "mlp" and training.standardize:
         standardizer = with_plain_indicators(standardizer, data.encoding)
     if kind == "python" or data.encoding.classes:
@@ -236,7 +237,8 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
     if linear := metrics.get(f"linear_{judged}"):
         metrics["gain_over_linear"] = 1 - metrics[judged] / linear
     if level := config.prediction.interval:
-        module = trained.module[0] if log_target else trained.module  # of what the sample holds
+        # of what the sample holds: before the exponential
+        module = next(trained.module.children()) if log_target else trained.module
         width = conformal_half_width(module, data.summary.sample, level)
         metrics["interval_half_width"] = width
     if trained.head_kept is not None:

@@ -21,12 +21,14 @@ from plumbline.linear.penalty import fit_with_penalty
 from plumbline.linear.problem import Standardizer
 from plumbline.linear.sample import Sample
 from plumbline.linear.summary import Summary
+from plumbline.training.nets import Linears
 from plumbline.training.objectives import RowObjective
 
 CHUNK = 8_192  # rows that the body sees at once
+Layer = nn.Linear | Linears
 
 
-def head_layers(net: nn.Module, rows: Tensor) -> list[nn.Module]:
+def head_layers(net: nn.Module, rows: Tensor) -> list[Layer]:
     """The linear layers whose sum the net returns: those that it names, or its last one.
 
     Args:
@@ -38,7 +40,7 @@ def head_layers(net: nn.Module, rows: Tensor) -> list[nn.Module]:
     """
     if named := getattr(net, "heads", None):
         return named
-    layers = [each for each in net.modules() if isinstance(each, nn.Linear)]
+    layers: list[Layer] = [each for each in net.modules() if isinstance(each, nn.Linear)]
     with torch.no_grad(), _watching(layers) as seen:
         output = net.eval()(rows)
     for layer, (_, made) in seen.items():
@@ -50,7 +52,7 @@ def head_layers(net: nn.Module, rows: Tensor) -> list[nn.Module]:
     )
 
 
-def solve_head(net: nn.Module, layers: Sequence[nn.Module], objective: RowObjective) -> bool:
+def solve_head(net: nn.Module, layers: Sequence[Layer], objective: RowObjective) -> bool:
     """Set the layers to the weights of least squares on the training rows.
 
     Returns:
@@ -67,14 +69,17 @@ def solve_head(net: nn.Module, layers: Sequence[nn.Module], objective: RowObject
             layer.weight.copy_(weights.reshape(layer.weight.shape))
             if layer.bias is not None:
                 layer.bias.fill_(fit.intercept if layer is layers[0] else 0.0)
-    kept = objective.validation_loss(net) < before
+    after = objective.validation_loss(net)
+    assert before is not None  # rows are held out for it
+    assert after is not None
+    kept = after < before
     if not kept:
         net.load_state_dict(trained)
     return kept
 
 
 @torch.no_grad()
-def _summary(net: nn.Module, layers: Sequence[nn.Module], objective: RowObjective) -> Summary:
+def _summary(net: nn.Module, layers: Sequence[Layer], objective: RowObjective) -> Summary:
     """The R factors of [1, φ(x), y] over the training rows, a row in ten to each fold."""
     net.eval()
     factors: dict[str, Factor] = {}
@@ -100,11 +105,11 @@ def _chunks(objective: RowObjective) -> Iterator[tuple[Tensor, ...]]:
 
 
 @contextmanager
-def _watching(layers: Sequence[nn.Module]) -> Iterator[dict[nn.Module, tuple[Tensor, Tensor]]]:
+def _watching(layers: Sequence[Layer]) -> Iterator[dict[Layer, tuple[Tensor, Tensor]]]:
     """Record the last input and output of each layer, while the body runs."""
-    seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    seen: dict[Layer, tuple[Tensor, Tensor]] = {}
 
-    def remember(layer: nn.Module, given: tuple[Tensor], made: Tensor) -> None:
+    def remember(layer: Layer, given: tuple[Tensor], made: Tensor) -> None:
         seen[layer] = given[0], made
 
     hooks = [layer.register_forward_hook(remember) for layer in layers]

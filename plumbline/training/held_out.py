@@ -67,7 +67,9 @@ def _held_out(
     first = 0  # the place in the part of their first row
     table = source if isinstance(source, Table) else None
     for block in table.blocks(part, read.append) if table else source.blocks(part):
-        places = shares_of(split, part, block)["test"].numpy().nonzero()[0][:most]
+        tested = shares_of(split, part, block)["test"]
+        assert tested is not None  # only the mask of train can be
+        places = tested.numpy().nonzero()[0][:most]
         there = np.arange(block.span) if block.kept is None else block.kept.numpy().nonzero()[0]
         if len(places):
             at = block.first_row + there[places]

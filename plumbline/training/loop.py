@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
 
 from plumbline.config.schema import Model, Training
+from plumbline.config.section import without_auto
 from plumbline.errors import TrainingDivergedError
 from plumbline.training.checkpoint import Checkpoint, Progress
 from plumbline.training.head import head_layers, solve_head
@@ -47,9 +49,9 @@ class Trainer:
     largest_stable_rate: float | None = None
 
     def __post_init__(self) -> None:
-        steps = self.training.epochs * self.objective.steps_per_epoch
+        steps = without_auto(self.training.epochs) * self.objective.steps_per_epoch
         self.schedule = RateSchedule(self.optimizer, self.training, steps)
-        self.best = BestWeights(self.training.patience or None)
+        self.best = BestWeights(without_auto(self.training.patience) or None)
         self.rules = [*self.rules, *stop_rules(self.training, self.best)]
         self.evaluated = self.averaged.module if self.averaged else self.model
         self.parameters, self.curve = [*self.model.parameters()], Curve()
@@ -73,7 +75,7 @@ class Trainer:
         done = len(self.curve.losses)
         for epoch in range(1, done + 1):
             self.curve.report(epoch, on_epoch)
-        for epoch in range(done + 1, self.training.epochs + 1):
+        for epoch in range(done + 1, without_auto(self.training.epochs) + 1):
             self.model.train()
             batches = self.objective.batches(self.model, epoch)
             for batch in islice(batches, progress.steps, None):  # earlier ones are done already
@@ -93,7 +95,8 @@ class Trainer:
     def step(self, batch: Batch) -> Tensor:
         """Take one step of the optimizer; returns the loss on the batch before it."""
         self.schedule.before_step()
-        loss = self.optimizer.step(partial(self._forward_backward, batch))
+        step: Any = self.optimizer.step  # torch has the loss as a float
+        loss: Tensor = step(partial(self._forward_backward, batch))
         if self.averaged:
             self.averaged.update()
         return loss
@@ -109,6 +112,7 @@ class Trainer:
             total = loss.detach() if total is None else total + loss.detach()
         if self.training.clip_norm:
             nn.utils.clip_grad_norm_(self.parameters, self.training.clip_norm)
+        assert total is not None  # a batch has rows
         return total
 
     def _end_epoch(self, epoch: int, loss: float) -> tuple[float, float | None]:
@@ -121,10 +125,10 @@ class Trainer:
         self.curve.add(loss, validation_loss, self.schedule.rate if self.schedule.changes else None)
         return loss, validation_loss
 
-    def _reason_to_stop(self, epoch: int, *losses: float | None) -> str | None:
+    def _reason_to_stop(self, epoch: int, loss: float, validation_loss: float | None) -> str | None:
         """What the first stop rule that ends training says; None if none does."""
         for rule in self.rules:
-            if reason := rule.reason(self.evaluated, epoch, *losses):
+            if reason := rule.reason(self.evaluated, epoch, loss, validation_loss):
                 return reason
         return None
 
@@ -221,7 +225,8 @@ def train_net(
         features = next(objective.rows.blocks("train"))[0][:2]
         heads = head_layers(net, features.to(objective.device))
     # a plain loop with a user's module has torch's own kernels: the last bits stay comparable
-    optimizer = make_optimizer(net, training, training.learning_rate, fast=model.kind != "python")
+    rate, fast = without_auto(training.learning_rate), model.kind != "python"
+    optimizer = make_optimizer(net, training, rate, fast)
     window = AVERAGED_EPOCHS * objective.steps_per_epoch
     averaged = Averaged(net, window) if model.kind == "mlp" else None
     trained = Trainer(net, optimizer, objective, training, averaged=averaged).fit(

@@ -87,6 +87,10 @@ class RawModel(nn.Module):
         target: (2,) float64, the mean and the scale of the target.
     """
 
+    mean: Tensor
+    scale: Tensor
+    target: Tensor
+
     def __init__(
         self,
         net: nn.Module,

@@ -102,8 +102,8 @@ class MLP(nn.Module):
         inputs = [torch.cat([numbers, *few], dim=1).expand(self.ensemble, -1, -1)]
         inputs += [] if self.periodic is None else [self.periodic(numbers)]
         inputs += [vectors(each) for vectors, each in zip(self.levels, many, strict=True)]
-        inputs = torch.cat(inputs, dim=-1)
-        return self.head(self.body(inputs)) + self.line(rows.expand(self.ensemble, -1, -1))
+        hidden = self.body(torch.cat(inputs, dim=-1))
+        return self.head(hidden) + self.line(rows.expand(self.ensemble, -1, -1))
 
     def forward(self, rows: Tensor) -> Tensor:
         """The mean of the nets' outputs: (n, d) to (n, outputs)."""

@@ -7,15 +7,17 @@ RowObjective reads the rows: for mini-batches, for other losses, and for any mod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from plumbline.config.schema import Training
+from plumbline.config.section import without_auto
 from plumbline.linear.problem import Problem
 from plumbline.training.device import Draws
 from plumbline.training.model import loss_of, parameters
+from plumbline.training.nets import MLP
 from plumbline.training.rows import Drawn, Rows, TrainingRows, in_pieces
 
 VALIDATION_ROWS = 65_536  # that the validation loss is computed on at once
@@ -47,25 +49,23 @@ class Loss(Protocol):
 
 
 class Objective(Protocol):
-    """What training minimises.
+    """What training minimises; each class says of which `model`."""
 
-    Attributes:
-        draws: the state of the random numbers that its model draws; None: it draws none.
-    """
-
-    draws: Draws | None
+    @property
+    def draws(self) -> Draws | None:
+        """The state of the random numbers that its model draws; None: it draws none."""
 
     @property
     def steps_per_epoch(self) -> int:
         """The number of batches in an epoch."""
 
-    def batches(self, model: nn.Module, epoch: int) -> Iterable[Batch]:
+    def batches(self, model: Any, epoch: int) -> Iterable[Batch]:
         """The batches of an epoch, which is counted from 1."""
 
-    def loss(self, model: nn.Module, rows: Rows, size: int) -> Loss:
+    def loss(self, model: Any, rows: Rows, size: int) -> Loss:
         """What some rows add to the mean loss of a batch of `size` rows."""
 
-    def validation_loss(self, model: nn.Module) -> float | None:
+    def validation_loss(self, model: Any) -> float | None:
         """The mean loss on the rows that are held out for it; None if there are none."""
 
 
@@ -166,7 +166,7 @@ class RowObjective:
     @property
     def steps_per_epoch(self) -> int:
         """The last step may have fewer rows than batch_size, or one more."""
-        size, rows = self.training.batch_size, self.counts["train"]
+        size, rows = without_auto(self.training.batch_size), self.counts["train"]
         return 1 if size is None else max(1, -(-rows // size))
 
     def batches(self, model: nn.Module, epoch: int) -> Iterable[Batch]:
@@ -207,11 +207,13 @@ class RowObjective:
 
     def _batches(self, model: nn.Module, random: torch.Generator) -> Iterator[tuple[int, Rows]]:
         """Mini-batches of shuffled rows, each after its size."""
+        size = without_auto(self.training.batch_size)
+        assert size is not None  # otherwise there are no mini-batches
 
         def drawn() -> Iterator[Drawn]:
             for pool in self.rows.pools(random):
                 order = torch.randperm(len(pool[0]), generator=random)
-                yield pool, order, batch_sizes(len(order), self.training.batch_size, model)
+                yield pool, order, batch_sizes(len(order), size, model)
 
         for batch in self.rows.shuffled(drawn()):
             yield len(batch[1]), batch
@@ -251,8 +253,9 @@ def batch_sizes(rows: int, size: int, model: nn.Module) -> list[int]:
     return sizes
 
 
-def _is_ensemble(model: nn.Module) -> bool:
-    return model.training and getattr(model, "ensemble", 1) > 1
+def _is_ensemble(model: nn.Module) -> TypeGuard[MLP]:
+    """Whether a net is several, which learn each by itself."""
+    return isinstance(model, MLP) and model.training and model.ensemble > 1
 
 
 def precision_of(training: Training, device: str) -> AbstractContextManager:

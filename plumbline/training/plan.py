@@ -66,7 +66,7 @@ def make_plan(data: Summary, training: Training, start: Start | None = None) -> 
         InputError: the learning rate must diverge on this data.
     """
     factor = data.train
-    standardizer = Standardizer.of(factor, training.bias, training.standardize)
+    standardizer = Standardizer.of(factor, training.bias, bool(training.standardize))
     problem = Problem.of(factor, standardizer, training.bias)
     optimum = optimum_of(data, training.bias)
     curvature = problem.curvature(optimum.rank, training.weight_decay)

@@ -73,9 +73,10 @@ def predict(
         value, interval, gaussian = float(output), None, None
         if encoding.half_width is not None:
             interval = tuple(encoding.interval(np.array([value]))[:, 0].tolist())
-            gaussian = trained.exact and gaussian_interval(trained.exact, features, level)
+            if trained.exact and level:
+                gaussian = gaussian_interval(trained.exact, features, level)
             if gaussian and encoding.log_target:
-                gaussian = tuple(map(math.exp, gaussian))
+                gaussian = math.exp(gaussian[0]), math.exp(gaussian[1])
         predictions.append(Prediction(row, label, value, interval=interval, gaussian=gaussian))
     return predictions
 

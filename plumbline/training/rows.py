@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from plumbline.config.schema import Training
+from plumbline.config.section import without_auto
 from plumbline.data.batches import BLOCK_ROWS
 from plumbline.data.blocks import WEIGHT
 from plumbline.data.split import share_columns
@@ -69,7 +70,8 @@ class TrainingRows:
         self.mean_weights = means if data.has_weights else {}
         self._widths = [features, len(self.columns) - features, *([1] if self.mean_weights else [])]
         self._row_bytes = sum(self._widths) * self._dtype.itemsize
-        self.memory, batch = self.training.memory_mb * 2**20, self.training.batch_size or 1
+        batch = without_auto(self.training.batch_size) or 1
+        self.memory = self.training.memory_mb * 2**20
         self.pool_rows = max(1, int(self.memory / POOLS / self._row_bytes / batch)) * batch
 
     def fits(self, share: str) -> bool:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -98,7 +98,7 @@ class Start:
             them. A net keeps its own: through asinh, cosines or whatever a user's module computes,
             other scales would change what it predicts.
         """
-        if self._is_linear:
+        if self._is_linear and isinstance(net, nn.Linear):
             self._give_line(net, standardizer)
             return standardizer
         state = self._state
@@ -124,7 +124,9 @@ class Start:
 
 def _setting(config: Config, key: str) -> str:
     """The value at a dotted key as text; null if its section has no such key."""
-    value = reduce(lambda section, name: getattr(section, name, None), key.split("."), config)
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name, None)
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -18,10 +18,10 @@ from plumbline.training.plan import Plan
 
 
 class StopRule(Protocol):
-    """Asked after every epoch whether training should end."""
+    """Asked after every epoch whether training should end; each class says of which `model`."""
 
     def reason(
-        self, model: nn.Module, epoch: int, loss: float, validation_loss: float | None
+        self, model: Any, epoch: int, loss: float, validation_loss: float | None
     ) -> str | None:
         """Why training ends after this epoch; None if it continues."""
 
@@ -125,7 +125,8 @@ class Averaged:
 
     def __init__(self, module: nn.Module, window: int) -> None:
         self.module, self._window, self._taken = deepcopy(module), window, 0
-        self._mean, self._now = [*self.module.parameters()], [*module.parameters()]
+        self._mean: list[Tensor] = [*self.module.parameters()]
+        self._now: list[Tensor] = [*module.parameters()]
 
     @torch.no_grad()
     def update(self) -> None:

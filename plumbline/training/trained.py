@@ -110,10 +110,16 @@ class Trained:
     @property
     def line(self) -> LinearModel:
         """The line of a linear model, also if its exponential is predicted."""
-        return self.module if isinstance(self.module, LinearModel) else self.module[0]
+        return next(each for each in self.module.modules() if isinstance(each, LinearModel))
+
+    @property
+    def plan(self) -> Plan:
+        """What is known exactly of a linear model."""
+        assert self.exact
+        return self.exact
 
     @property
     def coefficients(self) -> list[tuple[float, Coefficient]]:
         """The trained and the exact value of a linear model's intercept and weights, in order."""
         values = [self.line.intercept, *self.line.weights.tolist()]
-        return list(zip(values, self.exact.optimum.coefficients, strict=True))
+        return list(zip(values, self.plan.optimum.coefficients, strict=True))

@@ -4,7 +4,7 @@ import inspect
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from functools import partial
@@ -163,13 +163,13 @@ def _place_of_error(file: ModuleType, error: BaseException) -> str:
     return place_of(file, getattr(file, "build", None))
 
 
-def place_of(file: ModuleType, *functions: object) -> str:
+def place_of(file: ModuleType, *functions: Callable[..., object] | None) -> str:
     """File and line of the first of these functions that is defined in the file; else the file."""
     for function in functions:
         code = getattr(inspect.unwrap(function), "__code__", None) if function else None
         if code and code.co_filename == file.__file__:
             return f"{file.__file__}, line {code.co_firstlineno}"
-    return file.__file__
+    return str(file.__file__)
 
 
 def kind_of(value: object) -> str:
@@ -180,5 +180,5 @@ def kind_of(value: object) -> str:
     return f"a {name} of {len(value)}" if isinstance(value, tuple | list | dict) else f"a {name}"
 
 
-def _listed(names: object) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"
