@@ -22,7 +22,7 @@ def in_threads(function: OfPart, parts: Sequence[str]) -> Iterator[Any]:
     The threads are at most two parts per CPU core ahead of the caller, so memory does not grow with
     the number of parts.
     """
-    threads, coming = os.cpu_count() or 1, deque[Future]()
+    threads, coming = os.cpu_count() or 1, deque[Future[Any]]()
     with ThreadPoolExecutor(threads) as pool:
         for part in parts:
             if len(coming) == 2 * threads:

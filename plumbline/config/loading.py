@@ -19,7 +19,7 @@ TYPO = 0.7  # least ratio of difflib for a typo; "options" is not one of "optimi
 FEW = 4  # a hint lists the sections that have a key only if they are fewer than this
 
 
-class Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no annotations
     """A YAML loader without four traps.
 
     A duplicate key is refused, the key `on` is text, 1e-3 is a number, and an integer beyond 64
@@ -33,7 +33,7 @@ class Loader(yaml.SafeLoader):
         except (ValueError, OverflowError):  # thousands of digits
             return math.inf
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:bool":  # the key `on`, a boolean in YAML 1.1
                 key.tag = "tag:yaml.org,2002:str"

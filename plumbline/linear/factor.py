@@ -14,6 +14,7 @@ shift, and its column has an indicator, so another number can replace it at any 
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -152,7 +153,7 @@ class Factor:
         r = triangle(torch.cat([self.r[:, :1], taken], dim=1))
         return replace(self, columns=tuple(columns), r=r, shift=shift)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Convert to plain values for JSON; float64 is kept to the bit."""
         return {
             "columns": list(self.columns),
@@ -164,7 +165,7 @@ class Factor:
         }
 
     @classmethod
-    def from_dict(cls, values: dict) -> "Factor":
+    def from_dict(cls, values: dict[str, Any]) -> "Factor":
         """The inverse of to_dict."""
         p = len(values["columns"]) + 1
         r, shift = decode(values["r"]).reshape(p, p), decode(values["shift"])

@@ -9,6 +9,7 @@ R[1:].
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,7 +62,7 @@ class DataProfile:
         """The share of rows that were dropped."""
         return self.dropped / max(1, self.factor.rows + self.dropped)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Convert to plain values for JSON."""
         return {
             "factor": self.factor.to_dict(),
@@ -72,7 +73,7 @@ class DataProfile:
         }
 
     @classmethod
-    def from_dict(cls, values: dict) -> "DataProfile":
+    def from_dict(cls, values: dict[str, Any]) -> "DataProfile":
         """The inverse of to_dict."""
         factor = Factor.from_dict(values["factor"])
         predictions = values.get("predictions")  # older versions have none

@@ -25,7 +25,7 @@ class Exported(nn.Module):
         super().__init__()
         self.content = content
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[object, ...]:
         return Exported, (self.content,)
 
     @cached_property

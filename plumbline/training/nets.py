@@ -191,7 +191,7 @@ def indicators_of(encoding: Encoding) -> list[int]:
     return [1] * len(encoding.holes) + levels
 
 
-def threads_for(weights: float, batch_size: int | None) -> AbstractContextManager:
+def threads_for(weights: float, batch_size: int | None) -> AbstractContextManager[object]:
     """The context to train a model of this many weights in: one thread if steps are small.
 
     Two are no faster there, and many times slower on a busy machine: each product waits until all

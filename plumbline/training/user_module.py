@@ -147,7 +147,7 @@ def blaming(file: ModuleType, symptom: str, hint: str = "") -> Iterator[None]:
         ) from None
 
 
-def blamed(model: Python) -> Callable[[], AbstractContextManager]:
+def blamed(model: Python) -> Callable[[], AbstractContextManager[object]]:
     """A context for every call of the user's module, which blames its file for what it raises."""
     return partial(blaming, load_user_file(model), "the module failed in training")
 
