@@ -10,12 +10,13 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from plumbline.config.combinations import check_combinations
-from plumbline.config.data import Split as Split  # used from here
-from plumbline.config.data import SyntheticData, TableData
+from plumbline.config.data import Split, SyntheticData, TableData
 from plumbline.config.running import Drift, Notify, Ray, Registry, Runner, Schedule
-from plumbline.config.section import Name, Section, disagreement
+from plumbline.config.section import Name, Section, disagreement, without_auto
 from plumbline.config.training import Linear, Model, Training
 
+# the sections that other modules import from here
+__all__ = ["Config", "Model", "Split", "SyntheticData", "TableData", "Training", "without_auto"]
 FOLDS = 10  # for a penalty of strength auto, if data.folds is 0
 
 

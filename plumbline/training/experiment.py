@@ -9,8 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from plumbline.config.schema import Config
-from plumbline.config.section import without_auto
+from plumbline.config.schema import Config, without_auto
 from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.problem import Problem, Standardizer
@@ -237,8 +236,7 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
     if linear := metrics.get(f"linear_{judged}"):
         metrics["gain_over_linear"] = 1 - metrics[judged] / linear
     if level := config.prediction.interval:
-        # of what the sample holds: before the exponential
-        module = next(trained.module.children()) if log_target else trained.module
+        module = next(trained.module.children()) if log_target else trained.module  # before Exp
         width = conformal_half_width(module, data.summary.sample, level)
         metrics["interval_half_width"] = width
     if trained.head_kept is not None:

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from plumbline.config.schema import Model, Training
-from plumbline.config.section import without_auto
+from plumbline.config.schema import Model, Training, without_auto
 from plumbline.errors import TrainingDivergedError
 from plumbline.training.checkpoint import Checkpoint, Progress
 from plumbline.training.head import head_layers, solve_head

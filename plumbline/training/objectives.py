@@ -12,8 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from plumbline.config.schema import Training
-from plumbline.config.section import without_auto
+from plumbline.config.schema import Training, without_auto
 from plumbline.linear.problem import Problem
 from plumbline.training.device import Draws
 from plumbline.training.model import loss_of, parameters
@@ -150,7 +149,7 @@ class RowObjective:
 
     rows: TrainingRows
     draws: Draws | None = None
-    blame: Callable[[], AbstractContextManager] = nullcontext
+    blame: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def __post_init__(self) -> None:
         self.training, self.device = self.rows.training, self.rows.device
@@ -254,11 +253,10 @@ def batch_sizes(rows: int, size: int, model: nn.Module) -> list[int]:
 
 
 def _is_ensemble(model: nn.Module) -> TypeGuard[MLP]:
-    """Whether a net is several, which learn each by itself."""
     return isinstance(model, MLP) and model.training and model.ensemble > 1
 
 
-def precision_of(training: Training, device: str) -> AbstractContextManager:
+def precision_of(training: Training, device: str) -> AbstractContextManager[object]:
     """What a model computes within: autocast for bfloat16."""
     if training.dtype != "bfloat16":
         return nullcontext()

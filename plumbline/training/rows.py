@@ -8,8 +8,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from plumbline.config.schema import Training
-from plumbline.config.section import without_auto
+from plumbline.config.schema import Training, without_auto
 from plumbline.data.batches import BLOCK_ROWS
 from plumbline.data.blocks import WEIGHT
 from plumbline.data.split import share_columns
