@@ -67,11 +67,11 @@ class DataParallel(RowObjective):
             self.rows, self._reads_own = own, True
             self._first = int(self._part_rows[:first, 0].sum())
 
-    def batches(self, model: nn.Module, epoch: int) -> Iterable[Batch]:
+    def batches(self, model: nn.Module, epoch: int, done: int = 0) -> Iterable[Batch]:
         """Each step draws anew, by its number, so that a process has no state to resume from."""
         if self._parallel is None:
             self._parallel = wrapped(model, self._mean_loss, self.device)
-        for number, batch in enumerate(super().batches(model, epoch)):
+        for number, batch in enumerate(super().batches(model, epoch, done), done):
             if self.draws:  # the hash of integers is the same in every process
                 seed = hash((self.training.seed, self.rank, epoch, number)) % 2**63
                 self.draws = Draws(seed, self.device)
@@ -109,9 +109,11 @@ class DataParallel(RowObjective):
             return rows
         return tuple(each.tensor_split(self.processes)[self.rank] for each in rows)
 
-    def _batches(self, model: nn.Module, random: torch.Generator) -> Iterator[tuple[int, Rows]]:
+    def _batches(
+        self, model: nn.Module, random: torch.Generator, done: int
+    ) -> Iterator[tuple[int, Rows]]:
         if not self._reads_own:
-            for size, batch in super()._batches(model, random):
+            for size, batch in super()._batches(model, random, done):
                 yield size, self._part(batch)
             return
         order = torch.randperm(len(self._parts), generator=random)
@@ -127,7 +129,8 @@ class DataParallel(RowObjective):
                 of_own = [int(each.sum()) for each in here.split(of_pool)]
                 yield pool, (own.cumsum(0) - 1)[place[here]], of_own
 
-        yield from zip(chain.from_iterable(sizes), self.rows.shuffled(drawn()), strict=True)
+        batches = zip(chain.from_iterable(sizes), self.rows.shuffled(drawn()), strict=True)
+        yield from islice(batches, done, None)
 
     def _pools(self, order: Tensor) -> Iterator[tuple[Rows, Tensor]]:
         """Yield this process's rows of each pool that one process draws from, and which rows of

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import torch
@@ -76,8 +75,7 @@ class Trainer:
             self.curve.report(epoch, on_epoch)
         for epoch in range(done + 1, without_auto(self.training.epochs) + 1):
             self.model.train()
-            batches = self.objective.batches(self.model, epoch)
-            for batch in islice(batches, progress.steps, None):  # earlier ones are done already
+            for batch in self.objective.batches(self.model, epoch, progress.steps):
                 progress.add(batch.share, self.step(batch))
             losses = self._end_epoch(epoch, progress.end_epoch())
             self.curve.report(epoch, on_epoch)
@@ -140,6 +138,7 @@ class Trainer:
             "curve": self.curve,
             "average": self.averaged,
             "draws": self.objective.draws,
+            "objective": self.objective,
             **{type(rule).__name__: rule for rule in self.rules},
         }
 

@@ -4,9 +4,10 @@ FactorObjective computes the mean squared error of a linear model over all rows 
 RowObjective reads the rows: for mini-batches, for other losses, and for any module.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import torch
@@ -58,8 +59,8 @@ class Objective(Protocol):
     def steps_per_epoch(self) -> int:
         """The number of batches in an epoch."""
 
-    def batches(self, model: Any, epoch: int) -> Iterable[Batch]:
-        """The batches of an epoch, which is counted from 1."""
+    def batches(self, model: Any, epoch: int, done: int = 0) -> Iterable[Batch]:
+        """The batches of an epoch, which is counted from 1, but for the first that are done."""
 
     def loss(self, model: Any, rows: Rows, size: int) -> Loss:
         """What some rows add to the mean loss of a batch of `size` rows."""
@@ -97,8 +98,8 @@ class FactorObjective:
 
         return cls(scaled(problem), scaled(validation) if validation else None)
 
-    def batches(self, model: nn.Linear, epoch: int) -> Iterable[Batch]:
-        return [Batch([self.rows], 1, 1.0)]
+    def batches(self, model: nn.Linear, epoch: int, done: int = 0) -> Iterable[Batch]:
+        return [Batch([self.rows], 1, 1.0)][done:]
 
     def loss(self, model: nn.Linear, rows: Rows, size: int) -> Loss:
         return FactorLoss(model, rows[0], _residual(model, rows))
@@ -168,15 +169,15 @@ class RowObjective:
         size, rows = without_auto(self.training.batch_size), self.counts["train"]
         return 1 if size is None else max(1, -(-rows // size))
 
-    def batches(self, model: nn.Module, epoch: int) -> Iterable[Batch]:
+    def batches(self, model: nn.Module, epoch: int, done: int = 0) -> Iterable[Batch]:
         """One batch of all rows, or mini-batches of shuffled rows, by seed and epoch."""
         rows = self.counts["train"]
         if self.training.batch_size is None:
-            yield Batch(_AllRows(self), rows, self.unit)
+            yield from [Batch(_AllRows(self), rows, self.unit)][done:]
             return
         random = torch.Generator().manual_seed((self.training.seed * 1_000_003 + epoch) % 2**63)
         unit = self.unit / rows
-        for size, some in self._batches(model, random):
+        for size, some in self._batches(model, random, done):
             yield Batch([some], size, size * unit)
 
     def loss(self, model: nn.Module, rows: Rows, size: int) -> Loss:
@@ -187,6 +188,13 @@ class RowObjective:
     def limits(self) -> tuple[float, float] | None:
         """The range of the training rows' target that predictions are kept within."""
         return self.rows.limits
+
+    def state_dict(self) -> dict[str, tuple[float, float] | None]:
+        """The limits: rows of batches that are done are not read again to find them."""
+        return {"limits": self.rows.limits}
+
+    def load_state_dict(self, state: Mapping[str, tuple[float, float] | None]) -> None:
+        self.rows.limits = state["limits"]
 
     @torch.no_grad()
     def validation_loss(self, model: nn.Module) -> float | None:
@@ -204,17 +212,25 @@ class RowObjective:
         """A share's rows in the order of the files."""
         return self.rows.blocks(share)
 
-    def _batches(self, model: nn.Module, random: torch.Generator) -> Iterator[tuple[int, Rows]]:
-        """Mini-batches of shuffled rows, each after its size."""
+    def _batches(
+        self, model: nn.Module, random: torch.Generator, done: int
+    ) -> Iterator[tuple[int, Rows]]:
+        """Mini-batches of shuffled rows, each after its size; pools that are done are not read."""
         size = without_auto(self.training.batch_size)
         assert size is not None  # otherwise there are no mini-batches
+        sizes = [batch_sizes(rows, size, model) for rows in self.rows.pool_sizes]
+        skipped = 0
+        while skipped < len(sizes) - 1 and done >= len(sizes[skipped]):
+            done, skipped = done - len(sizes[skipped]), skipped + 1
 
         def drawn() -> Iterator[Drawn]:
-            for pool in self.rows.pools(random):
-                order = torch.randperm(len(pool[0]), generator=random)
-                yield pool, order, batch_sizes(len(order), size, model)
+            pools = self.rows.pools(random, skipped)
+            for of_pool in sizes[:skipped]:  # the generator goes on as if they were read
+                torch.randperm(sum(of_pool), generator=random)
+            for pool, of_pool in zip(pools, sizes[skipped:], strict=True):
+                yield pool, torch.randperm(len(pool[0]), generator=random), of_pool
 
-        for batch in self.rows.shuffled(drawn()):
+        for batch in islice(self.rows.shuffled(drawn()), done, None):
             yield len(batch[1]), batch
 
     def _mean_loss(self, model: nn.Module, rows: Rows) -> Tensor:

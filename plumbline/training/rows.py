@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from threading import Lock
 
 import torch
@@ -91,13 +92,30 @@ class TrainingRows:
         for pool in self.stream(share, self.parts, in_pieces(self.counts[share], self.pool_rows)):
             yield from zip(*(each.split(BLOCK_ROWS) for each in pool), strict=True)
 
-    def pools(self, random: torch.Generator) -> Iterator[Rows]:
-        """The training rows in pools of files in random order; one if they are kept."""
-        order = torch.randperm(len(self.parts), generator=random).tolist()
+    @property
+    def pool_sizes(self) -> list[int]:
+        """The number of rows of each pool in an epoch."""
+        rows = self.counts["train"]
+        return [rows] if self.fits("train") else in_pieces(rows, self.pool_rows)
+
+    def pools(self, random: torch.Generator, skipped: int = 0) -> Iterator[Rows]:
+        """The training rows in pools of files in random order; one if they are kept.
+
+        Args:
+            random: draws the order.
+            skipped: how many pools to leave out at the beginning. Files with none but their rows
+                are not opened.
+        """
+        order = torch.randperm(len(self.parts), generator=random)
         if self.fits("train"):
             return iter([self._all("train")])
-        sizes = in_pieces(self.counts["train"], self.pool_rows)
-        return self.stream("train", [self.parts[i] for i in order], sizes)
+        ends = torch.tensor(self.data.summary.part_rows)[order, 0].cumsum(0)
+        before = skipped * self.pool_rows
+        first = int((ends <= before).sum())
+        rest = in_pieces(before - int(ends[first - 1] if first else 0), self.pool_rows)
+        parts = [self.parts[i] for i in order[first:]]
+        pools = self.stream("train", parts, [*rest, *self.pool_sizes[skipped:]])
+        return islice(pools, len(rest), None)
 
     def shuffled(self, drawn: Iterable[Drawn]) -> Iterator[Rows]:
         """Yield shuffled rows as batches. A thread gathers the next group of batches while the

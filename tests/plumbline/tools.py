@@ -1,10 +1,12 @@
 """What several tests of the core share: rows, files, and answers found another way."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -52,6 +54,22 @@ class Rows:
 
     def digest(self, part: str) -> str:
         return blake3(self.given[part].contiguous().numpy().tobytes()).hexdigest()
+
+
+class Recording(Table):
+    """A table that writes down which files are opened."""
+
+    opened: ClassVar[Counter[str]] = Counter()
+
+    def blocks(self, part: str, *others: Any) -> Iterator[Block]:
+        self.opened[Path(part).stem] += 1
+        return super().blocks(part, *others)
+
+
+def recording(data: Dataset) -> Dataset:
+    """The same data set, whose files are counted as they are opened."""
+    known = {each.name: getattr(data.source, each.name) for each in fields(data.table)}
+    return replace(data, source=Recording(**known))
 
 
 def random_rows(n: int, d: int, seed: int = 0, far: float = 0.0) -> Tensor:

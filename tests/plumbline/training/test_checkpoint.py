@@ -15,7 +15,7 @@ from plumbline.training.checkpoint import Checkpoint
 from plumbline.training.experiment import train
 from plumbline.training.nets import with_budget
 from plumbline.training.trained import Trained
-from tests.plumbline.tools import random_rows, write
+from tests.plumbline.tools import Recording, random_rows, recording, write
 from tests.plumbline.training.test_experiment import prepared
 
 DATA = {"kind": "synthetic", "rows": 300, "weights": [1.0, -2.0, 0.5], "noise": 0.1}
@@ -55,7 +55,8 @@ class Interrupted(Checkpoint):
 
 def state_of(trained: Trained) -> tuple:
     values = [*trained.module.state_dict().values()]
-    return trained.curves, trained.best_epoch, trained.message, values
+    limits = getattr(trained.module, "limits", None)
+    return trained.curves, trained.best_epoch, trained.message, limits, values
 
 
 @pytest.mark.parametrize("name", TRAININGS)
@@ -91,7 +92,11 @@ def test_rows_that_are_streamed_from_files_go_on_to_the_last_bit(tmp_path: Path)
         "model": NET,
         "training": {"epochs": 2, "batch_size": 16_384, "memory_mb": 4, "patience": 2},
     })  # fmt: skip
-    goes_on_as_if_never_interrupted(config, read(config.data, "cpu"), (20, 30), tmp_path)
+    data = recording(read(config.data, "cpu"))
+    goes_on_as_if_never_interrupted(config, data, (20, 30), tmp_path)
+    # all for the validation rows; those with none but rows of the second epoch's first four pools
+    # are not opened again
+    assert Recording.opened.total() == 6 + 4
 
 
 def goes_on_as_if_never_interrupted(
@@ -109,6 +114,7 @@ def goes_on_as_if_never_interrupted(
     def tell(epoch: int, loss: float, **others: float) -> None:
         told.append((epoch, loss))
 
+    Recording.opened.clear()
     again = train(config, data, "cpu", tell, checkpoint=Checkpoint(file, 60))
     assert told == [*enumerate(whole.losses, 1)]
     *kept, values = state_of(again)

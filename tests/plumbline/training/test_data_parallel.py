@@ -4,10 +4,8 @@ import multiprocessing
 import os
 import pickle
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -16,8 +14,6 @@ from torch import nn
 
 from plumbline.config.loading import validated
 from plumbline.config.schema import Config
-from plumbline.data.blocks import Block
-from plumbline.data.sources import Table
 from plumbline.errors import InputError
 from plumbline.library import read
 from plumbline.training.checkpoint import Checkpoint
@@ -25,7 +21,7 @@ from plumbline.training.data_parallel import wrapped
 from plumbline.training.experiment import train
 from plumbline.training.nets import with_budget
 from plumbline.training.trained import Trained
-from tests.plumbline.tools import random_rows, write
+from tests.plumbline.tools import Recording, random_rows, recording, write
 from tests.plumbline.training.test_checkpoint import Interrupted
 
 PROCESSES = 2
@@ -67,21 +63,9 @@ def experiment(path: Path, data: dict, model: dict, training: dict) -> Config:
     return validated(raw, "c.yaml")
 
 
-class Recording(Table):
-    """A table that writes down which files are opened."""
-
-    opened: ClassVar[Counter[str]] = Counter()
-
-    def blocks(self, part: str, *others: Any) -> Iterator[Block]:
-        self.opened[Path(part).stem] += 1
-        return super().blocks(part, *others)
-
-
 def run(config: Config, **others: Any) -> Trained:
-    data = read(config.data, "cpu")
+    data = recording(read(config.data, "cpu"))
     Recording.opened.clear()
-    known = {each.name: getattr(data.source, each.name) for each in fields(data.source)}
-    data = replace(data, source=Recording(**known))
     return train(with_budget(config, data.summary.train.rows), data, "cpu", **others)
 
 
