@@ -8,13 +8,13 @@ from flows.support.command import argument, main, prepare_store
 def rollback(model: str, to: str | None = None) -> None:
     """Move a registered model's alias `champion` to another version; print how to undo it."""
     prepare_store()
-    from tasks.tracking.models import load_fitted
+    from tasks.tracking.models import load_stored
     from tasks.tracking.registry import apply_promotions, known_model, registered_model
 
     model = known_model(model)
     with registered_model(model) as registered:
         before, after = registered.move_to(to)
-        load_fitted(f"models:/{model}/{after}", where="TO")
+        load_stored(f"models:/{model}/{after}", where="TO")
         kind = "rolled back" if after < before else "moved forward"
         registered.write(before, after, kind, getpass.getuser(), f"from version {before or 'none'}")
         apply_promotions(registered.client, model)

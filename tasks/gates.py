@@ -11,16 +11,16 @@ from prefect.events import emit_event
 from plumbline.config.metrics import COMPARABLE
 from plumbline.config.schema import Config
 from plumbline.linear.dataset import Dataset
-from plumbline.registry.fitted import NotComparableError
 from plumbline.registry.gate import Champion, Decision, decide
 from plumbline.registry.history import blocked, fingerprint, scores_of
+from plumbline.registry.scoring import NotComparableError, score
 from plumbline.training.evaluation import held_out_scores, mean_model
 from plumbline.training.experiment import Result
 from tasks.factor_cache import FactorCache
 from tasks.recording import MODEL_FILE_DIGEST
 from tasks.screen import note, print_decision
 from tasks.tracking.housekeeping import prune, use_of_factors
-from tasks.tracking.models import DamagedModelError, load_fitted
+from tasks.tracking.models import DamagedModelError, load_stored
 from tasks.tracking.registry import (
     ModelVersion,
     RegisteredModel,
@@ -74,8 +74,8 @@ def _rescored(version: ModelVersion | None, result: Result) -> Champion | None:
     number = int(version.version)
     try:
         uri, where = f"models:/{version.name}/{number}", f"the champion of '{version.name}'"
-        fitted = load_fitted(uri, version.tags.get("target", ""), where)
-        return Champion(number, fitted.scores(result.data))
+        stored = load_stored(uri, version.tags.get("target", ""), where)
+        return Champion(number, score(stored, result.data))
     except DamagedModelError as error:
         recorded = {name: float(value) for name, value in scores_of(version).items()}
         return Champion(number, recorded, error.reason, damaged=True)
@@ -86,7 +86,7 @@ def _rescored(version: ModelVersion | None, result: Result) -> Champion | None:
 def _new_scores(model_uri: str, result: Result) -> dict[str, float]:
     """The stored model's scores on the held-out rows; if they cannot be read again, the metrics."""
     try:
-        return load_fitted(model_uri).scores(result.data)
+        return score(load_stored(model_uri), result.data)
     except NotComparableError:
         return {name: result.metrics[name] for name in COMPARABLE if name in result.metrics}
 

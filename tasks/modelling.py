@@ -14,7 +14,7 @@ from plumbline.training.checkpoint import Checkpoint
 from plumbline.training.evaluation import largest_class, r_scores
 from plumbline.training.plan import Plan
 from plumbline.training.prediction import Prediction, predict_inputs
-from plumbline.training.start import Start
+from plumbline.training.stored import StoredModel
 from plumbline.training.trained import OnEpoch, Status, Trained
 from tasks.parallel_training import train_on_workers, trains_on_workers
 from tasks.screen import (
@@ -35,7 +35,7 @@ SOLVED_AFTER = {"exact": 1, "newton": MOST_STEPS}  # the most epochs
 EVERY_EPOCHS, LINES_OF_NETS = 100, 10  # a linear model prints every 100 epochs, a net ten times
 
 
-def find_start(run: Run, config: Config, data: Dataset) -> Start | None:
+def find_start(run: Run, config: Config, data: Dataset) -> StoredModel | None:
     """The champion as the start of training, if `training.start` asks for it and it fits.
 
     If it does not fit, a note says why. The run's tag `started_from` names the model. A resumed run
@@ -77,7 +77,7 @@ def train(
     device: str,
     record: OnEpoch,
     checkpoint: Checkpoint | None = None,
-    start: Start | None = None,
+    start: StoredModel | None = None,
 ) -> Trained:
     """Train on a device, from the checkpoint if there is one; record every epoch's losses.
 

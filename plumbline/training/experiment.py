@@ -33,7 +33,7 @@ from plumbline.training.prediction import (
     predict_inputs,
 )
 from plumbline.training.rows import TrainingRows, tensor_type
-from plumbline.training.start import Start
+from plumbline.training.stored import StoredModel
 from plumbline.training.trained import OnEpoch, Status, Trained
 from plumbline.training.user_module import blamed
 from plumbline.training.user_trial import try_user_module
@@ -108,7 +108,7 @@ def train(
     on_epoch: OnEpoch = lambda epoch, loss, **others: None,
     on_plan: Callable[[Plan], None] = lambda plan: None,
     checkpoint: Checkpoint | None = None,
-    start: Start | None = None,
+    start: StoredModel | None = None,
 ) -> Trained:
     """Train the configured model.
 
@@ -170,7 +170,7 @@ def _train_net(
     device: str,
     on_epoch: OnEpoch,
     checkpoint: Checkpoint | None,
-    start: Start | None,
+    start: StoredModel | None,
 ) -> Trained:
     training, draws = config.training, Draws(config.training.seed, device)
     standardizer = _standardizer_of(config, data)

@@ -18,7 +18,7 @@ from plumbline.linear.problem import (
 )
 from plumbline.linear.summary import Summary
 from plumbline.training.model import initial_model, parameters
-from plumbline.training.start import Start
+from plumbline.training.stored import StoredModel
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Plan:
     largest_stable_rate: float | None
     epochs_expected: int | None
     penalized: Penalized | None = None
-    start: Start | None = None
+    start: StoredModel | None = None
 
     @property
     def target(self) -> Tensor:
@@ -59,7 +59,7 @@ class Plan:
         return model
 
 
-def make_plan(data: Summary, training: Training, start: Start | None = None) -> Plan:
+def make_plan(data: Summary, training: Training, start: StoredModel | None = None) -> Plan:
     """Find the optimum, the stable learning rates and the epochs to expect.
 
     Raises:

@@ -5,6 +5,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,10 +23,9 @@ from torch import nn
 from plumbline.data.encoding import Encoding
 from plumbline.errors import InputError, refuse
 from plumbline.registry.drift import DataProfile
-from plumbline.registry.fitted import Fitted
 from plumbline.training.batch_prediction import Predict
 from plumbline.training.model import LinearModel
-from plumbline.training.start import Start
+from plumbline.training.stored import StoredModel
 from tasks.tracking.registry import CHAMPION, registered_names
 from tasks.tracking.run import runs_by_id
 from tasks.tracking.store import StoreError, as_store_error, if_there, is_absent, silence_libraries
@@ -96,7 +96,7 @@ def load_predictor(uri: str) -> tuple[Encoding, Predict]:
     return encoding, predict
 
 
-def load_fitted(uri: str, target: str = "", where: str = "MODEL") -> Fitted:
+def load_stored(uri: str, target: str = "", where: str = "MODEL") -> StoredModel:
     """Load a stored model with mlflow.pyfunc, as any user of it would.
 
     Args:
@@ -108,15 +108,15 @@ def load_fitted(uri: str, target: str = "", where: str = "MODEL") -> Fitted:
         As load_predictor.
     """
 
-    def read(folder: Path) -> Fitted:
+    def read(folder: Path) -> StoredModel:
         model = _python_model(folder)
         encoding = _encoding(model)
-        return Fitted(target, encoding, _raw_module(model, encoding))
+        return StoredModel(target, encoding, _raw_module(model, encoding))
 
     return _opened(uri, read, where)
 
 
-def load_start(uri: str) -> Start:
+def load_start(uri: str) -> StoredModel:
     """Load the version models:/NAME/NUMBER as the start of a training.
 
     Raises:
@@ -128,8 +128,8 @@ def load_start(uri: str) -> Start:
         version = if_there(client.get_model_version, name, number)
         run = version and if_there(client.get_run, version.run_id)
     target = version.tags.get("target", "") if version else ""
-    fitted = load_fitted(uri, target, "training.start")
-    return Start(run.data.params if run else {}, target, fitted.encoding, fitted.model)
+    stored = load_stored(uri, target, "training.start")
+    return replace(stored, settings=run.data.params if run else {})
 
 
 def _raw_module(model: Any, encoding: Encoding) -> nn.Module:

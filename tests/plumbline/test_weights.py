@@ -14,8 +14,9 @@ from torch import nn
 import plumbline
 from plumbline.config.loading import validated
 from plumbline.library import Model
-from plumbline.registry.fitted import Fitted
+from plumbline.registry.scoring import score
 from plumbline.training.prediction import gaussian_interval
+from plumbline.training.stored import StoredModel
 from tests.plumbline.tools import refusal, write
 
 BOTH = pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -175,8 +176,8 @@ def test_a_net_and_the_gate_score_with_the_weights_of_held_out_rows(tmp_path: Pa
         tmp_path / "a.csv", table(), {"optimizer": "exact"}, weight="w", test_fraction=0.3
     )
     scores = plumbline.evaluate(found)
-    fitted = Fitted("y", found.data.encoding, nn.Sequential(found.module))
-    for name, value in fitted.scores(found.data).items():
+    fitted = StoredModel("y", found.data.encoding, nn.Sequential(found.module))
+    for name, value in score(fitted, found.data).items():
         assert value == pytest.approx(scores[name], rel=1e-12)
 
 

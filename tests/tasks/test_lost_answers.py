@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 from flows.support.server import free_port
 from plumbline.config.schema import Config
-from tasks.tracking.models import load_fitted, load_profile
+from tasks.tracking.models import load_profile, load_stored
 from tasks.tracking.run import tracked_run
 from tasks.tracking.store import StoreError, check_store
 from tests.tasks.test_registry import logged
@@ -123,7 +123,7 @@ def test_every_loss_is_there_once_in_one_run(lossy: Lossy) -> None:
 def test_a_model_and_a_portrait_are_read_without_a_request_that_fails(lossy: Lossy) -> None:
     """MLflow asks again for minutes where it gets a 5xx."""
     _, run_id = logged(weight=2.5)
-    assert load_fitted(f"runs:/{run_id}/model").model.weights.tolist() == [2.5]
+    assert load_stored(f"runs:/{run_id}/model").module.weights.tolist() == [2.5]
     assert load_profile(run_id) is None
     assert lossy.failed == []
 

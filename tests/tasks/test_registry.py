@@ -25,8 +25,8 @@ from tasks.tracking.models import (
     DamagedModelError,
     default_model,
     exact_uri,
-    load_fitted,
     load_profile,
+    load_stored,
 )
 from tasks.tracking.registry import (
     RegisteredModel,
@@ -297,35 +297,35 @@ def test_without_one_champion_the_default_is_the_latest_runs_model(client: Mlflo
 def test_a_model_is_found_by_its_run(client: MlflowClient) -> None:
     uri, run_id = logged(weight=2.5)
     assert exact_uri(f"runs:/{run_id}/model") == exact_uri(f"runs:/{run_id[:8]}/model") == uri
-    assert load_fitted(f"runs:/{run_id}/model").model.weights.tolist() == [2.5]
+    assert load_stored(f"runs:/{run_id}/model").module.weights.tolist() == [2.5]
     with pytest.raises(InputError, match=f"run {run_id} has no model 'other'"):
-        load_fitted(f"runs:/{run_id}/other")
+        load_stored(f"runs:/{run_id}/other")
     with pytest.raises(InputError, match="nowhere"):
-        load_fitted("runs:/nowhere/model")
+        load_stored("runs:/nowhere/model")
 
 
 def test_a_stored_models_numbers_are_read_and_a_damaged_one_is_refused(
     client: MlflowClient,
 ) -> None:
     uri, _ = logged(weight=2.5)
-    fitted = load_fitted(uri, "y")
-    assert (fitted.model.intercept, fitted.model.weights.tolist()) == (0.5, [2.5])
+    fitted = load_stored(uri, "y")
+    assert (fitted.module.intercept, fitted.module.weights.tolist()) == (0.5, [2.5])
     folder = Path(client.get_logged_model(uri.removeprefix("models:/")).artifact_location)
     stored = next(folder.rglob("model.pt2"))
     whole = stored.read_bytes()
     stored.write_bytes(whole[:100])
     with pytest.raises(DamagedModelError, match="TO must be a model of this project"):
-        load_fitted(uri, where="TO")
+        load_stored(uri, where="TO")
     encoding = next(folder.rglob("encoding.json"))
     intact = encoding.read_text()
     stored.write_bytes(whole)
     encoding.write_text(intact.replace('["x"]', '["x", "z"]'))
     with pytest.raises(DamagedModelError, match="1 weights for 2 features"):
-        load_fitted(uri)
+        load_stored(uri)
     encoding.write_text(intact)
     stored.unlink()
     with pytest.raises(DamagedModelError, match=r"\(.*No such file.*model.pt2"):
-        load_fitted(uri)
+        load_stored(uri)
 
 
 def test_a_stored_net_is_loaded_as_its_module_and_its_damage_is_said(
@@ -339,17 +339,17 @@ def test_a_stored_net_is_loaded_as_its_module_and_its_damage_is_said(
         example = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, -4.0]})
         uri = log_model(run, module, encoding, True, example)
     rows = torch.tensor([[1.5, 2.0], [-3.0, 1e6], [0.0, 0.0]], dtype=torch.float64)
-    assert torch.equal(load_fitted(uri).model(rows), module(rows))
+    assert torch.equal(load_stored(uri).module(rows), module(rows))
     (stored,) = (tmp_path / "mlruns").rglob("model.pt2")
     stored.write_bytes(export(RawModel(nn.Linear(2, 3), Standardizer(ones, ones), None), 2))
     with pytest.raises(DamagedModelError, match=r"\[2, 3\] outputs for 2 rows"):
-        load_fitted(uri)
+        load_stored(uri)
     stored.write_bytes(export(nn.Linear(3, 1), 3))
     with pytest.raises(DamagedModelError, match="3 weights for 2 features"):
-        load_fitted(uri)
+        load_stored(uri)
     stored.write_bytes(stored.read_bytes()[:100])
     with pytest.raises(DamagedModelError, match="a model of this project"):
-        load_fitted(uri)
+        load_stored(uri)
 
 
 def test_a_model_that_the_store_does_not_deliver_is_not_damaged(
@@ -358,20 +358,20 @@ def test_a_model_that_the_store_does_not_deliver_is_not_damaged(
     uri, run_id = logged()
     (tmp_path / "mlruns").rename(tmp_path / "away")
     with pytest.raises(StoreError, match=f"no file of {uri}"):
-        load_fitted(uri)
+        load_stored(uri)
     (tmp_path / "away").rename(tmp_path / "mlruns")
     encoding = next((tmp_path / "mlruns").rglob("encoding.json"))
     encoding.rename(tmp_path / "kept")
     encoding.symlink_to(encoding)  # the system refuses to read it, also to root
     with pytest.raises(OSError, match="symbolic links"):
-        load_fitted(uri)
+        load_stored(uri)
     encoding.unlink()
     (tmp_path / "kept").rename(encoding)
-    assert load_fitted(uri).model.weights.tolist() == [1.0]
+    assert load_stored(uri).module.weights.tolist() == [1.0]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(StoreError, match="does not answer"):
-        load_fitted(uri)
+        load_stored(uri)
     with pytest.raises(StoreError, match="does not answer"), as_store_error():
         load_profile(run_id)
 
@@ -379,7 +379,7 @@ def test_a_model_that_the_store_does_not_deliver_is_not_damaged(
 @pytest.mark.parametrize("uri", ["nonsense", "models:/", "models:/m", "foo://x/y", "models:/m/9"])
 def test_a_name_that_names_no_model_is_wrong_input(client: MlflowClient, uri: str) -> None:
     with pytest.raises(InputError, match=f"Got '{uri}' instead"):
-        load_fitted(uri)
+        load_stored(uri)
 
 
 def test_old_versions_go_with_their_files_but_never_the_champion_nor_the_previous_one(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tasks.tracking.models import load_fitted
+from tasks.tracking.models import load_stored
 from tasks.tracking.store import (
     ROOT,
     StoreError,
@@ -62,7 +62,7 @@ def test_a_moved_store_finds_its_models_and_writes_beside_them(
 ) -> None:
     moved = original.rename(tmp_path / "it's 100 % _moved")
     client = opened(moved)
-    assert load_fitted("models:/m/1").model.weights.tolist() == [1.0]
+    assert load_stored("models:/m/1").module.weights.tolist() == [1.0]
     run = client.get_run(client.get_model_version("m", "1").run_id)
     client.log_text(run.info.run_id, "text", "new.txt")
     add()
@@ -78,11 +78,11 @@ def test_a_copy_reads_and_writes_its_own_files_only(
     copy = Path(shutil.copytree(original, tmp_path / "copy"))
     opened(copy)
     add()
-    load_fitted("models:/m@champion")
+    load_stored("models:/m@champion")
     assert files(original) == before
     assert len(list(copy.rglob("MLmodel"))) == 2
     shutil.rmtree(original)
-    assert load_fitted("models:/m/1").model.weights.tolist() == [1.0]
+    assert load_stored("models:/m/1").module.weights.tolist() == [1.0]
 
 
 def test_what_was_logged_to_another_place_stays_there(

@@ -18,8 +18,9 @@ from plumbline.data.encoding import OTHER
 from plumbline.data.levels import count_levels, with_levels
 from plumbline.data.split import share_rows
 from plumbline.library import read
-from plumbline.registry.fitted import Fitted
+from plumbline.registry.scoring import score
 from plumbline.training.model import LinearModel
+from plumbline.training.stored import StoredModel
 from tests.plumbline.tools import opened, refusal, write
 
 KEPT = 20
@@ -104,7 +105,7 @@ def test_an_older_model_of_another_list_is_scored_by_its_own(known, tmp_path: Pa
     encoding = replace(data.encoding, levels={"g": (*known, OTHER)})
     weights = torch.tensor([2.0, 0.3, -0.4, 5.0], dtype=torch.float64)
     split = config(tmp_path, test_fraction=0.5).data
-    found = Fitted("y", encoding, LinearModel(1.0, weights)).scores(data)
+    found = score(StoredModel("y", encoding, LinearModel(1.0, weights)), data)
     every = opened(tmp_path, categorical=["g"], max_levels=60)
     names = ("x", *(f"g={each}" for each in known), "y")
     rows = torch.cat([*share_rows(every, split, ("test",), names)])

@@ -16,8 +16,9 @@ from plumbline.data.encoding import Encoding
 from plumbline.data.split import share_rows
 from plumbline.errors import InputError
 from plumbline.library import Model, evaluate, predict, train
-from plumbline.registry.fitted import Fitted
+from plumbline.registry.scoring import score
 from plumbline.training.prediction import predict_inputs
+from plumbline.training.stored import StoredModel
 from tests.plumbline.tools import opened, refusal, write
 
 KIND = pytest.mark.parametrize("kind", ["linear", "mlp"])
@@ -101,8 +102,8 @@ def test_an_interval_is_a_factor_and_holds_its_share_of_rows(path, kind):
 
 def test_the_gate_scores_models_of_either_target_on_the_rows_own_units(path):
     def scores(model: Model, today: Model) -> dict[str, float]:
-        stored = Fitted("y", model.data.encoding, model.trained.module)
-        return stored.scores(today.data)
+        stored = StoredModel("y", model.data.encoding, model.trained.module)
+        return score(stored, today.data)
 
     log, plain = (train(config(path, log_target=each)) for each in (True, False))
     for model in (log, plain):

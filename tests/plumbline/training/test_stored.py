@@ -13,7 +13,7 @@ from plumbline.library import Model
 from plumbline.training import experiment
 from plumbline.training.exported import export
 from plumbline.training.model import LinearModel
-from plumbline.training.start import Start
+from plumbline.training.stored import StoredModel
 from plumbline.training.trained import Trained
 from tasks.tracking.experiment import params_of
 from tests.plumbline.tools import write
@@ -59,13 +59,13 @@ def experiment_of(path: Path, target: str, model: dict, training: dict, data: di
     return validated(raw, "c.yaml")
 
 
-def stored(model: Model) -> Start:
+def stored(model: Model) -> StoredModel:
     """What is known of a model once it was stored: of a line its numbers, else its pt2 file."""
     module, data = model.module, model.data
     if not isinstance(module, LinearModel):
         content = export(module, len(data.encoding.features))
         module = torch.export.load(io.BytesIO(content)).module()
-    return Start(params_of(model.config, "cpu"), data.target, data.encoding, module)
+    return StoredModel(data.target, data.encoding, module, params_of(model.config, "cpu"))
 
 
 def gone_on(before: Model, config: Config) -> tuple[Trained, str]:

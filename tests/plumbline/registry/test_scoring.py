@@ -13,17 +13,18 @@ from plumbline.data.split import share_rows
 from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import Summary, combine_eight
-from plumbline.registry.fitted import Fitted, NotComparableError
+from plumbline.registry.scoring import NotComparableError, score
 from plumbline.training.model import LinearModel
+from plumbline.training.stored import StoredModel
 from tests.plumbline.tools import opened, read, write
 
 EFFECT = {"a": 0.0, "b": 2.0, "c": -1.0}
-MODEL = Fitted(
+MODEL = StoredModel(
     "y",
     Encoding(("x",), {"city": ("a", "b", "c")}),
     LinearModel(10.0, torch.tensor([3.0, 2.0, -1.0], dtype=torch.float64)),
 )
-AS_A_NET = Fitted(MODEL.target, MODEL.encoding, nn.Sequential(MODEL.model))
+AS_A_NET = StoredModel(MODEL.target, MODEL.encoding, nn.Sequential(MODEL.module))
 EVERY_ROW = Split(test_fraction=1 - 1e-12)
 NOTHING = LinearModel(0.0, torch.zeros(2, dtype=torch.float64))
 
@@ -48,7 +49,7 @@ def _table(path: Path) -> TableData:
 @pytest.mark.parametrize("cities", ["abcabc", "bcbcbc", "cccc", "bbab", "cbabcab"])
 def test_the_same_predictions_whatever_levels_and_reference_today_has(tmp_path, cities):
     for model in (MODEL, AS_A_NET):
-        found = model.scores(data_of(tmp_path, cities))
+        found = score(model, data_of(tmp_path, cities))
         assert found["test_mse"] == pytest.approx(0, abs=1e-20)
         assert found["test_mae"] == pytest.approx(0, abs=1e-10)
 
@@ -56,7 +57,7 @@ def test_the_same_predictions_whatever_levels_and_reference_today_has(tmp_path, 
 def test_a_column_that_it_does_not_know_gets_no_weight(tmp_path):
     data = data_of(tmp_path, "abcabc", extra=[5.0, 1.0, 2.0, 9.0, 3.0, 4.0])
     for model in (MODEL, AS_A_NET):
-        assert model.scores(data)["test_mse"] == pytest.approx(0, abs=1e-20)
+        assert score(model, data)["test_mse"] == pytest.approx(0, abs=1e-20)
 
 
 @pytest.mark.parametrize("cities", ["abd", "dab", "0ab"])
@@ -66,7 +67,7 @@ def test_a_held_out_row_of_an_unknown_level_cannot_be_predicted(tmp_path, cities
         with pytest.raises(
             NotComparableError, match="in column 'city', which it was not trained on"
         ):
-            model.scores(data)
+            score(model, data)
 
 
 def test_an_unknown_level_that_only_training_rows_have_does_no_harm(tmp_path):
@@ -75,23 +76,23 @@ def test_an_unknown_level_that_only_training_rows_have_does_no_harm(tmp_path):
     columns = data.summary.columns
     factors = {"test": held.test.select(columns), "train": data.summary.test}
     both = Summary(factors, held.sample, held.digests).select(columns)
-    found = MODEL.scores(replace(data, summary=both))
+    found = score(MODEL, replace(data, summary=both))
     assert found["test_mse"] == pytest.approx(0, abs=1e-20)
 
 
 @pytest.mark.parametrize(
     ("model", "told"),
     [
-        (Fitted("price", MODEL.encoding, NOTHING), "it predicts 'price'"),
-        (Fitted("y", Encoding(("x", "z"), {}), NOTHING), "no numeric feature 'z'"),
-        (Fitted("y", Encoding(("city",), {}), NOTHING), "no numeric feature 'city'"),
-        (Fitted("y", Encoding((), {"x": ("1", "2")}), NOTHING), "categorical feat"),
+        (StoredModel("price", MODEL.encoding, NOTHING), "it predicts 'price'"),
+        (StoredModel("y", Encoding(("x", "z"), {}), NOTHING), "no numeric feature 'z'"),
+        (StoredModel("y", Encoding(("city",), {}), NOTHING), "no numeric feature 'city'"),
+        (StoredModel("y", Encoding((), {"x": ("1", "2")}), NOTHING), "categorical feat"),
     ],
 )
 def test_what_is_gone_or_of_another_kind_is_said(tmp_path, model, told):
     data = data_of(tmp_path, "abc")
     with pytest.raises(NotComparableError, match=told):
-        model.scores(data)
+        score(model, data)
 
 
 def test_a_net_is_scored_on_every_held_out_row_and_on_no_other(tmp_path):
@@ -102,7 +103,7 @@ def test_a_net_is_scored_on_every_held_out_row_and_on_no_other(tmp_path):
     whole = read(tmp_path / "rows.csv", split)
     data = Dataset(whole, whole, Encoding(("x",), {}), source, {}, split=split)
     held = torch.cat([*share_rows(source, split, ("test",), ("x", "y"))])
-    found = Fitted("y", Encoding(("x",), {}), nn.Sequential(nn.ReLU())).scores(data)
+    found = score(StoredModel("y", Encoding(("x",), {}), nn.Sequential(nn.ReLU())), data)
     assert 40 < len(held) < 80
     assert found["test_mae"] == pytest.approx(float((held[:, 0] - held[:, 1]).abs().mean()))
     assert found["test_rmse"] == pytest.approx(found["test_mse"] ** 0.5)
@@ -124,9 +125,9 @@ def test_holes_are_read_as_when_the_model_was_trained(tmp_path, today):
     encoding = Encoding(("x",), {}, means={"x": 100.0}, holes=("x",))
     line = LinearModel(10.0, torch.tensor([3.0, 7.0], dtype=torch.float64))
     for model in (line, nn.Sequential(line)):
-        found = Fitted("y", encoding, model).scores(data)
+        found = score(StoredModel("y", encoding, model), data)
         assert found["test_mse"] == pytest.approx(0, abs=1e-18)
         assert found["test_mae"] == pytest.approx(0, abs=1e-9)
     if None in today:
         with pytest.raises(NotComparableError, match="no value in column 'x'"):
-            Fitted("y", Encoding(("x",), {}), NOTHING).scores(data)
+            score(StoredModel("y", Encoding(("x",), {}), NOTHING), data)

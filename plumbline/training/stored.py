@@ -1,8 +1,8 @@
-"""Fine-tuning: a training that begins with the weights of a stored model."""
+"""A stored model, and fine-tuning: a training that begins with its weights."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -25,20 +25,20 @@ NET = "net."  # what the names of a net's own parameters begin with in a RawMode
 
 
 @dataclass(frozen=True)
-class Start:
-    """A stored model with whose weights another training begins.
+class StoredModel:
+    """A model from the store: it is scored on today's data, or another training begins with it.
 
     Attributes:
-        settings: the configuration that it was trained with, by dotted key, as MLflow's params.
-        target: the column it predicts; empty if that is not known.
-        encoding: the features that it takes, and its classes.
+        target: the column that it predicts; empty if unknown.
+        encoding: the raw columns that it takes, their encoding as features, and its classes.
         module: raw features, (n, d) float64, to (n, 1), or the logits of its classes, (n, K).
+        settings: the configuration that it was trained with, by dotted key, as MLflow's params.
     """
 
-    settings: Mapping[str, str]
     target: str
     encoding: Encoding
     module: nn.Module
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def obstacle(self, config: Config, data: Dataset) -> str:
         """Why a training cannot begin with it, as a clause; empty if it can."""
