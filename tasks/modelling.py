@@ -53,7 +53,8 @@ def find_start(run: Run, config: Config, data: Dataset) -> StoredModel | None:
         return None
     if known := run.client.get_run(run.id).data.tags.get(STARTED_FROM):
         return None if known == FRESH else load_start(known)
-    name, start = config.registry.model, None
+    name = config.registry.model
+    uri, start, why = "", None, f"'{name}' has no champion"
     if champion := incumbent_of(name):
         uri = f"models:/{name}/{champion.version}"
         try:
@@ -61,13 +62,10 @@ def find_start(run: Run, config: Config, data: Dataset) -> StoredModel | None:
             why = start.obstacle(config, data)
         except DamagedModelError as error:
             why = error.reason
-        if why:
-            start, why = None, f"{uri} does not fit, since {why}"
-    else:
-        why = f"'{name}' has no champion"
-    note(f"training continues from {uri}" if start else f"training starts fresh: {why}")
-    run.log(tags={STARTED_FROM: uri if start else FRESH})
-    return start
+        why = why and f"{uri} does not fit, since {why}"
+    note(f"training starts fresh: {why}" if why else f"training continues from {uri}")
+    run.log(tags={STARTED_FROM: FRESH if why else uri})
+    return None if why else start
 
 
 @task
