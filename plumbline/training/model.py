@@ -101,8 +101,9 @@ class RawModel(nn.Module):
         """Wrap a net; predictions stay within the limits, if there are any."""
         super().__init__()
         self.net, self.limits, self.log_link = net, limits, log_link
-        self.register_buffer("mean", standardizer.mean)
-        self.register_buffer("scale", standardizer.scale)
+        # copies: an exported view brings its whole storage along
+        self.register_buffer("mean", standardizer.mean.clone())
+        self.register_buffer("scale", standardizer.scale.clone())
         target = [standardizer.target_mean, standardizer.target_scale]
         self.register_buffer("target", torch.tensor(target, dtype=torch.float64))
         self.precision = next((p.dtype for p in net.parameters()), torch.float64)
