@@ -106,10 +106,10 @@ class Encoding:
     @property
     def numbers(self) -> tuple[str, ...]:
         """The raw numeric columns."""
-        return tuple(name for name in self.numeric if name not in self._origin)
+        return tuple(name for name in self.numeric if name not in self.origin)
 
     @cached_property
-    def _origin(self) -> dict[str, str]:
+    def origin(self) -> dict[str, str]:
         """The column that each part of a date comes from."""
         return {name: c for c, parts in self.dates.items() for name in parts_of(c, parts)}
 
@@ -167,7 +167,7 @@ class Encoding:
             found = date_parts(frame[column])
             numbers |= {f"{column}.{part}": found[part] for part in parts}
         filled = [name for name in self.numeric if name in self.means]
-        absent = {name: frame[self._origin.get(name, name)].isna() for name in filled}
+        absent = {name: frame[self.origin.get(name, name)].isna() for name in filled}
         for name in filled:
             numbers[name] = np.where(absent[name], self.means[name], numbers[name])
         places = [
@@ -183,7 +183,7 @@ class Encoding:
             return None
         row = int(wrong.any(axis=0).argmax())
         place = int(wrong[:, row].argmax())
-        column = [*(self._origin.get(n, n) for n in self.numeric), *self.levels][place]
+        column = [*(self.origin.get(n, n) for n in self.numeric), *self.levels][place]
         value = frame[column].iloc[row]
         missing = pd.api.types.is_scalar(value) and pd.isna(value)
         if known := self.levels.get(column):

@@ -100,8 +100,8 @@ def _check(stored: StoredModel, data: Dataset) -> None:
         gone = [name for name in known if name not in there]
         if gone:
             raise NotComparableError(f"today's data has no {kind} feature '{gone[0]}'")
-    holes = () if stored.encoding.means else encoding.holes
-    for column in (name for name in stored.encoding.numeric if name in holes):
+    missing = () if stored.encoding.means else encoding.holes
+    for column in (name for name in stored.encoding.numeric if name in missing):
         if level_counts(column, ("", MISSING), data.summary.test)[MISSING]:
             raise NotComparableError(
                 f"held-out rows have no value in column '{column}', and the model fills in none"

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from plumbline.config.section import without_auto
 from plumbline.data.batches import BLOCK_ROWS
 from plumbline.errors import InputError
 from plumbline.training.device import Draws
-from plumbline.training.objectives import Batch, Loss, RowObjective, batch_sizes
+from plumbline.training.objectives import Batch, Loss, RowObjective
 from plumbline.training.rows import SHARES, Drawn, Rows, in_pieces
 
 
@@ -53,19 +52,18 @@ class DataParallel(RowObjective):
         self.rank, self.processes = dist.get_rank(), dist.get_world_size()
         self._parallel: Callable[[Rows], Tensor] | None = None
         self._parts = self.rows.parts
-        self._part_rows = torch.tensor(self.rows.data.summary.part_rows)
         self._kept = self._reads_own = False
         files, train = len(self._parts), self.counts["train"]
         if files < self.processes:
             return
         first, end = (files * each // self.processes for each in (self.rank, self.rank + 1))
-        counts = dict(zip(SHARES, self._part_rows[first:end].sum(0).tolist(), strict=True))
+        counts = dict(zip(SHARES, self.rows.part_rows[first:end].sum(0).tolist(), strict=True))
         own = replace(self.rows, parts=self._parts[first:end], counts=counts)
         self._kept = bool(of_all(own.fits("train"), dist.ReduceOp.MIN))
         pooled = not self._kept and self.training.batch_size is not None
         if not pooled or own.pool_rows * files >= self.processes * train:
             self.rows, self._reads_own = own, True
-            self._first = int(self._part_rows[:first, 0].sum())
+            self._first = int(own.part_rows[:first, 0].sum())
 
     def batches(self, model: nn.Module, epoch: int, done: int = 0) -> Iterable[Batch]:
         """Each step draws anew, by its number, so that a process has no state to resume from."""
@@ -117,10 +115,9 @@ class DataParallel(RowObjective):
                 yield size, self._part(batch)
             return
         order = torch.randperm(len(self._parts), generator=random)
-        rows, batch_size = self.counts["train"], without_auto(self.training.batch_size)
-        assert batch_size is not None  # otherwise there are no mini-batches
+        rows = self.counts["train"]
         pools = [rows] if self._kept else in_pieces(rows, self.rows.pool_rows)
-        sizes = [batch_sizes(each, batch_size, model) for each in pools]
+        sizes = self._batch_sizes(pools, model)
 
         def drawn() -> Iterator[Drawn]:
             for (pool, own), of_pool in zip(self._pools(order), sizes, strict=True):
@@ -145,7 +142,7 @@ class DataParallel(RowObjective):
             own[self._first : self._first + len(rows[0])] = True
             yield rows, own
             return
-        size, ends = self.rows.pool_rows, self._part_rows[order, 0].cumsum(0)
+        size, ends = self.rows.pool_rows, self.rows.ends_in(order)
         own_files = torch.arange(len(order)) % self.processes == self.rank
         starts = range(0, self.counts["train"], size)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from plumbline.data.encoding import Encoding, missing_indicator, names_of, parts_of
+from plumbline.data.encoding import Encoding, missing_indicator, names_of
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.sample import SAMPLE_ROWS
 
@@ -42,11 +42,10 @@ class Importance:
 
 def features_of_columns(encoding: Encoding) -> dict[str, list[str]]:
     """The features of each raw column; none for a column with a single level."""
-    origin = {part: c for c, parts in encoding.dates.items() for part in parts_of(c, parts)}
     of: dict[str, list[str]] = {name: [] for name in (*encoding.numbers, *encoding.dates)}
     for name in encoding.numeric:
-        holes = [missing_indicator(name)] if name in encoding.holes else []
-        of[origin.get(name, name)] += [name, *holes]
+        indicator = [missing_indicator(name)] if name in encoding.holes else []
+        of[encoding.origin.get(name, name)] += [name, *indicator]
     return of | {c: names_of({c: found[1:]}) for c, found in encoding.levels.items()}
 
 

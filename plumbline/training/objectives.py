@@ -216,10 +216,7 @@ class RowObjective:
         self, model: nn.Module, random: torch.Generator, done: int
     ) -> Iterator[tuple[int, Rows]]:
         """Mini-batches of shuffled rows, each after its size; pools that are done are not read."""
-        size = without_auto(self.training.batch_size)
-        assert size is not None  # otherwise there are no mini-batches
-        sizes = [batch_sizes(rows, size, model) for rows in self.rows.pool_sizes]
-        skipped = 0
+        sizes, skipped = self._batch_sizes(self.rows.pool_sizes, model), 0
         while skipped < len(sizes) - 1 and done >= len(sizes[skipped]):
             done, skipped = done - len(sizes[skipped]), skipped + 1
 
@@ -232,6 +229,12 @@ class RowObjective:
 
         for batch in islice(self.rows.shuffled(drawn()), done, None):
             yield len(batch[1]), batch
+
+    def _batch_sizes(self, pools: Iterable[int], model: nn.Module) -> list[list[int]]:
+        """The sizes of the mini-batches that each pool makes, from its number of rows."""
+        size = without_auto(self.training.batch_size)
+        assert size is not None  # otherwise there are no mini-batches
+        return [batch_sizes(rows, size, model) for rows in pools]
 
     def _mean_loss(self, model: nn.Module, rows: Rows) -> Tensor:
         """The mean loss of the model's predictions, weighted where rows are."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from threading import Lock
 
@@ -98,6 +98,15 @@ class TrainingRows:
         rows = self.counts["train"]
         return [rows] if self.fits("train") else in_pieces(rows, self.pool_rows)
 
+    @cached_property
+    def part_rows(self) -> Tensor:
+        """The training and the validation rows of each part of the source: (parts, 2)."""
+        return torch.tensor(self.data.summary.part_rows)
+
+    def ends_in(self, order: Tensor) -> Tensor:
+        """How many training rows are read once each part is, if all are read in this order."""
+        return self.part_rows[order, 0].cumsum(0)
+
     def pools(self, random: torch.Generator, skipped: int = 0) -> Iterator[Rows]:
         """The training rows in pools of files in random order; one if they are kept.
 
@@ -109,8 +118,7 @@ class TrainingRows:
         order = torch.randperm(len(self.parts), generator=random)
         if self.fits("train"):
             return iter([self._all("train")])
-        ends = torch.tensor(self.data.summary.part_rows)[order, 0].cumsum(0)
-        before = skipped * self.pool_rows
+        ends, before = self.ends_in(order), skipped * self.pool_rows
         first = int((ends <= before).sum())
         rest = in_pieces(before - int(ends[first - 1] if first else 0), self.pool_rows)
         parts = [self.parts[i] for i in order[first:]]

@@ -98,7 +98,8 @@ class StoredModel:
             them. A net keeps its own: through asinh, cosines or whatever a user's module computes,
             other scales would change what it predicts.
         """
-        if self._is_linear and isinstance(net, nn.Linear):
+        if self._is_linear:
+            assert isinstance(net, nn.Linear)  # of the same kind of model: `obstacle`
             self._give_line(net, standardizer)
             return standardizer
         state = self._state
