@@ -34,14 +34,13 @@ from pydantic import ValidationError
 
 from flows.pipeline_flow import pipeline
 from flows.support.command import ROOT
+from flows.support.web import STOPPED
 from plumbline.config.running import Schedule
 from plumbline.config.schema import Config
 from plumbline.data.files import fingerprint
 from plumbline.errors import refuse
 
 ANCHOR = "2020-01-01T00:00:00Z"  # so that runs of `every` are due at the same times after a restart
-STOPPED = "stopped:"  # with the time: tag of a deployment whose scheduler was stopped
-PLANNING_SECONDS = 0.5
 ON_CHANGE = "on-change"  # tag of a run for changed files, followed by their fingerprint
 NOTHING_NEW = "skipped: no file was added, changed or removed, or one is still being written"
 LOOK_SECONDS = 3.0
@@ -96,7 +95,10 @@ def deploy(
 
 
 def suspend(client: SyncPrefectClient, deployment_id: UUID) -> None:
-    """Plan no more runs until the next deploy. A pause that was set in Prefect stays."""
+    """Plan no more runs until the next deploy; our server deletes what is planned when it ends.
+
+    A pause that was set in Prefect stays.
+    """
     found = client.read_deployment(deployment_id)
     if any(schedule.active for schedule in found.schedules):
         inactive = [
@@ -105,10 +107,6 @@ def suspend(client: SyncPrefectClient, deployment_id: UUID) -> None:
         ]
         tag = f"{STOPPED}{datetime.now(UTC).isoformat()}"
         client.update_deployment(deployment_id, DeploymentUpdate(schedules=inactive, tags=[tag]))
-        # Prefect reads schedules and writes their runs in two transactions. The update deletes
-        # planned runs; those that were between the two transactions need a second update.
-        time.sleep(PLANNING_SECONDS)
-        client.update_deployment(deployment_id, DeploymentUpdate(tags=[tag]))
 
 
 def _plan_catch_up_run(client: SyncPrefectClient, deployment: Deployment, since: str) -> None:

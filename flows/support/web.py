@@ -8,6 +8,7 @@ resolves to 127.0.0.1 (DNS rebinding).
 SOCKET is the number of the listening socket that it inherits.
 """
 
+import asyncio
 import contextlib
 import gc
 import os
@@ -27,6 +28,7 @@ ORIGIN = re.compile(rb"http://" + HOST.pattern)
 REFUSAL = b"Only pages and programs of this machine are answered: Host or Origin is another.\n"
 COLLECT_SECONDS = 10
 PATIENCE_SECONDS = 5  # for requests in progress
+STOPPED = "stopped:"  # with the time: tag of a deployment whose scheduler was stopped
 
 
 class Guard:
@@ -132,7 +134,26 @@ def serve_prefect(listener: socket.socket, kind: str) -> None:
     gc.freeze()  # a million objects that are never garbage
     threading.Thread(target=_collect_garbage, daemon=True).start()
     server.run(sockets=[listener])
+    if kind == "scheduling":
+        asyncio.run(_delete_planned_runs())
     os._exit(0)  # the command waits, and a regular shutdown takes seconds
+
+
+async def _delete_planned_runs() -> None:
+    """Delete the runs that were planned for schedules that have been stopped since.
+
+    Prefect reads the active schedules in one transaction and writes their runs in another, so runs
+    can appear after a schedule was suspended. They would be shown as late.
+    """
+    from prefect.server.database import provide_database_interface
+    from prefect.server.models.deployments import read_deployments, update_deployment
+    from prefect.server.schemas.actions import DeploymentUpdate
+
+    async with provide_database_interface().session_context(begin_transaction=True) as session:
+        for each in await read_deployments(session):
+            if any(tag.startswith(STOPPED) for tag in each.tags):
+                # an update deletes what is planned
+                await update_deployment(session, each.id, DeploymentUpdate(tags=each.tags))
 
 
 def _collect_garbage() -> None:
