@@ -1,11 +1,13 @@
 """Logs the rows that a run was trained and tested on as MLflow dataset inputs."""
 
 import json
+import re
 from collections.abc import Callable
 from hashlib import sha256
 
 from mlflow.entities import Dataset as MlflowDataset
 from mlflow.entities import DatasetInput, InputTag
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from plumbline.config.metrics import METRICS
@@ -16,6 +18,9 @@ from tasks.tracking.run import Run
 
 TRAINING, VALIDATION, TEST = "training", "validation", "test"  # as MLflow calls them
 GENERATED = {"mlflow.source.name": "generated rows"}  # the source if there is no file
+# What databases say if another run of the experiment has just logged the same rows: MLflow looks
+# them up and inserts them in two steps.
+TAKEN = re.compile("unique|duplicate", re.IGNORECASE)
 DIGEST_LENGTH = 36  # the most that MLflow takes; the tag data_digest has the whole digest
 
 
@@ -43,7 +48,12 @@ def log_inputs(run: Run, config: Config, data: Dataset) -> Callable[[str], dict[
         if n
     }
     inputs = [DatasetInput(of, [InputTag(MLFLOW_DATASET_CONTEXT, s)]) for s, of in found.items()]
-    run.client.log_inputs(run.id, inputs)
+    try:
+        run.client.log_inputs(run.id, inputs)
+    except MlflowException as error:
+        if not TAKEN.search(str(error)):
+            raise
+        run.client.log_inputs(run.id, inputs)  # finds what the other run has written
 
     def links(metric: str) -> dict[str, str]:
         held_out = metric in METRICS and METRICS[metric].needs == "test_fraction"
