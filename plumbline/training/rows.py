@@ -1,9 +1,10 @@
 """The rows to train on: kept between epochs if they fit, otherwise read in pools."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
-from itertools import islice
+from functools import cached_property
+from itertools import accumulate, islice
 from threading import Lock
 
 import torch
@@ -157,12 +158,18 @@ class TrainingRows:
     def _all(self, share: str) -> Rows:
         """All rows of a share, read at the first call, parts of them side by side."""
         if share not in self.kept:
-            rows, filled = self.empty(self.counts[share]), 0
-            for blocks in in_threads(partial(self._read_part, share), self.parts):
-                for block in blocks:
-                    for each, some in zip(rows, block, strict=True):
-                        each[filled : filled + len(some)] = some
-                    filled += len(block[0])
+            rows = self.empty(self.counts[share])
+            of_part = dict(zip(self.data.source.parts, self.part_rows, strict=True))
+            counts = [int(of_part[part][SHARES.index(share)]) for part in self.parts]
+            starts = dict(zip(self.parts, accumulate([0, *counts]), strict=False))
+
+            def read(part: str) -> None:
+                filled = starts[part]
+                with one_thread():
+                    for block in self._read(share, [part]):
+                        filled = _fill(rows, filled, block)
+
+            deque(in_threads(read, self.parts), maxlen=0)
             there = _has_room(self.device, self.counts[share] * self._row_bytes)
             self.kept[share] = tuple(each.to(self.device) for each in rows) if there else rows
         return self.kept[share]
@@ -194,14 +201,6 @@ class TrainingRows:
         """Memory for so many rows, not on the device."""
         shapes = [(rows, width) for width in self._widths[:2]] + [(rows,)] * len(self._widths[2:])
         return tuple(torch.empty(shape, dtype=self._dtype) for shape in shapes)
-
-    def _read_part(self, share: str, part: str) -> list[Rows]:
-        blocks = []
-        with one_thread():
-            for block in self._read(share, [part]):
-                blocks.append(self.empty(block.shape[1]))
-                _fill(blocks[-1], 0, block)
-        return blocks
 
     def _read(self, share: str, parts: Sequence[str]) -> Iterator[Tensor]:
         """A share's rows in blocks (features + targets + weights, k); the next one may overwrite
