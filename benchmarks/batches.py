@@ -23,7 +23,7 @@ PEERS = {
     "scikit-learn partial_fit": "sklearn",
     LOADER: "dataloader",
     "Lightning, the same DataLoader": "lightning",
-    "Hugging Face datasets": "datasets",
+    "Hugging Face datasets, through a buffer": "datasets",
 }
 SMALL, LARGE = 1024, 16_384
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from benchmarks.peers.reading import everything, paths, read_only
 
 EPOCHS, STEPS, RATE = 3, 300, 0.01
+SHUFFLED = 20_000  # rows in the buffer of datasets
 YAML = """
 experiment: batches
 data: {kind: table, path: FOLDER, target: "y"}
@@ -104,9 +105,9 @@ def lightning(folder: Path, batch: int) -> list[float]:
 
 
 def datasets(folder: Path, batch: int) -> list[float]:
-    """Hugging Face's Dataset, shuffled, as torch tensors."""
+    """Hugging Face's IterableDataset, shuffled through a buffer: ten times as fast as a Dataset,
+    whose shuffled rows are looked up one by one."""
     import datasets
-    from torch.utils.data import DataLoader
 
     cache = {"cache_dir": str(folder.with_name("datasets-cache"))}
     files = [*map(str, paths(folder))]
@@ -114,8 +115,8 @@ def datasets(folder: Path, batch: int) -> list[float]:
     names = [name for name in rows.column_names if name != "y"]
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        shuffled = rows.with_format("torch").shuffle()
-        for some in DataLoader(shuffled, batch):
+        shards = rows.with_format("torch").to_iterable_dataset(num_shards=len(files))
+        for some in shards.shuffle(buffer_size=SHUFFLED).iter(batch):
             yield torch.stack([some[name] for name in names], dim=1), some["y"][:, None]
 
     return stepped(batches(), len(rows), batch)

@@ -80,9 +80,12 @@ def recorded(workspace: Workspace) -> dict[str, object]:
     assert run.info.status == "FINISHED"
     folder = Path(artifacts.download_artifacts(run.info.artifact_uri))
     coefficients = json.loads((folder / "coefficients.json").read_text())
-    losses = workspace.losses(run)
-    return {**run.data.metrics, "digest": run.data.tags["data_digest"], "losses": losses} | {
-        "coefficients": coefficients
+    metrics = {k: v for k, v in run.data.metrics.items() if not k.startswith("system/")}
+    return {
+        **metrics,
+        "digest": run.data.tags["data_digest"],
+        "losses": workspace.losses(run),
+        "coefficients": coefficients,
     }
 
 
