@@ -374,7 +374,9 @@ def test_a_node_killed_in_mid_run_costs_its_unfinished_files_only(
         os.kill(found["raylets"][1], signal.SIGKILL)
         written = {path: path.stat().st_mtime_ns for path in whole(workspace)}
         _, err = process.communicate(timeout=240)
-        assert (process.returncode, err) == (0, "")
+        # Ray's core has no quiet way to say that it computes a lost node's results again
+        said = [line for line in err.splitlines() if "Attempting to recover" not in line]
+        assert (process.returncode, said) == (0, [])
         assert {path: path.stat().st_mtime_ns for path in written} == written
         assert (recorded(workspace), factors(workspace)) == threads
         assert [alive(pid) for pid in found["raylets"]] == [True, False, True]
