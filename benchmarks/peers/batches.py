@@ -105,8 +105,8 @@ def lightning(folder: Path, batch: int) -> list[float]:
 
 
 def datasets(folder: Path, batch: int) -> list[float]:
-    """Hugging Face's IterableDataset, shuffled through a buffer: ten times as fast as a Dataset,
-    whose shuffled rows are looked up one by one."""
+    """Hugging Face's IterableDataset, shuffled through a buffer: much faster than a Dataset, whose
+    shuffled rows are looked up one by one."""
     import datasets
 
     cache = {"cache_dir": str(folder.with_name("datasets-cache"))}

@@ -161,7 +161,7 @@ class TrainingRows:
             rows = self.empty(self.counts[share])
             of_part = dict(zip(self.data.source.parts, self.part_rows, strict=True))
             counts = [int(of_part[part][SHARES.index(share)]) for part in self.parts]
-            starts = dict(zip(self.parts, accumulate([0, *counts]), strict=False))
+            starts = dict(zip(self.parts, accumulate(counts[:-1], initial=0), strict=True))
 
             def read(part: str) -> None:
                 filled = starts[part]
