@@ -7,7 +7,7 @@ import torch.
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Model", "evaluate", "load_config", "predict", "train"]
+__all__ = ["Model", "evaluate", "load_config", "predict", "predict_proba", "train"]
 
 
 def __getattr__(name: str) -> Any:

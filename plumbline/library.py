@@ -14,7 +14,7 @@ from plumbline.data.blocks import Source
 from plumbline.data.inputs import Row, check_inputs
 from plumbline.data.levels import count_levels, with_levels
 from plumbline.data.sources import Synthetic, Table, open_table
-from plumbline.errors import TooManyLevelsError
+from plumbline.errors import InputError, TooManyLevelsError
 from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.sample import most_of_each
@@ -97,10 +97,33 @@ def predict(model: Model, rows: Sequence[Row] | pd.DataFrame) -> list[float | st
     Raises:
         InputError: a row has the wrong width, or a column or level is unknown or missing.
     """
+    return [each.value for each in _predictions(model, rows)]
+
+
+def predict_proba(model: Model, rows: Sequence[Row] | pd.DataFrame) -> pd.DataFrame:
+    """Predict the probability of each class for each row.
+
+    Args:
+        model: as `train` returns it; its target has classes.
+        rows: as for `predict`.
+
+    Returns:
+        A row for each of the rows, and a column for each of the K classes: (n, K), rows sum to 1.
+
+    Raises:
+        InputError: the target is a number, or as for `predict`.
+    """
+    classes = model.data.encoding.classes
+    if not classes:
+        raise InputError("predict_proba needs a target with classes; this one is a number.")
+    found = [each.probabilities for each in _predictions(model, rows)]
+    return pd.DataFrame(found, columns=[*classes])
+
+
+def _predictions(model: Model, rows: Sequence[Row] | pd.DataFrame) -> list[prediction.Prediction]:
     if isinstance(rows, pd.DataFrame):
         rows = rows[rows.columns.intersection([*model.data.encoding.columns])].to_dict("records")
-    found = prediction.predict(model.trained, model.data.encoding, rows, "rows")
-    return [each.value for each in found]
+    return prediction.predict(model.trained, model.data.encoding, rows, "rows")
 
 
 def read(data: SyntheticData | TableData, device: str) -> Dataset:

@@ -22,8 +22,8 @@ WRITTEN = re.compile(
 LONG = re.compile(r"[+-]?\d{16,300}")
 # id, PassengerId, order_id, row index
 IDENTIFIER = re.compile(r"(?i:(?:.*[\W_])?(?:(?:uu)?id|index|rownames))|.*[a-z]I[dD]")
-# 2024-01-31, 2024/01/31; a time may follow; 2024 and 20240131 are numbers
-ISO_DATE = r"\d{4}(?:-\d\d-|/\d\d/)\d\d"
+# 2024-01-31, 2024/01/31, after which a time may follow, and 2024-01; 2024 and 20240131 are numbers
+ISO_DATE = r"\d{4}(?:-\d\d(?:-\d\d|$)|/\d\d/\d\d)"
 # 31.1.2024, 1/31/24, Jan 31 2024, 31 January 2024
 MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[.]?"
 OTHER_DATE = rf"(?i)^(?:\d{{1,4}}([/.-]\d{{1,4}}){{2}}|(?:\d\d? )?{MONTH} (?:\d\d?,? )?\d{{4}})\b"

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from plumbline import evaluate, load_config, predict, train
+from plumbline import evaluate, load_config, predict, predict_proba, train
 from plumbline.config.loading import validated
 from plumbline.data.sources import Synthetic
 from plumbline.errors import InputError
@@ -108,3 +108,21 @@ def test_a_net_trains_evaluates_and_predicts_like_a_line(tmp_path) -> None:
     rows = torch.tensor([[1.0], [5.0]], dtype=torch.float64)
     assert predict(model, [1.0, 5.0]) == model.module(rows)[:, 0].tolist()
     assert model.trained.exact is None
+
+
+def test_the_probabilities_of_classes_are_the_softmax_of_the_module(tmp_path) -> None:
+    x = [0.1 * i for i in range(60)]
+    path = write(
+        tmp_path / "a.csv",
+        {"x": x, "y": ["lo" if i % 9 < 3 + i // 12 else "hi" for i in range(60)]},
+    )
+    raw = {"experiment": "e", "data": {"kind": "table", "path": str(path), "target": "y"}}
+    model = train(validated(raw, "c.yaml"))
+    found = predict_proba(model, [0.5, 5.5])
+    assert [*found.columns] == ["hi", "lo"]
+    logits = model.module(torch.tensor([[0.5], [5.5]], dtype=torch.float64))
+    assert found.to_numpy() == pytest.approx(logits.softmax(dim=1).numpy(), abs=1e-15)
+    assert predict(model, [0.5, 5.5]) == [*found.idxmax(axis=1)]
+    number = train(load_config(ROOT / "configs" / "tutorial.yaml", ["training.epochs=1"]))
+    with pytest.raises(InputError, match="needs a target with classes"):
+        predict_proba(number, [5.0])

@@ -69,6 +69,15 @@ def test_days_have_no_hours_and_a_constant_part_is_none(tmp_path):
     assert data.encoding.dates == {"when": parts}
 
 
+def test_months_are_dates_and_what_only_looks_like_them_is_not(tmp_path):
+    months = [f"{1990 + i // 12}-{1 + i % 12:02}" for i in range(200)]
+    found = prepared(table(tmp_path, "csv", months)).encoding.dates["when"]
+    assert found[:2] == ("year", "month")
+    assert "day" not in found
+    parts = [f"{1990 + i}-{13 + i % 12}" for i in range(200)]
+    assert opened(table(tmp_path, "csv", parts)).columns.dates == ()
+
+
 def test_a_sine_that_follows_from_the_other_parts_is_none(tmp_path):
     """Of two months or hours; noon's and midnight's sines are not 0 to the last bit."""
     when = [f"2024-0{1 + i % 2}-0{1 + i % 5} {12 * (i % 3 // 2):02}:00" for i in range(90)]
