@@ -24,13 +24,11 @@ from tasks.resuming import resumable
 from tasks.tracking.experiment import params_of
 from tasks.tracking.run import Run, tracked_run
 
-WORKERS = os.cpu_count() or 1
-
 
 @flow(
     name="pipeline",
     flow_run_name="{config.experiment}: {name}",
-    task_runner=ThreadPoolTaskRunner(WORKERS),
+    task_runner=ThreadPoolTaskRunner(os.cpu_count() or 1),
     on_completion=[tell_how_it_ended],
     on_failure=[tell_how_it_ended],
     on_crashed=[tell_how_it_ended],

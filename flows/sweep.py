@@ -5,26 +5,25 @@ This file is the command; the flow is in flows/sweep_flow.py.
 
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING
 
 from flows.pipeline import check
 from flows.support.command import CONFIG, main, prepare_environment
 from flows.support.running import run_leased, servers
+from plumbline.config.loading import validated
 from plumbline.config.reference import as_text
+from plumbline.config.running import RunsOn
+from plumbline.config.sweep import Sweep, SweepFile, load_sweep
 from plumbline.errors import InputError
 
-if TYPE_CHECKING:
-    from plumbline.config.sweep import Sweep
+BASE = "  base: the path of an experiment, relative to this file; or an experiment's keys\n"
 
 
 def run_sweep(path: str, overrides: Sequence[str]) -> None:
     """Run many configurations: one parent run, a nested run for each trial."""
-    from plumbline.config.sweep import load_sweep
-
     sweep(load_sweep(path, overrides))
 
 
-def sweep(plan: "Sweep") -> str:
+def sweep(plan: Sweep) -> str:
     """Run the flow once and print where to find its record.
 
     The Prefect server and the MLflow store are chosen as in `flows.pipeline.pipeline`.
@@ -32,9 +31,6 @@ def sweep(plan: "Sweep") -> str:
     Returns:
         The name of the parent run in MLflow.
     """
-    from plumbline.config.loading import validated
-    from plumbline.config.running import RunsOn
-
     prepare_environment()
     plan = _checked(plan)
     with servers(validated(plan.base, plan.name, RunsOn)):
@@ -48,7 +44,7 @@ def sweep(plan: "Sweep") -> str:
     return recorded
 
 
-def _checked(plan: "Sweep") -> "Sweep":
+def _checked(plan: Sweep) -> Sweep:
     """Refuse a user's module that would fail in every trial. Return the sweep, its metric chosen by
     the type of the target."""
     from plumbline.data.inputs import has_classes
@@ -64,7 +60,4 @@ def _checked(plan: "Sweep") -> "Sweep":
 
 
 if __name__ == "__main__":
-    from plumbline.config.sweep import SweepFile
-
-    BASE = "  base: the path of an experiment, relative to this file; or an experiment's keys\n"
     main(run_sweep, *CONFIG, keys=BASE + as_text(SweepFile))

@@ -5,7 +5,7 @@ from prefect.runtime import flow_run
 
 from plumbline.config.sweep import Sweep
 from tasks.lease import held_lease
-from tasks.sweep_recording import SweepRecorder, conclude
+from tasks.sweep_recording import add, conclude
 from tasks.tracking.sweep import tracked_sweep
 from tasks.trials import run_trials
 
@@ -14,8 +14,7 @@ from tasks.trials import run_trials
 def sweep(plan: Sweep) -> str:
     """Try many configurations and record them. Returns the parent run's name."""
     with tracked_sweep(plan, flow_run.get_id(), held_lease()) as tracked:
-        recorder = SweepRecorder(plan, tracked)
-        for trial in run_trials(plan, recorder.known, recorder.again):
-            recorder.add(trial)
-        conclude(recorder)
+        for trial in run_trials(plan, tracked.trials, again=tracked.best_recorded):
+            add(tracked, trial)
+        conclude(tracked)
     return tracked.run.name

@@ -1,6 +1,7 @@
 """The Prefect task that checks for drift before training, and the data for the drift plots."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from plumbline.linear.dataset import Dataset
 from plumbline.registry.drift import DataProfile, DriftReport, compare, exceeded_limits
 from plumbline.registry.stability import PredictionShares
 from plumbline.training.experiment import Result
-from tasks.screen import note, print_drift
+from tasks.screen import note
 from tasks.tracking.models import load_profile
 from tasks.tracking.registry import ModelVersion, incumbent_of
 from tasks.tracking.run import Run
@@ -43,9 +44,10 @@ def check_drift(run: Run, config: Config, data: Dataset) -> DriftReport | None:
         )
         return None
     report = compare(then, DataProfile.of(data))
-    run.log(report.metrics())
+    metrics = report.metrics()
+    run.log(metrics)
     run.client.log_table(run.id, _drift_table(report), "drift.json")
-    print_drift(report, int(champion.version))
+    _print(report, metrics, champion.version)
     _apply_limits(exceeded_limits(report, config.drift or Drift()), config, run, champion)
     return report
 
@@ -92,6 +94,23 @@ def _predictions(result: Result, then: PredictionShares | None = None) -> Predic
     if classes:
         return PredictionShares.of([classes[place] for place in outputs.argmax(dim=1)], then)
     return PredictionShares.of(outputs[:, 0].numpy(), then)
+
+
+def _print(report: DriftReport, metrics: Mapping[str, float], version: str) -> None:
+    """Print how the data differs from the champion's, in two lines."""
+    furthest = report.furthest
+    print(
+        f"Data against version {version}'s: rows {report.rows_then:,} to {report.rows_now:,}, "
+        f"missing {report.missing_then:.2%} to {report.missing_now:.2%}"
+    )
+    if not math.isnan(furthest.shift):
+        print(
+            f"  largest shift of a mean {furthest.shift:+.3g} deviations ({furthest.name}), "
+            f"deviations {metrics['drift_spread_ratio_min']:.3g} to "
+            f"{metrics['drift_spread_ratio_max']:.3g} times as large, correlations moved by at "
+            f"most {report.correlation_change:.2g}",
+            flush=True,
+        )
 
 
 def _apply_limits(found: list[str], config: Config, run: Run, champion: ModelVersion) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 
 from prefect import task
@@ -18,7 +19,7 @@ from plumbline.training.evaluation import held_out_scores, mean_model
 from plumbline.training.experiment import Result
 from tasks.factor_cache import FactorCache
 from tasks.recording import MODEL_FILE_DIGEST
-from tasks.screen import note, print_decision
+from tasks.screen import note
 from tasks.tracking.housekeeping import prune, use_of_factors
 from tasks.tracking.models import DamagedModelError, load_stored
 from tasks.tracking.registry import (
@@ -42,11 +43,10 @@ def promote(run: Run, result: Result, model_uri: str) -> None:
     with registered_model(rules.model) as model:
         tags = _origin(run, result.config, data)
         champion = _rescored(model.incumbent, result)
-        new = _new_scores(model_uri, result)
+        metrics = _new_metrics(model_uri, result)
         baseline = _baseline(result)
-        metrics = {**result.metrics, **new}
         decision = decide(rules, metrics, baseline, champion, _blocked(model, tags))
-        tags |= _decision_tags(decision, rules.metric, new, baseline, champion)
+        tags |= _decision_tags(decision, rules.metric, metrics, baseline, champion)
         version = model.register(model_uri, run.id, tags)
         now = apply_promotions(model.client, rules.model)
         _print_decision(decision, model, version, champion)
@@ -83,12 +83,12 @@ def _rescored(version: ModelVersion | None, result: Result) -> Champion | None:
         return Champion(number, problem=str(error))
 
 
-def _new_scores(model_uri: str, result: Result) -> dict[str, float]:
-    """The stored model's scores on the held-out rows; if they cannot be read again, the metrics."""
-    try:
-        return score(load_stored(model_uri), result.data)
-    except NotComparableError:
-        return {name: result.metrics[name] for name in COMPARABLE if name in result.metrics}
+def _new_metrics(model_uri: str, result: Result) -> dict[str, float]:
+    """The run's metrics, with the stored model's own scores on the held-out rows, if these can be
+    read again."""
+    with suppress(NotComparableError):
+        return result.metrics | score(load_stored(model_uri), result.data)
+    return result.metrics
 
 
 def _baseline(result: Result) -> dict[str, float]:
@@ -106,13 +106,20 @@ def _baseline(result: Result) -> dict[str, float]:
 def _print_decision(
     decision: Decision, model: RegisteredModel, version: int, champion: Champion | None
 ) -> None:
-    live = int(model.champion.version) if model.champion else None
-    if champion and live is None:
+    """Print the decision in one line, and what is unusual about the champion."""
+    if champion and not model.champion:
         note(
             f"'{model.name}' had no champion, because its alias or version was deleted by hand; "
             f"the new version was compared with version {champion.version}, the last champion"
         )
-    print_decision(decision, model.name, version, live)
+    if decision.promoted:
+        message = f"Promoted version {version} of '{model.name}'"
+    elif model.champion:
+        live = model.champion.version
+        message = f"Kept the champion (version {live}) of '{model.name}' over version {version}"
+    else:
+        message = f"Registered version {version} of '{model.name}', which has no champion"
+    print(f"{message}: {decision.reason}.", flush=True)
     if champion and champion.damaged and not decision.promoted:
         print(
             f"WARNING: version {champion.version} cannot be loaded. Restore its files from a "

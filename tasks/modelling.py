@@ -17,15 +17,7 @@ from plumbline.training.prediction import Prediction, predict_inputs
 from plumbline.training.stored import StoredModel
 from plumbline.training.trained import OnEpoch, Status, Trained
 from tasks.parallel_training import train_on_workers, trains_on_workers
-from tasks.screen import (
-    bar,
-    note,
-    print_epoch,
-    print_exact,
-    print_fit,
-    print_gain,
-    warn,
-)
+from tasks.screen import bar, note, print_epoch, print_exact, print_fit, print_gain, warn
 from tasks.tracking.models import DamagedModelError, load_start
 from tasks.tracking.registry import incumbent_of
 from tasks.tracking.run import Run

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from plumbline.linear.dataset import Dataset
 from plumbline.linear.description import describe
 from plumbline.registry.drift import DriftReport
 from plumbline.training.experiment import Result
-from plumbline.training.exported import input_type
 from plumbline.training.held_out import predict_held_out
 from plumbline.training.model import LinearModel
 from plumbline.training.plan import optimum_of
@@ -35,15 +33,14 @@ from tasks.drift import drift_plot_data, profile_of
 from tasks.parallel_training import device_of_workers, trains_on_workers
 from tasks.pictures.shown import describe_sample, is_far_from_optimum, pictures
 from tasks.screen import note
-from tasks.tracking.artifact import log_model, predict_with_stored
+from tasks.tracking.artifact import ModelToLog, check_stored, log_model
 from tasks.tracking.inputs import log_inputs
 from tasks.tracking.models import PROFILE
-from tasks.tracking.run import Run
+from tasks.tracking.run import NOTHING, Run
 
 MODEL_FILE_DIGEST = "model_file_digest"  # a tag
 TEST_PREDICTIONS = "test_predictions.parquet"
 MOST_TAGS = 50  # of predictions; MLflow takes 100 tags per call, and predictions.json has them all
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 ASSEMBLED = ("year", "month", "day", "hour", "minute")  # the parts that make up a date and time
 OPTIONAL = ("probabilities", "interval", "gaussian")  # further values of a prediction
 # The largest relative difference between the predictions of the stored and the trained model, by
@@ -209,25 +206,14 @@ def store_model(run: Run, result: Result) -> str:
     Raises:
         RuntimeError: the stored model does not predict what the trained one does.
     """
-    config, data, trained = result.config, result.data, result.trained
-    module = trained.module
+    config, module = result.config, result.trained.module
     if isinstance(module, LinearModel):
         module = module.layer(config.training)
-    named = config.data.kind == "table"
-    example = example_rows(data)
-    encoding = with_interval(data.encoding, result.metrics)
-    uri = log_model(run, module, encoding, named, example)
-    stored = predict_with_stored(uri, example, encoding, named)
-    with torch.no_grad():
-        rows = torch.from_numpy(encoding.encode(example))
-        expected = module(rows.to(input_type(module))).numpy()
-    scale = max(1e-300, float(np.abs(expected).max()))
-    if np.abs(stored - expected).max() > AGREEMENT[config.training.dtype] * scale:
-        raise RuntimeError(
-            f"the stored model {uri} does not predict what the trained one does, as versions of "
-            "mlflow or torch other than the locked ones may do. Install those in "
-            "requirements.lock, then run the same command again."
-        )
+    encoding = with_interval(result.data.encoding, result.metrics)
+    named, example = config.data.kind == "table", example_rows(result.data)
+    trained = ModelToLog(module, encoding, named, example)
+    uri = log_model(run, trained)
+    check_stored(uri, trained, AGREEMENT[config.training.dtype])
     return uri
 
 

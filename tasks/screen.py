@@ -15,8 +15,6 @@ from rich.table import Table
 if TYPE_CHECKING:  # commands print before the slow imports
     from plumbline.linear.description import Column
     from plumbline.linear.penalty import PenaltyPath
-    from plumbline.registry.drift import DriftReport
-    from plumbline.registry.gate import Decision
     from plumbline.registry.history import HistoryEntry
     from plumbline.training.trained import Trained
 
@@ -52,8 +50,7 @@ def print_fit(
             f"Outside the window: {counts['files_left_out']:,} files, "
             f"{'uncounted' if left_out is None else format(left_out, ',')} rows"
         )
-    shares = [("Train", "train"), ("Held out", "test")]
-    for name, share in shares:
+    for name, share in (("Train", "train"), ("Held out", "test")):
         if f"{share}_rmse" in metrics:
             r2 = metrics.get(f"{share}_r2", math.nan)
             print(f"{name}: RMSE {metrics[f'{share}_rmse']:.6g}, R² {r2:.6g}")
@@ -132,34 +129,6 @@ def _print_coefficients(trained: "Trained") -> None:
     if len(lines) > MOST_LINES:
         print(f"... {len(lines) - MOST_LINES} more in coefficients.json")
     sys.stdout.flush()
-
-
-def print_drift(report: "DriftReport", version: int) -> None:
-    """Print how the data differs from the champion's, in two lines."""
-    metrics, furthest = report.metrics(), report.furthest
-    print(
-        f"Data against version {version}'s: rows {report.rows_then:,} to {report.rows_now:,}, "
-        f"missing {report.missing_then:.2%} to {report.missing_now:.2%}"
-    )
-    if not math.isnan(furthest.shift):
-        print(
-            f"  largest shift of a mean {furthest.shift:+.3g} deviations ({furthest.name}), "
-            f"deviations {metrics['drift_spread_ratio_min']:.3g} to "
-            f"{metrics['drift_spread_ratio_max']:.3g} times as large, correlations moved by at "
-            f"most {report.correlation_change:.2g}",
-            flush=True,
-        )
-
-
-def print_decision(decision: "Decision", model: str, version: int, champion: int | None) -> None:
-    """Print the decision of the gate, in one line."""
-    if decision.promoted:
-        message = f"Promoted version {version} of '{model}'"
-    elif champion is None:
-        message = f"Registered version {version} of '{model}', which has no champion"
-    else:
-        message = f"Kept the champion (version {champion}) of '{model}' over version {version}"
-    print(f"{message}: {decision.reason}.", flush=True)
 
 
 def print_history(model: str, history: "Sequence[HistoryEntry]") -> None:

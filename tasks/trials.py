@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prefect import task
 
@@ -20,6 +21,9 @@ from tasks.reading import compress_all, source_of
 from tasks.search import ahead_of, search
 from tasks.workers import Train, Work, workers
 
+if TYPE_CHECKING:  # workers of a cluster start without mlflow
+    from tasks.tracking.run import Run
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -28,10 +32,13 @@ class Trial:
     Attributes:
         number: from 1.
         values: what it varies, by dotted key.
-        outcome: its result, or why it has none.
-        config: the experiment; None if the values make none.
-        data: what it trained on; None if that could not be read.
+        outcome: its result, or why it has none. Once it is recorded, without its model; if an
+            earlier process ran it, the validation losses are the only curve, if trials are
+            compared by them.
+        config: the experiment; None if the values make none, or an earlier process ran it.
+        data: what it trained on; None if that could not be read, or once it is recorded.
         device: where it trained.
+        run: its MLflow run, once it is recorded.
     """
 
     number: int
@@ -40,6 +47,7 @@ class Trial:
     config: Config | None = None
     data: Dataset | None = None
     device: str = ""
+    run: "Run | None" = None
 
     @property
     def result(self) -> Result:
@@ -55,14 +63,14 @@ def trial(number: int, name: str, work: Work) -> Outcome:
 
 
 def run_trials(
-    sweep: Sweep, known: Mapping[int, Outcome], again: int | None = None
+    sweep: Sweep, known: Mapping[int, Trial], again: Trial | None = None
 ) -> Iterator[Trial]:
     """Run every trial that is not known already; yield them in the order of their numbers.
 
     Args:
         sweep: the base and what varies.
-        known: the outcomes of an interrupted sweep, by the trial's number.
-        again: the one of them that is trained again, if any.
+        known: the recorded trials of an interrupted sweep, by number.
+        again: the one of them that is trained again, because its model is not stored.
 
     Raises:
         InputError: data that no parameter varies is wrong.
@@ -75,15 +83,17 @@ def run_trials(
     def finish() -> Iterator[Trial]:
         number, finished = under_way.popleft()
         done = finished() if finished else None
-        tell(number, known.get(number) or done.outcome)
+        tell(number, (known.get(number) or done).outcome)
         if done:
             yield done
 
     with workers(_device(sweep)) as train:
         for number, (values, pruner) in enumerate(proposed, 1):
-            wanted = number not in known or number == again
-            by = b"" if number == again else pruner  # its model is wanted
-            started = _start(sweep, number, values, data, train, by) if wanted else None
+            started = None
+            if again and number == again.number:
+                started = _start(sweep, number, values, data, train, b"")  # its model is wanted
+            elif number not in known:
+                started = _start(sweep, number, values, data, train, pruner)
             under_way.append((number, started))
             if len(under_way) == ahead_of(sweep.search, cores()):
                 yield from finish()

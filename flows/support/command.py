@@ -14,7 +14,6 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
@@ -52,6 +51,9 @@ DEFAULTS = {
     # a model file must not be able to run code
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MPLBACKEND": "agg",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or Ray warns about GPUs
+    "RAY_task_oom_retries": "3",  # Ray would retry forever after running out of memory
 }
 FULL_BYTES = 1 << 18  # with less free space than this, not even a log can be written
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -107,11 +109,11 @@ def without_login(uri: str) -> tuple[str, str, str]:
         ('https://host:5000/api', 'ann', 'open up')
     """
     parts = urlsplit(uri)
-    login, at, host = parts.netloc.rpartition("@")
+    _, at, host = parts.netloc.rpartition("@")
     if not at:
         return uri, "", ""
-    user, _, password = login.partition(":")
-    return parts._replace(netloc=host).geturl(), unquote(user), unquote(password)
+    plain = parts._replace(netloc=host).geturl()
+    return plain, unquote(parts.username), unquote(parts.password or "")
 
 
 def argument(*names: str, **options: Any) -> Argument:
@@ -163,8 +165,8 @@ def run_command(function: Callable[..., Any], *arguments: Any, **options: Any) -
         one line on standard error; an unexpected exception is printed with its traceback.
     """
     logging.raiseExceptions = False  # no traceback on the screen if a log cannot be sent
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # also if the starter ignored them
+        signal.signal(number, signal.default_int_handler)
     try:
         function(*arguments, **options)
         return DONE
@@ -212,10 +214,6 @@ def may_pass(error: BaseException | None) -> bool:
     while error and not isinstance(error, (HTTPError, *FAILURES)):
         error = error.__cause__
     return error is not None
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _say(message: str, status: int) -> int:

@@ -15,17 +15,9 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import FlowRun
-from prefect.client.schemas.actions import (
-    DeploymentScheduleCreate,
-    DeploymentScheduleUpdate,
-    DeploymentUpdate,
-)
+from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.filters import FlowRunFilter
-from prefect.client.schemas.objects import (
-    ConcurrencyLimitConfig,
-    ConcurrencyLimitStrategy,
-    Deployment,
-)
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, Deployment
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
@@ -80,8 +72,7 @@ def deploy(
     deployment = pipeline.to_deployment(
         name,
         schedules=[
-            DeploymentScheduleCreate(schedule=times, active=active)
-            for times in _schedules_of(config.schedule, pool)
+            {"schedule": times, "active": active} for times in _schedules_of(config.schedule, pool)
         ],
         paused=bool(before and before.paused),
         # defaults are resolved where and when it runs, from the data found then
@@ -101,10 +92,7 @@ def suspend(client: SyncPrefectClient, deployment_id: UUID) -> None:
     """
     found = client.read_deployment(deployment_id)
     if any(schedule.active for schedule in found.schedules):
-        inactive = [
-            DeploymentScheduleUpdate(schedule=each.schedule, active=False)
-            for each in found.schedules
-        ]
+        inactive = [{"schedule": each.schedule, "active": False} for each in found.schedules]
         tag = f"{STOPPED}{datetime.now(UTC).isoformat()}"
         client.update_deployment(deployment_id, DeploymentUpdate(schedules=inactive, tags=[tag]))
 
@@ -119,12 +107,11 @@ def _plan_catch_up_run(client: SyncPrefectClient, deployment: Deployment, since:
 
 def _worker_settings(pool: str, path: str) -> dict[str, Any]:
     """The settings of a deployment for workers, which run our command, with its lease and lock."""
-    others = ConcurrencyLimitStrategy.CANCEL_NEW
     command = shlex.join([sys.executable, "-m", "flows.retraining", os.path.abspath(path)])
     return {
         "work_pool_name": pool,
         "job_variables": {"command": command, "working_dir": str(ROOT)},
-        "concurrency_limit": ConcurrencyLimitConfig(limit=1, collision_strategy=others),
+        "concurrency_limit": ConcurrencyLimitConfig(limit=1, collision_strategy="CANCEL_NEW"),
     }
 
 
@@ -175,16 +162,12 @@ class Watch:
             return
         self._next_look = time.monotonic() + LOOK_SECONDS
         before, self._seen = self._seen, fingerprint(self._path)
-        if self._seen and self._seen == before and self._may_start():
-            self._client.create_flow_run_from_deployment(
-                self._deployment.id, state=Scheduled(), tags=[ON_CHANGE, self._seen]
-            )
-
-    def _may_start(self) -> bool:
-        deployment = self._client.read_deployment(self._deployment.id)
-        return not deployment.paused and _is_due(
-            self._client, deployment.id, self._seen, self._pause
-        )
+        if not self._seen or self._seen != before:
+            return
+        client, deployment = self._client, self._client.read_deployment(self._deployment.id)
+        if not deployment.paused and _is_due(client, deployment.id, self._seen, self._pause):
+            tags = [ON_CHANGE, self._seen]
+            client.create_flow_run_from_deployment(deployment.id, state=Scheduled(), tags=tags)
 
 
 def finds_nothing_new(client: SyncPrefectClient, flow_run: FlowRun) -> bool:

@@ -32,11 +32,6 @@ Cluster = tuple[str, subprocess.Popen | None]  # the address, and the process if
 START_SECONDS = 120  # Ray takes five, several times that on a busy machine
 ANSWER_SECONDS = 5
 STORE_BYTES = 200 << 20  # of results in transit; by default Ray reserves a third of the memory
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or Ray warns about GPUs
-    "RAY_task_oom_retries": "3",  # Ray would retry forever after running out of memory
-}
 # Settings of Prefect that a worker needs as well. Secrets are not among them, because Ray writes
 # these to disk; the machines of a named cluster have secrets in their own environment.
 PASSED_TO_WORKERS = (
@@ -62,8 +57,6 @@ def cluster(wanted: RunsOn) -> Iterator[Cluster | None]:
         raise InputError(
             "runner: ray needs packages that are not installed: make install GROUPS=cluster"
         )
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
     if wanted.ray.address is None:
         with _own_cluster() as own:
             yield own

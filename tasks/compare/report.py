@@ -15,7 +15,7 @@ from markupsafe import Markup
 from plumbline.errors import refuse
 from tasks.compare import text
 from tasks.compare.comparison import Comparison
-from tasks.pictures.style import GREY, ORANGE, figure_of
+from tasks.pictures.style import GREY, ORANGE, cut, figure_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,19 +38,13 @@ def check_writable(path: Path) -> None:
         raise refuse("OUT", "a file in a folder that exists and is writable", str(path))
 
 
-def write_report(compared: Comparison, curves: Sequence[Curve], path: Path) -> None:
-    """Write the report.
+def html(compared: Comparison, curves: Sequence[Curve]) -> str:
+    """The page as HTML, with all recorded text escaped.
 
     Args:
         compared: the runs and their differences.
         curves: (epoch, loss) of each run, in the same order; a run may have none.
-        path: the file.
     """
-    path.write_text(html(compared, curves), encoding="utf-8")
-
-
-def html(compared: Comparison, curves: Sequence[Curve]) -> str:
-    """The page as HTML, with all recorded text escaped."""
     folder = FileSystemLoader(Path(__file__).parent)
     pages = Environment(loader=folder, autoescape=True, undefined=StrictUndefined)
     pages.trim_blocks = pages.lstrip_blocks = True
@@ -84,7 +78,7 @@ def _draw(axes: "Axes", names: Sequence[str], curves: Sequence[Curve]) -> None:
     for number, (name, curve) in enumerate(zip(names, curves, strict=True), start=1):
         if curve:
             # $ would start a formula
-            label = f"{number}  {text.cut(name, LONGEST_LABEL)}".replace("$", r"\$")
+            label = f"{number}  {cut(name, LONGEST_LABEL)}".replace("$", r"\$")
             marker = "." if len(curve) < FEW_POINTS else None
             axes.plot(*zip(*curve, strict=True), marker=marker, label=label)
     if any(loss > 0 for curve in curves for _, loss in curve):

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.compare.comparison import Comparison, numbers
+from tasks.pictures.style import cut
 
 LONGEST = 40  # characters of a parameter's value
 KEPT = 8  # characters before the first one at which long values differ
@@ -120,11 +121,6 @@ def shortened(values: pd.Series) -> pd.Series:
             digests = [sha256(value.encode()).hexdigest()[:6] for value in known]
             short = [f"{text} #{digest}" for text, digest in zip(short, digests, strict=True)]
     return values.map(dict(zip(known, short, strict=True))).fillna(MISSING)
-
-
-def cut(text: str, longest: int) -> str:
-    """A text, cut with an ellipsis if it is longer than `longest`."""
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def show(compared: Comparison, console: Console | None = None) -> None:

@@ -2,14 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from tasks.pictures.style import GREY, save
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MOST_CLASSES, MOST_NAMED = 10, 15  # with a curve; with labels and counts in the matrix
 ROC_WORDS = {
@@ -57,9 +54,7 @@ def calibration(p: np.ndarray, is_class: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.array([p[t].mean() for t in tenths]), np.array([is_class[t].mean() for t in tenths])
 
 
-def _confusion(
-    axes: "Axes", counts: np.ndarray, names: list[str], target: str, subset: str
-) -> None:
+def _confusion(axes: Axes, counts: np.ndarray, names: list[str], target: str, subset: str) -> None:
     axes.imshow(counts / np.maximum(1, counts.sum(axis=1, keepdims=True)), "Blues", vmin=0, vmax=1)
     axes.grid(visible=False)
     if len(names) <= MOST_NAMED:
@@ -72,7 +67,7 @@ def _confusion(
 
 
 def _curves(
-    axes: "Axes",
+    axes: Axes,
     curves: list[tuple[str, np.ndarray, np.ndarray]],
     points_of: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
     words: dict[str, str],

@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 
-from tasks.pictures.style import BLUE, GREEN, GREY, ORANGE, save
+from tasks.pictures.style import BLUE, GREEN, GREY, ORANGE, cut, save
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-MOST_SHOWN, LONGEST_NAME = 30, 40
+MOST_SHOWN = 30
 MOST_NAMED = 10  # features in the legend of a penalty's path
 MOST_INDICES = 3  # stability indices in a label
 
@@ -52,10 +49,10 @@ def draw_path(found: dict, folder: Path) -> None:
     size, chosen = np.abs(weights), strengths[found["chosen"]]
     order = np.lexsort((-size.max(axis=0), -size[found["chosen"]]))[:MOST_SHOWN]
 
-    def plot(above: "Axes", *below: "Axes") -> None:
+    def plot(above: Axes, *below: Axes) -> None:
         for place, j in enumerate(order):
             named = place < MOST_NAMED
-            label = short(found["names"][j]) if named else "others" if place == MOST_NAMED else None
+            label = cut(found["names"][j]) if named else "others" if place == MOST_NAMED else None
             style = {} if named else {"color": GREY, "linewidth": 0.7}
             above.plot(strengths, weights[:, j], label=label, **style)
         above.set(ylabel="coefficient (standardised features)", xscale="log")
@@ -100,17 +97,17 @@ def _draw_shares(path: Path, found: dict) -> None:
     rows = sorted(found["shares"], key=lambda row: -abs(row[2] - row[1]))
     names, then, now = zip(*rows[:MOST_SHOWN], strict=True)
     indices = sorted(found["stability"].items(), key=lambda item: -item[1])[:MOST_INDICES]
-    listed = ", ".join(f"{short(name)} {index:.2g}" for name, index in indices)
+    listed = ", ".join(f"{cut(name)} {index:.2g}" for name, index in indices)
     left_out = (
         f" ({len(rows) - len(names)} smaller changes left out)" if len(rows) > MOST_SHOWN else ""
     )
 
-    def plot(axes: "Axes") -> None:
+    def plot(axes: Axes) -> None:
         lines = range(len(names))
         axes.hlines(lines, then, now, color=GREY, linewidth=1)
         axes.scatter(then, lines, color=GREY, label="then")
         axes.scatter(now, lines, color=BLUE, label="now")
-        axes.set_yticks(lines, [short(each) for each in names])
+        axes.set_yticks(lines, [cut(each) for each in names])
         axes.set_ylim(len(lines) - 0.5, -0.5)
         axes.legend(frameon=False)
         axes.figure.suptitle(f"Shares of rows since the champion was trained{left_out}")
@@ -120,7 +117,7 @@ def _draw_shares(path: Path, found: dict) -> None:
 
 
 def _predictions(
-    axes: "Axes", edges: list[float], then: dict[str, float], now: dict[str, float], index: float
+    axes: Axes, edges: list[float], then: dict[str, float], now: dict[str, float], index: float
 ) -> None:
     """Draw two bars for each tenth of the champion's predictions, or for each class."""
     if edges:
@@ -132,7 +129,7 @@ def _predictions(
     for offset, shares, color, label in ((-0.2, then, GREY, "then"), (0.2, now, BLUE, "now")):
         heights = [shares.get(group, 0.0) for group in groups]
         axes.bar(places + offset, heights, 0.4, color=color, label=label)
-    axes.set_xticks(places, [short(each) for each in names], rotation=30 if len(names) > 4 else 0)
+    axes.set_xticks(places, [cut(each) for each in names], rotation=30 if len(names) > 4 else 0)
     axes.set(
         xlabel="prediction", ylabel="share of rows",
         title=f"The champion's predictions then, the new model's now: stability index {index:.2g}",
@@ -151,7 +148,7 @@ def draw_ranked(
     names, values, errors = zip(*rows[:MOST_SHOWN], strict=True)
     lines = range(len(names))
 
-    def plot(axes: "Axes") -> None:
+    def plot(axes: Axes) -> None:
         axes.axvline(0, color=GREY, linewidth=1)
         axes.errorbar(values, lines, xerr=errors, fmt="o", color=BLUE, ecolor=ORANGE, capsize=3)
         if trained:
@@ -159,7 +156,7 @@ def draw_ranked(
             ring = {"s": 60, "facecolors": "none", "edgecolors": GREEN, "zorder": 3}
             axes.scatter(instead, places, label="as trained", **ring)
             axes.legend(frameon=False)
-        axes.set_yticks(lines, [short(each) for each in names])
+        axes.set_yticks(lines, [cut(each) for each in names])
         axes.set_ylim(len(lines) - 0.5, -0.5)
         left_out = len(rows) - len(names)
         more = f" ({left_out} smaller ones left out)" if left_out else ""
@@ -167,8 +164,3 @@ def draw_ranked(
         axes.figure.supxlabel(words["xlabel"], fontsize="medium")
 
     save(path, plot, height=1.2 + 0.25 * max(6, len(names)))
-
-
-def short(name: str) -> str:
-    """The name, cut to LONGEST_NAME characters."""
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"

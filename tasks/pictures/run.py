@@ -9,16 +9,14 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from tasks.pictures.classes import draw_classes
 from tasks.pictures.columns import draw_coefficients, draw_drift, draw_importance, draw_path
 from tasks.pictures.style import BLUE, GREEN, GREY, ORANGE, save
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 OF_COLUMNS = {
     "importance": draw_importance,
@@ -62,7 +60,7 @@ def draw_run(what: dict, folder: Path) -> None:
     save(folder / "residuals.png", partial(_residuals, what=what))
 
 
-def _loss(axes: "Axes", what: dict) -> None:
+def _loss(axes: Axes, what: dict) -> None:
     epochs, losses, validation = what["epochs"], what["losses"], what["validation_losses"]
     style = {"marker": "." if len(epochs) < 20 else None}
     axes.plot(epochs, losses, color=BLUE, label="training loss", **style)
@@ -79,7 +77,7 @@ def _loss(axes: "Axes", what: dict) -> None:
     axes.legend(frameon=False)
 
 
-def _scale(axes: "Axes", losses: list[float], optimum: float | None) -> None:
+def _scale(axes: Axes, losses: list[float], optimum: float | None) -> None:
     """Draw the optimum; make the axis logarithmic if losses differ much, without the decades that
     hold only rounding errors."""
     floor = np.finfo(float).eps * losses[0]
@@ -94,7 +92,7 @@ def _scale(axes: "Axes", losses: list[float], optimum: float | None) -> None:
         axes.annotate(note, (0.01, 0.02), xycoords="axes fraction", color=GREY, fontsize=8)
 
 
-def _fit(axes: "Axes", what: dict) -> None:
+def _fit(axes: Axes, what: dict) -> None:
     fit = what["fit"]
     axes.scatter(fit["x"], what["actual"], color=BLUE, s=18, alpha=0.7, label=what["subset"])
     axes.plot(fit["along"], fit["height"], color=ORANGE, label=fit["label"])
@@ -102,7 +100,7 @@ def _fit(axes: "Axes", what: dict) -> None:
     axes.legend(frameon=False)
 
 
-def _agreement(axes: "Axes", what: dict) -> None:
+def _agreement(axes: Axes, what: dict) -> None:
     y, predicted, target = what["actual"], what["predicted"], what["target"]
     axes.scatter(predicted, y, color=BLUE, s=12, alpha=0.5, label=what["subset"])
     ends = [min(*y, *predicted), max(*y, *predicted)]
@@ -112,7 +110,7 @@ def _agreement(axes: "Axes", what: dict) -> None:
     axes.legend(frameon=False)
 
 
-def _residuals(axes: "Axes", what: dict) -> None:
+def _residuals(axes: Axes, what: dict) -> None:
     predicted, target = np.array(what["predicted"]), what["target"]
     axes.scatter(predicted, what["actual"] - predicted, color=BLUE, s=14, alpha=0.6)
     axes.axhline(0, color=GREY, linewidth=1)
@@ -132,15 +130,13 @@ def draw_sweep(what: dict, folder: Path) -> None:
         save(folder / f"{key}.png", partial(trials, key=key, what=what))
 
 
-def trials(axes: "Axes", key: str, what: dict) -> None:
+def trials(axes: Axes, key: str, what: dict) -> None:
     """Draw the metric of each trial against a key that varied."""
     values, reached, best = what["values"][key], what["reached"], what["best"]
     if not _are_numbers(values):
-        words = _words(values)
-        levels = list(dict.fromkeys(words))
-        values = [levels.index(word) for word in words]
-        axes.set_xticks(range(len(levels)), levels)
-        axes.set_xlim(-0.5, len(levels) - 0.5)
+        values = _words(values)
+        axes.xaxis.update_units(values)  # every level, in the order of the trials
+        axes.set_xlim(-0.5, len(set(values)) - 0.5)
     elif _wide(values):
         axes.set_xscale("log")
     if _wide(reached):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, GREY = "#1f5a94", "#d9822b", "#3f8f5b", "#8a8a8a"
 MOST_POINTS = 2_000  # of a curve
+LONGEST_NAME = 40  # of a column, in a plot
 
 
 def figure_of(plot: Callable[..., None], height: float = 4.5, panels: int = 1) -> "Figure":
@@ -32,6 +33,11 @@ def figure_of(plot: Callable[..., None], height: float = 4.5, panels: int = 1) -
 def save(path: Path, plot: Callable[..., None], height: float = 4.5, panels: int = 1) -> None:
     """Draw a figure and write it to a file."""
     figure_of(plot, height, panels).savefig(path)
+
+
+def cut(text: str, longest: int = LONGEST_NAME) -> str:
+    """A text, cut with an ellipsis if it is longer than `longest`."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def thinned(points: int) -> np.ndarray:

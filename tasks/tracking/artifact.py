@@ -9,7 +9,7 @@ import json
 import shutil
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -39,52 +39,57 @@ MODULE_FOLDER = "module"
 REQUIREMENTS = ("torch", "mlflow", "numpy", "pandas")
 
 
-def log_model(
-    run: Run, module: nn.Module, encoding: Encoding, named: bool, example: pd.DataFrame
-) -> str:
-    """Log a model as the artifact `model` of a run; returns its URI.
+@dataclass(frozen=True)
+class ModelToLog:
+    """A trained model with all that its artifact holds.
 
-    Args:
-        run: the run that trained it.
+    Attributes:
         module: maps features in raw units, (n, d), to predictions, (n, 1), or to the logits of K
             classes, (n, K); as `export` takes it.
         encoding: of raw columns as features.
         named: whether rows have named columns (tables) or are arrays (synthetic data).
         example: two or more raw rows, stored as the model's input example.
     """
+
+    module: nn.Module
+    encoding: Encoding
+    named: bool
+    example: pd.DataFrame
+
+    @property
+    def given(self) -> pd.DataFrame | np.ndarray:
+        """The example as users of the model give rows to it."""
+        return self.example if self.named else self.example.to_numpy()
+
+
+def log_model(run: Run, trained: ModelToLog) -> str:
+    """Log a model as the artifact `model` of the run that trained it; return its URI."""
     # created here, because Model.log would create it in the process's current experiment
     created = run.client.create_logged_model(run.experiment_id, "model", source_run_id=run.id)
     ids = {"run_id": run.id, "model_id": created.model_id}
-    what = {"module": module, "encoding": encoding, "named": named, "example": example}
-    info = Model.log(None, sys.modules[__name__], **ids, **what)
+    info = Model.log(None, sys.modules[__name__], **ids, trained=trained)
     run.client.finalize_logged_model(created.model_id, "READY")
     return info.model_uri
 
 
-def save_model(
-    path: str,
-    mlflow_model: Model,
-    module: nn.Module,
-    encoding: Encoding,
-    named: bool,
-    example: pd.DataFrame,
-) -> None:
+def save_model(path: str, mlflow_model: Model, trained: ModelToLog) -> None:
     """Write the artifact's folder; called by Model.log."""
+    module, encoding = trained.module, trained.encoding
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / MODULE_FOLDER
         folder.mkdir()
         (folder / "model.pt2").write_bytes(export(module, len(encoding.features)))
         shutil.copy(ENCODING, folder)
         dtype = str(input_type(module)).removeprefix("torch.")
-        stored = {**asdict(encoding), "named": named, "dtype": dtype}
+        stored = {**asdict(encoding), "named": trained.named, "dtype": dtype}
         (folder / "encoding.json").write_text(json.dumps(stored))
         mlflow.pyfunc.save_model(
             path,
             python_model=str(SERVED),
             artifacts={"module": str(folder)},
-            signature=_signature(encoding, named),
+            signature=_signature(encoding, trained.named),
             mlflow_model=mlflow_model,
-            input_example=example if named else example.to_numpy(),
+            input_example=trained.given,
             # exact versions, written down rather than inferred
             pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS],
         )
@@ -97,33 +102,33 @@ def save_model(
     mlflow_model.save(str(Path(path) / "MLmodel"))
 
 
-def predict_with_stored(
-    uri: str, example: pd.DataFrame, encoding: Encoding, named: bool
-) -> np.ndarray:
-    """Load a logged model and predict raw rows, both with pyfunc and with the torch module.
+def check_stored(uri: str, trained: ModelToLog, tolerance: float) -> None:
+    """Load a model that was logged, and compare what it predicts of the example's rows.
 
-    Returns:
-        The module's predictions, (n, 1), or the logits of K classes, (n, K).
+    Args:
+        uri: of the stored model.
+        trained: as `log_model` was given it.
+        tolerance: the largest relative difference between the predictions of the two modules.
 
     Raises:
-        RuntimeError: pyfunc and the module disagree.
+        RuntimeError: the stored module differs from the given one, or pyfunc from the stored one.
     """
-    raw = example if named else example.to_numpy()
     model = mlflow.pyfunc.load_model(uri)
-    served = model.predict(raw)
+    served, encoding = model.predict(trained.given), trained.encoding
     stored = model.unwrap_python_model()  # has the module that mlflow.pytorch would load again
-    rows = torch.from_numpy(encoding.encode(example)).to(stored.dtype)
+    rows = torch.from_numpy(encoding.encode(trained.example)).to(stored.dtype)
     with torch.no_grad():
-        direct = expected = stored.module(rows)
+        expected, found = trained.module(rows), stored.module(rows)
+    scale = max(1e-300, float(expected.abs().max()))
+    agrees = not (found - expected).abs().max() > tolerance * scale
     if encoding.classes:
-        served, expected = served[[*encoding.predicted[1:]]], direct.double().softmax(dim=1)
-    if not np.array_equal(np.asarray(served), expected.numpy()):
+        served, found = served[[*encoding.predicted[1:]]], found.double().softmax(dim=1)
+    if not (agrees and np.array_equal(np.asarray(served), found.numpy())):
         raise RuntimeError(
-            f"the stored model {uri} predicts differently with mlflow.pyfunc and with its torch "
-            "module, as versions of mlflow or torch other than the locked ones may do. Install "
-            "those in requirements.lock, then run the same command again."
+            f"the stored model {uri} does not predict what the trained one does, as versions of "
+            "mlflow or torch other than the locked ones may do. Install those in "
+            "requirements.lock, then run the same command again."
         )
-    return direct.numpy()
 
 
 def _signature(encoding: Encoding, named: bool) -> ModelSignature:

@@ -10,10 +10,9 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
@@ -28,7 +27,7 @@ from plumbline.config.metrics import SUMMARY
 from plumbline.config.schema import Config, SyntheticData
 from plumbline.config.sweep import Sweep
 from plumbline.errors import refuse
-from tasks.tracking.store import ROOT
+from tasks.tracking.store import ROOT, like, runs_where
 
 NOTE_TAG = MLFLOW_RUN_NOTE  # markdown, on runs and on experiments
 LONGEST_REASON = 500
@@ -98,8 +97,7 @@ def experiment_id(client: MlflowClient, name: str, score: str) -> str:
 def unused_name(client: MlflowClient, experiment: str, name: str) -> str:
     """The name on one line, with a number added if a run of the experiment has it: `name (2)`."""
     name = " ".join(name.split())[:LONGEST_NAME]
-    # a filter string cannot hold quotes; in LIKE, _ matches any character
-    pattern = re.sub(r"['\"\\%]", "_", name)
+    pattern = like(name)
 
     def newest(like: str) -> list[str]:
         named = f"attributes.run_name LIKE '{like}'"
@@ -114,7 +112,7 @@ def unused_name(client: MlflowClient, experiment: str, name: str) -> str:
 
 def newest_experiment(client: MlflowClient) -> Experiment | None:
     """The experiment of the newest run; None if there are no runs."""
-    found = mlflow.search_runs(search_all_experiments=True, max_results=1, output_format="list")
+    found = runs_where("", max_results=1)
     return client.get_experiment(found[0].info.experiment_id) if found else None
 
 
@@ -244,15 +242,12 @@ def params_of(config: Config, device: str) -> dict[str, str]:
 
 def leaves(value: object, key: str = "") -> dict[str, str]:
     """Flatten a nested mapping to a dict from dotted keys to text."""
-    return dict(_leaves(value, key))
-
-
-def _leaves(value: object, key: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict) and value:
-        for name, inner in value.items():
-            yield from _leaves(inner, f"{key}.{name}" if key else name)
-    else:
-        yield key, value if isinstance(value, str) else json.dumps(value)
+    if not (isinstance(value, dict) and value):
+        return {key: value if isinstance(value, str) else json.dumps(value)}
+    found: dict[str, str] = {}
+    for name, inner in value.items():
+        found |= leaves(inner, f"{key}.{name}" if key else name)
+    return found
 
 
 def source_tags() -> dict[str, str]:

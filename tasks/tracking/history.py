@@ -1,6 +1,5 @@
 """Find recorded runs and read what a comparison needs."""
 
-import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -12,7 +11,7 @@ from tasks.compare.comparison import RecordedRun
 from tasks.pictures.style import thinned
 from tasks.tracking.experiment import PRUNED_TAG, SWEEP_TAG, newest_experiment
 from tasks.tracking.run import runs_by_id
-from tasks.tracking.store import open_store
+from tasks.tracking.store import like, open_store, runs_where
 
 LATEST = 10
 MOST_NAMES = 1_000  # runs among which a mistyped name is looked for
@@ -34,7 +33,7 @@ def read_runs(experiment: str | None, wanted: Sequence[str] = ()) -> list[Record
     names = {e.experiment_id: e.name for e in client.search_experiments()}
     chosen = _experiment(client, names, experiment)
     if wanted:
-        found = [_find(client, list(names), chosen, text) for text in wanted]
+        found = [_find(client, chosen, text) for text in wanted]
         found = list({run.info.run_id: run for run in found}.values())
     else:
         filtered = f"tags.`{SWEEP_TAG}` IS NULL"
@@ -74,15 +73,14 @@ def _experiment(client: MlflowClient, names: dict[str, str], wanted: str | None)
     raise refuse("EXPERIMENT", f"an experiment{_meant(wanted, names.values())}", wanted)
 
 
-def _find(client: MlflowClient, everywhere: list[str], experiment: str, text: str) -> Run:
+def _find(client: MlflowClient, experiment: str, text: str) -> Run:
     """Find a run by its id, the beginning of its id, or its name, in this experiment or else in
     all."""
-    found = runs_by_id(client, text)
-    # a filter string cannot hold quotes; in LIKE, _ matches any character
-    pattern = re.sub(r"['\"\\]", "_", text)
-    for where in ([experiment], everywhere):
-        named = found or client.search_runs(where, f"attributes.run_name LIKE '{pattern}'")
-        found = found or [run for run in named if run.info.run_name == text]
+    found = runs_by_id(text)
+    if not found:
+        alike = runs_where(f"attributes.run_name LIKE '{like(text)}'")
+        named = [run for run in alike if run.info.run_name == text]
+        found = [run for run in named if run.info.experiment_id == experiment] or named
     if len(found) == 1:
         return found[0]
     if found:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from plumbline.registry.history import PREFIX, promotion_of
 from tasks.tracking.models import PROFILE
 from tasks.tracking.registry import RegisteredModel, read_model
-from tasks.tracking.store import if_there
+from tasks.tracking.store import if_there, runs_where
 
 PRUNING = "pruning."  # tag of the registered model: a version whose files are being deleted
 
@@ -25,8 +26,8 @@ def prune(model: RegisteredModel, keep: int) -> list[int]:
     version is ever without them. If the process is killed between, the next call finishes.
     """
     spared = {*list(model.versions)[-keep:], *model.aliases.values()}
-    old = [v for number, v in model.versions.items() if number not in spared]
-    old = [version for version in old if not _under_way(model.client, version.run_id)]
+    running = {run.info.run_id for run in _running()}
+    old = [v for n, v in model.versions.items() if n not in spared and v.run_id not in running]
     for version in old:
         _delete_version(model, version)
     left = read_model(model.client, model.name)
@@ -37,9 +38,8 @@ def prune(model: RegisteredModel, keep: int) -> list[int]:
     return [int(version.version) for version in old]
 
 
-def _under_way(client: MlflowClient, run_id: str) -> bool:
-    run = if_there(client.get_run, run_id)
-    return run is not None and run.info.status == "RUNNING"
+def _running() -> list[Run]:
+    return runs_where("attributes.status = 'RUNNING'")
 
 
 def _delete_version(model: RegisteredModel, version: ModelVersion) -> None:
@@ -74,15 +74,10 @@ def use_of_factors(model: RegisteredModel, keep: int) -> Callable[[float], bool]
     """
     ids = {version.run_id for version in mlflow.search_model_versions()}
     runs = {run_id: if_there(model.client.get_run, run_id) for run_id in ids}
-    running = mlflow.search_runs(
-        search_all_experiments=True,
-        filter_string="attributes.status = 'RUNNING'",
-        output_format="list",
-    )
     now = time.time() * 1000
     spans = [
         (run.info.start_time, run.info.end_time or now)
-        for run in (*runs.values(), *running)
+        for run in (*runs.values(), *_running())
         if run  # the others were deleted permanently
     ]
     newest = [runs.get(version.run_id) for version in list(model.versions.values())[-keep:]]

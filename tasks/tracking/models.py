@@ -3,11 +3,11 @@
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import mlflow
 import mlflow.artifacts
@@ -28,9 +28,8 @@ from plumbline.training.model import LinearModel
 from plumbline.training.stored import StoredModel
 from tasks.tracking.registry import CHAMPION, registered_names
 from tasks.tracking.run import runs_by_id
-from tasks.tracking.store import StoreError, as_store_error, if_there, is_absent, silence_libraries
+from tasks.tracking.store import StoreError, as_store_error, if_there, is_absent
 
-Loaded = TypeVar("Loaded")
 PROFILE = "data.json"  # an artifact of a registered run: its data's profile
 NAMED = re.compile(r"runs:/[^/]+/.+|models:/(m-\w+|[^/@]+[/@][^/@]+)")
 
@@ -49,7 +48,6 @@ def latest_model() -> str:
     Raises:
         InputError: no run has finished yet.
     """
-    silence_libraries()
     client = MlflowClient()
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     newest = [{"field_name": "creation_timestamp", "ascending": False}]
@@ -85,8 +83,9 @@ def load_predictor(uri: str) -> tuple[Encoding, Predict]:
         DamagedModelError: its files cannot be read.
         StoreError: its files cannot be downloaded.
     """
-    model = _opened(uri, _python_model)
-    encoding = _encoding(model)
+    with _files_of(uri) as folder:
+        model = _python_model(folder)
+        encoding = _encoding(model)
 
     def predict(features: np.ndarray) -> np.ndarray:
         with torch.no_grad():
@@ -107,13 +106,10 @@ def load_stored(uri: str, target: str = "", where: str = "MODEL") -> StoredModel
     Raises:
         As load_predictor.
     """
-
-    def read(folder: Path) -> StoredModel:
+    with _files_of(uri, where) as folder:
         model = _python_model(folder)
         encoding = _encoding(model)
         return StoredModel(target, encoding, _raw_module(model, encoding))
-
-    return _opened(uri, read, where)
 
 
 def load_start(uri: str) -> StoredModel:
@@ -159,11 +155,8 @@ def load_served(uri: str) -> tuple[PyFuncModel, dict[str, Any]]:
     Raises:
         As load_predictor.
     """
-
-    def read(folder: Path) -> tuple[PyFuncModel, dict[str, Any]]:
+    with _files_of(uri) as folder:
         return _pyfunc(folder), json.loads((folder / SERVING_INPUT_FILENAME).read_text())
-
-    return _opened(uri, read)
 
 
 def exact_uri(uri: str) -> str:
@@ -176,7 +169,6 @@ def exact_uri(uri: str) -> str:
         InputError: there is no such model.
         StoreError: the store failed.
     """
-    silence_libraries()
     with _as_named(uri):
         return _resolved(uri)
 
@@ -197,7 +189,7 @@ def _resolved(uri: str) -> str:
     if not uri.startswith("runs:/"):
         return uri
     run_id, _, name = uri.removeprefix("runs:/").strip("/").partition("/")
-    begun = [run.info.run_id for run in runs_by_id(client, run_id)] if len(run_id) < 32 else []
+    begun = [run.info.run_id for run in runs_by_id(run_id)] if len(run_id) < 32 else []
     if len(begun) > 1:
         raise LookupError(f"several runs have such an id: {', '.join(begun)}")
     run_id = begun[0] if begun else run_id
@@ -220,13 +212,14 @@ def _pyfunc(folder: Path) -> PyFuncModel:
     return model
 
 
-def _opened(uri: str, read: Callable[[Path], Loaded], where: str = "MODEL") -> Loaded:
-    """Apply a function to a folder with a copy of a model's files. Raises: as load_predictor."""
-    silence_libraries()
+@contextmanager
+def _files_of(uri: str, where: str = "MODEL") -> Iterator[Path]:
+    """A folder with a copy of a model's files, for the body that reads them. Raises: as
+    load_predictor; an error of the body means that they are damaged."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = _fetch(uri, scratch, where)
         try:
-            return read(folder)
+            yield folder
         except Exception as error:
             temporary = isinstance(error, (OSError, MemoryError))  # of this machine, not the model
             if temporary and not isinstance(error, FileNotFoundError):

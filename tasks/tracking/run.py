@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
+from typing import Any
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
@@ -32,6 +32,7 @@ from tasks.tracking.store import (
     disable_retries,
     if_there,
     open_store,
+    runs_where,
     server,
     still_there,
 )
@@ -44,6 +45,7 @@ OWN_TAGS = (LEASE_TAG, NUMBER_TAG)  # together they identify a run
 MODEL_PARAM = "registry.model"
 SHORTEST_ID = 4  # the fewest digits of a run's id to look for
 LONGEST_NAME = 250  # of a metric
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Run:
@@ -54,14 +56,13 @@ class Run:
         id: the run's id.
         name: its name in the UI.
         experiment_id: the id of its experiment.
-        known: the metrics that the store already has, if the run is resumed.
-        losses: the log of each epoch's losses.
+        losses: the log of each epoch's losses, which also knows what a run that is resumed has
+            already logged.
     """
 
     def __init__(self, client: MlflowClient, found: MlflowRun) -> None:
         self.client, self.id, self.name = client, found.info.run_id, found.info.run_name
         self.experiment_id = found.info.experiment_id
-        self.known: frozenset[str] = frozenset()
         self.losses = LossLog(lambda batch: client.log_batch(self.id, metrics=batch))
 
     @classmethod
@@ -98,10 +99,9 @@ class Run:
         Models that it began to log are deleted, so that it ends with a single, complete one.
         """
         run = cls.reopen(client, found, tags)
-        run.known = frozenset(found.data.metrics)
         for model in found.outputs.model_outputs if found.outputs else ():
             client.delete_logged_model(model.model_id)
-        for name in run.known:
+        for name in found.data.metrics:
             history = client.get_metric_history(run.id, name)
             run.losses.known.update((name, metric.step) for metric in history)
         return run
@@ -113,9 +113,9 @@ class Run:
 
     def log(
         self,
-        metrics: Mapping[str, float] = MappingProxyType({}),
-        tags: Mapping[str, object] = MappingProxyType({}),
-        params: Mapping[str, str] = MappingProxyType({}),
+        metrics: Mapping[str, float] = NOTHING,
+        tags: Mapping[str, object] = NOTHING,
+        params: Mapping[str, str] = NOTHING,
         links: Callable[[str], Mapping[str, str]] = lambda metric: {},
     ) -> None:
         """Log final metrics, tags and params, in one call because each call is a transaction.
@@ -133,10 +133,10 @@ class Run:
         """
         now = int(time.time() * 1000)
         named = {_metric_name(key): value for key, value in metrics.items() if math.isfinite(value)}
-        named = {key: value for key, value in named.items() if key not in self.known}
+        new = [name for name in named if (name, 0) not in self.losses.known]
         self.client.log_batch(
             self.id,
-            metrics=[Metric(key, value, now, 0, **links(key)) for key, value in named.items()],
+            metrics=[Metric(name, named[name], now, 0, **links(name)) for name in new],
             params=[Param(key, value) for key, value in params.items()],
             tags=[RunTag(_metric_name(key), str(value)) for key, value in tags.items()],
         )
@@ -224,12 +224,11 @@ def tracked_run(
                 yield run
 
 
-def runs_by_id(client: MlflowClient, text: str) -> list[MlflowRun]:
+def runs_by_id(text: str) -> list[MlflowRun]:
     """Up to three runs whose ids begin with a text; none if it has under SHORTEST_ID digits."""
     if not re.fullmatch(f"[0-9a-f]{{{SHORTEST_ID},32}}", text):
         return []
-    everywhere = [each.experiment_id for each in client.search_experiments()]
-    return client.search_runs(everywhere, f"attributes.run_id LIKE '{text}%'", max_results=3)
+    return runs_where(f"attributes.run_id LIKE '{text}%'", max_results=3)
 
 
 def unfinished(run_id: str) -> MlflowRun | None:
@@ -246,11 +245,7 @@ def end_runs(lease: str, status: str, reason: str) -> set[str]:
         The names of the registered models that its runs trained.
     """
     client = open_store()
-    found = mlflow.search_runs(
-        search_all_experiments=True,
-        filter_string=f"tags.`{LEASE_TAG}` = '{lease}'",
-        output_format="list",
-    )
+    found = runs_where(f"tags.`{LEASE_TAG}` = '{lease}'")
     for run in found:
         if run.info.status == "RUNNING":
             Run(client, run).end(status, reason)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
@@ -53,6 +54,7 @@ def check_store() -> None:
     Raises:
         StoreError: the server does not answer or rejects the login, or the database is damaged.
     """
+    silence_libraries()
     store = server()
     if not store:
         _check_database()
@@ -136,6 +138,18 @@ def if_there(read: Callable[..., Found], *arguments: str) -> Found | None:
         if is_absent(error):
             return None
         raise
+
+
+def runs_where(condition: str, max_results: int = 100_000) -> list[Run]:
+    """The runs of all experiments that a filter string selects, newest first."""
+    given = {"filter_string": condition, "max_results": max_results}
+    return mlflow.search_runs(search_all_experiments=True, output_format="list", **given)
+
+
+def like(name: str) -> str:
+    """A pattern of LIKE for a name: a filter string cannot hold quotes, and _ matches any
+    character."""
+    return re.sub(r"['\"\\%]", "_", name)
 
 
 def is_absent(error: MlflowException) -> bool:

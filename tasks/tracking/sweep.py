@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import version
 
@@ -11,12 +11,13 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
-from plumbline.config.sweep import Sweep, Values, label
+from plumbline.config.sweep import Sweep, label
 from plumbline.data.files import find_files
 from plumbline.errors import InputError
 from plumbline.linear.compress import VERSION
 from plumbline.training.experiment import Outcome
 from plumbline.training.trained import Status
+from tasks.artifacts import ProgressArtifact
 from tasks.tracking.experiment import (
     NOTE_TAG,
     PRUNED_TAG,
@@ -30,6 +31,7 @@ from tasks.tracking.experiment import (
 )
 from tasks.tracking.run import FLOW_TAG, LEASE_TAG, NUMBER_TAG, Run
 from tasks.tracking.store import as_store_error, open_store
+from tasks.trials import Trial
 
 PARENT_TAG = "mlflow.parentRunId"
 VALUES_TAG = "plumbline.values"
@@ -37,50 +39,52 @@ RESUMED = ("KILLED", "FAILED")
 HALF = {"status": "KILLED", "reason": "interrupted while it was recorded"}  # of a trial
 
 
-@dataclass(frozen=True)
-class RecordedTrial:
-    """A trial that is in the store.
-
-    Attributes:
-        number: of the trial, from 1.
-        values: what it varied.
-        run: its run.
-        outcome: without its model; of a trial of an earlier process, the validation losses are the
-            only curve, if trials are compared by them.
-    """
-
-    number: int
-    values: Values
-    run: Run
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
 class SweepRun:
     """A sweep's parent run, and the trials that it has.
 
+    It is no dataclass, because Prefect looks for futures in every value of those.
+
     Attributes:
+        sweep: the base and what varies.
+        total: the number of its trials.
         run: the parent.
         tags: of every run of this process.
         trials: what is recorded, by number.
+        best: the best of them with its model, which is stored at the end; None if there is none, or
+            if an earlier process trained it.
+        progress: the artifact in Prefect's UI that shows how many are recorded.
     """
 
-    run: Run
-    tags: Mapping[str, str]
-    trials: dict[int, RecordedTrial]
+    def __init__(
+        self, sweep: Sweep, run: Run, tags: Mapping[str, str], trials: dict[int, Trial]
+    ) -> None:
+        self.sweep, self.total = sweep, sweep.trials  # counting a grid takes a while
+        self.run, self.tags, self.trials = run, tags, trials
+        self.best: Trial | None = None
+        self.progress = ProgressArtifact("trials", f"Trials of {sweep.title}", self.total)
 
     @property
-    def done(self) -> list[RecordedTrial]:
+    def done(self) -> list[Trial]:
         """The trials that have a model, in the order of their numbers."""
         return [trial for _, trial in sorted(self.trials.items()) if not trial.outcome.error]
 
+    @property
+    def best_recorded(self) -> Trial | None:
+        """The best of `trials`, the first one if several are equal; None if none has a result."""
+        search = self.sweep.search
+        sign = 1 if search.direction == "minimize" else -1
+        return min(
+            self.done,
+            key=lambda trial: sign * trial.outcome.metrics[search.metric],
+            default=None,
+        )
+
     @contextmanager
-    def recording(self, number: int, values: Values, note: str, status: str) -> Iterator[Run]:
+    def recording(self, trial: Trial, note: str, status: str) -> Iterator[Run]:
         """A nested run for a trial that is over.
 
         Args:
-            number: of the trial, from 1.
-            values: what it varied.
+            trial: the trial.
             note: the run's description.
             status: which the run has once all of the trial is recorded.
         """
@@ -89,10 +93,10 @@ class SweepRun:
             **self.tags,
             NOTE_TAG: note,
             PARENT_TAG: self.run.id,
-            NUMBER_TAG: str(number),
-            VALUES_TAG: json.dumps(values),
+            NUMBER_TAG: str(trial.number),
+            VALUES_TAG: json.dumps(trial.values),
         }
-        run = Run.begin(client, experiment, label(values), tags)
+        run = Run.begin(client, experiment, label(trial.values), tags)
         with run.ending_on_error(HALF):
             yield run
         client.set_terminated(run.id, status)
@@ -119,7 +123,7 @@ def tracked_sweep(sweep: Sweep, flow_run_id: str, lease: str) -> Iterator[SweepR
             run = Run.begin(client, experiment, name, own)
         with run.ending_accurately():
             run.log(params=leaves(sweep.search.model_dump(), "sweep"))
-            yield SweepRun(run, tags, trials)
+            yield SweepRun(sweep, run, tags, trials)
 
 
 def _interrupted(client: MlflowClient, experiment: str, identity: str) -> MlflowRun | None:
@@ -130,9 +134,7 @@ def _interrupted(client: MlflowClient, experiment: str, identity: str) -> Mlflow
     return found[0] if found and found[0].info.status in RESUMED else None
 
 
-def _trials_to_keep(
-    client: MlflowClient, parent: MlflowRun, compared: bool
-) -> dict[int, RecordedTrial]:
+def _trials_to_keep(client: MlflowClient, parent: MlflowRun, compared: bool) -> dict[int, Trial]:
     """The trials that count; the others (half recorded, or to be tried again) are deleted.
 
     Trials that failed count if the sweep was interrupted. If it failed as a whole they are tried
@@ -151,7 +153,7 @@ def _trials_to_keep(
             losses = [each.value for each in sorted(curve, key=lambda each: each.step)]
             status, curves = failed if reason else Status.COMPLETED, {"validation_loss": losses}
             outcome = Outcome(status, curves, metrics=each.data.metrics, error=reason)
-            trials[number] = RecordedTrial(number, values, run, outcome)
+            trials[number] = Trial(number, values, outcome, run=run)
         else:
             client.delete_run(each.info.run_id)
     return trials

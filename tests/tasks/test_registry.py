@@ -19,7 +19,7 @@ from plumbline.linear.problem import Standardizer
 from plumbline.registry.history import blocked
 from plumbline.training.exported import export
 from plumbline.training.model import RawModel
-from tasks.tracking.artifact import log_model
+from tasks.tracking.artifact import ModelToLog, log_model
 from tasks.tracking.housekeeping import prune
 from tasks.tracking.models import (
     DamagedModelError,
@@ -58,7 +58,7 @@ def logged(weight: float = 1.0, config: Config = CONFIG) -> tuple[str, str]:
         module.bias.fill_(0.5)
     with tracked_run(config, "a run", "cpu", "flow", "lease") as run:
         example = pd.DataFrame({"x": [1.0, 2.0]})
-        uri = log_model(run, module.eval(), Encoding(("x",), {}), True, example)
+        uri = log_model(run, ModelToLog(module.eval(), Encoding(("x",), {}), True, example))
     return uri, run.id
 
 
@@ -337,7 +337,7 @@ def test_a_stored_net_is_loaded_as_its_module_and_its_damage_is_said(
     encoding = Encoding(("a", "b"), {})
     with tracked_run(CONFIG, "a net", "cpu", "flow", "lease") as run:
         example = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, -4.0]})
-        uri = log_model(run, module, encoding, True, example)
+        uri = log_model(run, ModelToLog(module, encoding, True, example))
     rows = torch.tensor([[1.5, 2.0], [-3.0, 1e6], [0.0, 0.0]], dtype=torch.float64)
     assert torch.equal(load_stored(uri).module(rows), module(rows))
     (stored,) = (tmp_path / "mlruns").rglob("model.pt2")

@@ -23,7 +23,7 @@ from flows.support.web import Guard
 from plumbline.data.encoding import Encoding
 from plumbline.linear.problem import Standardizer
 from plumbline.training.model import RawModel
-from tasks.tracking.artifact import save_model
+from tasks.tracking.artifact import ModelToLog, save_model
 from tasks.tracking.serving import MAX_BODY_BYTES, scoring_app
 
 JSON, CSV = "application/json", "text/csv"
@@ -44,7 +44,8 @@ def saved(folder: Path, encoding: Encoding, named: bool, net: bool = False) -> P
     example = {name: [1.0, 2.0] for name in encoding.numbers}
     example |= {name: pd.to_datetime(["2024-01-01", None]) for name in encoding.dates}
     example |= {name: [levels[0], levels[-1]] for name, levels in encoding.levels.items()}
-    save_model(str(folder), Model(), module, encoding, named, pd.DataFrame(example))
+    trained = ModelToLog(module, encoding, named, pd.DataFrame(example))
+    save_model(str(folder), Model(), trained)
     return folder
 
 
