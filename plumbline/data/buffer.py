@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -37,19 +38,30 @@ class Buffer:
     and last the target (zeros if it has classes). A missing number is NaN unless the mean of its
     column is known; a missing level is True in `absent`, which has a row for each categorical
     column, and a last one for the time that decides which rows are held out.
+
+    Attributes:
+        columns: the columns to read.
+        file: the file that is read.
+        missing: how to treat missing values, as data.missing has it.
+        first_row: the number in the file of the first row here.
+        filled: the number of rows here.
+        holes: the array's row of each column that has an indicator of its missing values.
+        levels: the levels met so far, by column.
+        groups: a number for the group of each row.
+        tested: whether each row is held out, if that depends on time.
     """
 
     columns: Columns
     file: DataFile
-    impute: bool
-    filled: int = 0
+    missing: Literal["error", "drop", "impute"]
     first_row: int = 0
-    missing: dict[str, int] = field(default_factory=dict)  # row by column with missing values
+    filled: int = 0
+    holes: dict[str, int] = field(default_factory=dict)
     levels: dict[str, list[str]] = field(init=False)
     array: np.ndarray = field(init=False)
     absent: np.ndarray = field(init=False)
-    groups: np.ndarray = field(init=False)  # a number for the group of each row
-    tested: np.ndarray = field(init=False)  # whether each row is held out, if that depends on time
+    groups: np.ndarray = field(init=False)
+    tested: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         self.levels = {name: list(given) for name, given in self.columns.categorical.items()}
@@ -57,8 +69,8 @@ class Buffer:
 
     @property
     def names(self) -> tuple[str, ...]:
-        missing, levels = map(missing_indicator, self.missing), names_of(self.levels)
-        return (*self.columns.numbers, *missing, *levels, self.columns.target)
+        holes, levels = map(missing_indicator, self.holes), names_of(self.levels)
+        return (*self.columns.numbers, *holes, *levels, self.columns.target)
 
     def _allocate(self) -> None:
         height = len(self.names) + 1
@@ -73,16 +85,18 @@ class Buffer:
         self.groups = np.zeros(self.array.shape[1], dtype=np.uint64)
         self.tested = np.full(self.array.shape[1], bool(self.file.tested))
 
-    def fill(self, batch: pa.RecordBatch) -> Iterator[tuple[int, int]]:
-        """Copy a batch into the buffer; yield (first row, rows) whenever it is full."""
+    def fill(self, batch: pa.RecordBatch) -> Iterator[Block]:
+        """Copy a batch into the buffer; yield its rows whenever it is full.
+
+        Raises:
+            InputError: a value is not allowed.
+        """
         start = self.first_row + self.filled
         met = {n: self._new_levels(n, batch, start) for n in self.levels}
-        missing = self._newly_missing(batch)
-        if missing or any(met.values()):
-            if self.filled:
-                yield self.first_row, self.filled
-                self._advance()
-            self.missing |= missing
+        holes = self._new_holes(batch)
+        if holes or any(met.values()):
+            yield from self.rest()
+            self.holes |= holes
             self.levels = {name: levels + met[name] for name, levels in self.levels.items()}
             self._allocate()
         start = 0
@@ -91,11 +105,13 @@ class Buffer:
             self._copy(batch.slice(start, count), slice(self.filled, self.filled + count))
             self.filled, start = self.filled + count, start + count
             if self.filled == self.array.shape[1]:
-                yield self.first_row, self.filled
-                self._advance()
+                yield from self.rest()
 
-    def _advance(self) -> None:
-        self.first_row, self.filled = self.first_row + self.filled, 0
+    def rest(self) -> Iterator[Block]:
+        """Yield the rows that are in the buffer, if there are any, and empty it."""
+        if self.filled:
+            yield _checked_block(self)
+            self.first_row, self.filled = self.first_row + self.filled, 0
 
     def _copy(self, batch: pa.RecordBatch, place: slice) -> None:
         weight, group = self.columns.weight, self.columns.split.group
@@ -110,7 +126,7 @@ class Buffer:
         for name in self.columns.dates:
             self.array[row : row + len(PARTS), place] = self._parts(name, batch, place.start)
             row += len(PARTS)
-        for name, number in self.missing.items():
+        for name, number in self.holes.items():
             values = self.array[number, place]
             self.array[row, place] = absent = np.isnan(values)
             values[absent] = self.columns.means.get(name, np.nan)
@@ -163,17 +179,17 @@ class Buffer:
         text, given = as_text(values), self.columns.categorical[name]
         if OTHER in given:
             text = pc.if_else(pc.is_in(text, pa.array([*given, None])), text, OTHER)
-        return text.fill_null(MISSING) if self.impute else text
+        return text.fill_null(MISSING) if self.missing == "impute" else text
 
-    def _newly_missing(self, batch: pa.RecordBatch) -> dict[str, int]:
+    def _new_holes(self, batch: pa.RecordBatch) -> dict[str, int]:
         """The array rows of the columns whose first missing value is in this batch, by name."""
-        if not self.impute:
+        if self.missing != "impute":
             return {}
         some = {name for name in self.columns.numeric if _has_missing(batch[name])}
         for name in self.columns.dates:
             some |= {*parts_of(name)} if batch[name].null_count else set()
         rows = {name: row for row, name in enumerate(self.columns.numbers, 1)}
-        return {n: row for n, row in rows.items() if n in some and n not in self.missing}
+        return {n: row for n, row in rows.items() if n in some and n not in self.holes}
 
     def _new_levels(self, name: str, batch: pa.RecordBatch, first_row: int) -> list[str]:
         """The levels of a column that appear for the first time."""
@@ -182,7 +198,8 @@ class Buffer:
         known = set(self.levels[name])
         new = [level for level in found if level not in known]
         given = self.columns.categorical[name]
-        if given and (wrong := [level for level in new if level != MISSING or not self.impute]):
+        imputed = MISSING if self.missing == "impute" else None
+        if given and (wrong := [level for level in new if level != imputed]):
             row = first_row + pc.index(values, wrong[0]).as_py() + 1
             raise InputError(
                 f"{self.file.uri}: column '{name}', row {row} must be one of {', '.join(given)}. "
@@ -199,26 +216,27 @@ class Buffer:
         return new
 
 
-def checked_block(buffer: Buffer, first_row: int, rows: int, missing: str) -> Block:
+def _checked_block(buffer: Buffer) -> Block:
     """Make a block of the buffer's rows, without those of weight 0 or, if `missing` says so, with
     missing values. Raises InputError for a value that is not allowed."""
+    rows = buffer.filled
     block = torch.from_numpy(buffer.array)[:, :rows]
     if buffer.columns.log_target:
-        _take_logarithm(buffer, first_row, block[-1])
+        _take_logarithm(buffer, block[-1])
     absent = torch.from_numpy(buffer.absent)[:, :rows]
     groups = buffer.groups[:rows].copy() if buffer.columns.split.group else None
     by_time = buffer.columns.split.time or buffer.file.tested is not None
     tested = torch.from_numpy(buffer.tested[:rows].copy()) if by_time else None
-    whole = Block(buffer.names, block, first_row, groups=groups, tested=tested)
+    whole = Block(buffer.names, block, buffer.first_row, groups=groups, tested=tested)
     weights, finite = block[0], math.isfinite(block.sum())  # NaN and infinity survive a sum
     if finite and not absent.any() and weights.min() > 0:
         return whole
     # if numbers are imputed, only a row's weight and target must be present
-    nan, wrong = (block[[0, -1]] if missing == "impute" else block).isnan(), block.isinf()
+    nan, wrong = (block[[0, -1]] if buffer.missing == "impute" else block).isnan(), block.isinf()
     wrong[0] |= weights < 0
-    if missing == "error":
+    if buffer.missing == "error":
         wrong = torch.cat([wrong | nan, absent])
-    _refuse_first(buffer, first_row, wrong)
+    _refuse_first(buffer, wrong)
     kept = ~(nan.any(dim=0) | absent.any(dim=0)) & (weights != 0)
     if kept.all():
         return whole
@@ -227,18 +245,19 @@ def checked_block(buffer: Buffer, first_row: int, rows: int, missing: str) -> Bl
     return replace(whole, rows=block[:, kept], kept=kept, groups=groups, tested=tested)
 
 
-def _take_logarithm(buffer: Buffer, first_row: int, target: torch.Tensor) -> None:
+def _take_logarithm(buffer: Buffer, target: torch.Tensor) -> None:
     """Take the logarithm of a block's target in place. Raises InputError for a value <= 0."""
     if (target <= 0).any():
         row = int((target <= 0).int().argmax())
+        place = f"column '{buffer.columns.target}', row {buffer.first_row + row + 1}"
         raise InputError(
-            f"{buffer.file.uri}: column '{buffer.columns.target}', row {first_row + row + 1} must "
-            f"be above 0 with data.log_target. Got {float(target[row]):g} instead."
+            f"{buffer.file.uri}: {place} must be above 0 with data.log_target. "
+            f"Got {float(target[row]):g} instead."
         )
     target.log_()
 
 
-def _refuse_first(buffer: Buffer, first_row: int, wrong: torch.Tensor) -> None:
+def _refuse_first(buffer: Buffer, wrong: torch.Tensor) -> None:
     """Raise InputError for the wrong value in the first such row, if there is any."""
     if not wrong.any():
         return
@@ -259,10 +278,8 @@ def _refuse_first(buffer: Buffer, first_row: int, wrong: torch.Tensor) -> None:
     allowed = "a finite number" if place < len(buffer.array) else "a level"
     allowed = "a date or a number" if place == len(names) - 1 else allowed
     allowed = allowed if place else "a finite weight >= 0"
-    raise InputError(
-        f"{buffer.file.uri}: column '{names[place]}', row {first_row + row + 1} must be {allowed}. "
-        f"Got {found} instead{hint}."
-    )
+    where = f"{buffer.file.uri}: column '{names[place]}', row {buffer.first_row + row + 1}"
+    raise InputError(f"{where} must be {allowed}. Got {found} instead{hint}.")
 
 
 def _has_missing(values: pa.Array) -> bool:

@@ -105,17 +105,17 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     """
     dialect = configured_dialect(data)
     header = read_header(file, dialect)
-    _check_names(data, file, header)
+    _check_names(data, header)
     kinds, weights = header.kinds, [data.weight] if data.weight else []
     taken = {data.target, *weights, data.split.group, *data.categorical, *data.exclude}
     index = tuple(name for name in kinds if name in header.index - taken)
     rest = [name for name in kinds if name not in taken.union(index)]
     wanted = [name for name in data.features or rest if name not in data.categorical]
-    head = _head_to_check(file, header, (data.target, *weights, *wanted))
+    head = _head_to_check(header, (data.target, *weights, *wanted))
     misread = numbers_as_text(head, header)
     classes = _has_classes(data, header, misread)
-    dates = _dates(data, wanted, head, header, file)
-    _check_numbers(data, classes, file, header, misread, dates)
+    dates = _dates(data, wanted, head, header)
+    _check_numbers(data, classes, header, misread, dates)
     every = frozenset() if data.features else frozenset(kinds)
     certain = [name for name in wanted if name not in {*misread, *dates}]
     left_out = unsuitable_columns(head, header, certain, data.max_levels) if every else {}
@@ -124,7 +124,7 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     levels = data.categorical if isinstance(data.categorical, dict) else {}
     names = (*data.categorical, *(name for name in usable if kinds[name] == "text"))
     used = (*numeric, *dates, *names, data.target, *weights)
-    _check_used(used, names, data, file, header, left_out | misread)
+    _check_used(used, names, data, header, left_out | misread)
     read = (*used, data.split.group, data.split.time)
     return Columns(
         kinds={n: "number" if kinds[n] == "unknown" else kinds[n] for n in read if n},
@@ -132,7 +132,7 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
         categorical={n: tuple(levels.get(n, ())) for n in (*names, *[data.target][:classes])},
         target=data.target,
         max_levels=data.max_levels,
-        many=many_valued(file, header, head, {*names}.difference(levels), data.max_levels),
+        many=many_valued(header, head, {*names}.difference(levels), data.max_levels),
         dates=dates,
         weight=data.weight,
         split=data.split,
@@ -142,13 +142,13 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
         ignored=frozenset((*index, *data.exclude)),
         whole=every,
         dialect=dialect,
-        warnings=warnings_of(file, header, [*numeric, data.target], misread),
+        warnings=warnings_of(header, [*numeric, data.target], misread),
     )
 
 
-def check_columns(columns: Columns, file: DataFile, header: Header) -> None:
+def check_columns(columns: Columns, header: Header) -> None:
     """Raise InputError if a file's columns or kinds differ from those of the first file."""
-    kinds = header.kinds
+    file, kinds = header.file, header.kinds
     ignored = (columns.ignored | header.index).difference(columns.kinds)
     expected, found = columns.whole - ignored, set(kinds) - ignored
     if columns.whole and expected != found:
@@ -175,19 +175,15 @@ def check_columns(columns: Columns, file: DataFile, header: Header) -> None:
         )
 
 
-def _head_to_check(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, pa.Array]:
+def _head_to_check(header: Header, names: Sequence[str]) -> dict[str, pa.Array]:
     """The first values of the columns that may not be numbers."""
     kinds = header.kinds
     texts = [n for n in names if kinds[n] in ("text", "unknown") or IDENTIFIER.fullmatch(n)]
-    return read_head(file, header, [n for n in texts if kinds[n] not in ("other", "date")])
+    return read_head(header, [n for n in texts if kinds[n] not in ("other", "date")])
 
 
 def _dates(
-    data: TableData,
-    wanted: Sequence[str],
-    head: Mapping[str, pa.Array],
-    header: Header,
-    file: DataFile,
+    data: TableData, wanted: Sequence[str], head: Mapping[str, pa.Array], header: Header
 ) -> tuple[str, ...]:
     """The columns of dates. Raises InputError if one in data.dates holds no dates."""
     found = [n for n in wanted if header.kinds[n] == "date" or (n in head and all_dates(head[n]))]
@@ -196,7 +192,7 @@ def _dates(
     for name in data.dates:
         if name not in found:
             raise InputError(
-                f"data.dates: column '{name}' of {file.uri} must hold timestamps, or text "
+                f"data.dates: column '{name}' of {header.file.uri} must hold timestamps, or text "
                 "whose values are all dates or times in ISO 8601."
             )
     return tuple(data.dates)
@@ -209,8 +205,9 @@ def _has_classes(data: TableData, header: Header, misread: Mapping[str, str]) ->
     return header.kinds[data.target] in ("text", "boolean") and data.target not in misread
 
 
-def _check_names(data: TableData, file: DataFile, header: Header) -> None:
+def _check_names(data: TableData, header: Header) -> None:
     """Raise InputError for a name that is not a column, or a cut that does not fit its column."""
+    uri = header.file.uri
     for key, names in (
         ("target", [data.target]),
         ("features", data.features or []),
@@ -222,22 +219,21 @@ def _check_names(data: TableData, file: DataFile, header: Header) -> None:
     ):
         for name in names:
             if name not in header.kinds:
-                wrong = refuse(f"data.{key}", f"a column of {file.uri} ({header.named()})", name)
-                raise InputError(f"{wrong}{_hint(name, file, header)}")
+                wrong = refuse(f"data.{key}", f"a column of {uri} ({header.named()})", name)
+                raise InputError(f"{wrong}{_hint(name, header)}")
             names_wanted = key == "categorical" or (key, data.split.by) == ("split.column", "group")
             names_wanted |= (key, data.target_type) == ("target", "class")
             if names_wanted and header.kinds[name] in ("other", "date"):
                 raise InputError(
-                    f"data.{key}: column '{name}' of {file.uri} must hold names or numbers."
+                    f"data.{key}: column '{name}' of {uri} must hold names or numbers."
                 )
-    check_cut(data.split, file, header)
+    check_cut(data.split, header)
 
 
 def _check_used(
     used: Sequence[str],
     names: Sequence[str],
     data: TableData,
-    file: DataFile,
     header: Header,
     left_out: Mapping[str, str],
 ) -> None:
@@ -246,21 +242,21 @@ def _check_used(
     if not {*used} - {data.target, data.weight}:
         reasons = "; ".join(f"{name} ({why})" for name, why in left_out.items())
         raise InputError(
-            f"{file.uri}: has no column besides the target '{data.target}' that can be a feature. "
-            f"Its columns: {header.named()}.{f' Left out: {reasons}.' if reasons else ''}"
+            f"{header.file.uri}: has no column besides the target '{data.target}' that can be a "
+            f"feature. Its columns: {header.named()}.{f' Left out: {reasons}.' if reasons else ''}"
         )
     imputed = used if data.missing == "impute" else ()  # missing values have indicators, too
     for column in {*names, data.target, *imputed}:
         for name in used:
             if name.startswith(f"{column}="):
                 raise InputError(
-                    f"{file.uri}: column '{name}' is named like a level of column '{column}'. "
-                    "Rename it, or list it in data.exclude."
+                    f"{header.file.uri}: column '{name}' is named like a level of column "
+                    f"'{column}'. Rename it, or list it in data.exclude."
                 )
 
 
-def _hint(name: str, file: DataFile, header: Header) -> str:
-    if file.is_csv and len(header.kinds) == 1:
+def _hint(name: str, header: Header) -> str:
+    if header.file.is_csv and len(header.kinds) == 1:
         return " Only one column was found: is it delimited by a comma, semicolon, tab or |?"
     close = nearest(name, header.kinds)
     return f" Did you mean '{close}'?" if close else ""
@@ -269,7 +265,6 @@ def _hint(name: str, file: DataFile, header: Header) -> str:
 def _check_numbers(
     data: TableData,
     classes: bool,
-    file: DataFile,
     header: Header,
     misread: Mapping[str, str],
     dates: Sequence[str],
@@ -289,7 +284,8 @@ def _check_numbers(
             why = "Got neither numbers nor text instead."
         else:
             continue
-        raise InputError(f"data.{key}: column '{name}' of {file.uri} must hold numbers. {why}")
+        where = f"data.{key}: column '{name}' of {header.file.uri}"
+        raise InputError(f"{where} must hold numbers. {why}")
 
 
 def _differences(expected: frozenset[str], found: set[str]) -> str:

@@ -92,12 +92,14 @@ class Header:
     """The columns of a file.
 
     Attributes:
+        file: the file itself.
         kinds: every column with its kind.
         index: the columns that only number or name rows: unnamed ones, and pandas' index.
         columns: the names as written in the file, possibly with spaces around them.
         dialect: of a CSV file.
     """
 
+    file: DataFile
     kinds: dict[str, Kind]
     index: frozenset[str]
     columns: tuple[str, ...]
@@ -278,7 +280,7 @@ def _header(
     if names.count("") > 1:
         del found[""]
     unnamed = {name for name in found if INDEX.fullmatch(name)}
-    return Header(found, frozenset(unnamed.union(index)), tuple(columns), dialect)
+    return Header(file, found, frozenset(unnamed.union(index)), tuple(columns), dialect)
 
 
 def _arrow_kind(kind: pa.DataType) -> Kind:

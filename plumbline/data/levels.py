@@ -8,11 +8,10 @@ import pyarrow.compute as pc
 import torch
 
 from plumbline.config.schema import Split
-from plumbline.data.batches import as_text, read_batches
+from plumbline.data.batches import as_text
 from plumbline.data.blocks import Block
-from plumbline.data.columns import check_columns
 from plumbline.data.encoding import MISSING, OTHER
-from plumbline.data.header import Kind, read_header
+from plumbline.data.header import Kind
 from plumbline.data.sources import Table
 from plumbline.data.split import group_numbers, shares_of, tested_rows
 
@@ -33,13 +32,11 @@ def count_levels(table: Table, split: Split, part: str) -> pa.Table:
         InputError, OSError: as Table.blocks.
     """
     file, columns, first_row = table.file(part), table.columns, 0
-    header = read_header(file, columns.dialect)
-    check_columns(columns, file, header)
     group, time = columns.split.group, columns.split.time
     reading: dict[str, Kind] = dict.fromkeys(filter(None, (*columns.many, group)), "text")
     reading |= {time: columns.reading[time]} if time else {}
     found = [COUNTED.empty_table()]
-    for batch in read_batches(file, reading, header):
+    for batch in table.batches(part, reading):
         groups = group_numbers(as_text(batch[group])) if group else None
         tested = tested_rows(columns.split, file, batch)
         block = Block((), torch.empty(1, batch.num_rows), first_row, groups=groups, tested=tested)
