@@ -59,7 +59,7 @@ class Rule:
         return f"{self.other} {verb} {' or '.join(names)}"
 
     def check(self, config: Any) -> None:
-        """Raise InputError if a configuration combines the two keys in a way that is not allowed."""
+        """Raise InputError if the two keys of a configuration cannot be combined."""
         found, given = _value(config, self.key), _value(config, self.other)
         if _is_one_of(given, self.unless) or _is_one_of(found, self.allowed):
             return

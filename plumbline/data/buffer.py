@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +41,6 @@ class Buffer:
     Attributes:
         columns: the columns to read.
         file: the file that is read.
-        missing: how to treat missing values, as data.missing has it.
         first_row: the number in the file of the first row here.
         filled: the number of rows here.
         holes: the array's row of each column that has an indicator of its missing values.
@@ -53,7 +51,6 @@ class Buffer:
 
     columns: Columns
     file: DataFile
-    missing: Literal["error", "drop", "impute"]
     first_row: int = 0
     filled: int = 0
     holes: dict[str, int] = field(default_factory=dict)
@@ -68,9 +65,14 @@ class Buffer:
         self._allocate()
 
     @property
+    def imputes(self) -> bool:
+        """Whether missing values are filled in."""
+        return self.columns.data.missing == "impute"
+
+    @property
     def names(self) -> tuple[str, ...]:
         holes, levels = map(missing_indicator, self.holes), names_of(self.levels)
-        return (*self.columns.numbers, *holes, *levels, self.columns.target)
+        return (*self.columns.numbers, *holes, *levels, self.columns.data.target)
 
     def _allocate(self) -> None:
         height = len(self.names) + 1
@@ -114,12 +116,12 @@ class Buffer:
             self.first_row, self.filled = self.first_row + self.filled, 0
 
     def _copy(self, batch: pa.RecordBatch, place: slice) -> None:
-        weight, group = self.columns.weight, self.columns.split.group
-        if group:
-            self.groups[place] = group_numbers(as_text(batch.column(group)))
-        if time := self.columns.split.time:
-            self._hold_out(time, batch, place)
-        self.array[0, place] = as_numbers(batch.column(weight)) if weight else 1.0
+        data = self.columns.data
+        if data.split.group:
+            self.groups[place] = group_numbers(as_text(batch.column(data.split.group)))
+        if data.split.time:
+            self._hold_out(data.split.time, batch, place)
+        self.array[0, place] = as_numbers(batch.column(data.weight)) if data.weight else 1.0
         for i, name in enumerate(self.columns.numeric):
             self.array[i + 1, place] = as_numbers(batch.column(name))
         row = len(self.columns.numeric) + 1
@@ -136,11 +138,11 @@ class Buffer:
             codes = codes.fill_null(-1).to_numpy(zero_copy_only=False)
             self.array[row : row + len(levels), place] = codes == np.arange(len(levels))[:, None]
             self.absent[i, place] = codes < 0
-            if name == self.columns.target and (of := self.columns.class_weights):
+            if name == data.target and (of := self.columns.class_weights):
                 self.array[0, place] *= np.array([of[level] for level in levels])[codes]
             row += len(levels)
         if not self.columns.has_classes:
-            self.array[-1, place] = as_numbers(batch.column(self.columns.target))
+            self.array[-1, place] = as_numbers(batch.column(data.target))
 
     def _parts(self, name: str, batch: pa.RecordBatch, first_row: int) -> np.ndarray:
         """The parts of a column of dates, (parts, n). Raises InputError for any other value."""
@@ -151,7 +153,7 @@ class Buffer:
 
     def _hold_out(self, name: str, batch: pa.RecordBatch, place: slice) -> None:
         """Mark the rows from the cut on as held out. Raises InputError for any other value."""
-        split = self.columns.split
+        split = self.columns.data.split
         times = times_in(split, batch)
         absent = times.isna().to_numpy()
         if isinstance(split.cut, str):
@@ -174,16 +176,16 @@ class Buffer:
     def _names(self, name: str, batch: pa.RecordBatch) -> pa.Array:
         """Convert a categorical column, or a target of classes, to text."""
         values = batch.column(name)
-        if name == self.columns.target:
+        if name == self.columns.data.target:
             return class_names(values)
         text, given = as_text(values), self.columns.categorical[name]
         if OTHER in given:
             text = pc.if_else(pc.is_in(text, pa.array([*given, None])), text, OTHER)
-        return text.fill_null(MISSING) if self.missing == "impute" else text
+        return text.fill_null(MISSING) if self.imputes else text
 
     def _new_holes(self, batch: pa.RecordBatch) -> dict[str, int]:
         """The array rows of the columns whose first missing value is in this batch, by name."""
-        if self.missing != "impute":
+        if not self.imputes:
             return {}
         some = {name for name in self.columns.numeric if _has_missing(batch[name])}
         for name in self.columns.dates:
@@ -198,43 +200,43 @@ class Buffer:
         known = set(self.levels[name])
         new = [level for level in found if level not in known]
         given = self.columns.categorical[name]
-        imputed = MISSING if self.missing == "impute" else None
-        if given and (wrong := [level for level in new if level != imputed]):
+        if given and (wrong := [level for level in new if level != MISSING or not self.imputes]):
             row = first_row + pc.index(values, wrong[0]).as_py() + 1
             raise InputError(
                 f"{self.file.uri}: column '{name}', row {row} must be one of {', '.join(given)}. "
                 f"Got '{wrong[0]}' instead."
             )
         levels = len({*known, *new} - {MISSING})
-        if name == self.columns.target and levels > MAX_CLASSES:
+        of_target = name == self.columns.data.target
+        if of_target and levels > MAX_CLASSES:
             raise InputError(
                 f"data.target: column '{name}' must have at most {MAX_CLASSES} classes (is it a "
                 f"number?). {self.file.uri} has more."
             )
-        if name != self.columns.target and not given and levels > self.columns.max_levels:
+        if not of_target and not given and levels > self.columns.data.max_levels:
             raise TooManyLevelsError(name)
         return new
 
 
 def _checked_block(buffer: Buffer) -> Block:
-    """Make a block of the buffer's rows, without those of weight 0 or, if `missing` says so, with
-    missing values. Raises InputError for a value that is not allowed."""
-    rows = buffer.filled
+    """Make a block of the buffer's rows, without those of weight 0 or, if data.missing says so,
+    with missing values. Raises InputError for a value that is not allowed."""
+    data, rows = buffer.columns.data, buffer.filled
     block = torch.from_numpy(buffer.array)[:, :rows]
-    if buffer.columns.log_target:
+    if data.log_target:
         _take_logarithm(buffer, block[-1])
     absent = torch.from_numpy(buffer.absent)[:, :rows]
-    groups = buffer.groups[:rows].copy() if buffer.columns.split.group else None
-    by_time = buffer.columns.split.time or buffer.file.tested is not None
+    groups = buffer.groups[:rows].copy() if data.split.group else None
+    by_time = data.split.time or buffer.file.tested is not None
     tested = torch.from_numpy(buffer.tested[:rows].copy()) if by_time else None
     whole = Block(buffer.names, block, buffer.first_row, groups=groups, tested=tested)
     weights, finite = block[0], math.isfinite(block.sum())  # NaN and infinity survive a sum
     if finite and not absent.any() and weights.min() > 0:
         return whole
     # if numbers are imputed, only a row's weight and target must be present
-    nan, wrong = (block[[0, -1]] if buffer.missing == "impute" else block).isnan(), block.isinf()
+    nan, wrong = (block[[0, -1]] if buffer.imputes else block).isnan(), block.isinf()
     wrong[0] |= weights < 0
-    if buffer.missing == "error":
+    if data.missing == "error":
         wrong = torch.cat([wrong | nan, absent])
     _refuse_first(buffer, wrong)
     kept = ~(nan.any(dim=0) | absent.any(dim=0)) & (weights != 0)
@@ -249,7 +251,7 @@ def _take_logarithm(buffer: Buffer, target: torch.Tensor) -> None:
     """Take the logarithm of a block's target in place. Raises InputError for a value <= 0."""
     if (target <= 0).any():
         row = int((target <= 0).int().argmax())
-        place = f"column '{buffer.columns.target}', row {buffer.first_row + row + 1}"
+        place = f"column '{buffer.columns.data.target}', row {buffer.first_row + row + 1}"
         raise InputError(
             f"{buffer.file.uri}: {place} must be above 0 with data.log_target. "
             f"Got {float(target[row]):g} instead."
@@ -266,10 +268,10 @@ def _refuse_first(buffer: Buffer, wrong: torch.Tensor) -> None:
     columns = buffer.columns
     dates = {part: column for column in columns.dates for part in parts_of(column)}
     names = (
-        columns.weight,
+        columns.data.weight,
         *(dates.get(n, n) for n in buffer.names),
         *buffer.levels,
-        columns.split.time,
+        columns.data.split.time,
     )
     value = buffer.array[place, row] if place < len(buffer.array) else np.nan
     nan = bool(np.isnan(value))

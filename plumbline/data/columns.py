@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from plumbline.config.rows import SplitBy
 from plumbline.config.schema import TableData
 from plumbline.data.column_checks import (
     IDENTIFIER,
@@ -19,7 +18,7 @@ from plumbline.data.column_checks import (
 )
 from plumbline.data.encoding import parts_of
 from plumbline.data.files import DataFile
-from plumbline.data.header import AUTO, Dialect, Header, Kind, configured_dialect, read_header
+from plumbline.data.header import Dialect, Header, Kind, configured_dialect, read_header
 from plumbline.errors import InputError, nearest, refuse
 
 
@@ -28,20 +27,15 @@ class Columns:
     """The columns that are read from each file.
 
     Attributes:
+        data: the configuration section `data`.
         kinds: every column that is read, with its kind; a file without it, or with another kind,
             is an error.
         numeric: the numeric features, in order.
         dates: the columns of dates, which are converted to numbers, in order.
         categorical: each categorical feature, and a target with classes, with its levels; ():
             they are found in the pass. The level "(other)" has all values that are no other level.
-        max_levels: the most levels of a column that may be found in the pass.
-        many: columns with more levels, whose most frequent ones are chosen before the pass.
-        target: the column to predict.
-        weight: the column of the rows' weights; None: rows have no weights.
-        split: the configuration section `data.split`.
-        class_weights: the factor of a row's weight, by its class; empty: 1 for all.
-        log_target: whether to take the logarithm of the target.
-        means: the value that replaces a missing number, by column; empty before it is known.
+        many: columns with more than data.max_levels, whose most frequent ones are chosen before
+            the pass.
         left_out: columns that no key names and that are not features, with the reason.
         texts: columns of text that no key names; numbers there in another file are an error.
         ignored: columns in which files may differ: indexes, and those in data.exclude.
@@ -49,36 +43,34 @@ class Columns:
             agree.
         dialect: of CSV files, as far as it is configured.
         warnings: what looks wrong in the first file, one line each.
+        class_weights: the factor of a row's weight, by its class; empty: 1 for all.
+        means: the value that replaces a missing number, by column; empty before it is known.
     """
 
+    data: TableData
     kinds: dict[str, Kind]
     numeric: tuple[str, ...]
+    dates: tuple[str, ...]
     categorical: dict[str, tuple[str, ...]]
-    target: str
-    max_levels: int = 100
-    many: frozenset[str] = frozenset()
-    dates: tuple[str, ...] = ()
-    weight: str | None = None
-    split: SplitBy = field(default_factory=SplitBy)
-    log_target: bool = False
+    many: frozenset[str]
+    left_out: dict[str, str]
+    texts: frozenset[str]
+    ignored: frozenset[str]
+    whole: frozenset[str]
+    dialect: Dialect
+    warnings: tuple[str, ...]
     class_weights: dict[str, float] = field(default_factory=dict)
     means: dict[str, float] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    texts: frozenset[str] = frozenset()
-    ignored: frozenset[str] = frozenset()
-    whole: frozenset[str] = frozenset()
-    dialect: Dialect = AUTO
-    warnings: tuple[str, ...] = ()
 
     @property
     def has_classes(self) -> bool:
         """Whether the target has classes rather than being a number."""
-        return self.target in self.categorical
+        return self.data.target in self.categorical
 
     @property
     def features(self) -> tuple[str, ...]:
         """The raw columns that a row to predict must have."""
-        levels = (name for name in self.categorical if name != self.target)
+        levels = (name for name in self.categorical if name != self.data.target)
         return (*self.numeric, *self.dates, *levels)
 
     @property
@@ -92,7 +84,8 @@ class Columns:
 
         Categorical features, and a group column that is not a numeric feature, are read as text.
         """
-        as_text = {*self.categorical, self.split.group} - {self.target, *self.numeric}
+        group, target = self.data.split.group, self.data.target
+        as_text = {*self.categorical, group} - {target, *self.numeric}
         return {n: "text" if n in as_text else kind for n, kind in self.kinds.items()}
 
 
@@ -127,16 +120,12 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     _check_used(used, names, data, header, left_out | misread)
     read = (*used, data.split.group, data.split.time)
     return Columns(
+        data=data,
         kinds={n: "number" if kinds[n] == "unknown" else kinds[n] for n in read if n},
         numeric=numeric,
-        categorical={n: tuple(levels.get(n, ())) for n in (*names, *[data.target][:classes])},
-        target=data.target,
-        max_levels=data.max_levels,
-        many=many_valued(header, head, {*names}.difference(levels), data.max_levels),
         dates=dates,
-        weight=data.weight,
-        split=data.split,
-        log_target=data.log_target,
+        categorical={n: tuple(levels.get(n, ())) for n in (*names, *[data.target][:classes])},
+        many=many_valued(header, head, {*names}.difference(levels), data.max_levels),
         left_out=dict.fromkeys(index if every else (), "an index") | left_out,
         texts=frozenset(n for n in every - taken | {data.target} if kinds.get(n) == "text"),
         ignored=frozenset((*index, *data.exclude)),
@@ -160,7 +149,7 @@ def check_columns(columns: Columns, header: Header) -> None:
     for name, kind in columns.kinds.items():
         if name not in kinds:
             raise InputError(f"{file.uri}: has no column '{name}'. Its columns: {header.named()}.")
-        named = name in columns.categorical or name == columns.split.group
+        named = name in columns.categorical or name == columns.data.split.group
         loose = file.is_csv and named  # "1000" here and "10A" there
         if not loose and kinds[name] not in (kind, "unknown"):
             raise InputError(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import torch
@@ -28,14 +28,11 @@ class Table:
     Attributes:
         files: the files, sorted by path.
         columns: the columns to read from each.
-        missing: how to treat missing values: "error", "drop" the row, or "impute", which drops only
-            rows without a target.
         left_out: files outside the window, which are not read.
     """
 
     files: tuple[DataFile, ...]
     columns: Columns
-    missing: Literal["error", "drop", "impute"] = "error"
     left_out: tuple[DataFile, ...] = ()
 
     @cached_property
@@ -45,13 +42,13 @@ class Table:
     @property
     def names(self) -> tuple[str, ...]:
         levels = names_of(self.columns.categorical)
-        return (*self.columns.numbers, *levels, self.columns.target)
+        return (*self.columns.numbers, *levels, self.columns.data.target)
 
     @property
     def categorical(self) -> dict[str, tuple[str, ...]]:
         """The categorical features with their levels; (): the levels are found in the pass."""
-        of_all = self.columns.categorical
-        return {name: levels for name, levels in of_all.items() if name != self.columns.target}
+        target, of_all = self.columns.data.target, self.columns.categorical
+        return {name: levels for name, levels in of_all.items() if name != target}
 
     @property
     def dates(self) -> tuple[str, ...]:
@@ -88,11 +85,11 @@ class Table:
 
         Raises:
             InputError: the file's columns are not the table's, it is damaged, or a value is not a
-                finite number (a missing one only if `missing` is "error").
+                finite number (a missing one only if data.missing is "error").
             OSError: the file cannot be read at the moment, or changed since it was listed.
         """
         file = self.file(part)
-        buffer = Buffer(self.columns, file, self.missing)
+        buffer = Buffer(self.columns, file)
         try:
             for batch in self.batches(part, self.columns.reading):
                 on_batch(batch)
@@ -133,7 +130,7 @@ def open_table(data: TableData) -> Table:
     files = first_rows(chosen.files, data.limit, columns.dialect) if data.limit else chosen.files
     if data.split.by == "time" and data.test_fraction != "cut" and data.split.cut is None:
         files = hold_out_newest(files, data.test_fraction)
-    return Table(files, columns, data.missing, chosen.left_out)
+    return Table(files, columns, chosen.left_out)
 
 
 @dataclass(frozen=True)
