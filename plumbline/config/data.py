@@ -70,7 +70,7 @@ class SyntheticData(Split):
     x_range: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
         [-1.0, 1.0], description="drawn inputs are uniform in [low, high)"
     )
-    weights: Annotated[list[float], Field(min_length=1)] | None = Field(
+    weights: NotEmpty[float] | None = Field(
         None, description="true weights; default: drawn from a standard normal by seed"
     )
     bias: float = Field(0.0, description="true bias, in units of y")
@@ -116,7 +116,7 @@ class TableData(Split):
         "auto",
         description="type of the target; auto: class for text and booleans, number for numbers",
     )
-    features: Annotated[list[Name], Field(min_length=1)] | None = Field(
+    features: NotEmpty[Name] | None = Field(
         None,
         description="the columns to predict from; default: every other column except those that "
         "look like an index, an identifier or free text (a note lists those)",

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from plumbline.config.combinations import RULES
 from plumbline.config.schema import Config
-from plumbline.config.training import DEFAULTS, OF_CLASSES
+from plumbline.config.training import OF_CLASSES, OF_MLP, defaults_of
 
 Node = Mapping[str, Any]
 KINDS = {
@@ -183,10 +183,10 @@ def defaults_as_markdown() -> str:
 
     def cell(kind: str, key: str) -> str:
         classes = OF_CLASSES.get(kind, {}).get(key)
-        return _yaml(DEFAULTS[kind][key]) + (f"; classes: {classes}" if classes else "")
+        return _yaml(defaults_of(kind)[key]) + (f"; classes: {classes}" if classes else "")
 
     kinds = ("linear", "python", "mlp")
-    rows = [(f"training.{key}", *(cell(kind, key) for kind in kinds)) for key in DEFAULTS["linear"]]
+    rows = [(f"training.{key}", *(cell(kind, key) for kind in kinds)) for key in OF_MLP]
     return markdown_table(("key", *kinds), rows)
 
 

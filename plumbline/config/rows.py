@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from plumbline.config.section import Count, Name, Section, disagreement
+from plumbline.config.section import Count, Name, Positive, Section, disagreement
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -36,7 +36,7 @@ class Window(Section):
         description="train on the files changed since then: a date or time (in UTC if it has no "
         'zone), such as "2026-01-01", or an age when the run starts: "90m", "12h", "30d", "4w"',
     )
-    half_life: Annotated[float, Field(gt=0)] | None = Field(
+    half_life: Positive | None = Field(
         None,
         description="train on all files, but halve a row's weight for every half_life files that "
         "come after its own in the order of their paths",

@@ -90,31 +90,18 @@ class Python(Net):
 
 Model = Annotated[Linear | Mlp | Python, Field(discriminator="kind")]
 
-# The values of the keys of `training` that are left out or null.
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "linear": {
-        "optimizer": "sgd",
-        "learning_rate": 0.01,
-        "rate_schedule": "constant",
-        "weight_decay": 0.0,
-        "epochs": 1000,
-        "batch_size": None,
-        "dtype": "float64",
-        "patience": None,
-    },
-    "mlp": {
-        "optimizer": "adamw",
-        "learning_rate": 8e-3,
-        "rate_schedule": "constant",
-        "weight_decay": 0.01,
-        "epochs": "auto",
-        "batch_size": "auto",
-        "dtype": "float32",
-        "patience": "auto",
-    },
+# What an mlp has instead of the defaults in `Training`, which the other kinds of model have.
+OF_MLP: dict[str, Any] = {
+    "optimizer": "adamw",
+    "learning_rate": 8e-3,
+    "rate_schedule": "constant",
+    "weight_decay": 0.01,
+    "epochs": "auto",
+    "batch_size": "auto",
+    "dtype": "float32",
+    "patience": "auto",
 }
-DEFAULTS["python"] = DEFAULTS["linear"]
-# What replaces them if the target has classes.
+# What replaces both if the target has classes.
 OF_CLASSES: dict[str, dict[str, Any]] = {
     "linear": {"optimizer": "newton"},
     "mlp": {"learning_rate": 1e-3},
@@ -258,8 +245,14 @@ class Training(Section):
         `model_fields_set` is unchanged, so it still tells which keys were given.
         """
         given = {key for key in self.model_fields_set if getattr(self, key) is not None}
-        defaults = DEFAULTS[kind] | (OF_CLASSES.get(kind, {}) if classes else {})
+        defaults = defaults_of(kind) | (OF_CLASSES.get(kind, {}) if classes else {})
         missing = {k: v for k, v in defaults.items() if k not in given}
         if self.standardize is None:
             missing["standardize"] = standardize
         return type(self).model_construct(self.model_fields_set, **{**dict(self), **missing})
+
+
+def defaults_of(kind: str) -> dict[str, Any]:
+    """The values of the keys of `training` that are left out or null, for a kind of model."""
+    usual = {key: Training.model_fields[key].default for key in OF_MLP}
+    return OF_MLP if kind == "mlp" else usual
