@@ -97,6 +97,17 @@ def as_markdown(schema: type[BaseModel]) -> str:
     return markdown_table(("key", "allowed", "default", "meaning"), escaped)
 
 
+def number_types(key: str) -> set[str]:
+    """The JSON types of the numbers that a key takes: "integer", "number"; not those in a list."""
+    nodes = known_keys(Config).get(key, ())
+    return {option["type"] for node in nodes for option in options(node)} & {"integer", "number"}
+
+
+def is_whole(key: str) -> bool:
+    """Whether a key takes integers only."""
+    return "number" not in number_types(key)
+
+
 @lru_cache
 def _described(schema: type[BaseModel]) -> Node:
     whole = schema.model_json_schema()

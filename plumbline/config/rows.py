@@ -4,7 +4,7 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, model_validator
 
 from plumbline.config.section import Count, Name, Positive, Section, disagreement
 
@@ -28,19 +28,16 @@ DateText = Annotated[Name, BeforeValidator(_as_text)]
 class Window(Section):
     """Which files of a table to train on: one of three keys; without it, all of them equally."""
 
-    files: Count | None = Field(
-        None, description="train on the last files in the order of their paths, at most this many"
-    )
-    since: DateText | None = Field(
-        None,
-        description="train on the files changed since then: a date or time (in UTC if it has no "
-        'zone), such as "2026-01-01", or an age when the run starts: "90m", "12h", "30d", "4w"',
-    )
-    half_life: Positive | None = Field(
-        None,
-        description="train on all files, but halve a row's weight for every half_life files that "
-        "come after its own in the order of their paths",
-    )
+    files: Count | None = None
+    """train on the last files in the order of their paths, at most this many"""
+
+    since: DateText | None = None
+    """train on the files changed since then: a date or time (in UTC if it has no zone), such as
+    "2026-01-01", or an age when the run starts: "90m", "12h", "30d", "4w" """
+
+    half_life: Positive | None = None
+    """train on all files, but halve a row's weight for every half_life files that come after its
+    own in the order of their paths"""
 
     @model_validator(mode="after")
     def _agrees(self) -> "Window":
@@ -66,22 +63,18 @@ class Window(Section):
 class SplitBy(Section):
     """How rows are held out: one by one, by group, or by time."""
 
-    by: Literal["rows", "group", "time"] = Field(
-        "rows",
-        description="what is drawn for testing, validation and folds: single rows, or whole "
-        "groups (such as customers), whose rows stay together; time: the test rows are the latest, "
-        "and validation rows and folds are drawn row by row",
-    )
-    column: Name | None = Field(
-        None,
-        description="group: the column that names each row's group; it is not a feature unless "
-        "features or categorical list it; time: the column that cut is compared with",
-    )
-    cut: DateText | float | None = Field(
-        None,
-        description="time: the first date or time (in UTC if it has no zone) or number of the test "
-        "rows; null: the last files by path are held out, about test_fraction of all bytes",
-    )
+    by: Literal["rows", "group", "time"] = "rows"
+    """what is drawn for testing, validation and folds: single rows, or whole groups (such as
+    customers), whose rows stay together; time: the test rows are the latest, and validation rows
+    and folds are drawn row by row"""
+
+    column: Name | None = None
+    """group: the column that names each row's group; it is not a feature unless features or
+    categorical list it; time: the column that cut is compared with"""
+
+    cut: DateText | float | None = None
+    """time: the first date or time (in UTC if it has no zone) or number of the test rows; null: the
+    last files by path are held out, about test_fraction of all bytes"""
 
     @model_validator(mode="after")
     def _agrees(self) -> "SplitBy":

@@ -28,17 +28,20 @@ Runner = Annotated[
 class Schedule(Section):
     """When `make schedule` retrains: exactly one of cron, every and on_change."""
 
-    cron: Name | None = Field(
-        None, description='a cron expression of five fields, such as "0 3 * * *"'
-    )
-    timezone: Name = Field("UTC", description="the time zone of cron, such as Europe/Berlin")
-    every: Annotated[float, Field(ge=1)] | None = Field(
-        None, description="seconds from one start to the next"
-    )
-    on_change: bool = Field(False, description="true: retrain when files of data.path change")
-    at_most_every: Annotated[float, Field(ge=1)] = Field(
-        AT_MOST_EVERY, description="with on_change: the least number of seconds between two starts"
-    )
+    cron: Name | None = None
+    """a cron expression of five fields, such as "0 3 * * *" """
+
+    timezone: Name = "UTC"
+    """the time zone of cron, such as Europe/Berlin"""
+
+    every: Annotated[float, Field(ge=1)] | None = None
+    """seconds from one start to the next"""
+
+    on_change: bool = False
+    """true: retrain when files of data.path change"""
+
+    at_most_every: Annotated[float, Field(ge=1)] = AT_MOST_EVERY
+    """with on_change: the least number of seconds between two starts"""
 
     @model_validator(mode="after")
     def _agrees(self) -> "Schedule":
@@ -58,31 +61,26 @@ class Schedule(Section):
 class Notify(Section):
     """Who is notified when a run ends."""
 
-    to: Annotated[list[Name], Field(min_length=1)] = Field(
-        description="Apprise addresses, such as mailto://... or json://host/path; ${NAME} is "
-        "replaced by an environment variable, so that the file holds no secret"
-    )
-    on: Annotated[list[Literal["failure", "success"]], Field(min_length=1)] = Field(
-        ["failure"],
-        description="when to notify: failure is a run that failed, was refused, crashed or was "
-        "killed; success is one that finished",
-    )
+    to: Annotated[list[Name], Field(min_length=1)]
+    """Apprise addresses, such as mailto://... or json://host/path; ${NAME} is replaced by an
+    environment variable, so that the file holds no secret"""
+
+    on: Annotated[list[Literal["failure", "success"]], Field(min_length=1)] = Field(["failure"])
+    """when to notify: failure is a run that failed, was refused, crashed or was killed; success is
+    one that finished"""
 
 
 class Ray(Section):
     """The cluster that `runner: ray` uses."""
 
-    address: Name | None = Field(
-        None,
-        description="host:port or ray://host:port of a running cluster; null: start one on this "
-        "machine for the duration of the command",
-    )
-    workers: Count | None = Field(
-        None,
-        description="processes that train one model together, each on a core, or on a GPU if the "
-        "cluster has enough; null: train in the command's own process; a linear model that trains "
-        "on R factors needs none",
-    )
+    address: Name | None = None
+    """host:port or ray://host:port of a running cluster; null: start one on this machine for the
+    duration of the command"""
+
+    workers: Count | None = None
+    """processes that train one model together, each on a core, or on a GPU if the cluster has
+    enough; null: train in the command's own process; a linear model that trains on R factors needs
+    none"""
 
     @model_validator(mode="after")
     def _agrees(self) -> "Ray":
@@ -111,8 +109,11 @@ class RunsOn(Section):
 class Limit(Section):
     """The range that a metric must be in: min, max or both."""
 
-    min: float | None = Field(None, description="the least value allowed; null: no limit")
-    max: float | None = Field(None, description="the largest value allowed; null: no limit")
+    min: float | None = None
+    """the least value allowed; null: no limit"""
+
+    max: float | None = None
+    """the largest value allowed; null: no limit"""
 
 
 # A registry requires held-out rows, and mae is then measured only on them.
@@ -123,29 +124,26 @@ Require = create_model("Require", __base__=Section, **_LIMITS)
 class Registry(Section):
     """Where models are registered and when one becomes champion; optional."""
 
-    model: Name = Field(
-        description="name of the registered model: letters, digits, spaces, '-', '_', '.'"
-    )
-    require: Require = Field(Require(), description="thresholds that a champion must meet")
+    model: Name
+    """name of the registered model: letters, digits, spaces, '-', '_', '.'"""
+
+    require: Require = Require()
+    """thresholds that a champion must meet"""
+
     metric: Annotated[
         Literal[(*COMPARABLE, "auto")],  # type: ignore[valid-type]
         BeforeValidator(current_name),
-    ] = Field(
-        "auto",
-        description="the metric that compares a new model with the champion, both on the held-out "
-        "rows of today's data; auto: test_rmse, or test_log_loss for classes",
-    )
-    min_improvement: Fraction = Field(
-        1e-4,
-        description="how much better a new champion must be, as a share of the old one's value; "
-        "scores within a relative 1e-5 of each other always count as equal",
-    )
-    keep: Count = Field(
-        20,
-        description="number of versions to keep; older ones are deleted with their models and "
-        "cached R factors, but never the champion, the previous champion or versions of a run in "
-        "progress",
-    )
+    ] = "auto"
+    """the metric that compares a new model with the champion, both on the held-out rows of today's
+    data; auto: test_rmse, or test_log_loss for classes"""
+
+    min_improvement: Fraction = 1e-4
+    """how much better a new champion must be, as a share of the old one's value; scores within a
+    relative 1e-5 of each other always count as equal"""
+
+    keep: Count = 20
+    """number of versions to keep; older ones are deleted with their models and cached R factors,
+    but never the champion, the previous champion or versions of a run in progress"""
 
     @field_validator("require", mode="before")
     @classmethod
@@ -201,11 +199,9 @@ class Registry(Section):
 class Drift(Section):
     """What to do if today's data differs from the champion's."""
 
-    max_shift: Positive = Field(
-        0.5, description="how far a column's mean may move, in the champion's standard deviations"
-    )
-    action: Literal["warn", "stop"] = Field(
-        "warn",
-        description="if a mean moves further, or a column vanishes or becomes constant: warn, or "
-        "stop the run before it trains",
-    )
+    max_shift: Positive = 0.5
+    """how far a column's mean may move, in the champion's standard deviations"""
+
+    action: Literal["warn", "stop"] = "warn"
+    """if a mean moves further, or a column vanishes or becomes constant: warn, or stop the run
+    before it trains"""

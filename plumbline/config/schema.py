@@ -23,32 +23,28 @@ FOLDS = 10  # for a penalty of strength auto, if data.folds is 0
 class Prediction(Section):
     """What to predict after training."""
 
-    inputs: list[float | list[float | str] | dict[str, float | str]] = Field(
-        [], description="rows to predict: each a number, a list, or a mapping of column to value"
-    )
-    interval: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None,
-        description="share of new rows whose target should lie between the columns lower and "
-        "upper of every prediction; from the residuals of held-out rows (split conformal)",
-    )
-    explain: Literal["auto"] | bool = Field(
-        "auto",
-        description="measure how much worse the model gets on held-out rows if a column is "
-        "permuted, in importance.json and a plot; auto: for nets, if rows are held out",
-    )
-    test_rows: Annotated[int, Field(ge=0)] = Field(
-        10_000,
-        description="the most held-out rows that a run saves with their predictions, in "
-        "test_predictions.parquet; 0: none",
-    )
+    inputs: list[float | list[float | str] | dict[str, float | str]] = Field([])
+    """rows to predict: each a number, a list, or a mapping of column to value"""
+
+    interval: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """share of new rows whose target should lie between the columns lower and upper of every
+    prediction; from the residuals of held-out rows (split conformal)"""
+
+    explain: Literal["auto"] | bool = "auto"
+    """measure how much worse the model gets on held-out rows if a column is permuted, in
+    importance.json and a plot; auto: for nets, if rows are held out"""
+
+    test_rows: Annotated[int, Field(ge=0)] = 10_000
+    """the most held-out rows that a run saves with their predictions, in test_predictions.parquet;
+    0: none"""
 
 
 class Config(Section):
     """One experiment."""
 
-    experiment: Annotated[Name, Field(max_length=500)] = Field(
-        description="the MLflow experiment that the run belongs to"
-    )
+    experiment: Annotated[Name, Field(max_length=500)]
+    """the MLflow experiment that the run belongs to"""
+
     data: Annotated[SyntheticData | TableData, Field(discriminator="kind")]
     model: Model = Linear()
     training: Training = Training()
