@@ -252,11 +252,7 @@ def _hint(name: str, header: Header) -> str:
 
 
 def _check_numbers(
-    data: TableData,
-    classes: bool,
-    header: Header,
-    misread: Mapping[str, str],
-    dates: Sequence[str],
+    data: TableData, classes: bool, header: Header, misread: Mapping[str, str], dates: Sequence[str]
 ) -> None:
     """Raise InputError for a column that must hold numbers but does not."""
     numbers = [] if classes else [("target", data.target)]

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, islice
 from typing import Literal
 
@@ -113,7 +114,7 @@ class Header:
     columns: tuple[str, ...]
     dialect: Dialect = AUTO
 
-    @property
+    @cached_property
     def stored(self) -> dict[str, str]:
         """The name of each column as written in the file."""
         return {name.strip(): name for name in self.columns}

@@ -51,11 +51,7 @@ class Decision:
 
 
 def decide(
-    rules: Registry,
-    metrics: Scores,
-    baseline: Scores,
-    champion: Champion | None,
-    blocked: str = "",
+    rules: Registry, metrics: Scores, baseline: Scores, champion: Champion | None, blocked: str = ""
 ) -> Decision:
     """Apply the rules, the cheapest first; the first that fails gives the reason.
 
