@@ -5,8 +5,8 @@ from typing import Any, get_args
 
 from plumbline.config.metrics import METRICS
 from plumbline.config.running import AT_MOST_EVERY
-from plumbline.config.section import disagreement
 from plumbline.config.training import LOSSES, WITH_MOMENTUM, Optimizer
+from plumbline.errors import must_be
 
 OPTIMIZERS = get_args(Optimizer)
 ITERATIVE = tuple(name for name in OPTIMIZERS if name not in ("exact", "newton"))
@@ -66,7 +66,7 @@ class Rule:
         when = f"with {self.other.rpartition('.')[2]} {_text(given)}"
         if given is None or self.unless == (None,):
             when = f"{'without' if given is None else 'with'} {self.other}"
-        raise disagreement(self.key, f"{self.allowed_text} {when} ({self.why})", found)
+        raise must_be(self.key, f"{self.allowed_text} {when} ({self.why})", found)
 
 
 RULES = (

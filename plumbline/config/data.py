@@ -6,16 +6,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from plumbline.config.rows import SplitBy, Window
-from plumbline.config.section import (
-    Count,
-    Fraction,
-    Name,
-    NotEmpty,
-    NotNegative,
-    Section,
-    Seed,
-    disagreement,
-)
+from plumbline.config.section import Count, Fraction, Name, NotEmpty, NotNegative, Section, Seed
+from plumbline.errors import must_be
 
 # a password or a key in a URI
 SECRET = re.compile(
@@ -86,18 +78,16 @@ class SyntheticData(Split):
     def _agrees(self) -> "SyntheticData":
         if (self.x is None) == (self.rows is None):
             given = "neither" if self.x is None else "both"
-            raise disagreement("data.x", "data.rows", "exactly one of the two", given)
+            raise must_be("data.x and data.rows", "exactly one of the two", given)
         if self.x_range[0] >= self.x_range[1]:
-            raise disagreement("data.x_range", "[low, high] with low < high", self.x_range)
+            raise must_be("data.x_range", "[low, high] with low < high", self.x_range)
         widths = {len(row) if isinstance(row, list) else 1 for row in self.x or ()}
         if len(widths) > 1 or 0 in widths:
-            raise disagreement(
-                "data.x", "rows of one width, at least 1", f"widths {sorted(widths)}"
-            )
+            raise must_be("data.x", "rows of one width, at least 1", f"widths {sorted(widths)}")
         weights = None if self.weights is None else len(self.weights)
         for key, width in (("data.features", self.features), ("data.weights", weights)):
             if width not in (None, self.width):
-                raise disagreement(key, f"of width {self.width}, like the other keys", width)
+                raise must_be(key, f"of width {self.width}, like the other keys", width)
         return self
 
     @property
@@ -197,7 +187,7 @@ class TableData(Split):
     @model_validator(mode="after")
     def _agrees(self) -> "TableData":
         if SECRET.search(self.path):
-            raise disagreement(
+            raise must_be(
                 "data.path",
                 "without a password or key, because it is recorded (give them in the environment: "
                 "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)",
@@ -207,17 +197,17 @@ class TableData(Split):
             "".encode(self.encoding)
         except (LookupError, ValueError):  # ValueError: a zero byte
             allowed = "a text encoding that Python knows, such as utf-8, cp1252 or utf-16"
-            raise disagreement("data.encoding", allowed, self.encoding) from None
+            raise must_be("data.encoding", allowed, self.encoding) from None
         lists = {"features": self.features or (), "categorical": self.categorical}
         lists["dates"] = () if self.dates == "auto" else self.dates
         if self.weight == self.target:
-            raise disagreement("data.weight", "a column other than the target", self.weight)
+            raise must_be("data.weight", "a column other than the target", self.weight)
         for key, names in (*lists.items(), ("exclude", self.exclude)):
             for what, name in (("target", self.target), ("weight", self.weight)):
                 if name in names and (what, key) != ("weight", "exclude"):
-                    raise disagreement(f"data.{key}", f"without the {what} '{name}'", list(names))
+                    raise must_be(f"data.{key}", f"without the {what} '{name}'", list(names))
             if twice := sorted({name for name in names if list(names).count(name) > 1}):
-                raise disagreement(f"data.{key}", "without duplicates", twice)
+                raise must_be(f"data.{key}", "without duplicates", twice)
             if key != "exclude" and (both := [name for name in self.exclude if name in names]):
-                raise disagreement("data.exclude", f"without names that are in data.{key}", both)
+                raise must_be("data.exclude", f"without names that are in data.{key}", both)
         return self

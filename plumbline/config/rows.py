@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, model_validator
 
-from plumbline.config.section import Count, Name, Positive, Section, disagreement
+from plumbline.config.section import Count, Name, Positive, Section
+from plumbline.errors import must_be
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -44,7 +45,7 @@ class Window(Section):
         given = [n for n in type(self).model_fields if getattr(self, n) is not None]
         if len(given) != 1:
             allowed = "exactly one of files, since and half_life"
-            raise disagreement("data.window", allowed, " and ".join(given) or "none")
+            raise must_be("data.window", allowed, " and ".join(given) or "none")
         if self.since is not None:
             self.start(datetime.now(UTC))
         return self
@@ -57,7 +58,7 @@ class Window(Section):
             return now - timedelta(**{UNITS[age[2]]: int(age[1])}) if age else _parsed(self.since)
         except (ValueError, OverflowError):
             allowed = 'a date such as "2026-01-01" or an age such as "30d" or "12h"'
-            raise disagreement("data.window.since", allowed, repr(self.since)) from None
+            raise must_be("data.window.since", allowed, repr(self.since)) from None
 
 
 class SplitBy(Section):
@@ -79,16 +80,16 @@ class SplitBy(Section):
     @model_validator(mode="after")
     def _agrees(self) -> "SplitBy":
         if self.cut is not None and self.by != "time":
-            raise disagreement("data.split.cut", "left out unless data.split.by is time", self.cut)
+            raise must_be("data.split.cut", "left out unless data.split.by is time", self.cut)
         named, needed = self.column is not None, self.by == "group" or self.cut is not None
         if named < needed or named > (self.by != "rows"):
             allowed = "given with data.split.by group, and with data.split.cut, not with by rows"
-            raise disagreement("data.split.column", allowed, self.column)
+            raise must_be("data.split.column", allowed, self.column)
         try:
             self.cut_value  # noqa: B018
         except ValueError:
             allowed = 'a number, or a date or time such as "2026-01-01"'
-            raise disagreement("data.split.cut", allowed, repr(self.cut)) from None
+            raise must_be("data.split.cut", allowed, repr(self.cut)) from None
         return self
 
     @property

@@ -15,7 +15,8 @@ from pydantic import (
 )
 
 from plumbline.config.metrics import COMPARABLE, METRICS, REFUSED, SCORES, current_name
-from plumbline.config.section import Count, Fraction, Name, Positive, Section, disagreement
+from plumbline.config.section import Count, Fraction, Name, NotEmpty, Positive, Section
+from plumbline.errors import must_be
 
 ADDRESS = re.compile(r"(ray://)?[^\s:/]+:\d{1,5}")
 AT_MOST_EVERY = 60.0  # seconds
@@ -48,24 +49,24 @@ class Schedule(Section):
         given = {"cron": self.cron, "every": self.every, "on_change": self.on_change or None}
         found = [name for name, value in given.items() if value is not None]
         if len(found) != 1:
-            keys = [f"schedule.{name}" for name in given]
-            raise disagreement(*keys, "exactly one of the three", " and ".join(found) or "none")
+            keys = " and ".join(f"schedule.{name}" for name in given)
+            raise must_be(keys, "exactly one of the three", " and ".join(found) or "none")
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder, a long name
             allowed = "a time zone's name, such as UTC or Europe/Berlin"
-            raise disagreement("schedule.timezone", allowed, self.timezone) from None
+            raise must_be("schedule.timezone", allowed, self.timezone) from None
         return self
 
 
 class Notify(Section):
     """Who is notified when a run ends."""
 
-    to: Annotated[list[Name], Field(min_length=1)]
+    to: NotEmpty[Name]
     """Apprise addresses, such as mailto://... or json://host/path; ${NAME} is replaced by an
     environment variable, so that the file holds no secret"""
 
-    on: Annotated[list[Literal["failure", "success"]], Field(min_length=1)] = Field(["failure"])
+    on: NotEmpty[Literal["failure", "success"]] = Field(["failure"])
     """when to notify: failure is a run that failed, was refused, crashed or was killed; success is
     one that finished"""
 
@@ -86,7 +87,7 @@ class Ray(Section):
     def _agrees(self) -> "Ray":
         if self.address is not None and not ADDRESS.fullmatch(self.address):
             allowed = "null, host:port or ray://host:port of a running Ray cluster"
-            raise disagreement("ray.address", allowed, self.address)
+            raise must_be("ray.address", allowed, self.address)
         return self
 
     @property
@@ -151,17 +152,17 @@ class Registry(Section):
         if not isinstance(given, dict):
             return given
         for name in REFUSED.keys() & given:
-            raise disagreement(f"registry.require.{name}", REFUSED[name], name)
+            raise must_be(f"registry.require.{name}", REFUSED[name], name)
         renamed = {current_name(name): limit for name, limit in given.items()}
         if len(renamed) < len(given):
             both = [name for name in given if current_name(name) != name]
-            raise disagreement("registry.require", "one limit per metric", f"{both[0]} twice")
+            raise must_be("registry.require", "one limit per metric", f"{both[0]} twice")
         return renamed
 
     @model_validator(mode="after")
     def _agrees(self) -> "Registry":
         if not re.fullmatch(r"\w[\w .-]*(?<! )", self.model) or ".." in self.model:
-            raise disagreement(
+            raise must_be(
                 "registry.model", "of letters, digits, spaces, '-', '_' and '.'", repr(self.model)
             )
         for name, limit in self.limits():
@@ -169,9 +170,7 @@ class Registry(Section):
             bounds = [bound for bound in (low, high) if bound is not None]
             if not bounds or bounds[0] > bounds[-1]:
                 found = f"min {low}, max {high}"
-                raise disagreement(
-                    f"registry.require.{name}", "a min, a max or both in order", found
-                )
+                raise must_be(f"registry.require.{name}", "a min, a max or both in order", found)
         return self
 
     def of_target(self, classes: bool) -> "Registry":
@@ -184,11 +183,11 @@ class Registry(Section):
         what = "the target has classes" if classes else "the target is a number"
         for name, _ in self.limits():
             if METRICS[name].target == other:
-                raise disagreement(f"registry.require.{name}", f"left out, since {what}", name)
+                raise must_be(f"registry.require.{name}", f"left out, since {what}", name)
         if self.metric == "auto":
             return self.model_copy(update={"metric": usual})
         if METRICS[self.metric].target == other:
-            raise disagreement("registry.metric", f"auto or {usual}, since {what}", self.metric)
+            raise must_be("registry.metric", f"auto or {usual}, since {what}", self.metric)
         return self
 
     def limits(self) -> Iterator[tuple[str, Limit]]:

@@ -12,8 +12,9 @@ from pydantic import Field, model_validator
 from plumbline.config.combinations import check_combinations
 from plumbline.config.data import Split, SyntheticData, TableData
 from plumbline.config.running import Drift, Notify, Ray, Registry, Runner, Schedule
-from plumbline.config.section import Name, Section, disagreement, without_auto
+from plumbline.config.section import Name, Section, without_auto
 from plumbline.config.training import Linear, Model, Training
+from plumbline.errors import must_be
 
 # the sections that other modules import from here
 __all__ = ["Config", "Model", "Split", "SyntheticData", "TableData", "Training", "without_auto"]
@@ -75,10 +76,10 @@ class Config(Section):
             loss = "cross_entropy" if classes else "mse"
         elif (loss == "cross_entropy") != classes:
             allowed, what = ("cross_entropy", "has classes") if classes else ("mse", "is a number")
-            raise disagreement("training.loss", f"auto or {allowed}, since the target {what}", loss)
+            raise must_be("training.loss", f"auto or {allowed}, since the target {what}", loss)
         if classes and found.prediction.interval:
             allowed = "null, since the target has classes"
-            raise disagreement("prediction.interval", allowed, found.prediction.interval)
+            raise must_be("prediction.interval", allowed, found.prediction.interval)
         training = found.training.model_copy(update={"loss": loss})
         registry = found.registry and found.registry.of_target(classes)
         found = found.model_copy(update={"training": training, "registry": registry})
@@ -106,7 +107,7 @@ class Config(Section):
         for number, row in enumerate(self.prediction.inputs):
             found = len(row) if isinstance(row, list | dict) else 1
             if width not in (None, found):
-                raise disagreement(
+                raise must_be(
                     f"prediction.inputs[{number}]", f"{width} number(s), one per feature", row
                 )
         return self

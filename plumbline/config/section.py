@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 
-from plumbline.errors import InputError
-
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -30,12 +28,6 @@ def without_auto(value: Item | Literal["auto"]) -> Item:
     """A value whose auto is resolved."""
     assert value != "auto"
     return value
-
-
-def disagreement(*parts: object) -> InputError:
-    """Make the error for one or more keys, given as (*keys, allowed, found)."""
-    *keys, allowed, found = map(str, parts)
-    return InputError(f"{' and '.join(keys)} must be {allowed}. Got {found} instead.")
 
 
 class Section(BaseModel):

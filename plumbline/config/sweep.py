@@ -16,8 +16,8 @@ from plumbline.config.metrics import METRICS, REFUSED, SCORES, better, current_n
 from plumbline.config.reference import is_whole, known_keys, number_types
 from plumbline.config.running import RunsOn
 from plumbline.config.schema import Config
-from plumbline.config.section import Count, Name, NotEmpty, Section, Seed, disagreement
-from plumbline.errors import InputError, nearest, refuse
+from plumbline.config.section import Count, Name, NotEmpty, Section, Seed
+from plumbline.errors import InputError, must_be, nearest, refuse
 
 Values = Mapping[str, Any]
 SHORT = {"learning_rate": "lr"}
@@ -86,9 +86,9 @@ class Search(Section):
         for key, given in self.parameters.items():
             low = f"sweep.parameters.{key}.low"
             if isinstance(given, Range) and given.low >= given.high:
-                raise disagreement(low, "less than high", f"{given.low} and {given.high}")
+                raise must_be(low, "less than high", f"{given.low} and {given.high}")
             if isinstance(given, Range) and given.log and given.low <= 0:
-                raise disagreement(low, "> 0 if log is true", given.low)
+                raise must_be(low, "> 0 if log is true", given.low)
         return self
 
 
@@ -228,7 +228,7 @@ def _check_keys(sweep: Sweep, path: str | Path) -> None:
         if key not in known and not key.startswith(OPTIONS):
             raise InputError(f"{where}: {key} is not a known key.{hint(key, Config)}")
         if key.partition(".")[0] in RunsOn.model_fields:
-            raise disagreement(f"{where}.{key}", "left out: all trials run in one place", given)
+            raise must_be(f"{where}.{key}", "left out: all trials run in one place", given)
         if isinstance(given, Range) and not number_types(key):
             raise refuse(f"{where}.{key}", "a list of values (a range is for numbers)", "a range")
 

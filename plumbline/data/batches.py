@@ -24,7 +24,7 @@ from plumbline.data.header import (
     open_arrow,
     read_header,
 )
-from plumbline.errors import InputError
+from plumbline.errors import InputError, must_be
 
 # Rows of a block of numbers, into which batches are copied. There are enough of them that the fixed
 # cost of a block is small compared with its matrix products (at least 32 rows a column), and few
@@ -178,8 +178,7 @@ def _damaged(header: Header, rows_read: int, error: Exception) -> InputError:
         help_ = dialect.help_with_comma(value, "write a decimal point")
         if not help_ and dialect.configured:
             help_ = "fix it, or list the column in data.categorical (names) or data.exclude (ids)"
-        got = f"Got '{value[:60]}' instead{'; ' if help_ else ''}{help_}."
-        return InputError(f"{place} must be a {kind}. {got}")
+        return must_be(place, f"a {kind}", f"'{value[:60]}'", f"; {help_}" if help_ else "")
     reason = said.splitlines()[0].rstrip(".")
     return InputError(f"{file.uri}: is damaged or cut off ({reason}).")
 

@@ -23,7 +23,7 @@ from plumbline.data.encoding import (
 )
 from plumbline.data.files import DataFile
 from plumbline.data.split import group_numbers, times_in
-from plumbline.errors import InputError, TooManyLevelsError
+from plumbline.errors import InputError, TooManyLevelsError, must_be
 
 MAX_CLASSES = 1_000
 
@@ -73,6 +73,10 @@ class Buffer:
     def names(self) -> tuple[str, ...]:
         holes, levels = map(missing_indicator, self.holes), names_of(self.levels)
         return (*self.columns.numbers, *holes, *levels, self.columns.data.target)
+
+    def place_of(self, column: str, row: int) -> str:
+        """The place of a value, for a message; the rows of the file count from 0."""
+        return f"{self.file.uri}: column '{column}', row {row + 1}"
 
     def _allocate(self) -> None:
         height = len(self.names) + 1
@@ -167,11 +171,9 @@ class Buffer:
         wrong = absent & batch[name].is_valid().to_numpy(zero_copy_only=False)
         if wrong.any():
             row = int(wrong.argmax())
-            place = f"{self.file.uri}: column '{name}', row {self.first_row + first_row + row + 1}"
-            raise InputError(
-                f"{place} must be a date or time in ISO 8601. Got "
-                f"'{str(batch[name][row])[:60]}' instead{hint}."
-            )
+            place = self.place_of(name, self.first_row + first_row + row)
+            found = f"'{str(batch[name][row])[:60]}'"
+            raise must_be(place, "a date or time in ISO 8601", found, hint)
 
     def _names(self, name: str, batch: pa.RecordBatch) -> pa.Array:
         """Convert a categorical column, or a target of classes, to text."""
@@ -201,11 +203,8 @@ class Buffer:
         new = [level for level in found if level not in known]
         given = self.columns.categorical[name]
         if given and (wrong := [level for level in new if level != MISSING or not self.imputes]):
-            row = first_row + pc.index(values, wrong[0]).as_py() + 1
-            raise InputError(
-                f"{self.file.uri}: column '{name}', row {row} must be one of {', '.join(given)}. "
-                f"Got '{wrong[0]}' instead."
-            )
+            place = self.place_of(name, first_row + pc.index(values, wrong[0]).as_py())
+            raise must_be(place, f"one of {', '.join(given)}", f"'{wrong[0]}'")
         levels = len({*known, *new} - {MISSING})
         of_target = name == self.columns.data.target
         if of_target and levels > MAX_CLASSES:
@@ -251,11 +250,8 @@ def _take_logarithm(buffer: Buffer, target: torch.Tensor) -> None:
     """Take the logarithm of a block's target in place. Raises InputError for a value <= 0."""
     if (target <= 0).any():
         row = int((target <= 0).int().argmax())
-        place = f"column '{buffer.columns.data.target}', row {buffer.first_row + row + 1}"
-        raise InputError(
-            f"{buffer.file.uri}: {place} must be above 0 with data.log_target. "
-            f"Got {float(target[row]):g} instead."
-        )
+        place = buffer.place_of(buffer.columns.data.target, buffer.first_row + row)
+        raise must_be(place, "above 0 with data.log_target", f"{float(target[row]):g}")
     target.log_()
 
 
@@ -280,8 +276,8 @@ def _refuse_first(buffer: Buffer, wrong: torch.Tensor) -> None:
     allowed = "a finite number" if place < len(buffer.array) else "a level"
     allowed = "a date or a number" if place == len(names) - 1 else allowed
     allowed = allowed if place else "a finite weight >= 0"
-    where = f"{buffer.file.uri}: column '{names[place]}', row {buffer.first_row + row + 1}"
-    raise InputError(f"{where} must be {allowed}. Got {found} instead{hint}.")
+    where = buffer.place_of(str(names[place]), buffer.first_row + row)
+    raise must_be(where, allowed, found, hint)
 
 
 def _has_missing(values: pa.Array) -> bool:
