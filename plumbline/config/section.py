@@ -49,7 +49,7 @@ class Section(BaseModel):
         """
         found = handler(schema)
         keys = handler.resolve_ref_schema(found)["properties"]
-        for base in cls.__mro__:
+        for base in reversed(cls.__mro__):
             if issubclass(base, Section):
                 for key, text in _texts_of(base.__module__).get(base.__name__, {}).items():
                     keys[key]["description"] = text
