@@ -38,8 +38,18 @@ class AllTrialsFailedError(RuntimeError):
     """A sweep ended and none of its trials has a result."""
 
 
+def must_be(where: str, allowed: str, found: object, hint: str = "") -> InputError:
+    """Make an InputError from the place, what it must be, what was found, and a hint.
+
+    Example:
+        >>> str(must_be("data.weight", "a column other than the target", "y"))
+        'data.weight must be a column other than the target. Got y instead.'
+    """
+    return InputError(f"{where} must be {allowed}. Got {found} instead{hint}.")
+
+
 def refuse(where: str, allowed: str, found: object) -> InputError:
-    """Make an InputError from the place, what it must be, and the value that was found.
+    """Make the same error for a value, which is shown as Python writes it, shortened if it is long.
 
     Example:
         >>> str(refuse("training.epochs", "an integer >= 1", 0))
@@ -47,7 +57,7 @@ def refuse(where: str, allowed: str, found: object) -> InputError:
     """
     shown = repr(found)
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    return InputError(f"{where} must be {allowed}. Got {shown} instead.")
+    return must_be(where, allowed, shown)
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:

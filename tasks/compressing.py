@@ -112,10 +112,10 @@ def part_key(table: Table, file: DataFile, split: Split) -> str:
     It depends on the file's identity (path, size, modification time), what is read of it, the split
     and the version of the computation, but not on the device, whose factors are equally good.
     """
-    c = table.columns
+    c, data = table.columns, table.columns.data
     what = [c.kinds, c.numeric, c.categorical, sorted(c.whole), sorted(c.texts), asdict(c.dialect)]
-    held_out = [c.split.model_dump(), split.model_dump()]
-    keys = [table.missing, c.weight, c.log_target, *held_out]
+    held_out = [data.split.model_dump(), split.model_dump()]
+    keys = [data.missing, data.weight, data.log_target, *held_out]
     return key_of("", VERSION, asdict(file), *keys, *what)
 
 

@@ -136,7 +136,7 @@ def _showing_rows() -> Iterator[None]:
 def with_known_levels(table: Table, data: TableData) -> Table:
     """The table with the levels of its columns that have many, or had in an earlier run."""
     columns, cache = table.columns, FactorCache.current()
-    wanted = [n for n, given in columns.categorical.items() if n != columns.target and not given]
+    wanted = [n for n, given in columns.categorical.items() if n != data.target and not given]
     listed = {name: cache.read(_list_key(data, name), json.loads) for name in wanted}
     before = {name: levels for name, levels in listed.items() if levels}
     table = table.with_columns(many=columns.many.union(before))
@@ -176,7 +176,7 @@ def _counts(
 
 def _counts_key(table: Table, file: DataFile, split: Split) -> str:
     c = table.columns
-    split_by = [c.split.model_dump(), split.model_dump()]
+    split_by = [c.data.split.model_dump(), split.model_dump()]
     return key_of("levels", asdict(file), sorted(c.many), asdict(c.dialect), *split_by)
 
 

@@ -4,7 +4,8 @@ import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from plumbline.config.sweep import Range, Search, Sweep, Values, is_whole
+from plumbline.config.reference import is_whole
+from plumbline.config.sweep import Range, Search, Sweep, Values
 from plumbline.training.experiment import Outcome
 from plumbline.training.trained import Status
 

@@ -1,20 +1,22 @@
 """Which keys can be combined: one table for the schema, docs/configuration.md and the tests."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from plumbline.config.metrics import METRICS
 from plumbline.config.running import AT_MOST_EVERY
-from plumbline.config.section import disagreement
 from plumbline.config.training import LOSSES, WITH_MOMENTUM, Optimizer
+from plumbline.errors import must_be
 
 OPTIMIZERS = get_args(Optimizer)
+ITERATIVE = tuple(name for name in OPTIMIZERS if name not in ("exact", "newton"))
+STEPPING = tuple(name for name in ITERATIVE if name != "lbfgs")
+NOT_EXACT, NOT_NEWTON = (*ITERATIVE, "newton"), (*ITERATIVE, "exact")
 # Stand for any number, any number above 0, and any value but null.
 NUMBER, ABOVE_0, GIVEN = object(), object(), object()
+HELD_OUT = (ABOVE_0, "cut")  # values of data.test_fraction
 R_FACTOR = "only training on the R factor weights rows by age"
 BEST_RATE = "the best rate is known only for sgd on the R factor"
-WITHOUT_STEPS = ("exact", "newton", "lbfgs")
 MSE = ("auto", "mse")
 LOSSES_OF_LOGARITHM = tuple(loss for loss in LOSSES if loss not in ("cross_entropy", "poisson"))
 STEPS = "it is for optimizers that take gradient steps"
@@ -56,36 +58,31 @@ class Rule:
         names, verb = (bound, "is") if few else (self.unless, "is not")
         return f"{self.other} {verb} {' or '.join(names)}"
 
-    def check(self, value_of: Callable[[str], Any]) -> None:
-        """Raise InputError if the two keys cannot be combined."""
-        found, given = value_of(self.key), value_of(self.other)
+    def check(self, config: Any) -> None:
+        """Raise InputError if the two keys of a configuration cannot be combined."""
+        found, given = _value(config, self.key), _value(config, self.other)
         if _is_one_of(given, self.unless) or _is_one_of(found, self.allowed):
             return
         when = f"with {self.other.rpartition('.')[2]} {_text(given)}"
         if given is None or self.unless == (None,):
             when = f"{'without' if given is None else 'with'} {self.other}"
-        raise disagreement(self.key, f"{self.allowed_text} {when} ({self.why})", found)
-
-
-def _all_but(*names: str) -> tuple[str, ...]:
-    return tuple(name for name in OPTIMIZERS if name not in names)
+        raise must_be(self.key, f"{self.allowed_text} {when} ({self.why})", found)
 
 
 RULES = (
-    Rule("model.kind", ("linear",), "training.optimizer", _all_but("exact", "newton"),
+    Rule("model.kind", ("linear",), "training.optimizer", ITERATIVE,
          "exact and newton solve linear models"),
-    Rule("training.loss", MSE, "training.optimizer", _all_but("exact"),
+    Rule("training.loss", MSE, "training.optimizer", NOT_EXACT,
          "the closed form minimises the squared error"),
     Rule("training.loss", ("auto", "cross_entropy", "poisson"), "training.optimizer",
-         _all_but("newton"), "it maximises a likelihood, logistic or Poisson"),
-    Rule("training.bias", (True,), "training.optimizer", _all_but("newton"),
-         "its models have intercepts"),
+         NOT_NEWTON, "it maximises a likelihood, logistic or Poisson"),
+    Rule("training.bias", (True,), "training.optimizer", NOT_NEWTON, "its models have intercepts"),
     Rule("training.bias", (True,), "training.loss",
          tuple(loss for loss in ("auto", *LOSSES) if loss != "poisson"),
          "its intercept models the mean of the counts"),
-    Rule("training.batch_size", (None,), "training.optimizer", _all_but("exact", "newton"),
+    Rule("training.batch_size", (None,), "training.optimizer", ITERATIVE,
          "they use all rows at once"),
-    Rule("training.weight_decay", (0,), "training.optimizer", _all_but(*WITHOUT_STEPS),
+    Rule("training.weight_decay", (0,), "training.optimizer", STEPPING,
          "they have none; exact has training.penalty"),
     Rule("training.penalty.kind", (None,), "training.optimizer", ("exact",),
          "other optimizers have training.weight_decay"),
@@ -96,15 +93,13 @@ RULES = (
     Rule("training.learning_rate", (NUMBER,), "training.loss", MSE, BEST_RATE),
     Rule("training.learning_rate", (NUMBER,), "training.batch_size", (None,), BEST_RATE),
     Rule("training.learning_rate", (NUMBER,), "model.kind", ("linear",), BEST_RATE),
-    Rule("training.rate_schedule", ("constant",), "training.optimizer", _all_but(*WITHOUT_STEPS),
-         STEPS),
-    Rule("training.warmup", (0,), "training.optimizer", _all_but(*WITHOUT_STEPS), STEPS),
-    Rule("training.clip_norm", (None,), "training.optimizer", _all_but(*WITHOUT_STEPS), STEPS),
-    Rule("training.patience", (None, 0), "training.optimizer", _all_but("exact", "newton"),
-         STEPS),
+    Rule("training.rate_schedule", ("constant",), "training.optimizer", STEPPING, STEPS),
+    Rule("training.warmup", (0,), "training.optimizer", STEPPING, STEPS),
+    Rule("training.clip_norm", (None,), "training.optimizer", STEPPING, STEPS),
+    Rule("training.patience", (None, 0), "training.optimizer", ITERATIVE, STEPS),
     Rule("training.patience", (None, 0), "data.validation_fraction", (ABOVE_0,),
          "it watches the loss on rows held out for validation"),
-    Rule("training.start", ("fresh",), "training.optimizer", _all_but("exact", "newton"),
+    Rule("training.start", ("fresh",), "training.optimizer", ITERATIVE,
          "they reach the same optimum from any start"),
     Rule("training.start", ("fresh",), "registry.model", (GIVEN,),
          "only a registered model has a champion"),
@@ -127,9 +122,9 @@ RULES = (
     Rule("data.window.half_life", (None,), "training.loss", MSE, R_FACTOR),
     Rule("data.window.half_life", (None,), "training.batch_size", (None,), R_FACTOR),
     Rule("data.window.half_life", (None,), "model.kind", ("linear",), R_FACTOR),
-    Rule("prediction.interval", (None,), "data.test_fraction", (ABOVE_0, "cut"),
+    Rule("prediction.interval", (None,), "data.test_fraction", HELD_OUT,
          "it comes from the residuals of held-out rows"),
-    Rule("prediction.explain", ("auto", False), "data.test_fraction", (ABOVE_0, "cut"),
+    Rule("prediction.explain", ("auto", False), "data.test_fraction", HELD_OUT,
          "it is measured on held-out rows"),
     Rule("data.kind", ("table",), "schedule.on_change", (None, False),
          "generated rows never change"),
@@ -141,9 +136,9 @@ RULES = (
          "cut holds out the rows from data.split.cut on"),
     Rule("data.test_fraction", (0, "cut"), "data.split.cut", (None,),
          "data.split.cut says which rows are held out"),
-    Rule("data.test_fraction", (ABOVE_0, "cut"), "data.split.by", (None, "rows", "group"),
+    Rule("data.test_fraction", HELD_OUT, "data.split.by", (None, "rows", "group"),
          "data.split.by time holds out this share, or the rows from data.split.cut on"),
-    Rule("data.test_fraction", (ABOVE_0, "cut"), "registry", (None,),
+    Rule("data.test_fraction", HELD_OUT, "registry", (None,),
          "registry.metric is measured on held-out rows"),
     Rule("drift", (None,), "registry", (GIVEN,), "the data is compared with the champion's"),
     *(Rule("data.folds", (ABOVE_0,), f"registry.require.{name}", (None,),
@@ -162,13 +157,7 @@ RULES = (
 def check_combinations(config: Any) -> None:
     """Raise InputError for the first rule that a configuration breaks."""
     for rule in RULES:
-        rule.check(lambda key: _value(config, key))
-
-
-def as_markdown() -> str:
-    """The rules as a table for docs/configuration.md."""
-    rows = [f"| {r.key} | {r.allowed_text} | {r.condition} | {r.why} |" for r in RULES]
-    return "\n".join(["| key | must be | if | because |", "|---|---|---|---|", *rows]) + "\n"
+        rule.check(config)
 
 
 def _value(config: Any, key: str) -> Any:

@@ -6,16 +6,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from plumbline.config.rows import SplitBy, Window
-from plumbline.config.section import (
-    Count,
-    Fraction,
-    Name,
-    NotEmpty,
-    NotNegative,
-    Section,
-    Seed,
-    disagreement,
-)
+from plumbline.config.section import Count, Fraction, Name, NotEmpty, NotNegative, Section, Seed
+from plumbline.errors import must_be
 
 # a password or a key in a URI
 SECRET = re.compile(
@@ -26,21 +18,20 @@ SECRET = re.compile(
 class Split(Section):
     """The keys that both kinds of data have: which rows are held out."""
 
-    test_fraction: Fraction | Literal["cut"] = Field(
-        0.0,
-        description="share of the rows (or groups) held out for testing; which ones depends only "
-        "on (seed, file name, row number), so adding files moves no row; cut: the rows from "
-        "data.split.cut on, and the default if that key is given",
-    )
-    validation_fraction: Fraction | None = Field(
-        None,
-        description="share of the remaining rows held out for the validation loss; null: 0.1 with "
-        "training.patience, otherwise 0",
-    )
-    folds: Literal[0] | Annotated[int, Field(ge=2, le=100)] = Field(
-        0, description="cross-validation folds of the training rows; 0: no cross-validation"
-    )
-    seed: Seed = Field(42, description="seed of the split and of generated data")
+    test_fraction: Fraction | Literal["cut"] = 0.0
+    """share of the rows (or groups) held out for testing; which ones depends only on (seed, file
+    name, row number), so adding files moves no row; cut: the rows from data.split.cut on, and the
+    default if that key is given"""
+
+    validation_fraction: Fraction | None = None
+    """share of the remaining rows held out for the validation loss; null: 0.1 with
+    training.patience, otherwise 0"""
+
+    folds: Literal[0] | Annotated[int, Field(ge=2, le=100)] = 0
+    """cross-validation folds of the training rows; 0: no cross-validation"""
+
+    seed: Seed = 42
+    """seed of the split and of generated data"""
 
     @property
     def holding_out(self) -> "Split":
@@ -59,39 +50,44 @@ class SyntheticData(Split):
     missing: ClassVar[Literal["error"]] = "error"
     log_target: ClassVar[bool] = False
 
-    kind: Literal["synthetic"] = Field(description="generated rows")
-    x: NotEmpty[float] | NotEmpty[list[float]] | None = Field(
-        None, description="the inputs: a list of numbers or of rows; give x or rows, not both"
-    )
-    rows: Count | None = Field(None, description="number of rows to draw; give x or rows, not both")
-    features: Count | None = Field(
-        None, description="number of features to draw; default: the length of weights, or 1"
-    )
-    x_range: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
-        [-1.0, 1.0], description="drawn inputs are uniform in [low, high)"
-    )
-    weights: Annotated[list[float], Field(min_length=1)] | None = Field(
-        None, description="true weights; default: drawn from a standard normal by seed"
-    )
-    bias: float = Field(0.0, description="true bias, in units of y")
-    noise: NotNegative = Field(0.0, description="standard deviation of the noise on y")
+    kind: Literal["synthetic"]
+    """generated rows"""
+
+    x: NotEmpty[float] | NotEmpty[list[float]] | None = None
+    """the inputs: a list of numbers or of rows; give x or rows, not both"""
+
+    rows: Count | None = None
+    """number of rows to draw; give x or rows, not both"""
+
+    features: Count | None = None
+    """number of features to draw; default: the length of weights, or 1"""
+
+    x_range: Annotated[list[float], Field(min_length=2, max_length=2)] = Field([-1.0, 1.0])
+    """drawn inputs are uniform in [low, high)"""
+
+    weights: NotEmpty[float] | None = None
+    """true weights; default: drawn from a standard normal by seed"""
+
+    bias: float = 0.0
+    """true bias, in units of y"""
+
+    noise: NotNegative = 0.0
+    """standard deviation of the noise on y"""
 
     @model_validator(mode="after")
     def _agrees(self) -> "SyntheticData":
         if (self.x is None) == (self.rows is None):
             given = "neither" if self.x is None else "both"
-            raise disagreement("data.x", "data.rows", "exactly one of the two", given)
+            raise must_be("data.x and data.rows", "exactly one of the two", given)
         if self.x_range[0] >= self.x_range[1]:
-            raise disagreement("data.x_range", "[low, high] with low < high", self.x_range)
+            raise must_be("data.x_range", "[low, high] with low < high", self.x_range)
         widths = {len(row) if isinstance(row, list) else 1 for row in self.x or ()}
         if len(widths) > 1 or 0 in widths:
-            raise disagreement(
-                "data.x", "rows of one width, at least 1", f"widths {sorted(widths)}"
-            )
+            raise must_be("data.x", "rows of one width, at least 1", f"widths {sorted(widths)}")
         weights = None if self.weights is None else len(self.weights)
         for key, width in (("data.features", self.features), ("data.weights", weights)):
             if width not in (None, self.width):
-                raise disagreement(key, f"of width {self.width}, like the other keys", width)
+                raise must_be(key, f"of width {self.width}, like the other keys", width)
         return self
 
     @property
@@ -105,94 +101,83 @@ class SyntheticData(Split):
 class TableData(Split):
     """Rows read from CSV, Parquet, Feather or Arrow files."""
 
-    kind: Literal["table"] = Field(description="rows read from files")
-    path: Name = Field(
-        description="a file, a folder or a glob: .csv or .tsv (also .gz or .zst), .parquet, "
-        ".feather or .arrow; a local path, relative to the working directory, or a URI such as "
-        "s3://bucket/prefix"
-    )
-    target: Name = Field(description="the column to predict")
-    target_type: Literal["auto", "number", "class"] = Field(
-        "auto",
-        description="type of the target; auto: class for text and booleans, number for numbers",
-    )
-    features: Annotated[list[Name], Field(min_length=1)] | None = Field(
-        None,
-        description="the columns to predict from; default: every other column except those that "
-        "look like an index, an identifier or free text (a note lists those)",
-    )
-    categorical: list[Name] | dict[Name, Annotated[list[Name], Field(min_length=2)]] = Field(
-        [],
-        description="columns to encode one-hot against a reference level (the first in sorted "
-        "order, or the first given), even if they hold numbers; a list takes the levels from the "
-        "data, a mapping of column to levels sets them; text columns among the features are "
-        "categorical without being listed",
-    )
-    max_levels: Annotated[int, Field(ge=2)] = Field(
-        100,
-        description="the most levels that a categorical column keeps: if it has more, the most "
-        "frequent in the training rows stay and the rest become '(other)'; a text column with more "
-        "in the first rows is a feature only if it is named",
-    )
-    unknown: Literal["error", "other"] = Field(
-        "error",
-        description="a level, in a row to predict, that training did not see: error refuses the "
-        "row; other encodes it as the levels' shares of the training rows (their mean encoding), "
-        "or as '(other)' if the column has that level",
-    )
-    exclude: list[Name] = Field(
-        [], description="columns that are not features: identifiers, and those that leak the target"
-    )
+    kind: Literal["table"]
+    """rows read from files"""
+
+    path: Name
+    """a file, a folder or a glob: .csv or .tsv (also .gz or .zst), .parquet, .feather or .arrow; a
+    local path, relative to the working directory, or a URI such as s3://bucket/prefix"""
+
+    target: Name
+    """the column to predict"""
+
+    target_type: Literal["auto", "number", "class"] = "auto"
+    """type of the target; auto: class for text and booleans, number for numbers"""
+
+    features: NotEmpty[Name] | None = None
+    """the columns to predict from; default: every other column except those that look like an
+    index, an identifier or free text (a note lists those)"""
+
+    categorical: list[Name] | dict[Name, Annotated[list[Name], Field(min_length=2)]] = Field([])
+    """columns to encode one-hot against a reference level (the first in sorted order, or the first
+    given), even if they hold numbers; a list takes the levels from the data, a mapping of column to
+    levels sets them; text columns among the features are categorical without being listed"""
+
+    max_levels: Annotated[int, Field(ge=2)] = 100
+    """the most levels that a categorical column keeps: if it has more, the most frequent in the
+    training rows stay and the rest become '(other)'; a text column with more in the first rows is a
+    feature only if it is named"""
+
+    unknown: Literal["error", "other"] = "error"
+    """a level, in a row to predict, that training did not see: error refuses the row; other encodes
+    it as the levels' shares of the training rows (their mean encoding), or as '(other)' if the
+    column has that level"""
+
+    exclude: list[Name] = Field([])
+    """columns that are not features: identifiers, and those that leak the target"""
+
     split: SplitBy = SplitBy()
-    weight: Name | None = Field(
-        None,
-        description="a column of row weights >= 0, used in every loss, metric and baseline; it is "
-        "not a feature, and a row of weight 0 has no effect",
-    )
-    class_weight: Literal["none", "balanced"] = Field(
-        "none",
-        description="balanced: all classes of the target weigh the same in every loss, metric and "
-        "baseline; a row's weight is multiplied by n / (classes * rows of its class)",
-    )
-    missing: Literal["error", "drop", "impute"] = Field(
-        "error",
-        description="rows with a missing value: error stops the run; drop omits and counts them; "
-        "impute replaces a number by the mean of the training rows and adds an indicator "
-        "feature, makes missing a level of a categorical column, and drops rows without a target",
-    )
-    dates: Literal["auto"] | list[Name] = Field(
-        "auto",
-        description="columns to convert to numbers: year, month, day, day_of_week, hour and "
-        "minute, and the sine and cosine of month, day_of_week and hour, keeping those that vary; "
-        "in UTC, or as written if there is no time zone; auto: timestamps, and text columns whose "
-        "values are all dates or times in ISO 8601, or such with slashes (2024/03/01)",
-    )
-    log_target: bool = Field(
-        False,
-        description="train on the logarithm of the target, which must be above 0; scores and "
-        "predictions (of the median) are in the target's own units; loss, optimal_mse, "
-        "optimality_gap and linear_cv_* are of the logarithm",
-    )
-    delimiter: Literal["auto", ",", ";", "\t", "|"] = Field(
-        "auto",
-        description="delimiter of CSV files; auto: the one that splits every row into as many "
-        "values as there are column names, preferably a comma (a tab in .tsv)",
-    )
-    decimal: Literal["auto", ".", ","] = Field(
-        "auto",
-        description="decimal mark of CSV files; auto: a comma if it is not the delimiter and "
-        "the first rows have decimal commas but no decimal points; otherwise a point",
-    )
-    encoding: Name = Field(
-        "utf-8",
-        description="encoding of CSV files: any Python codec, such as cp1252; UTF-16 with a byte "
-        "order mark is recognised without it",
-    )
+
+    weight: Name | None = None
+    """a column of row weights >= 0, used in every loss, metric and baseline; it is not a feature,
+    and a row of weight 0 has no effect"""
+
+    class_weight: Literal["none", "balanced"] = "none"
+    """balanced: all classes of the target weigh the same in every loss, metric and baseline; a
+    row's weight is multiplied by n / (classes * rows of its class)"""
+
+    missing: Literal["error", "drop", "impute"] = "error"
+    """rows with a missing value: error stops the run; drop omits and counts them; impute replaces a
+    number by the mean of the training rows and adds an indicator feature, makes missing a level of
+    a categorical column, and drops rows without a target"""
+
+    dates: Literal["auto"] | list[Name] = "auto"
+    """columns to convert to numbers: year, month, day, day_of_week, hour and minute, and the sine
+    and cosine of month, day_of_week and hour, keeping those that vary; in UTC, or as written if
+    there is no time zone; auto: timestamps, and text columns whose values are all dates or times in
+    ISO 8601, or such with slashes (2024/03/01)"""
+
+    log_target: bool = False
+    """train on the logarithm of the target, which must be above 0; scores and predictions (of the
+    median) are in the target's own units; loss, optimal_mse, optimality_gap and linear_cv_* are of
+    the logarithm"""
+
+    delimiter: Literal["auto", ",", ";", "\t", "|"] = "auto"
+    """delimiter of CSV files; auto: the one that splits every row into as many values as there are
+    column names, preferably a comma (a tab in .tsv)"""
+
+    decimal: Literal["auto", ".", ","] = "auto"
+    """decimal mark of CSV files; auto: a comma if it is not the delimiter and the first rows have
+    decimal commas but no decimal points; otherwise a point"""
+
+    encoding: Name = "utf-8"
+    """encoding of CSV files: any Python codec, such as cp1252; UTF-16 with a byte order mark is
+    recognised without it"""
+
     window: Window | None = None
-    limit: Count | None = Field(
-        None,
-        description="number of rows to read, the first in the order of the files: for a quick try",
-    )
+
+    limit: Count | None = None
+    """number of rows to read, the first in the order of the files: for a quick try"""
 
     @property
     def half_life(self) -> float | None:
@@ -202,7 +187,7 @@ class TableData(Split):
     @model_validator(mode="after")
     def _agrees(self) -> "TableData":
         if SECRET.search(self.path):
-            raise disagreement(
+            raise must_be(
                 "data.path",
                 "without a password or key, because it is recorded (give them in the environment: "
                 "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)",
@@ -212,17 +197,17 @@ class TableData(Split):
             "".encode(self.encoding)
         except (LookupError, ValueError):  # ValueError: a zero byte
             allowed = "a text encoding that Python knows, such as utf-8, cp1252 or utf-16"
-            raise disagreement("data.encoding", allowed, self.encoding) from None
+            raise must_be("data.encoding", allowed, self.encoding) from None
         lists = {"features": self.features or (), "categorical": self.categorical}
         lists["dates"] = () if self.dates == "auto" else self.dates
         if self.weight == self.target:
-            raise disagreement("data.weight", "a column other than the target", self.weight)
+            raise must_be("data.weight", "a column other than the target", self.weight)
         for key, names in (*lists.items(), ("exclude", self.exclude)):
             for what, name in (("target", self.target), ("weight", self.weight)):
                 if name in names and (what, key) != ("weight", "exclude"):
-                    raise disagreement(f"data.{key}", f"without the {what} '{name}'", list(names))
+                    raise must_be(f"data.{key}", f"without the {what} '{name}'", list(names))
             if twice := sorted({name for name in names if list(names).count(name) > 1}):
-                raise disagreement(f"data.{key}", "without duplicates", twice)
+                raise must_be(f"data.{key}", "without duplicates", twice)
             if key != "exclude" and (both := [name for name in self.exclude if name in names]):
-                raise disagreement("data.exclude", f"without names that are in data.{key}", both)
+                raise must_be("data.exclude", f"without names that are in data.{key}", both)
         return self

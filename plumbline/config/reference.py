@@ -4,12 +4,16 @@ The text comes from pydantic's JSON schema; a node is a part of it with referenc
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from textwrap import wrap
 from typing import Any
 
 from pydantic import BaseModel
+
+from plumbline.config.combinations import RULES
+from plumbline.config.schema import Config
+from plumbline.config.training import OF_CLASSES, OF_MLP, defaults_of
 
 Node = Mapping[str, Any]
 KINDS = {
@@ -71,6 +75,12 @@ def lines(schema: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
             yield key, *variant
 
 
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown, which ends with a newline."""
+    written = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *written]) + "\n"
+
+
 def as_text(schema: type[BaseModel], width: int = 92) -> str:
     """The reference for a terminal."""
     text = []
@@ -83,10 +93,19 @@ def as_text(schema: type[BaseModel], width: int = 92) -> str:
 
 def as_markdown(schema: type[BaseModel]) -> str:
     """The reference as one table."""
-    rows = ["| key | allowed | default | meaning |", "|---|---|---|---|"]
     escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in lines(schema))
-    rows += [f"| {' | '.join(cells)} |" for cells in escaped]
-    return "\n".join(rows) + "\n"
+    return markdown_table(("key", "allowed", "default", "meaning"), escaped)
+
+
+def number_types(key: str) -> set[str]:
+    """The JSON types of the numbers that a key takes: "integer", "number"; not those in a list."""
+    nodes = known_keys(Config).get(key, ())
+    return {option["type"] for node in nodes for option in options(node)} & {"integer", "number"}
+
+
+def is_whole(key: str) -> bool:
+    """Whether a key takes integers only."""
+    return "number" not in number_types(key)
 
 
 @lru_cache
@@ -170,28 +189,25 @@ def _sized(noun: str, node: Node, of: str) -> str:
     return f"a {noun}{exactly if least else ''}"
 
 
-def defaults_as_markdown(defaults: Node, of_classes: Node) -> str:
+def defaults_as_markdown() -> str:
     """The defaults of training as a table with a column for each kind of model."""
 
     def cell(kind: str, key: str) -> str:
-        classes = of_classes.get(kind, {}).get(key)
-        return _yaml(defaults[kind][key]) + (f"; classes: {classes}" if classes else "")
+        classes = OF_CLASSES.get(kind, {}).get(key)
+        return _yaml(defaults_of(kind)[key]) + (f"; classes: {classes}" if classes else "")
 
     kinds = ("linear", "python", "mlp")
-    rows = [f"| key | {' | '.join(kinds)} |", "|---" * (len(kinds) + 1) + "|"]
-    rows += [
-        f"| training.{key} | {' | '.join(cell(kind, key) for kind in kinds)} |"
-        for key in defaults["linear"]
-    ]
-    return "\n".join(rows) + "\n"
+    rows = [(f"training.{key}", *(cell(kind, key) for kind in kinds)) for key in OF_MLP]
+    return markdown_table(("key", *kinds), rows)
 
 
-def main() -> None:
-    """Print docs/configuration.md."""
-    from plumbline.config import combinations
-    from plumbline.config.schema import Config
-    from plumbline.config.training import DEFAULTS, OF_CLASSES
+def rules_as_markdown() -> str:
+    """The rules of combinations.py as a table."""
+    rows = [(rule.key, rule.allowed_text, rule.condition, rule.why) for rule in RULES]
+    return markdown_table(("key", "must be", "if", "because"), rows)
 
+
+if __name__ == "__main__":  # print docs/configuration.md
     print(
         "# Configuration reference\n\n"
         "One YAML file is one experiment. This page is generated from the schema in "
@@ -206,12 +222,8 @@ def main() -> None:
         + as_markdown(Config)
         + "\n"
         "## Defaults by kind of model\n\nThe value of a key that is left out or null.\n\n"
-        + defaults_as_markdown(DEFAULTS, OF_CLASSES)
+        + defaults_as_markdown()
         + "\n## Keys that depend on each other\n\n"
-        + combinations.as_markdown(),
+        + rules_as_markdown(),
         end="",
     )
-
-
-if __name__ == "__main__":
-    main()

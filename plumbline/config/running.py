@@ -15,7 +15,8 @@ from pydantic import (
 )
 
 from plumbline.config.metrics import COMPARABLE, METRICS, REFUSED, SCORES, current_name
-from plumbline.config.section import Count, Fraction, Name, Positive, Section, disagreement
+from plumbline.config.section import Count, Fraction, Name, NotEmpty, Positive, Section
+from plumbline.errors import must_be
 
 ADDRESS = re.compile(r"(ray://)?[^\s:/]+:\d{1,5}")
 AT_MOST_EVERY = 60.0  # seconds
@@ -28,67 +29,65 @@ Runner = Annotated[
 class Schedule(Section):
     """When `make schedule` retrains: exactly one of cron, every and on_change."""
 
-    cron: Name | None = Field(
-        None, description='a cron expression of five fields, such as "0 3 * * *"'
-    )
-    timezone: Name = Field("UTC", description="the time zone of cron, such as Europe/Berlin")
-    every: Annotated[float, Field(ge=1)] | None = Field(
-        None, description="seconds from one start to the next"
-    )
-    on_change: bool = Field(False, description="true: retrain when files of data.path change")
-    at_most_every: Annotated[float, Field(ge=1)] = Field(
-        AT_MOST_EVERY, description="with on_change: the least number of seconds between two starts"
-    )
+    cron: Name | None = None
+    """a cron expression of five fields, such as "0 3 * * *" """
+
+    timezone: Name = "UTC"
+    """the time zone of cron, such as Europe/Berlin"""
+
+    every: Annotated[float, Field(ge=1)] | None = None
+    """seconds from one start to the next"""
+
+    on_change: bool = False
+    """true: retrain when files of data.path change"""
+
+    at_most_every: Annotated[float, Field(ge=1)] = AT_MOST_EVERY
+    """with on_change: the least number of seconds between two starts"""
 
     @model_validator(mode="after")
     def _agrees(self) -> "Schedule":
         given = {"cron": self.cron, "every": self.every, "on_change": self.on_change or None}
         found = [name for name, value in given.items() if value is not None]
         if len(found) != 1:
-            keys = [f"schedule.{name}" for name in given]
-            raise disagreement(*keys, "exactly one of the three", " and ".join(found) or "none")
+            keys = " and ".join(f"schedule.{name}" for name in given)
+            raise must_be(keys, "exactly one of the three", " and ".join(found) or "none")
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder, a long name
             allowed = "a time zone's name, such as UTC or Europe/Berlin"
-            raise disagreement("schedule.timezone", allowed, self.timezone) from None
+            raise must_be("schedule.timezone", allowed, self.timezone) from None
         return self
 
 
 class Notify(Section):
     """Who is notified when a run ends."""
 
-    to: Annotated[list[Name], Field(min_length=1)] = Field(
-        description="Apprise addresses, such as mailto://... or json://host/path; ${NAME} is "
-        "replaced by an environment variable, so that the file holds no secret"
-    )
-    on: Annotated[list[Literal["failure", "success"]], Field(min_length=1)] = Field(
-        ["failure"],
-        description="when to notify: failure is a run that failed, was refused, crashed or was "
-        "killed; success is one that finished",
-    )
+    to: NotEmpty[Name]
+    """Apprise addresses, such as mailto://... or json://host/path; ${NAME} is replaced by an
+    environment variable, so that the file holds no secret"""
+
+    on: NotEmpty[Literal["failure", "success"]] = Field(["failure"])
+    """when to notify: failure is a run that failed, was refused, crashed or was killed; success is
+    one that finished"""
 
 
 class Ray(Section):
     """The cluster that `runner: ray` uses."""
 
-    address: Name | None = Field(
-        None,
-        description="host:port or ray://host:port of a running cluster; null: start one on this "
-        "machine for the duration of the command",
-    )
-    workers: Count | None = Field(
-        None,
-        description="processes that train one model together, each on a core, or on a GPU if the "
-        "cluster has enough; null: train in the command's own process; a linear model that trains "
-        "on R factors needs none",
-    )
+    address: Name | None = None
+    """host:port or ray://host:port of a running cluster; null: start one on this machine for the
+    duration of the command"""
+
+    workers: Count | None = None
+    """processes that train one model together, each on a core, or on a GPU if the cluster has
+    enough; null: train in the command's own process; a linear model that trains on R factors needs
+    none"""
 
     @model_validator(mode="after")
     def _agrees(self) -> "Ray":
         if self.address is not None and not ADDRESS.fullmatch(self.address):
             allowed = "null, host:port or ray://host:port of a running Ray cluster"
-            raise disagreement("ray.address", allowed, self.address)
+            raise must_be("ray.address", allowed, self.address)
         return self
 
     @property
@@ -111,8 +110,11 @@ class RunsOn(Section):
 class Limit(Section):
     """The range that a metric must be in: min, max or both."""
 
-    min: float | None = Field(None, description="the least value allowed; null: no limit")
-    max: float | None = Field(None, description="the largest value allowed; null: no limit")
+    min: float | None = None
+    """the least value allowed; null: no limit"""
+
+    max: float | None = None
+    """the largest value allowed; null: no limit"""
 
 
 # A registry requires held-out rows, and mae is then measured only on them.
@@ -123,29 +125,26 @@ Require = create_model("Require", __base__=Section, **_LIMITS)
 class Registry(Section):
     """Where models are registered and when one becomes champion; optional."""
 
-    model: Name = Field(
-        description="name of the registered model: letters, digits, spaces, '-', '_', '.'"
-    )
-    require: Require = Field(Require(), description="thresholds that a champion must meet")
+    model: Name
+    """name of the registered model: letters, digits, spaces, '-', '_', '.'"""
+
+    require: Require = Require()
+    """thresholds that a champion must meet"""
+
     metric: Annotated[
         Literal[(*COMPARABLE, "auto")],  # type: ignore[valid-type]
         BeforeValidator(current_name),
-    ] = Field(
-        "auto",
-        description="the metric that compares a new model with the champion, both on the held-out "
-        "rows of today's data; auto: test_rmse, or test_log_loss for classes",
-    )
-    min_improvement: Fraction = Field(
-        1e-4,
-        description="how much better a new champion must be, as a share of the old one's value; "
-        "scores within a relative 1e-5 of each other always count as equal",
-    )
-    keep: Count = Field(
-        20,
-        description="number of versions to keep; older ones are deleted with their models and "
-        "cached R factors, but never the champion, the previous champion or versions of a run in "
-        "progress",
-    )
+    ] = "auto"
+    """the metric that compares a new model with the champion, both on the held-out rows of today's
+    data; auto: test_rmse, or test_log_loss for classes"""
+
+    min_improvement: Fraction = 1e-4
+    """how much better a new champion must be, as a share of the old one's value; scores within a
+    relative 1e-5 of each other always count as equal"""
+
+    keep: Count = 20
+    """number of versions to keep; older ones are deleted with their models and cached R factors,
+    but never the champion, the previous champion or versions of a run in progress"""
 
     @field_validator("require", mode="before")
     @classmethod
@@ -153,17 +152,17 @@ class Registry(Section):
         if not isinstance(given, dict):
             return given
         for name in REFUSED.keys() & given:
-            raise disagreement(f"registry.require.{name}", REFUSED[name], name)
+            raise must_be(f"registry.require.{name}", REFUSED[name], name)
         renamed = {current_name(name): limit for name, limit in given.items()}
         if len(renamed) < len(given):
             both = [name for name in given if current_name(name) != name]
-            raise disagreement("registry.require", "one limit per metric", f"{both[0]} twice")
+            raise must_be("registry.require", "one limit per metric", f"{both[0]} twice")
         return renamed
 
     @model_validator(mode="after")
     def _agrees(self) -> "Registry":
         if not re.fullmatch(r"\w[\w .-]*(?<! )", self.model) or ".." in self.model:
-            raise disagreement(
+            raise must_be(
                 "registry.model", "of letters, digits, spaces, '-', '_' and '.'", repr(self.model)
             )
         for name, limit in self.limits():
@@ -171,9 +170,7 @@ class Registry(Section):
             bounds = [bound for bound in (low, high) if bound is not None]
             if not bounds or bounds[0] > bounds[-1]:
                 found = f"min {low}, max {high}"
-                raise disagreement(
-                    f"registry.require.{name}", "a min, a max or both in order", found
-                )
+                raise must_be(f"registry.require.{name}", "a min, a max or both in order", found)
         return self
 
     def of_target(self, classes: bool) -> "Registry":
@@ -186,11 +183,11 @@ class Registry(Section):
         what = "the target has classes" if classes else "the target is a number"
         for name, _ in self.limits():
             if METRICS[name].target == other:
-                raise disagreement(f"registry.require.{name}", f"left out, since {what}", name)
+                raise must_be(f"registry.require.{name}", f"left out, since {what}", name)
         if self.metric == "auto":
             return self.model_copy(update={"metric": usual})
         if METRICS[self.metric].target == other:
-            raise disagreement("registry.metric", f"auto or {usual}, since {what}", self.metric)
+            raise must_be("registry.metric", f"auto or {usual}, since {what}", self.metric)
         return self
 
     def limits(self) -> Iterator[tuple[str, Limit]]:
@@ -201,11 +198,9 @@ class Registry(Section):
 class Drift(Section):
     """What to do if today's data differs from the champion's."""
 
-    max_shift: Positive = Field(
-        0.5, description="how far a column's mean may move, in the champion's standard deviations"
-    )
-    action: Literal["warn", "stop"] = Field(
-        "warn",
-        description="if a mean moves further, or a column vanishes or becomes constant: warn, or "
-        "stop the run before it trains",
-    )
+    max_shift: Positive = 0.5
+    """how far a column's mean may move, in the champion's standard deviations"""
+
+    action: Literal["warn", "stop"] = "warn"
+    """if a mean moves further, or a column vanishes or becomes constant: warn, or stop the run
+    before it trains"""

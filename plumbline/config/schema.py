@@ -12,8 +12,9 @@ from pydantic import Field, model_validator
 from plumbline.config.combinations import check_combinations
 from plumbline.config.data import Split, SyntheticData, TableData
 from plumbline.config.running import Drift, Notify, Ray, Registry, Runner, Schedule
-from plumbline.config.section import Name, Section, disagreement, without_auto
+from plumbline.config.section import Name, Section, without_auto
 from plumbline.config.training import Linear, Model, Training
+from plumbline.errors import must_be
 
 # the sections that other modules import from here
 __all__ = ["Config", "Model", "Split", "SyntheticData", "TableData", "Training", "without_auto"]
@@ -23,32 +24,28 @@ FOLDS = 10  # for a penalty of strength auto, if data.folds is 0
 class Prediction(Section):
     """What to predict after training."""
 
-    inputs: list[float | list[float | str] | dict[str, float | str]] = Field(
-        [], description="rows to predict: each a number, a list, or a mapping of column to value"
-    )
-    interval: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None,
-        description="share of new rows whose target should lie between the columns lower and "
-        "upper of every prediction; from the residuals of held-out rows (split conformal)",
-    )
-    explain: Literal["auto"] | bool = Field(
-        "auto",
-        description="measure how much worse the model gets on held-out rows if a column is "
-        "permuted, in importance.json and a plot; auto: for nets, if rows are held out",
-    )
-    test_rows: Annotated[int, Field(ge=0)] = Field(
-        10_000,
-        description="the most held-out rows that a run saves with their predictions, in "
-        "test_predictions.parquet; 0: none",
-    )
+    inputs: list[float | list[float | str] | dict[str, float | str]] = Field([])
+    """rows to predict: each a number, a list, or a mapping of column to value"""
+
+    interval: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """share of new rows whose target should lie between the columns lower and upper of every
+    prediction; from the residuals of held-out rows (split conformal)"""
+
+    explain: Literal["auto"] | bool = "auto"
+    """measure how much worse the model gets on held-out rows if a column is permuted, in
+    importance.json and a plot; auto: for nets, if rows are held out"""
+
+    test_rows: Annotated[int, Field(ge=0)] = 10_000
+    """the most held-out rows that a run saves with their predictions, in test_predictions.parquet;
+    0: none"""
 
 
 class Config(Section):
     """One experiment."""
 
-    experiment: Annotated[Name, Field(max_length=500)] = Field(
-        description="the MLflow experiment that the run belongs to"
-    )
+    experiment: Annotated[Name, Field(max_length=500)]
+    """the MLflow experiment that the run belongs to"""
+
     data: Annotated[SyntheticData | TableData, Field(discriminator="kind")]
     model: Model = Linear()
     training: Training = Training()
@@ -79,10 +76,10 @@ class Config(Section):
             loss = "cross_entropy" if classes else "mse"
         elif (loss == "cross_entropy") != classes:
             allowed, what = ("cross_entropy", "has classes") if classes else ("mse", "is a number")
-            raise disagreement("training.loss", f"auto or {allowed}, since the target {what}", loss)
+            raise must_be("training.loss", f"auto or {allowed}, since the target {what}", loss)
         if classes and found.prediction.interval:
             allowed = "null, since the target has classes"
-            raise disagreement("prediction.interval", allowed, found.prediction.interval)
+            raise must_be("prediction.interval", allowed, found.prediction.interval)
         training = found.training.model_copy(update={"loss": loss})
         registry = found.registry and found.registry.of_target(classes)
         found = found.model_copy(update={"training": training, "registry": registry})
@@ -110,7 +107,7 @@ class Config(Section):
         for number, row in enumerate(self.prediction.inputs):
             found = len(row) if isinstance(row, list | dict) else 1
             if width not in (None, found):
-                raise disagreement(
+                raise must_be(
                     f"prediction.inputs[{number}]", f"{width} number(s), one per feature", row
                 )
         return self

@@ -13,11 +13,11 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from plumbline.config.loading import apply, hint, put, read_yaml, validated
 from plumbline.config.metrics import METRICS, REFUSED, SCORES, better, current_name, unknown_because
-from plumbline.config.reference import known_keys, options
+from plumbline.config.reference import is_whole, known_keys, number_types
 from plumbline.config.running import RunsOn
 from plumbline.config.schema import Config
-from plumbline.config.section import Count, Name, NotEmpty, Section, Seed, disagreement
-from plumbline.errors import InputError, nearest, refuse
+from plumbline.config.section import Count, Name, NotEmpty, Section, Seed
+from plumbline.errors import InputError, must_be, nearest, refuse
 
 Values = Mapping[str, Any]
 SHORT = {"learning_rate": "lr"}
@@ -32,12 +32,17 @@ MOST_CHECKED = 2_000  # combinations that are checked before the first trial
 class Range(Section):
     """All values from low to high."""
 
-    low: float | int = Field(description="the smallest value")
-    high: float | int = Field(description="the largest value")
-    log: bool = Field(False, description="spread values evenly on a logarithmic scale")
-    count: Annotated[int, Field(ge=2)] = Field(
-        5, description="number of values that a grid takes, both ends included"
-    )
+    low: float | int
+    """the smallest value"""
+
+    high: float | int
+    """the largest value"""
+
+    log: bool = False
+    """spread values evenly on a logarithmic scale"""
+
+    count: Annotated[int, Field(ge=2)] = 5
+    """number of values that a grid takes, both ends included"""
 
     def values(self, whole: bool) -> Sequence[float]:
         """The values that a grid takes: `count`, evenly spread, fewer if whole ones coincide."""
@@ -50,37 +55,40 @@ class Range(Section):
 class Search(Section):
     """The section `sweep`: which keys vary, how they are searched, and which trial is best."""
 
-    method: Literal["grid", "random", "tpe"] = Field(
-        "grid", description="every combination, random ones, or Optuna's tree of Parzen estimators"
-    )
-    trials: Count = Field(20, description="trials of random and tpe; grid tries all combinations")
-    metric: Annotated[Name, BeforeValidator(current_name)] = Field(
-        "auto",
-        description="the metric that decides the best trial; auto: train_mse, or for classes "
-        "test_log_loss, or train_log_loss if no rows are held out",
-    )
-    direction: Literal["minimize", "maximize"] | None = Field(
-        None, description="direction of the metric; null: the metric's usual one"
-    )
-    parameters: Annotated[dict[Name, Range | NotEmpty[Any]], Field(min_length=1)] = Field(
-        description="dotted key to a list of values, or to a range {low, high, log, count}"
-    )
-    pruner: Literal["none", "median"] = Field(
-        "none",
-        description="median: Optuna's median pruner, which ends a trial whose validation loss is "
-        "worse than the median of earlier trials at the same epoch",
-    )
-    keep_models: Literal["best", "all"] = Field("best", description="trials whose models are kept")
-    seed: Seed = Field(42, description="seed of random and tpe")
+    method: Literal["grid", "random", "tpe"] = "grid"
+    """every combination, random ones, or Optuna's tree of Parzen estimators"""
+
+    trials: Count = 20
+    """trials of random and tpe; grid tries all combinations"""
+
+    metric: Annotated[Name, BeforeValidator(current_name)] = "auto"
+    """the metric that decides the best trial; auto: train_mse, or for classes test_log_loss, or
+    train_log_loss if no rows are held out"""
+
+    direction: Literal["minimize", "maximize"] | None = None
+    """direction of the metric; null: the metric's usual one"""
+
+    parameters: Annotated[dict[Name, Range | NotEmpty[Any]], Field(min_length=1)]
+    """dotted key to a list of values, or to a range {low, high, log, count}"""
+
+    pruner: Literal["none", "median"] = "none"
+    """median: Optuna's median pruner, which ends a trial whose validation loss is worse than the
+    median of earlier trials at the same epoch"""
+
+    keep_models: Literal["best", "all"] = "best"
+    """trials whose models are kept"""
+
+    seed: Seed = 42
+    """seed of random and tpe"""
 
     @model_validator(mode="after")
     def _agrees(self) -> "Search":
         for key, given in self.parameters.items():
             low = f"sweep.parameters.{key}.low"
             if isinstance(given, Range) and given.low >= given.high:
-                raise disagreement(low, "less than high", f"{given.low} and {given.high}")
+                raise must_be(low, "less than high", f"{given.low} and {given.high}")
             if isinstance(given, Range) and given.log and given.low <= 0:
-                raise disagreement(low, "> 0 if log is true", given.low)
+                raise must_be(low, "> 0 if log is true", given.low)
         return self
 
 
@@ -220,7 +228,7 @@ def _check_keys(sweep: Sweep, path: str | Path) -> None:
         if key not in known and not key.startswith(OPTIONS):
             raise InputError(f"{where}: {key} is not a known key.{hint(key, Config)}")
         if key.partition(".")[0] in RunsOn.model_fields:
-            raise disagreement(f"{where}.{key}", "left out: all trials run in one place", given)
+            raise must_be(f"{where}.{key}", "left out: all trials run in one place", given)
         if isinstance(given, Range) and not number_types(key):
             raise refuse(f"{where}.{key}", "a list of values (a range is for numbers)", "a range")
 
@@ -266,17 +274,6 @@ def _check_pruner(sweep: Sweep, trials: Sequence[Config], path: str | Path) -> N
     if not all(config.data.validation_fraction for config in trials):
         allowed = "above 0 in every trial with sweep.pruner median (it compares validation losses)"
         raise refuse(f"{path}: data.validation_fraction", allowed, 0)
-
-
-def number_types(key: str) -> set[str]:
-    """The JSON types of the numbers that a key takes: "integer", "number"; not those in a list."""
-    nodes = known_keys(Config).get(key, ())
-    return {option["type"] for node in nodes for option in options(node)} & {"integer", "number"}
-
-
-def is_whole(key: str) -> bool:
-    """Whether a key takes integers only."""
-    return "number" not in number_types(key)
 
 
 def label(values: Values) -> str:

@@ -35,51 +35,53 @@ LOSSES = ("mse", "huber", "l1", "quantile", "poisson", "cross_entropy")
 class Linear(Section):
     """A linear model: a weight for each feature, and an intercept."""
 
-    kind: Literal["linear"] = Field(
-        "linear", description="a linear model: weights and an intercept"
-    )
+    kind: Literal["linear"] = "linear"
+    """a linear model: weights and an intercept"""
 
 
 class Net(Section):
     """The keys that every kind of net has."""
 
-    exact_head: bool = Field(
-        False,
-        description="after training, refit the last layer by least squares (ridge, its strength by "
-        "cross-validation), and keep it if the validation loss is lower",
-    )
+    exact_head: bool = False
+    """after training, refit the last layer by least squares (ridge, its strength by
+    cross-validation), and keep it if the validation loss is lower"""
 
 
 class Mlp(Net):
     """A multilayer perceptron, with defaults that need no tuning."""
 
-    kind: Literal["mlp"] = Field(description="a multilayer perceptron")
-    hidden: NotEmpty[Count] = Field([256, 256], description="width of each hidden layer")
-    activation: Literal["relu", "gelu", "silu", "tanh"] = Field(
-        "relu", description="activation function after each hidden layer"
-    )
-    dropout: Fraction = Field(
-        0.0, description="probability that a training step sets a hidden value to 0"
-    )
-    embedding: bool = Field(
-        True,
-        description="also give the net a few learned periodic functions of each numeric column, "
-        "if there are at most 32",
-    )
-    ensemble: Annotated[int, Field(ge=1, le=16)] = Field(
-        1, description="number of nets trained together; the prediction is their mean"
-    )
+    kind: Literal["mlp"]
+    """a multilayer perceptron"""
+
+    hidden: NotEmpty[Count] = Field([256, 256])
+    """width of each hidden layer"""
+
+    activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
+    """activation function after each hidden layer"""
+
+    dropout: Fraction = 0.0
+    """probability that a training step sets a hidden value to 0"""
+
+    embedding: bool = True
+    """also give the net a few learned periodic functions of each numeric column, if there are at
+    most 32"""
+
+    ensemble: Annotated[int, Field(ge=1, le=16)] = 1
+    """number of nets trained together; the prediction is their mean"""
 
 
 class Python(Net):
     """An nn.Module that the user wrote."""
 
-    kind: Literal["python"] = Field(description="a module of your own")
-    file: Name = Field(
-        description="a Python file, relative to the working directory, with a function "
-        "build(inputs: int, outputs: int, **options) -> torch.nn.Module"
-    )
-    options: dict[Name, Any] = Field({}, description="keyword arguments passed to build")
+    kind: Literal["python"]
+    """a module of your own"""
+
+    file: Name
+    """a Python file, relative to the working directory, with a function
+    build(inputs: int, outputs: int, **options) -> torch.nn.Module"""
+
+    options: dict[Name, Any] = Field({})
+    """keyword arguments passed to build"""
 
     @cached_property
     def content(self) -> bytes:
@@ -90,31 +92,18 @@ class Python(Net):
 
 Model = Annotated[Linear | Mlp | Python, Field(discriminator="kind")]
 
-# The values of the keys of `training` that are left out or null.
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "linear": {
-        "optimizer": "sgd",
-        "learning_rate": 0.01,
-        "rate_schedule": "constant",
-        "weight_decay": 0.0,
-        "epochs": 1000,
-        "batch_size": None,
-        "dtype": "float64",
-        "patience": None,
-    },
-    "mlp": {
-        "optimizer": "adamw",
-        "learning_rate": 8e-3,
-        "rate_schedule": "constant",
-        "weight_decay": 0.01,
-        "epochs": "auto",
-        "batch_size": "auto",
-        "dtype": "float32",
-        "patience": "auto",
-    },
+# What an mlp has instead of the defaults in `Training`, which the other kinds of model have.
+OF_MLP: dict[str, Any] = {
+    "optimizer": "adamw",
+    "learning_rate": 8e-3,
+    "rate_schedule": "constant",
+    "weight_decay": 0.01,
+    "epochs": "auto",
+    "batch_size": "auto",
+    "dtype": "float32",
+    "patience": "auto",
 }
-DEFAULTS["python"] = DEFAULTS["linear"]
-# What replaces them if the target has classes.
+# What replaces both if the target has classes.
 OF_CLASSES: dict[str, dict[str, Any]] = {
     "linear": {"optimizer": "newton"},
     "mlp": {"learning_rate": 1e-3},
@@ -124,24 +113,20 @@ OF_CLASSES: dict[str, dict[str, Any]] = {
 class Penalty(Section):
     """A penalty on large weights, with the objective of scikit-learn's ElasticNet."""
 
-    kind: Literal["ridge", "lasso", "elastic_net"] = Field(
-        description="ridge: the squared weights (L2); lasso: their absolute values (L1), which "
-        "makes some of them 0; elastic_net: both"
-    )
-    strength: Positive | Literal["auto"] = Field(
-        "auto",
-        description="(1/2n)·SSE + strength·(l1_ratio·‖w‖₁ + (1 - l1_ratio)/2·‖w‖²) is minimised on "
-        "standardised features; auto: chosen by cross-validation, with 10 folds unless data.folds "
-        "is set",
-    )
-    l1_ratio: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="for elastic_net: the share of L1; null: 0.5; ridge has 0, lasso 1"
-    )
-    rule: Literal["minimum", "one_standard_error"] = Field(
-        "minimum",
-        description="for strength auto: the strength with the least cross-validation error, or the "
-        "largest one whose error is within one standard error of it",
-    )
+    kind: Literal["ridge", "lasso", "elastic_net"]
+    """ridge: the squared weights (L2); lasso: their absolute values (L1), which makes some of them
+    0; elastic_net: both"""
+
+    strength: Positive | Literal["auto"] = "auto"
+    """(1/2n)·SSE + strength·(l1_ratio·‖w‖₁ + (1 - l1_ratio)/2·‖w‖²) is minimised on standardised
+    features; auto: chosen by cross-validation, with 10 folds unless data.folds is set"""
+
+    l1_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
+    """for elastic_net: the share of L1; null: 0.5; ridge has 0, lasso 1"""
+
+    rule: Literal["minimum", "one_standard_error"] = "minimum"
+    """for strength auto: the strength with the least cross-validation error, or the largest one
+    whose error is within one standard error of it"""
 
     @property
     def share_of_sizes(self) -> float:
@@ -153,92 +138,84 @@ class Penalty(Section):
 class Training(Section):
     """How the model is trained."""
 
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$")] = Field(
-        "auto",
-        description="auto | cpu | cuda | cuda:N | mps | xpu; auto uses the machine's "
-        "accelerator if it has one",
-    )
-    dtype: NullIsDefault[Literal["float32", "float64", "bfloat16"]] = Field(
-        "float64", description="precision of training; bfloat16: autocast from float32, for nets"
-    )
-    loss: Literal["auto", *LOSSES] = Field(  # type: ignore[valid-type]
-        "auto",
-        description="auto: mse for a number, cross_entropy for classes; poisson: for counts, with "
-        "a model of their logarithm; with mse a linear model trains on the R factor, with any "
-        "other loss it reads the rows every epoch",
-    )
-    quantile: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.5, description="with loss quantile: which quantile of the target to predict"
-    )
-    optimizer: NullIsDefault[Optimizer] = Field(
-        "sgd",
-        description="the torch.optim class of that name; exact: the closed form in one epoch "
-        "(linear with mse only); newton: maximum likelihood in a few passes (linear with "
-        "cross_entropy or poisson only); learning_rate, momentum, epochs and tolerance have no "
-        "effect with exact or newton",
-    )
-    learning_rate: NullIsDefault[Positive | Literal["auto"]] = Field(
-        0.01,
-        description="step size; auto: the best fixed rate for sgd, computed from the eigenvalues",
-    )
-    rate_schedule: NullIsDefault[Literal["constant", "cosine", "one_cycle", "plateau"]] = Field(
-        "constant",
-        description="how the learning rate changes: cosine decays to 0 at the last epoch; "
-        "one_cycle rises, then decays; plateau divides it by 10 when the loss stops improving (the "
-        "validation loss, if rows are held out for it)",
-    )
-    warmup: Fraction = Field(
-        0.0, description="share of the steps over which the learning rate rises from 0"
-    )
-    momentum: Fraction = Field(0.0, description="momentum of sgd or rmsprop")
-    weight_decay: NullIsDefault[NotNegative] = Field(
-        0.0,
-        description="weight decay of the optimizer; applied to weights, not to biases or scales",
-    )
-    penalty: Penalty | None = Field(None)
-    clip_norm: Positive | None = Field(
-        None,
-        description="the largest gradient norm of a step; longer gradients are scaled down to it",
-    )
-    epochs: NullIsDefault[Count | Literal["auto"]] = Field(
-        1000, description="the most passes over the training rows; auto: chosen by their number"
-    )
-    batch_size: Count | Literal["auto"] | None = Field(
-        None,
-        description="rows per step; null (linear and python): all of them, as in the tutorial; "
-        "auto: chosen by the number of rows",
-    )
-    patience: Annotated[int, Field(ge=0)] | Literal["auto"] | None = Field(
-        None,
-        description="stop after this many epochs without a better loss on the validation rows, and "
-        "keep the best weights; 0: never stop early; auto: 16, or more if an epoch has few steps",
-    )
-    max_minutes: Positive | None = Field(
-        None, description="stop training after this many minutes and keep the best weights"
-    )
-    start: Literal["fresh", "champion"] = Field(
-        "fresh",
-        description="champion: start from the weights of the registered model's champion if it has "
-        "the same columns, levels and shape; otherwise, and with fresh, from random weights",
-    )
-    checkpoint_every: NotNegative = Field(
-        60.0, description="seconds between checkpoints, from which make resume continues"
-    )
-    memory_mb: Positive = Field(
-        512.0,
-        description="the most MiB of rows kept in memory between epochs; if there are more, all "
-        "are read again every epoch and shuffled in pools of a quarter of this size",
-    )
-    standardize: bool | None = Field(
-        None,
-        description="train on features of mean 0 and standard deviation 1; null: true for tables "
-        "and for mlp, otherwise false; the saved model always takes raw units",
-    )
-    tolerance: Positive | None = Field(
-        None, description="stop once the loss is within this of the exact optimum"
-    )
-    bias: bool = Field(True, description="fit an intercept")
-    seed: Seed = Field(42, description="seed of the initial weights and of shuffling")
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$")] = "auto"
+    """auto | cpu | cuda | cuda:N | mps | xpu; auto uses the machine's accelerator if it has one"""
+
+    dtype: NullIsDefault[Literal["float32", "float64", "bfloat16"]] = "float64"
+    """precision of training; bfloat16: autocast from float32, for nets"""
+
+    loss: Literal["auto", *LOSSES] = "auto"  # type: ignore[valid-type]
+    """auto: mse for a number, cross_entropy for classes; poisson: for counts, with a model of their
+    logarithm; with mse a linear model trains on the R factor, with any other loss it reads the rows
+    every epoch"""
+
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """with loss quantile: which quantile of the target to predict"""
+
+    optimizer: NullIsDefault[Optimizer] = "sgd"
+    """the torch.optim class of that name; exact: the closed form in one epoch (linear with mse
+    only); newton: maximum likelihood in a few passes (linear with cross_entropy or poisson only);
+    learning_rate, momentum, epochs and tolerance have no effect with exact or newton"""
+
+    learning_rate: NullIsDefault[Positive | Literal["auto"]] = 0.01
+    """step size; auto: the best fixed rate for sgd, computed from the eigenvalues"""
+
+    rate_schedule: NullIsDefault[Literal["constant", "cosine", "one_cycle", "plateau"]] = "constant"
+    """how the learning rate changes: cosine decays to 0 at the last epoch; one_cycle rises, then
+    decays; plateau divides it by 10 when the loss stops improving (the validation loss, if rows are
+    held out for it)"""
+
+    warmup: Fraction = 0.0
+    """share of the steps over which the learning rate rises from 0"""
+
+    momentum: Fraction = 0.0
+    """momentum of sgd or rmsprop"""
+
+    weight_decay: NullIsDefault[NotNegative] = 0.0
+    """weight decay of the optimizer; applied to weights, not to biases or scales"""
+
+    penalty: Penalty | None = None
+
+    clip_norm: Positive | None = None
+    """the largest gradient norm of a step; longer gradients are scaled down to it"""
+
+    epochs: NullIsDefault[Count | Literal["auto"]] = 1000
+    """the most passes over the training rows; auto: chosen by their number"""
+
+    batch_size: Count | Literal["auto"] | None = None
+    """rows per step; null (linear and python): all of them, as in the tutorial; auto: chosen by the
+    number of rows"""
+
+    patience: Annotated[int, Field(ge=0)] | Literal["auto"] | None = None
+    """stop after this many epochs without a better loss on the validation rows, and keep the best
+    weights; 0: never stop early; auto: 16, or more if an epoch has few steps"""
+
+    max_minutes: Positive | None = None
+    """stop training after this many minutes and keep the best weights"""
+
+    start: Literal["fresh", "champion"] = "fresh"
+    """champion: start from the weights of the registered model's champion if it has the same
+    columns, levels and shape; otherwise, and with fresh, from random weights"""
+
+    checkpoint_every: NotNegative = 60.0
+    """seconds between checkpoints, from which make resume continues"""
+
+    memory_mb: Positive = 512.0
+    """the most MiB of rows kept in memory between epochs; if there are more, all are read again
+    every epoch and shuffled in pools of a quarter of this size"""
+
+    standardize: bool | None = None
+    """train on features of mean 0 and standard deviation 1; null: true for tables and for mlp,
+    otherwise false; the saved model always takes raw units"""
+
+    tolerance: Positive | None = None
+    """stop once the loss is within this of the exact optimum"""
+
+    bias: bool = True
+    """fit an intercept"""
+
+    seed: Seed = 42
+    """seed of the initial weights and of shuffling"""
 
     @property
     def ignored(self) -> list[str]:
@@ -258,8 +235,14 @@ class Training(Section):
         `model_fields_set` is unchanged, so it still tells which keys were given.
         """
         given = {key for key in self.model_fields_set if getattr(self, key) is not None}
-        defaults = DEFAULTS[kind] | (OF_CLASSES.get(kind, {}) if classes else {})
+        defaults = defaults_of(kind) | (OF_CLASSES.get(kind, {}) if classes else {})
         missing = {k: v for k, v in defaults.items() if k not in given}
         if self.standardize is None:
             missing["standardize"] = standardize
         return type(self).model_construct(self.model_fields_set, **{**dict(self), **missing})
+
+
+def defaults_of(kind: str) -> dict[str, Any]:
+    """The values of the keys of `training` that are left out or null, for a kind of model."""
+    usual = {key: Training.model_fields[key].default for key in OF_MLP}
+    return OF_MLP if kind == "mlp" else usual

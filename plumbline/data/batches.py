@@ -24,7 +24,7 @@ from plumbline.data.header import (
     open_arrow,
     read_header,
 )
-from plumbline.errors import InputError
+from plumbline.errors import InputError, must_be
 
 # Rows of a block of numbers, into which batches are copied. There are enough of them that the fixed
 # cost of a block is small compared with its matrix products (at least 32 rows a column), and few
@@ -47,37 +47,35 @@ def block_rows(columns: int) -> int:
     return min(max(BLOCK_ROWS, 32 * columns), max(BLOCK_NUMBERS // columns, columns))
 
 
-def read_batches(
-    file: DataFile, kinds: Mapping[str, Kind], header: Header
-) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of a file, with bounded memory.
+def read_batches(header: Header, kinds: Mapping[str, Kind]) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of a CSV, Parquet or Arrow file, with bounded memory.
 
     Args:
-        file: CSV, Parquet or Arrow.
-        kinds: the columns to read, with their kinds.
         header: of the file.
+        kinds: the columns to read, with their kinds.
 
     Raises:
         InputError: the file is damaged, or a CSV value is not of its column's kind.
         OSError: the file cannot be read at the moment.
     """
-    rows = 0
+    file, rows = header.file, 0
+    stored = {header.stored[name]: kind for name, kind in kinds.items()}
     try:
-        for batch in READERS[file.format](file, kinds, header):
+        for batch in READERS[file.format](header, stored):
             wanted = batch.slice(0, None if file.rows is None else file.rows - rows)
-            yield wanted
+            yield wanted.select([*stored]).rename_columns([*kinds])
             rows += wanted.num_rows
             if rows == file.rows:
                 return
     except UnicodeDecodeError as error:
         raise header.dialect.undecodable(error.object, file.uri) from None
     except pa.ArrowInvalid as error:
-        raise _damaged(file, header, rows, error) from None
+        raise _damaged(header, rows, error) from None
     except OSError as error:
         if error.errno or file.is_out_of_reach(error) or (file.is_csv and not file.compression):
             raise
         # pyarrow reports damaged pages and compressed files as an OSError without a number
-        raise _damaged(file, header, rows, error) from None
+        raise _damaged(header, rows, error) from None
 
 
 def count_rows(file: DataFile, asked: Dialect) -> int | None:
@@ -90,7 +88,7 @@ def count_rows(file: DataFile, asked: Dialect) -> int | None:
             return pq.read_metadata(file.open()).num_rows
         header = read_header(file, asked)
         first: dict[str, Kind] = dict.fromkeys(list(header.kinds)[:1], "text")
-        return sum(batch.num_rows for batch in read_batches(file, first, header))
+        return sum(batch.num_rows for batch in read_batches(header, first))
     except (OSError, ValueError):
         return None
 
@@ -109,33 +107,23 @@ def first_rows(files: Sequence[DataFile], limit: int, asked: Dialect) -> tuple[D
     return tuple(found)
 
 
-def _parquet_batches(
-    file: DataFile, kinds: Mapping[str, Kind], header: Header
-) -> Iterator[pa.RecordBatch]:
-    stored = [header.stored[name] for name in kinds]
-    with file.open() as stream:
+def _parquet_batches(header: Header, stored: Mapping[str, Kind]) -> Iterator[pa.RecordBatch]:
+    with header.file.open() as stream:
         reader = pq.ParquetFile(stream)
-        for batch in reader.iter_batches(BLOCK_ROWS, columns=stored, use_threads=False):
-            yield batch.select(stored).rename_columns(list(kinds))
+        yield from reader.iter_batches(BLOCK_ROWS, columns=[*stored], use_threads=False)
 
 
-def _arrow_batches(
-    file: DataFile, kinds: Mapping[str, Kind], header: Header
-) -> Iterator[pa.RecordBatch]:
-    stored = [header.stored[name] for name in kinds]
+def _arrow_batches(header: Header, stored: Mapping[str, Kind]) -> Iterator[pa.RecordBatch]:
     places = [header.columns.index(name) for name in stored]
-    with file.open() as stream:
+    with header.file.open() as stream:
         for batch in open_arrow(stream, places)[1]:  # a batch may be the whole table
             for first in range(0, batch.num_rows, BLOCK_ROWS):
-                rows = batch.slice(first, BLOCK_ROWS)
-                yield rows.select(stored).rename_columns(list(kinds))
+                yield batch.slice(first, BLOCK_ROWS)
 
 
-def _csv_batches(
-    file: DataFile, kinds: Mapping[str, Kind], header: Header
-) -> Iterator[pa.RecordBatch]:
+def _csv_batches(header: Header, stored: Mapping[str, Kind]) -> Iterator[pa.RecordBatch]:
     dialect, spaces = header.dialect, ("", " ") if header.spaced else ("",)
-    types = {header.stored[name]: CSV_TYPES[kind] for name, kind in kinds.items()}
+    types = {name: CSV_TYPES[kind] for name, kind in stored.items()}
     convert = pacsv.ConvertOptions(
         include_columns=list(types),
         column_types=types,
@@ -149,12 +137,12 @@ def _csv_batches(
     encoding = "utf8" if dialect.encoding == "utf-8" else dialect.encoding
     read = pacsv.ReadOptions(block_size=CSV_BLOCK_BYTES, use_threads=False, encoding=encoding)
     parse = pacsv.ParseOptions(newlines_in_values=True, delimiter=dialect.delimiter)
-    with file.open_content() as stream:
+    with header.file.open_content() as stream:
         for batch in pacsv.open_csv(
             stream, read_options=read, parse_options=parse, convert_options=convert
         ):
             columns = [_trimmed(each) for each in batch.columns] if header.spaced else batch.columns
-            yield pa.RecordBatch.from_arrays(columns, names=list(kinds))
+            yield pa.RecordBatch.from_arrays(columns, names=[*stored])
 
 
 READERS = {"CSV": _csv_batches, "Parquet": _parquet_batches, "Arrow": _arrow_batches}
@@ -164,12 +152,12 @@ def _trimmed(values: pa.Array) -> pa.Array:
     return pc.utf8_trim_whitespace(values) if values.type == pa.string() else values
 
 
-def _damaged(file: DataFile, header: Header, rows_read: int, error: Exception) -> InputError:
+def _damaged(header: Header, rows_read: int, error: Exception) -> InputError:
     """Make the error for a damaged file, with the row and column if pyarrow reports them for CSV.
 
     pyarrow counts the header as a row, and reads all rows before one that does not end.
     """
-    said, dialect = str(error), header.dialect
+    file, dialect, said = header.file, header.dialect, str(error)
     if "straddles two block boundaries" in said:
         return _unclosed(file, rows_read + 1)
     if wrong := WRONG_WIDTH.search(said):
@@ -190,8 +178,7 @@ def _damaged(file: DataFile, header: Header, rows_read: int, error: Exception) -
         help_ = dialect.help_with_comma(value, "write a decimal point")
         if not help_ and dialect.configured:
             help_ = "fix it, or list the column in data.categorical (names) or data.exclude (ids)"
-        got = f"Got '{value[:60]}' instead{'; ' if help_ else ''}{help_}."
-        return InputError(f"{place} must be a {kind}. {got}")
+        return must_be(place, f"a {kind}", f"'{value[:60]}'", f"; {help_}" if help_ else "")
     reason = said.splitlines()[0].rstrip(".")
     return InputError(f"{file.uri}: is damaged or cut off ({reason}).")
 

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from plumbline.threads import one_ahead
 
@@ -79,11 +80,9 @@ def take_columns(rows: Tensor, have: Sequence[str], wanted: Sequence[str]) -> Te
     A column that is absent is all zeros: a level that none of the rows has.
     """
     place = {name: i for i, name in enumerate(have)}
-    taken = torch.zeros(len(rows), len(wanted), dtype=rows.dtype)
-    for i, name in enumerate(wanted):
-        if name in place:
-            taken[:, i] = rows[:, place[name]]
-    return taken
+    places = [place.get(name, len(have)) for name in wanted]
+    padded = functional.pad(rows, (0, 1))  # the last column is zeros
+    return padded.index_select(1, torch.tensor(places, dtype=torch.int64))
 
 
 def on_device(blocks: Iterator[Block], device: str) -> Iterator[Block]:

@@ -23,7 +23,7 @@ from plumbline.data.encoding import (
 )
 from plumbline.data.files import DataFile
 from plumbline.data.split import group_numbers, times_in
-from plumbline.errors import InputError, TooManyLevelsError
+from plumbline.errors import InputError, TooManyLevelsError, must_be
 
 MAX_CLASSES = 1_000
 
@@ -37,28 +37,46 @@ class Buffer:
     and last the target (zeros if it has classes). A missing number is NaN unless the mean of its
     column is known; a missing level is True in `absent`, which has a row for each categorical
     column, and a last one for the time that decides which rows are held out.
+
+    Attributes:
+        columns: the columns to read.
+        file: the file that is read.
+        first_row: the number in the file of the first row here.
+        filled: the number of rows here.
+        holes: the array's row of each column that has an indicator of its missing values.
+        levels: the levels met so far, by column.
+        groups: a number for the group of each row.
+        tested: whether each row is held out, if that depends on time.
     """
 
     columns: Columns
     file: DataFile
-    impute: bool
-    filled: int = 0
     first_row: int = 0
-    missing: dict[str, int] = field(default_factory=dict)  # row by column with missing values
+    filled: int = 0
+    holes: dict[str, int] = field(default_factory=dict)
     levels: dict[str, list[str]] = field(init=False)
     array: np.ndarray = field(init=False)
     absent: np.ndarray = field(init=False)
-    groups: np.ndarray = field(init=False)  # a number for the group of each row
-    tested: np.ndarray = field(init=False)  # whether each row is held out, if that depends on time
+    groups: np.ndarray = field(init=False)
+    tested: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         self.levels = {name: list(given) for name, given in self.columns.categorical.items()}
         self._allocate()
 
     @property
+    def imputes(self) -> bool:
+        """Whether missing values are filled in."""
+        return self.columns.data.missing == "impute"
+
+    @property
     def names(self) -> tuple[str, ...]:
-        missing, levels = map(missing_indicator, self.missing), names_of(self.levels)
-        return (*self.columns.numbers, *missing, *levels, self.columns.target)
+        holes, levels = map(missing_indicator, self.holes), names_of(self.levels)
+        return (*self.columns.numbers, *holes, *levels, self.columns.data.target)
+
+    def place_of(self, column: str, row: int) -> str:
+        """The place of a value, for a message; the rows of the file count from 0."""
+        return f"{self.file.uri}: column '{column}', row {row + 1}"
 
     def _allocate(self) -> None:
         height = len(self.names) + 1
@@ -73,16 +91,18 @@ class Buffer:
         self.groups = np.zeros(self.array.shape[1], dtype=np.uint64)
         self.tested = np.full(self.array.shape[1], bool(self.file.tested))
 
-    def fill(self, batch: pa.RecordBatch) -> Iterator[tuple[int, int]]:
-        """Copy a batch into the buffer; yield (first row, rows) whenever it is full."""
+    def fill(self, batch: pa.RecordBatch) -> Iterator[Block]:
+        """Copy a batch into the buffer; yield its rows whenever it is full.
+
+        Raises:
+            InputError: a value is not allowed.
+        """
         start = self.first_row + self.filled
         met = {n: self._new_levels(n, batch, start) for n in self.levels}
-        missing = self._newly_missing(batch)
-        if missing or any(met.values()):
-            if self.filled:
-                yield self.first_row, self.filled
-                self._advance()
-            self.missing |= missing
+        holes = self._new_holes(batch)
+        if holes or any(met.values()):
+            yield from self.rest()
+            self.holes |= holes
             self.levels = {name: levels + met[name] for name, levels in self.levels.items()}
             self._allocate()
         start = 0
@@ -91,26 +111,28 @@ class Buffer:
             self._copy(batch.slice(start, count), slice(self.filled, self.filled + count))
             self.filled, start = self.filled + count, start + count
             if self.filled == self.array.shape[1]:
-                yield self.first_row, self.filled
-                self._advance()
+                yield from self.rest()
 
-    def _advance(self) -> None:
-        self.first_row, self.filled = self.first_row + self.filled, 0
+    def rest(self) -> Iterator[Block]:
+        """Yield the rows that are in the buffer, if there are any, and empty it."""
+        if self.filled:
+            yield _checked_block(self)
+            self.first_row, self.filled = self.first_row + self.filled, 0
 
     def _copy(self, batch: pa.RecordBatch, place: slice) -> None:
-        weight, group = self.columns.weight, self.columns.split.group
-        if group:
-            self.groups[place] = group_numbers(as_text(batch.column(group)))
-        if time := self.columns.split.time:
-            self._hold_out(time, batch, place)
-        self.array[0, place] = as_numbers(batch.column(weight)) if weight else 1.0
+        data = self.columns.data
+        if data.split.group:
+            self.groups[place] = group_numbers(as_text(batch.column(data.split.group)))
+        if data.split.time:
+            self._hold_out(data.split.time, batch, place)
+        self.array[0, place] = as_numbers(batch.column(data.weight)) if data.weight else 1.0
         for i, name in enumerate(self.columns.numeric):
             self.array[i + 1, place] = as_numbers(batch.column(name))
         row = len(self.columns.numeric) + 1
         for name in self.columns.dates:
             self.array[row : row + len(PARTS), place] = self._parts(name, batch, place.start)
             row += len(PARTS)
-        for name, number in self.missing.items():
+        for name, number in self.holes.items():
             values = self.array[number, place]
             self.array[row, place] = absent = np.isnan(values)
             values[absent] = self.columns.means.get(name, np.nan)
@@ -120,11 +142,11 @@ class Buffer:
             codes = codes.fill_null(-1).to_numpy(zero_copy_only=False)
             self.array[row : row + len(levels), place] = codes == np.arange(len(levels))[:, None]
             self.absent[i, place] = codes < 0
-            if name == self.columns.target and (of := self.columns.class_weights):
+            if name == data.target and (of := self.columns.class_weights):
                 self.array[0, place] *= np.array([of[level] for level in levels])[codes]
             row += len(levels)
         if not self.columns.has_classes:
-            self.array[-1, place] = as_numbers(batch.column(self.columns.target))
+            self.array[-1, place] = as_numbers(batch.column(data.target))
 
     def _parts(self, name: str, batch: pa.RecordBatch, first_row: int) -> np.ndarray:
         """The parts of a column of dates, (parts, n). Raises InputError for any other value."""
@@ -135,7 +157,7 @@ class Buffer:
 
     def _hold_out(self, name: str, batch: pa.RecordBatch, place: slice) -> None:
         """Mark the rows from the cut on as held out. Raises InputError for any other value."""
-        split = self.columns.split
+        split = self.columns.data.split
         times = times_in(split, batch)
         absent = times.isna().to_numpy()
         if isinstance(split.cut, str):
@@ -149,31 +171,29 @@ class Buffer:
         wrong = absent & batch[name].is_valid().to_numpy(zero_copy_only=False)
         if wrong.any():
             row = int(wrong.argmax())
-            place = f"{self.file.uri}: column '{name}', row {self.first_row + first_row + row + 1}"
-            raise InputError(
-                f"{place} must be a date or time in ISO 8601. Got "
-                f"'{str(batch[name][row])[:60]}' instead{hint}."
-            )
+            place = self.place_of(name, self.first_row + first_row + row)
+            found = f"'{str(batch[name][row])[:60]}'"
+            raise must_be(place, "a date or time in ISO 8601", found, hint)
 
     def _names(self, name: str, batch: pa.RecordBatch) -> pa.Array:
         """Convert a categorical column, or a target of classes, to text."""
         values = batch.column(name)
-        if name == self.columns.target:
+        if name == self.columns.data.target:
             return class_names(values)
         text, given = as_text(values), self.columns.categorical[name]
         if OTHER in given:
             text = pc.if_else(pc.is_in(text, pa.array([*given, None])), text, OTHER)
-        return text.fill_null(MISSING) if self.impute else text
+        return text.fill_null(MISSING) if self.imputes else text
 
-    def _newly_missing(self, batch: pa.RecordBatch) -> dict[str, int]:
+    def _new_holes(self, batch: pa.RecordBatch) -> dict[str, int]:
         """The array rows of the columns whose first missing value is in this batch, by name."""
-        if not self.impute:
+        if not self.imputes:
             return {}
         some = {name for name in self.columns.numeric if _has_missing(batch[name])}
         for name in self.columns.dates:
             some |= {*parts_of(name)} if batch[name].null_count else set()
         rows = {name: row for row, name in enumerate(self.columns.numbers, 1)}
-        return {n: row for n, row in rows.items() if n in some and n not in self.missing}
+        return {n: row for n, row in rows.items() if n in some and n not in self.holes}
 
     def _new_levels(self, name: str, batch: pa.RecordBatch, first_row: int) -> list[str]:
         """The levels of a column that appear for the first time."""
@@ -182,43 +202,42 @@ class Buffer:
         known = set(self.levels[name])
         new = [level for level in found if level not in known]
         given = self.columns.categorical[name]
-        if given and (wrong := [level for level in new if level != MISSING or not self.impute]):
-            row = first_row + pc.index(values, wrong[0]).as_py() + 1
-            raise InputError(
-                f"{self.file.uri}: column '{name}', row {row} must be one of {', '.join(given)}. "
-                f"Got '{wrong[0]}' instead."
-            )
+        if given and (wrong := [level for level in new if level != MISSING or not self.imputes]):
+            place = self.place_of(name, first_row + pc.index(values, wrong[0]).as_py())
+            raise must_be(place, f"one of {', '.join(given)}", f"'{wrong[0]}'")
         levels = len({*known, *new} - {MISSING})
-        if name == self.columns.target and levels > MAX_CLASSES:
+        of_target = name == self.columns.data.target
+        if of_target and levels > MAX_CLASSES:
             raise InputError(
                 f"data.target: column '{name}' must have at most {MAX_CLASSES} classes (is it a "
                 f"number?). {self.file.uri} has more."
             )
-        if name != self.columns.target and not given and levels > self.columns.max_levels:
+        if not of_target and not given and levels > self.columns.data.max_levels:
             raise TooManyLevelsError(name)
         return new
 
 
-def checked_block(buffer: Buffer, first_row: int, rows: int, missing: str) -> Block:
-    """Make a block of the buffer's rows, without those of weight 0 or, if `missing` says so, with
-    missing values. Raises InputError for a value that is not allowed."""
+def _checked_block(buffer: Buffer) -> Block:
+    """Make a block of the buffer's rows, without those of weight 0 or, if data.missing says so,
+    with missing values. Raises InputError for a value that is not allowed."""
+    data, rows = buffer.columns.data, buffer.filled
     block = torch.from_numpy(buffer.array)[:, :rows]
-    if buffer.columns.log_target:
-        _take_logarithm(buffer, first_row, block[-1])
+    if data.log_target:
+        _take_logarithm(buffer, block[-1])
     absent = torch.from_numpy(buffer.absent)[:, :rows]
-    groups = buffer.groups[:rows].copy() if buffer.columns.split.group else None
-    by_time = buffer.columns.split.time or buffer.file.tested is not None
+    groups = buffer.groups[:rows].copy() if data.split.group else None
+    by_time = data.split.time or buffer.file.tested is not None
     tested = torch.from_numpy(buffer.tested[:rows].copy()) if by_time else None
-    whole = Block(buffer.names, block, first_row, groups=groups, tested=tested)
+    whole = Block(buffer.names, block, buffer.first_row, groups=groups, tested=tested)
     weights, finite = block[0], math.isfinite(block.sum())  # NaN and infinity survive a sum
     if finite and not absent.any() and weights.min() > 0:
         return whole
     # if numbers are imputed, only a row's weight and target must be present
-    nan, wrong = (block[[0, -1]] if missing == "impute" else block).isnan(), block.isinf()
+    nan, wrong = (block[[0, -1]] if buffer.imputes else block).isnan(), block.isinf()
     wrong[0] |= weights < 0
-    if missing == "error":
+    if data.missing == "error":
         wrong = torch.cat([wrong | nan, absent])
-    _refuse_first(buffer, first_row, wrong)
+    _refuse_first(buffer, wrong)
     kept = ~(nan.any(dim=0) | absent.any(dim=0)) & (weights != 0)
     if kept.all():
         return whole
@@ -227,18 +246,16 @@ def checked_block(buffer: Buffer, first_row: int, rows: int, missing: str) -> Bl
     return replace(whole, rows=block[:, kept], kept=kept, groups=groups, tested=tested)
 
 
-def _take_logarithm(buffer: Buffer, first_row: int, target: torch.Tensor) -> None:
+def _take_logarithm(buffer: Buffer, target: torch.Tensor) -> None:
     """Take the logarithm of a block's target in place. Raises InputError for a value <= 0."""
     if (target <= 0).any():
         row = int((target <= 0).int().argmax())
-        raise InputError(
-            f"{buffer.file.uri}: column '{buffer.columns.target}', row {first_row + row + 1} must "
-            f"be above 0 with data.log_target. Got {float(target[row]):g} instead."
-        )
+        place = buffer.place_of(buffer.columns.data.target, buffer.first_row + row)
+        raise must_be(place, "above 0 with data.log_target", f"{float(target[row]):g}")
     target.log_()
 
 
-def _refuse_first(buffer: Buffer, first_row: int, wrong: torch.Tensor) -> None:
+def _refuse_first(buffer: Buffer, wrong: torch.Tensor) -> None:
     """Raise InputError for the wrong value in the first such row, if there is any."""
     if not wrong.any():
         return
@@ -247,10 +264,10 @@ def _refuse_first(buffer: Buffer, first_row: int, wrong: torch.Tensor) -> None:
     columns = buffer.columns
     dates = {part: column for column in columns.dates for part in parts_of(column)}
     names = (
-        columns.weight,
+        columns.data.weight,
         *(dates.get(n, n) for n in buffer.names),
         *buffer.levels,
-        columns.split.time,
+        columns.data.split.time,
     )
     value = buffer.array[place, row] if place < len(buffer.array) else np.nan
     nan = bool(np.isnan(value))
@@ -259,10 +276,8 @@ def _refuse_first(buffer: Buffer, first_row: int, wrong: torch.Tensor) -> None:
     allowed = "a finite number" if place < len(buffer.array) else "a level"
     allowed = "a date or a number" if place == len(names) - 1 else allowed
     allowed = allowed if place else "a finite weight >= 0"
-    raise InputError(
-        f"{buffer.file.uri}: column '{names[place]}', row {first_row + row + 1} must be {allowed}. "
-        f"Got {found} instead{hint}."
-    )
+    where = buffer.place_of(str(names[place]), buffer.first_row + row)
+    raise must_be(where, allowed, found, hint)
 
 
 def _has_missing(values: pa.Array) -> bool:

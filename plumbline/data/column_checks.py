@@ -1,7 +1,7 @@
 """Find columns in a file's first rows that look different from what they are read as."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -32,14 +32,13 @@ FEW = 10  # up to this many levels may have fewer than two rows each
 SENTENCE = 4  # words on average, from which on values are free text
 
 
-def read_head(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, pa.Array]:
-    """The first values of columns as text; empty if they cannot be read: the pass will raise."""
-    try:
-        batches = read_batches(file, dict.fromkeys(names, "text"), header) if names else iter(())
-        batch = next(batches, None)
-    except InputError:
+def read_head(header: Header, names: Sequence[str]) -> dict[str, pa.Array]:
+    """The first values of columns as text; empty without rows or if they cannot be read."""
+    if not names:
         return {}
-    if batch is None:
+    try:
+        batch = next(read_batches(header, dict.fromkeys(names, "text")))
+    except (StopIteration, InputError):  # the pass will raise it
         return {}
     return {name: pc.cast(batch[name].slice(0, LOOKED_AT), pa.string()) for name in names}
 
@@ -121,42 +120,38 @@ def _oddity(values: Sequence[str | None], header: Header) -> str:
 
 
 def many_valued(
-    file: DataFile, header: Header, head: Mapping[str, pa.Array], names: Iterable[str], most: int
+    header: Header, head: Mapping[str, pa.Array], names: Collection[str], most: int
 ) -> frozenset[str]:
     """The columns with more than `most` different values among the first rows.
 
     Columns that are in `head`, as read_head returns it, are not read again.
     """
-    names = [*names]
-    known = {**head, **read_head(file, header, [name for name in names if name not in head])}
-    there = (name for name in names if name in known)
-    return frozenset(name for name in there if pc.count_distinct(known[name]).as_py() > most)
+    known = {**head, **read_head(header, [name for name in names if name not in head])}
+    return frozenset(n for n in names if n in known and pc.count_distinct(known[n]).as_py() > most)
 
 
 def warnings_of(
-    file: DataFile, header: Header, numbers: Sequence[str], misread: Mapping[str, str]
+    header: Header, numbers: Sequence[str], misread: Mapping[str, str]
 ) -> tuple[str, ...]:
     """Warn of each text column left out because of its numbers, and each numeric column with
     integers beyond the precision of float64.
 
     Args:
-        file: the file to look at.
-        header: of the file.
+        header: of the file to look at.
         numbers: the columns that are read as numbers.
         misread: as numbers_as_text returns them.
     """
-    text = (
-        f"column '{name}' is left out, because {why}; {file.uri}" for name, why in misread.items()
-    )
+    uri = header.file.uri
+    text = (f"column '{name}' is left out, because {why}; {uri}" for name, why in misread.items())
     digits = (
         f"column '{name}' holds integers beyond 2^53, such as {value}, which lose digits as "
         "float64; list an identifier in data.exclude, and count times from a later start"
-        for name, value in long_integers(file, header, numbers).items()
+        for name, value in long_integers(header, numbers).items()
     )
     return (*text, *digits)
 
 
-def check_cut(split: SplitBy, file: DataFile, header: Header) -> None:
+def check_cut(split: SplitBy, header: Header) -> None:
     """Raise InputError for a cut that cannot be compared with the values of its column."""
     if split.time is None:
         return
@@ -164,23 +159,23 @@ def check_cut(split: SplitBy, file: DataFile, header: Header) -> None:
     if kind not in ("unknown", *(("date", "text") if dated else ("number",))):
         what = "dates" if dated else "numbers"
         raise InputError(
-            f"data.split.cut: column '{split.column}' of {file.uri} must hold {what}, like "
+            f"data.split.cut: column '{split.column}' of {header.file.uri} must hold {what}, like "
             f"the cut {split.cut}. Got {kind} instead."
         )
 
 
-def long_integers(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, int]:
+def long_integers(header: Header, names: Sequence[str]) -> dict[str, int]:
     """Columns with an integer that float64 cannot hold, and one such integer.
 
     Identifiers and times in nanoseconds are such. CSV and Arrow files are checked in their first
     values, Parquet files in the statistics that most writers store for each row group.
     """
-    if file.format != "Parquet":
-        head = read_head(file, header, names)
+    if header.file.format != "Parquet":
+        head = read_head(header, names)
         first = {name: head[name].slice(0, JUDGED).to_pylist() for name in head}
         found = [(n, int(v)) for n in first for v in first[n] if v and LONG.fullmatch(v.strip())]
     else:
-        found = _extremes(file, {header.stored[name]: name for name in names})
+        found = _extremes(header.file, {header.stored[name]: name for name in names})
     return {name: value for name, value in reversed(found) if int(float(value)) != value}
 
 

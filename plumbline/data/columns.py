@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from plumbline.config.rows import SplitBy
 from plumbline.config.schema import TableData
 from plumbline.data.column_checks import (
     IDENTIFIER,
@@ -19,7 +18,7 @@ from plumbline.data.column_checks import (
 )
 from plumbline.data.encoding import parts_of
 from plumbline.data.files import DataFile
-from plumbline.data.header import AUTO, Dialect, Header, Kind, configured_dialect, read_header
+from plumbline.data.header import Dialect, Header, Kind, configured_dialect, read_header
 from plumbline.errors import InputError, nearest, refuse
 
 
@@ -28,20 +27,15 @@ class Columns:
     """The columns that are read from each file.
 
     Attributes:
+        data: the configuration section `data`.
         kinds: every column that is read, with its kind; a file without it, or with another kind,
             is an error.
         numeric: the numeric features, in order.
         dates: the columns of dates, which are converted to numbers, in order.
         categorical: each categorical feature, and a target with classes, with its levels; ():
             they are found in the pass. The level "(other)" has all values that are no other level.
-        max_levels: the most levels of a column that may be found in the pass.
-        many: columns with more levels, whose most frequent ones are chosen before the pass.
-        target: the column to predict.
-        weight: the column of the rows' weights; None: rows have no weights.
-        split: the configuration section `data.split`.
-        class_weights: the factor of a row's weight, by its class; empty: 1 for all.
-        log_target: whether to take the logarithm of the target.
-        means: the value that replaces a missing number, by column; empty before it is known.
+        many: columns with more than data.max_levels, whose most frequent ones are chosen before
+            the pass.
         left_out: columns that no key names and that are not features, with the reason.
         texts: columns of text that no key names; numbers there in another file are an error.
         ignored: columns in which files may differ: indexes, and those in data.exclude.
@@ -49,36 +43,34 @@ class Columns:
             agree.
         dialect: of CSV files, as far as it is configured.
         warnings: what looks wrong in the first file, one line each.
+        class_weights: the factor of a row's weight, by its class; empty: 1 for all.
+        means: the value that replaces a missing number, by column; empty before it is known.
     """
 
+    data: TableData
     kinds: dict[str, Kind]
     numeric: tuple[str, ...]
+    dates: tuple[str, ...]
     categorical: dict[str, tuple[str, ...]]
-    target: str
-    max_levels: int = 100
-    many: frozenset[str] = frozenset()
-    dates: tuple[str, ...] = ()
-    weight: str | None = None
-    split: SplitBy = field(default_factory=SplitBy)
-    log_target: bool = False
+    many: frozenset[str]
+    left_out: dict[str, str]
+    texts: frozenset[str]
+    ignored: frozenset[str]
+    whole: frozenset[str]
+    dialect: Dialect
+    warnings: tuple[str, ...]
     class_weights: dict[str, float] = field(default_factory=dict)
     means: dict[str, float] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    texts: frozenset[str] = frozenset()
-    ignored: frozenset[str] = frozenset()
-    whole: frozenset[str] = frozenset()
-    dialect: Dialect = AUTO
-    warnings: tuple[str, ...] = ()
 
     @property
     def has_classes(self) -> bool:
         """Whether the target has classes rather than being a number."""
-        return self.target in self.categorical
+        return self.data.target in self.categorical
 
     @property
     def features(self) -> tuple[str, ...]:
         """The raw columns that a row to predict must have."""
-        levels = (name for name in self.categorical if name != self.target)
+        levels = (name for name in self.categorical if name != self.data.target)
         return (*self.numeric, *self.dates, *levels)
 
     @property
@@ -92,7 +84,8 @@ class Columns:
 
         Categorical features, and a group column that is not a numeric feature, are read as text.
         """
-        as_text = {*self.categorical, self.split.group} - {self.target, *self.numeric}
+        group, target = self.data.split.group, self.data.target
+        as_text = {*self.categorical, group} - {target, *self.numeric}
         return {n: "text" if n in as_text else kind for n, kind in self.kinds.items()}
 
 
@@ -105,17 +98,17 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     """
     dialect = configured_dialect(data)
     header = read_header(file, dialect)
-    _check_names(data, file, header)
+    _check_names(data, header)
     kinds, weights = header.kinds, [data.weight] if data.weight else []
     taken = {data.target, *weights, data.split.group, *data.categorical, *data.exclude}
     index = tuple(name for name in kinds if name in header.index - taken)
     rest = [name for name in kinds if name not in taken.union(index)]
     wanted = [name for name in data.features or rest if name not in data.categorical]
-    head = _head_to_check(file, header, (data.target, *weights, *wanted))
+    head = _head_to_check(header, (data.target, *weights, *wanted))
     misread = numbers_as_text(head, header)
     classes = _has_classes(data, header, misread)
-    dates = _dates(data, wanted, head, header, file)
-    _check_numbers(data, classes, file, header, misread, dates)
+    dates = _dates(data, wanted, head, header)
+    _check_numbers(data, classes, header, misread, dates)
     every = frozenset() if data.features else frozenset(kinds)
     certain = [name for name in wanted if name not in {*misread, *dates}]
     left_out = unsuitable_columns(head, header, certain, data.max_levels) if every else {}
@@ -124,31 +117,27 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
     levels = data.categorical if isinstance(data.categorical, dict) else {}
     names = (*data.categorical, *(name for name in usable if kinds[name] == "text"))
     used = (*numeric, *dates, *names, data.target, *weights)
-    _check_used(used, names, data, file, header, left_out | misread)
+    _check_used(used, names, data, header, left_out | misread)
     read = (*used, data.split.group, data.split.time)
     return Columns(
+        data=data,
         kinds={n: "number" if kinds[n] == "unknown" else kinds[n] for n in read if n},
         numeric=numeric,
-        categorical={n: tuple(levels.get(n, ())) for n in (*names, *[data.target][:classes])},
-        target=data.target,
-        max_levels=data.max_levels,
-        many=many_valued(file, header, head, {*names}.difference(levels), data.max_levels),
         dates=dates,
-        weight=data.weight,
-        split=data.split,
-        log_target=data.log_target,
+        categorical={n: tuple(levels.get(n, ())) for n in (*names, *[data.target][:classes])},
+        many=many_valued(header, head, {*names}.difference(levels), data.max_levels),
         left_out=dict.fromkeys(index if every else (), "an index") | left_out,
         texts=frozenset(n for n in every - taken | {data.target} if kinds.get(n) == "text"),
         ignored=frozenset((*index, *data.exclude)),
         whole=every,
         dialect=dialect,
-        warnings=warnings_of(file, header, [*numeric, data.target], misread),
+        warnings=warnings_of(header, [*numeric, data.target], misread),
     )
 
 
-def check_columns(columns: Columns, file: DataFile, header: Header) -> None:
+def check_columns(columns: Columns, header: Header) -> None:
     """Raise InputError if a file's columns or kinds differ from those of the first file."""
-    kinds = header.kinds
+    file, kinds = header.file, header.kinds
     ignored = (columns.ignored | header.index).difference(columns.kinds)
     expected, found = columns.whole - ignored, set(kinds) - ignored
     if columns.whole and expected != found:
@@ -160,7 +149,7 @@ def check_columns(columns: Columns, file: DataFile, header: Header) -> None:
     for name, kind in columns.kinds.items():
         if name not in kinds:
             raise InputError(f"{file.uri}: has no column '{name}'. Its columns: {header.named()}.")
-        named = name in columns.categorical or name == columns.split.group
+        named = name in columns.categorical or name == columns.data.split.group
         loose = file.is_csv and named  # "1000" here and "10A" there
         if not loose and kinds[name] not in (kind, "unknown"):
             raise InputError(
@@ -175,19 +164,15 @@ def check_columns(columns: Columns, file: DataFile, header: Header) -> None:
         )
 
 
-def _head_to_check(file: DataFile, header: Header, names: Sequence[str]) -> dict[str, pa.Array]:
+def _head_to_check(header: Header, names: Sequence[str]) -> dict[str, pa.Array]:
     """The first values of the columns that may not be numbers."""
     kinds = header.kinds
     texts = [n for n in names if kinds[n] in ("text", "unknown") or IDENTIFIER.fullmatch(n)]
-    return read_head(file, header, [n for n in texts if kinds[n] not in ("other", "date")])
+    return read_head(header, [n for n in texts if kinds[n] not in ("other", "date")])
 
 
 def _dates(
-    data: TableData,
-    wanted: Sequence[str],
-    head: Mapping[str, pa.Array],
-    header: Header,
-    file: DataFile,
+    data: TableData, wanted: Sequence[str], head: Mapping[str, pa.Array], header: Header
 ) -> tuple[str, ...]:
     """The columns of dates. Raises InputError if one in data.dates holds no dates."""
     found = [n for n in wanted if header.kinds[n] == "date" or (n in head and all_dates(head[n]))]
@@ -196,7 +181,7 @@ def _dates(
     for name in data.dates:
         if name not in found:
             raise InputError(
-                f"data.dates: column '{name}' of {file.uri} must hold timestamps, or text "
+                f"data.dates: column '{name}' of {header.file.uri} must hold timestamps, or text "
                 "whose values are all dates or times in ISO 8601."
             )
     return tuple(data.dates)
@@ -209,8 +194,9 @@ def _has_classes(data: TableData, header: Header, misread: Mapping[str, str]) ->
     return header.kinds[data.target] in ("text", "boolean") and data.target not in misread
 
 
-def _check_names(data: TableData, file: DataFile, header: Header) -> None:
+def _check_names(data: TableData, header: Header) -> None:
     """Raise InputError for a name that is not a column, or a cut that does not fit its column."""
+    uri = header.file.uri
     for key, names in (
         ("target", [data.target]),
         ("features", data.features or []),
@@ -222,22 +208,21 @@ def _check_names(data: TableData, file: DataFile, header: Header) -> None:
     ):
         for name in names:
             if name not in header.kinds:
-                wrong = refuse(f"data.{key}", f"a column of {file.uri} ({header.named()})", name)
-                raise InputError(f"{wrong}{_hint(name, file, header)}")
+                wrong = refuse(f"data.{key}", f"a column of {uri} ({header.named()})", name)
+                raise InputError(f"{wrong}{_hint(name, header)}")
             names_wanted = key == "categorical" or (key, data.split.by) == ("split.column", "group")
             names_wanted |= (key, data.target_type) == ("target", "class")
             if names_wanted and header.kinds[name] in ("other", "date"):
                 raise InputError(
-                    f"data.{key}: column '{name}' of {file.uri} must hold names or numbers."
+                    f"data.{key}: column '{name}' of {uri} must hold names or numbers."
                 )
-    check_cut(data.split, file, header)
+    check_cut(data.split, header)
 
 
 def _check_used(
     used: Sequence[str],
     names: Sequence[str],
     data: TableData,
-    file: DataFile,
     header: Header,
     left_out: Mapping[str, str],
 ) -> None:
@@ -246,33 +231,28 @@ def _check_used(
     if not {*used} - {data.target, data.weight}:
         reasons = "; ".join(f"{name} ({why})" for name, why in left_out.items())
         raise InputError(
-            f"{file.uri}: has no column besides the target '{data.target}' that can be a feature. "
-            f"Its columns: {header.named()}.{f' Left out: {reasons}.' if reasons else ''}"
+            f"{header.file.uri}: has no column besides the target '{data.target}' that can be a "
+            f"feature. Its columns: {header.named()}.{f' Left out: {reasons}.' if reasons else ''}"
         )
     imputed = used if data.missing == "impute" else ()  # missing values have indicators, too
     for column in {*names, data.target, *imputed}:
         for name in used:
             if name.startswith(f"{column}="):
                 raise InputError(
-                    f"{file.uri}: column '{name}' is named like a level of column '{column}'. "
-                    "Rename it, or list it in data.exclude."
+                    f"{header.file.uri}: column '{name}' is named like a level of column "
+                    f"'{column}'. Rename it, or list it in data.exclude."
                 )
 
 
-def _hint(name: str, file: DataFile, header: Header) -> str:
-    if file.is_csv and len(header.kinds) == 1:
+def _hint(name: str, header: Header) -> str:
+    if header.file.is_csv and len(header.kinds) == 1:
         return " Only one column was found: is it delimited by a comma, semicolon, tab or |?"
     close = nearest(name, header.kinds)
     return f" Did you mean '{close}'?" if close else ""
 
 
 def _check_numbers(
-    data: TableData,
-    classes: bool,
-    file: DataFile,
-    header: Header,
-    misread: Mapping[str, str],
-    dates: Sequence[str],
+    data: TableData, classes: bool, header: Header, misread: Mapping[str, str], dates: Sequence[str]
 ) -> None:
     """Raise InputError for a column that must hold numbers but does not."""
     numbers = [] if classes else [("target", data.target)]
@@ -289,7 +269,8 @@ def _check_numbers(
             why = "Got neither numbers nor text instead."
         else:
             continue
-        raise InputError(f"data.{key}: column '{name}' of {file.uri} must hold numbers. {why}")
+        where = f"data.{key}: column '{name}' of {header.file.uri}"
+        raise InputError(f"{where} must hold numbers. {why}")
 
 
 def _differences(expected: frozenset[str], found: set[str]) -> str:

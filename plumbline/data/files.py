@@ -20,8 +20,7 @@ from plumbline.errors import InputError
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 BINARY = {".parquet": "Parquet", ".feather": "Arrow", ".arrow": "Arrow"}
-ENDINGS = tuple(f"{end}{more}" for end in (".csv", ".tsv") for more in ("", *COMPRESSIONS))
-ENDINGS = (*ENDINGS, *BINARY)
+ENDINGS = (*BINARY, *(end + more for end in (".csv", ".tsv") for more in ("", *COMPRESSIONS)))
 REMOTE = re.compile(r"(\w+://[^/?]*)/?(.*?)(\?\w+=.*)?")  # root, path, query
 ASKED_AT_ONCE = 16  # requests for ETags in parallel
 

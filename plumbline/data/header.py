@@ -5,13 +5,15 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, islice
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import types
 
 from plumbline.config.data import TableData
 from plumbline.data.files import DataFile
@@ -19,6 +21,13 @@ from plumbline.errors import InputError
 
 ARROW_FILE = b"ARROW1"  # the first bytes of an Arrow file, but not of a stream
 Kind = Literal["number", "boolean", "text", "date", "other", "unknown"]
+ARROW_TYPES: dict[Kind, tuple[Callable[[pa.DataType], bool], ...]] = {
+    "unknown": (types.is_null,),
+    "date": (types.is_timestamp, types.is_date),
+    "boolean": (types.is_boolean,),
+    "number": (types.is_integer, types.is_floating, types.is_decimal),
+    "text": (types.is_string, types.is_large_string, types.is_string_view),
+}
 BOOLEANS = ("true", "True", "TRUE", "false", "False", "FALSE")
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 # pandas' names for an unnamed index: read_csv(to_csv()), and to_parquet
@@ -92,18 +101,20 @@ class Header:
     """The columns of a file.
 
     Attributes:
+        file: the file itself.
         kinds: every column with its kind.
         index: the columns that only number or name rows: unnamed ones, and pandas' index.
         columns: the names as written in the file, possibly with spaces around them.
         dialect: of a CSV file.
     """
 
+    file: DataFile
     kinds: dict[str, Kind]
     index: frozenset[str]
     columns: tuple[str, ...]
     dialect: Dialect = AUTO
 
-    @property
+    @cached_property
     def stored(self) -> dict[str, str]:
         """The name of each column as written in the file."""
         return {name.strip(): name for name in self.columns}
@@ -148,7 +159,8 @@ def _csv_header(file: DataFile, asked: Dialect) -> Header:
     columns = next(rows)
     if any(name != name.strip() for name in columns):
         rows = ([value.strip() for value in row] for row in rows)
-    return _header(file, columns, _csv_kinds(rows, len(columns), dialect), dialect=dialect)
+    header = _header(file, columns, _csv_kinds(rows, len(columns), dialect))
+    return replace(header, dialect=dialect)
 
 
 def _read_head(file: DataFile, asked: Dialect) -> tuple[str, Dialect]:
@@ -262,11 +274,7 @@ def _arrow_header(file: DataFile) -> Header:
 
 
 def _header(
-    file: DataFile,
-    columns: Sequence[str],
-    kinds: Sequence[Kind],
-    index: Sequence[str] = (),
-    dialect: Dialect = AUTO,
+    file: DataFile, columns: Sequence[str], kinds: Sequence[Kind], index: Sequence[str] = ()
 ) -> Header:
     names = [name.strip() for name in columns]
     twice = sorted({name for name in names if name and names.count(name) > 1})
@@ -278,22 +286,13 @@ def _header(
     if names.count("") > 1:
         del found[""]
     unnamed = {name for name in found if INDEX.fullmatch(name)}
-    return Header(found, frozenset(unnamed.union(index)), tuple(columns), dialect)
+    return Header(file, found, frozenset(unnamed.union(index)), tuple(columns))
 
 
-def _arrow_kind(kind: pa.DataType) -> Kind:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if pa.types.is_null(kind):
-        return "unknown"
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return "date"
-    if pa.types.is_boolean(kind):
-        return "boolean"
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return "number"
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    return "text" if text or pa.types.is_string_view(kind) else "other"
+def _arrow_kind(stored: pa.DataType) -> Kind:
+    values = stored.value_type if types.is_dictionary(stored) else stored
+    fit = (kind for kind, tests in ARROW_TYPES.items() if any(test(values) for test in tests))
+    return next(fit, "other")
 
 
 def _first(error: Exception) -> str:

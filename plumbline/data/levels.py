@@ -8,11 +8,10 @@ import pyarrow.compute as pc
 import torch
 
 from plumbline.config.schema import Split
-from plumbline.data.batches import as_text, read_batches
+from plumbline.data.batches import as_text
 from plumbline.data.blocks import Block
-from plumbline.data.columns import check_columns
 from plumbline.data.encoding import MISSING, OTHER
-from plumbline.data.header import Kind, read_header
+from plumbline.data.header import Kind
 from plumbline.data.sources import Table
 from plumbline.data.split import group_numbers, shares_of, tested_rows
 
@@ -33,15 +32,13 @@ def count_levels(table: Table, split: Split, part: str) -> pa.Table:
         InputError, OSError: as Table.blocks.
     """
     file, columns, first_row = table.file(part), table.columns, 0
-    header = read_header(file, columns.dialect)
-    check_columns(columns, file, header)
-    group, time = columns.split.group, columns.split.time
-    reading: dict[str, Kind] = dict.fromkeys(filter(None, (*columns.many, group)), "text")
-    reading |= {time: columns.reading[time]} if time else {}
+    by = columns.data.split
+    reading: dict[str, Kind] = dict.fromkeys(filter(None, (*columns.many, by.group)), "text")
+    reading |= {by.time: columns.reading[by.time]} if by.time else {}
     found = [COUNTED.empty_table()]
-    for batch in read_batches(file, reading, header):
-        groups = group_numbers(as_text(batch[group])) if group else None
-        tested = tested_rows(columns.split, file, batch)
+    for batch in table.batches(part, reading):
+        groups = group_numbers(as_text(batch[by.group])) if by.group else None
+        tested = tested_rows(by, file, batch)
         block = Block((), torch.empty(1, batch.num_rows), first_row, groups=groups, tested=tested)
         train = shares_of(split, part, block)["train"]
         for name in columns.many:
@@ -73,7 +70,7 @@ def with_levels(
     chosen, found = {}, {}
     for name in sorted(table.columns.many):
         of = whole.filter(pc.equal(whole["column"], name))
-        levels = _chosen(of, table.columns.max_levels, (before or {}).get(name, ()))
+        levels = _chosen(of, table.columns.data.max_levels, (before or {}).get(name, ()))
         chosen[name], found[name] = (*levels, OTHER), len(of)
     return table.with_columns(categorical=table.columns.categorical | chosen), found
 

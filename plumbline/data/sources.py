@@ -1,9 +1,9 @@
 """Sources of rows: the files of a table, read in blocks through one buffer, or a generator."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import torch
@@ -13,11 +13,11 @@ from torch import Tensor
 from plumbline.config.schema import SyntheticData, TableData
 from plumbline.data.batches import block_rows, first_rows, read_batches
 from plumbline.data.blocks import Block
-from plumbline.data.buffer import Buffer, checked_block
+from plumbline.data.buffer import Buffer
 from plumbline.data.columns import Columns, check_columns, choose_columns
 from plumbline.data.encoding import names_of
 from plumbline.data.files import DataFile, choose_files, hold_out_newest
-from plumbline.data.header import read_header
+from plumbline.data.header import Kind, read_header
 from plumbline.errors import InputError
 
 
@@ -28,14 +28,11 @@ class Table:
     Attributes:
         files: the files, sorted by path.
         columns: the columns to read from each.
-        missing: how to treat missing values: "error", "drop" the row, or "impute", which drops only
-            rows without a target.
         left_out: files outside the window, which are not read.
     """
 
     files: tuple[DataFile, ...]
     columns: Columns
-    missing: Literal["error", "drop", "impute"] = "error"
     left_out: tuple[DataFile, ...] = ()
 
     @cached_property
@@ -45,13 +42,13 @@ class Table:
     @property
     def names(self) -> tuple[str, ...]:
         levels = names_of(self.columns.categorical)
-        return (*self.columns.numbers, *levels, self.columns.target)
+        return (*self.columns.numbers, *levels, self.columns.data.target)
 
     @property
     def categorical(self) -> dict[str, tuple[str, ...]]:
         """The categorical features with their levels; (): the levels are found in the pass."""
-        of_all = self.columns.categorical
-        return {name: levels for name, levels in of_all.items() if name != self.columns.target}
+        target, of_all = self.columns.data.target, self.columns.categorical
+        return {name: levels for name, levels in of_all.items() if name != target}
 
     @property
     def dates(self) -> tuple[str, ...]:
@@ -66,6 +63,17 @@ class Table:
     def _by_uri(self) -> dict[str, DataFile]:
         return {file.uri: file for file in (*self.files, *self.left_out)}
 
+    def batches(self, part: str, kinds: Mapping[str, Kind]) -> Iterator[pa.RecordBatch]:
+        """Yield the batches of one file, with these of its columns, as read_batches does.
+
+        Raises:
+            InputError: the file's columns are not the table's, or it is damaged.
+            OSError: the file cannot be read at the moment.
+        """
+        header = read_header(self.file(part), self.columns.dialect)
+        check_columns(self.columns, header)
+        yield from read_batches(header, kinds)
+
     def blocks(
         self, part: str, on_batch: Callable[[pa.RecordBatch], object] = lambda batch: None
     ) -> Iterator[Block]:
@@ -77,29 +85,20 @@ class Table:
 
         Raises:
             InputError: the file's columns are not the table's, it is damaged, or a value is not a
-                finite number (a missing one only if `missing` is "error").
+                finite number (a missing one only if data.missing is "error").
             OSError: the file cannot be read at the moment, or changed since it was listed.
         """
         file = self.file(part)
+        buffer = Buffer(self.columns, file)
         try:
-            yield from self._read(file, on_batch)
+            for batch in self.batches(part, self.columns.reading):
+                on_batch(batch)
+                yield from buffer.fill(batch)
+            yield from buffer.rest()
         except InputError:
             file.check_unchanged()  # a file that is being rewritten is not wrong input
             raise
         file.check_unchanged()
-
-    def _read(
-        self, file: DataFile, on_batch: Callable[[pa.RecordBatch], object]
-    ) -> Iterator[Block]:
-        header = read_header(file, self.columns.dialect)
-        check_columns(self.columns, file, header)
-        buffer = Buffer(self.columns, file, self.missing == "impute")
-        for batch in read_batches(file, self.columns.reading, header):
-            on_batch(batch)
-            for start, rows in buffer.fill(batch):
-                yield checked_block(buffer, start, rows, self.missing)
-        if buffer.filled:
-            yield checked_block(buffer, buffer.first_row, buffer.filled, self.missing)
 
     def digest(self, part: str) -> str:
         """The BLAKE3 hash of all bytes of a file; of the rows read if data.limit cuts it off."""
@@ -131,7 +130,7 @@ def open_table(data: TableData) -> Table:
     files = first_rows(chosen.files, data.limit, columns.dialect) if data.limit else chosen.files
     if data.split.by == "time" and data.test_fraction != "cut" and data.split.cut is None:
         files = hold_out_newest(files, data.test_fraction)
-    return Table(files, columns, data.missing, chosen.left_out)
+    return Table(files, columns, chosen.left_out)
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ class Dataset:
     @property
     def has_weights(self) -> bool:
         """Whether rows count differently: by a column of weights, or by the size of their class."""
-        weighted = isinstance(self.source, Table) and self.source.columns.weight is not None
+        weighted = isinstance(self.source, Table) and self.source.columns.data.weight is not None
         return weighted or self.balanced
 
     def mean_weight(self, factor: Factor) -> float:

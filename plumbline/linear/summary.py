@@ -214,11 +214,11 @@ def within_levels(parts: Iterable[Summary], columns: Columns) -> Iterator[Summar
         TooManyLevelsError: a column has more levels.
     """
     met = {name: {MISSING} for name, given in columns.categorical.items() if not given}
-    met.pop(columns.target, None)
+    met.pop(columns.data.target, None)
     for part in parts:
         for name, levels in met.items():
             levels.update(levels_in(part.columns, name))
-            if len(levels) > columns.max_levels + 1:
+            if len(levels) > columns.data.max_levels + 1:
                 raise TooManyLevelsError(name)
         yield part
 

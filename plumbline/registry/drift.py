@@ -64,22 +64,17 @@ class DataProfile:
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain values for JSON."""
-        return {
-            "factor": self.factor.to_dict(),
-            "indicators": list(self.indicators),
-            "dropped": self.dropped,
-            "predictions": self.predictions and asdict(self.predictions),
-            "log_target": self.log_target,
-        }
+        predictions = self.predictions and asdict(self.predictions)
+        return {**vars(self), "factor": self.factor.to_dict(), "predictions": predictions}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DataProfile":
         """The inverse of to_dict."""
-        factor = Factor.from_dict(values["factor"])
-        predictions = values.get("predictions")  # older versions have none
-        predictions = predictions and PredictionShares(**predictions)
+        factor, indicators = Factor.from_dict(values["factor"]), tuple(values["indicators"])
+        known = values.get("predictions")  # older versions have none, and no log_target
+        predictions = known and PredictionShares(**known)
         log_target = values.get("log_target", False)
-        return cls(factor, tuple(values["indicators"]), values["dropped"], predictions, log_target)
+        return cls(factor, indicators, values["dropped"], predictions, log_target)
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,7 @@ class Decision:
 
 
 def decide(
-    rules: Registry,
-    metrics: Scores,
-    baseline: Scores,
-    champion: Champion | None,
-    blocked: str = "",
+    rules: Registry, metrics: Scores, baseline: Scores, champion: Champion | None, blocked: str = ""
 ) -> Decision:
     """Apply the rules, the cheapest first; the first that fails gives the reason.
 
@@ -67,9 +63,8 @@ def decide(
         blocked: why this model may not become champion (a version trained on the same data and
             configuration was rolled back); empty if it may.
     """
-    for failed in (_beyond_limits(rules, metrics), blocked):
-        if failed:
-            return Decision(False, failed)
+    if failed := _beyond_limits(rules, metrics) or blocked:
+        return Decision(False, failed)
     if champion is None:
         return Decision(True, "no champion yet; all thresholds are met")
     score = next((name for name in BASELINES if name in metrics), None)
@@ -119,10 +114,9 @@ def _against(champion: Champion, rules: Registry, metrics: Scores) -> Decision:
         return Decision(False, f"it cannot be compared with version {version}: {problem}")
     margin = improvement(name, new, old)
     both = f"{name} {new:.6g} against {old:.6g} of version {version} on the same held-out rows"
-    if _equal(new, old):
-        return Decision(False, f"it is no better than the champion (equal to 1e-5): {both}", margin)
-    if not margin > 0:
-        return Decision(False, f"it is no better than the champion: {both}", margin)
+    equal = " (equal to 1e-5)" if _equal(new, old) else ""
+    if equal or not margin > 0:
+        return Decision(False, f"it is no better than the champion{equal}: {both}", margin)
     if margin < rules.min_improvement:
         asked = f"{rules.min_improvement:.3%} (registry.min_improvement)"
         return Decision(False, f"better by {margin:.3%}, less than {asked}: {both}", margin)

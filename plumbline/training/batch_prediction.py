@@ -73,7 +73,7 @@ def predict_files(
         for file in files:
             first_row, header = 1, read_header(file)
             reading = _reading(file, header, encoding, kept, as_text)
-            for batch in read_batches(file, reading, header):
+            for batch in read_batches(header, reading):
                 frame = _as_trained(batch, encoding)
                 values = encoding.read(frame)
                 done.first = done.first or _first_wrong(file, frame, encoding, values, first_row)
@@ -118,7 +118,7 @@ def _reading(
             )
     for name in encoding.numbers:
         if kinds[name] not in ("number", "boolean", "unknown"):
-            head = read_head(file, header, [name] if kinds[name] == "text" else [])
+            head = read_head(header, [name] if kinds[name] == "text" else [])
             odd = numbers_as_text(head, header)
             why = f"But {odd[name]}" if odd else f"Got {kinds[name]} instead"
             raise InputError(f"{file.uri}: column '{name}' must hold numbers. {why}.")

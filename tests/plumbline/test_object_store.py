@@ -80,7 +80,7 @@ def test_a_store_out_of_reach_is_no_damage_and_may_be_tried_again(client: Any) -
     with pytest.raises(InputError, match="is not valid Parquet"):
         read_header(file)
     client.delete_object(Bucket="gone", Key="a.parquet")
-    header = Header({"x": "number"}, frozenset(), ("x",))
-    for read in (read_header, lambda file: list(read_batches(file, header.kinds, header))):
+    header = Header(file, {"x": "number"}, frozenset(), ("x",))
+    for read in (lambda: read_header(file), lambda: list(read_batches(header, header.kinds))):
         with pytest.raises(OSError, match="gone"):
-            read(file)
+            read()

@@ -12,9 +12,9 @@ from plumbline.config.combinations import (
     OPTIMIZERS,
     RULES,
     Rule,
-    as_markdown,
 )
 from plumbline.config.loading import put, validated
+from plumbline.config.reference import rules_as_markdown
 from plumbline.config.schema import Config
 from plumbline.errors import InputError
 from tests.plumbline.tools import ROOT
@@ -125,7 +125,7 @@ def test_a_pair_is_refused_exactly_if_a_rule_says_so(rule: Rule, value: Any, oth
 
 
 def test_the_reference_has_the_table() -> None:
-    assert as_markdown() in (ROOT / "docs" / "configuration.md").read_text()
+    assert rules_as_markdown() in (ROOT / "docs" / "configuration.md").read_text()
 
 
 def test_a_strength_chosen_by_folds_asks_for_some() -> None:

@@ -7,15 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from plumbline.config.sweep import (
-    Range,
-    Search,
-    Sweep,
-    is_whole,
-    label,
-    load_sweep,
-    number_types,
-)
+from plumbline.config.reference import is_whole, number_types
+from plumbline.config.sweep import Range, Search, Sweep, label, load_sweep
 from plumbline.errors import InputError
 
 BASE = {"experiment": "s", "data": {"kind": "synthetic", "x": [1.0, 2.0]}}
