@@ -1,6 +1,7 @@
 """The most likely linear model: logistic for classes, Poisson for counts."""
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from plumbline.linear.families import logistic, poisson
 from plumbline.linear.least_squares import least_squares
 from plumbline.linear.newton import LikelihoodFit, LikelihoodProblem, maximize_likelihood
 from plumbline.linear.problem import Standardizer
-from plumbline.training.model import RawModel
+from plumbline.training.model import Exp
 from plumbline.training.rows import check_counts
 from plumbline.training.trained import OnEpoch, Status, Trained
 
@@ -52,22 +53,18 @@ def most_likely(
             f"data.target: '{data.target}' must hold counts >= 0, some above 0, in the training "
             f"rows with training.optimizer newton. Got a mean of {mean:g}."
         )
-    few = 8 * len(columns) * factor.rows <= memory_mb * 2**20
-    kept: dict[str, list[Tensor]] = {}
 
-    def read(part: str) -> Iterable[Tensor]:
-        if part in kept:
-            return kept[part]
+    def read(part: str) -> Iterator[Tensor]:
         rows = data.rows(shares, columns, (part,))
-        rows = rows if classes else _counts(data.target, rows)
-        return kept.setdefault(part, [*rows]) if few else rows
+        return rows if classes else _counts(data.target, rows)
 
+    few = 8 * len(columns) * factor.rows <= memory_mb * 2**20
     problem = LikelihoodProblem(
         data.encoding.features,
         logistic(classes) if classes else poisson(mean),
         Standardizer.of(factor, bias=True, standardize=True),
         frozenset(least_squares(factor).equals),
-        read,
+        cache(lambda part: [*read(part)]) if few else read,
         data.source.parts,
         data.map_parts,
     )
@@ -90,7 +87,4 @@ def module_of(fit: LikelihoodFit) -> nn.Module:
     d, outputs = len(fit.names), len(parameters)
     layer = skip_init(nn.Linear, d, outputs, dtype=torch.float64).requires_grad_(False).eval()
     layer.weight[:], layer.bias[:] = parameters[:, 1:], parameters[:, 0]
-    if fit.classes:
-        return layer
-    raw = Standardizer(torch.zeros(d, dtype=torch.float64), torch.ones(d, dtype=torch.float64))
-    return RawModel(layer, raw, None, log_link=True)
+    return layer if fit.classes else nn.Sequential(layer, Exp())
