@@ -224,9 +224,8 @@ class Dependence:
             means: (d,); 0 without an intercept, so that there is no constant.
             noise: (d,) how far the values of each column may be off.
         """
-        certain = torch.tensor(
-            list(map(_certain, self.terms.tolist(), self.unsure.tolist())), dtype=torch.float64
-        )
+        values = map(_certain, self.terms.tolist(), self.unsure.tolist())
+        certain = torch.tensor([*values], dtype=torch.float64)
         constant = float(means[self.place] - certain @ means)
         off = (certain - self.terms).abs() @ means.abs() + certain.abs() @ noise + noise[self.place]
         found = dict(zip(names, certain.tolist(), strict=True))

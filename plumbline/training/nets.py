@@ -92,13 +92,10 @@ class MLP(nn.Module):
 
     def members(self, rows: Tensor) -> Tensor:
         """Each net's outputs: (n, d) to (ensemble, n, outputs)."""
-        numbers = 3 * torch.asinh(rows[:, : self.numbers] / 3)
-        few: list[Tensor] = []
-        many: list[Tensor] = []
-        place = self.numbers
-        for count in self.indicators:
-            (many if count > MOST_INDICATORS else few).append(rows[:, place : place + count])
-            place += count
+        raw, *indicators = rows.split([self.numbers, *self.indicators], dim=1)
+        numbers = 3 * torch.asinh(raw / 3)
+        few = [each for each in indicators if each.shape[1] <= MOST_INDICATORS]
+        many = [each for each in indicators if each.shape[1] > MOST_INDICATORS]
         inputs = [torch.cat([numbers, *few], dim=1).expand(self.ensemble, -1, -1)]
         inputs += [] if self.periodic is None else [self.periodic(numbers)]
         inputs += [vectors(each) for vectors, each in zip(self.levels, many, strict=True)]

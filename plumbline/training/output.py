@@ -39,16 +39,12 @@ def check_output(output: str, source: str, files: Sequence[DataFile]) -> None:
         raise refuse("OUTPUT", "in a folder that exists", output)
     if os.path.exists(path) and not path.is_file():
         raise refuse("OUTPUT", "a file", output)
-    if os.path.exists(path) and any(_is_same(path, file) for file in files):
+    inputs = filter(None, (local_path(file.uri) for file in files))
+    if os.path.exists(path) and any(path.samefile(each) for each in inputs):
         raise refuse("OUTPUT", "another file than those of INPUT, which it would replace", output)
     named = Path(os.path.realpath(Path(output).parent), Path(output).name)
     if any(_is_listed(each, source) for each in (path, named)):
         raise refuse("OUTPUT", f"outside INPUT ({source}): the next call would read it", output)
-
-
-def _is_same(path: Path, file: DataFile) -> bool:
-    local = local_path(file.uri)
-    return local is not None and path.samefile(local)
 
 
 def _is_listed(path: Path, source: str) -> bool:
