@@ -39,10 +39,8 @@ def data_notes(data: Dataset, config: Config) -> Iterator[str]:
         yield from _spellings(data)
         yield from _leaks(data, config.training.bias)
     if best.rows <= len(best.names):
-        yield (
-            f"{best.rows:g} training rows for {len(best.names)} features: "
-            "many models fit them alike"
-        )
+        few = f"{best.rows:g} training rows for {len(best.names)} features"
+        yield f"{few}: many models fit them alike"
     if config.model.kind != "linear":  # collinear columns do not harm a net
         return
     others = {n: equals for n, equals in best.equals.items() if n not in constants}

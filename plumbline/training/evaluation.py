@@ -41,14 +41,11 @@ def evaluate(trained: Trained, data: Summary) -> dict[str, float]:
         "optimality_gap": excess(data.train, model.intercept, model.weights, best),
         "condition_number": best.condition,
         "test_mae" if data.test.rows else "train_mae": mean_absolute_error(model, data),
+        "largest_stable_learning_rate": plan.largest_stable_rate,
+        "epochs_expected": plan.epochs_expected,
+        "penalty_strength": plan.penalized.path.strength if plan.penalized else None,
     }
-    if plan.largest_stable_rate is not None:
-        metrics["largest_stable_learning_rate"] = plan.largest_stable_rate
-    if plan.epochs_expected is not None:
-        metrics["epochs_expected"] = float(plan.epochs_expected)
-    if plan.penalized:
-        metrics["penalty_strength"] = plan.penalized.path.strength
-    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+    return {name: float(x) for name, x in metrics.items() if x is not None and math.isfinite(x)}
 
 
 def scores(

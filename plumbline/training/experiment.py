@@ -230,10 +230,8 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
         module = next(trained.module.children()) if log_target else trained.module  # before Exp
         width = conformal_half_width(module, data.summary.sample, level)
         metrics["interval_half_width"] = width
-    if trained.head_kept is not None:
-        metrics["exact_head_kept"] = float(trained.head_kept)
-    if trained.best_epoch is not None:
-        metrics["best_epoch"] = float(trained.best_epoch)
+    known = {"exact_head_kept": trained.head_kept, "best_epoch": trained.best_epoch}
+    metrics |= {name: float(value) for name, value in known.items() if value is not None}
     return metrics | (data.counts if config.data.kind == "table" else {})
 
 

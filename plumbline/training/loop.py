@@ -1,7 +1,6 @@
 """The training loop, and the solver that takes its place for a linear model."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,7 +18,7 @@ from plumbline.training.objectives import Batch, FactorObjective, Objective, Row
 from plumbline.training.plan import Plan
 from plumbline.training.rows import tensor_type
 from plumbline.training.schedule import RateSchedule
-from plumbline.training.stop_rules import Averaged, BestWeights, StopRule, Tolerance, stop_rules
+from plumbline.training.stop_rules import Averaged, BestWeights, stop_rules
 from plumbline.training.trained import Curves, OnEpoch, Status, Trained
 
 
@@ -32,25 +31,23 @@ class Trainer:
         optimizer: of the module's parameters.
         objective: yields the batches of an epoch, and computes the loss on each.
         training: the configuration's section.
-        rules: stop rules besides those that the configuration asks for.
+        plan: of a linear model; None: it is another one.
         averaged: the running mean of the weights, which is evaluated and kept instead of the last
             weights; None: there is none.
-        largest_stable_rate: named in the error message if the loss diverges; None: not known.
     """
 
     model: nn.Module
     optimizer: optim.Optimizer
     objective: Objective
     training: Training
-    rules: Sequence[StopRule] = ()
+    plan: Plan | None = None
     averaged: Averaged | None = None
-    largest_stable_rate: float | None = None
 
     def __post_init__(self) -> None:
         steps = without_auto(self.training.epochs) * self.objective.steps_per_epoch
         self.schedule = RateSchedule(self.optimizer, self.training, steps)
         self.best = BestWeights(without_auto(self.training.patience) or None)
-        self.rules = [*self.rules, *stop_rules(self.training, self.best)]
+        self.rules = stop_rules(self.training, self.best, self.plan)
         self.evaluated = self.averaged.module if self.averaged else self.model
         self.parameters, self.curves = [*self.model.parameters()], Curves()
 
@@ -142,7 +139,7 @@ class Trainer:
 
     def diverged(self, epoch: int, loss: float) -> TrainingDivergedError:
         """The error for a loss that is not finite."""
-        stable, rate = self.largest_stable_rate, self.optimizer.defaults["lr"]
+        stable, rate = self.plan and self.plan.largest_stable_rate, self.optimizer.defaults["lr"]
         known = f"for sgd here is {stable:.6g}" if stable else "is not known for this optimizer"
         return TrainingDivergedError(
             f"the loss became {loss} at epoch {epoch}. The learning rate {rate:.6g} is probably "
@@ -175,15 +172,9 @@ def train_linear(
     if training.optimizer == "exact":
         return solve_exactly(plan, on_epoch)
     model = plan.initial_model(training, device)
-    rules = [Tolerance(plan, training.tolerance)] if training.tolerance else []
-    trainer = Trainer(
-        model,
-        make_optimizer(model, training, plan.rate),
-        objective or FactorObjective.of(plan.problem, training.dtype, device),
-        training,
-        rules,
-        largest_stable_rate=plan.largest_stable_rate,
-    )
+    optimizer = make_optimizer(model, training, plan.rate)
+    objective = objective or FactorObjective.of(plan.problem, training.dtype, device)
+    trainer = Trainer(model, optimizer, objective, training, plan)
     trained = trainer.fit(on_epoch, checkpoint)
     bias = model.bias if model.bias is not None else torch.zeros(1)
     intercept, weights = plan.standardizer.raw(bias, model.weight)

@@ -54,10 +54,8 @@ def _is_listed(path: Path, source: str) -> bool:
         return False
     pattern = glob.escape(str(local)) if local.exists() else str(local)
     parent, name = os.path.split(pattern)
-    parents = glob.glob(parent or ".", recursive=True)
-    if fnmatchcase(path.name, name) and any(
-        path.parent == Path(os.path.realpath(each)) for each in parents
-    ):
+    parents = [os.path.realpath(each) for each in glob.glob(parent or ".", recursive=True)]
+    if fnmatchcase(path.name, name) and str(path.parent) in parents:
         return True
     return any(_is_inside(path, Path(each)) for each in glob.glob(pattern, recursive=True))
 

@@ -92,11 +92,16 @@ class Minutes:
         self.began = time.monotonic() - state["elapsed"]
 
 
-def stop_rules(training: Training, best: BestWeights) -> list[StopRule]:
-    """The configured rules; with any of them, the best weights are kept."""
-    if not (training.patience or training.max_minutes):
-        return []
-    return [best, *([Minutes(training.max_minutes)] if training.max_minutes else [])]
+def stop_rules(training: Training, best: BestWeights, plan: Plan | None) -> list[StopRule]:
+    """The configured rules; with patience or a limit of time, the best weights are kept."""
+    rules: list[StopRule] = []
+    if plan and training.tolerance:
+        rules.append(Tolerance(plan, training.tolerance))
+    if training.patience or training.max_minutes:
+        rules.append(best)
+    if training.max_minutes:
+        rules.append(Minutes(training.max_minutes))
+    return rules
 
 
 class Averaged:
