@@ -1,7 +1,6 @@
 """The most likely linear model: logistic for classes, Poisson for counts."""
 
 from collections.abc import Iterable, Iterator
-from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -53,18 +52,22 @@ def most_likely(
             f"data.target: '{data.target}' must hold counts >= 0, some above 0, in the training "
             f"rows with training.optimizer newton. Got a mean of {mean:g}."
         )
-
-    def read(part: str) -> Iterator[Tensor]:
-        rows = data.rows(shares, columns, (part,))
-        return rows if classes else _counts(data.target, rows)
-
     few = 8 * len(columns) * factor.rows <= memory_mb * 2**20
+    kept: dict[str, list[Tensor]] = {}  # not functools.cache, which Ray cannot send to workers
+
+    def read(part: str) -> Iterable[Tensor]:
+        if part in kept:
+            return kept[part]
+        rows = data.rows(shares, columns, (part,))
+        rows = rows if classes else _counts(data.target, rows)
+        return kept.setdefault(part, [*rows]) if few else rows
+
     problem = LikelihoodProblem(
         data.encoding.features,
         logistic(classes) if classes else poisson(mean),
         Standardizer.of(factor, bias=True, standardize=True),
         frozenset(least_squares(factor).equals),
-        cache(lambda part: [*read(part)]) if few else read,
+        read,
         data.source.parts,
         data.map_parts,
     )
