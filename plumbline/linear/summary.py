@@ -136,11 +136,10 @@ class Summary:
 
         A run reads one for every file it has seen before; a zip archive takes seven times as long.
         """
+        counts = {n: [f.rows, f.mean_weight, f.row_weight] for n, f in self.factors.items()}
         about = {
             "columns": self.columns,
-            "factors": {
-                name: [f.rows, f.mean_weight, f.row_weight] for name, f in self.factors.items()
-            },
+            "factors": counts,
             "sampled": [len(self.sample.keys), self.sample.complete],
             "digests": self.digests,
             "dropped": self.dropped,

@@ -62,9 +62,8 @@ def _is_listed(path: Path, source: str) -> bool:
 
 def _is_inside(path: Path, folder: Path) -> bool:
     folder = folder.resolve()
-    if not folder.is_dir() or not path.is_relative_to(folder):
-        return False
-    return not is_hidden(str(path.relative_to(folder)))
+    inside = folder.is_dir() and path.is_relative_to(folder)
+    return inside and not is_hidden(str(path.relative_to(folder)))
 
 
 @contextmanager
