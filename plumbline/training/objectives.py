@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,6 @@ from plumbline.config.schema import Training, without_auto
 from plumbline.linear.problem import Problem
 from plumbline.training.device import Draws
 from plumbline.training.model import Limits, loss_of, parameters
-from plumbline.training.nets import MLP
 from plumbline.training.rows import Drawn, Rows, TrainingRows, in_pieces
 
 VALIDATION_ROWS = 65_536  # that the validation loss is computed on at once
@@ -247,8 +246,8 @@ class RowObjective:
         features, target, *weights = (each.to(self.device) for each in rows)
         drawing = self.draws or nullcontext
         with precision_of(self.training, self.device), self.blame(), drawing():
-            predicted = model.members(features) if _is_ensemble(model) else model(features)
-        if predicted.ndim == 3:  # each net learns by itself
+            predicted = model(features)
+        if predicted.ndim == 3:  # of several nets, each of which learns by itself
             target = target.expand(len(predicted), -1, -1).flatten(0, 1)
             predicted = predicted.flatten(0, 1)
         loss = self._loss(predicted.to(target.dtype), target)
@@ -266,10 +265,6 @@ class _AllRows:
 
     def __iter__(self) -> Iterator[Rows]:
         return self.objective._blocks("train")
-
-
-def _is_ensemble(model: nn.Module) -> TypeGuard[MLP]:
-    return isinstance(model, MLP) and model.training and model.ensemble > 1
 
 
 def precision_of(training: Training, device: str) -> AbstractContextManager[object]:

@@ -75,10 +75,9 @@ def make_plan(data: Summary, training: Training, start: StoredModel | None = Non
     plan = Plan(problem, standardizer, optimum, rate, stable, start=start)
     if training.penalty:
         found = fit_with_penalty(data, training.penalty, training.bias, standardizer)
-        return replace(plan, penalized=found)
-    if training.tolerance:
-        expected = epochs_needed(plan, training, training.tolerance)
-        return replace(plan, epochs_expected=expected)
+        plan = replace(plan, penalized=found)
+    elif training.tolerance:
+        plan = replace(plan, epochs_expected=epochs_needed(plan, training, training.tolerance))
     return plan
 
 
