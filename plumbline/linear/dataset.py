@@ -184,9 +184,8 @@ def _varying(encoding: Encoding, train: Factor) -> Encoding:
         places = [train.columns.index(name) for name in parts_of(column)]
         beyond = triangle(train.r[1:, 1:][:, places]).diagonal() > rounding[places]
         dates[column] = tuple(p for p, new in zip(parts, beyond.tolist(), strict=True) if new)
-    gone = {name for c in dates for name in parts_of(c)}.difference(
-        *(parts_of(c, parts) for c, parts in dates.items())
-    )
+    kept = {name for column, parts in dates.items() for name in parts_of(column, parts)}
+    gone = {name for column in dates for name in parts_of(column)} - kept
     numeric = tuple(name for name in encoding.numeric if name not in gone)
     holes = tuple(name for name in encoding.holes if name not in gone)
     return replace(encoding, numeric=numeric, dates=dates, holes=holes)

@@ -54,12 +54,10 @@ class Family:
 
     def unbounded(self, output: int, feature: str) -> str:
         """Explain why there is no optimum; `feature` is the one whose weight grows most."""
-        symptom = "the features separate rows whose target is 0 from the others"
-        if self.classes:
-            symptom = f"the features separate class '{self.classes[output + 1]}' from the others"
+        apart = f"class '{self.classes[output + 1]}'" if self.classes else "rows whose target is 0"
         return (
-            f"{symptom} (above all {feature}), so weights grow without bound; "
-            "training.weight_decay with another optimizer keeps them finite"
+            f"the features separate {apart} from the others (above all {feature}), so weights grow "
+            "without bound; training.weight_decay with another optimizer keeps them finite"
         )
 
 

@@ -116,6 +116,7 @@ def least_squares(factor: Factor, bias: bool = True) -> LeastSquares:
     weights[kept] = solution
     total = _squares(r[:, -1], noise[-1])
     of, a_row = dict(zip(kept, errors, strict=True)), noise[:-1] / factor.weight**0.5
+    columns = factor.raw()[:, 0 if bias else 1 : -1]
     return LeastSquares(
         names,
         float(means[-1] - weights @ means[:-1]),
@@ -127,7 +128,7 @@ def least_squares(factor: Factor, bias: bool = True) -> LeastSquares:
         factor.weight,
         rank,
         1 - rss / total if total > 0 else None,
-        math.inf if gone else _condition(factor.raw()[:, 0 if bias else 1 : -1]),
+        math.inf if gone else float(torch.linalg.cond(columns / columns.norm(dim=0))),
         {names[each.place]: each.equals(names, means[:-1], a_row) for each in left_out},
     )
 
@@ -182,12 +183,6 @@ def _squares(column: Tensor, noise: Tensor) -> float:
     return float(length.square()) if length > noise else 0.0
 
 
-def _condition(columns: Tensor) -> float:
-    """The condition number of columns scaled to unit length; infinite if they are collinear."""
-    sigma = torch.linalg.svdvals(columns / columns.norm(dim=0))
-    return float(sigma[0] / sigma[-1]) if sigma[-1] > 0 else math.inf
-
-
 def _solve(
     fit: Tensor, means: Tensor, weight: float, spread: float | None
 ) -> tuple[Tensor, float | None, list[float | None]]:
@@ -224,9 +219,8 @@ class Dependence:
             means: (d,); 0 without an intercept, so that there is no constant.
             noise: (d,) how far the values of each column may be off.
         """
-        certain = torch.tensor(
-            list(map(_certain, self.terms.tolist(), self.unsure.tolist())), dtype=torch.float64
-        )
+        values = map(_certain, self.terms.tolist(), self.unsure.tolist())
+        certain = torch.tensor([*values], dtype=torch.float64)
         constant = float(means[self.place] - certain @ means)
         off = (certain - self.terms).abs() @ means.abs() + certain.abs() @ noise + noise[self.place]
         found = dict(zip(names, certain.tolist(), strict=True))

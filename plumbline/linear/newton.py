@@ -10,7 +10,7 @@ Linear Models, 2nd ed., section 2.5; Agresti, Categorical Data Analysis, section
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 
 import torch
 from torch import Tensor
@@ -54,11 +54,6 @@ class LikelihoodFit:
     losses: tuple[float, ...]
     problem: str = ""
 
-    @property
-    def loss(self) -> float:
-        """The mean loss of the fit on its rows."""
-        return self.losses[-1]
-
 
 @dataclass(frozen=True)
 class _Pass:
@@ -78,12 +73,13 @@ class _Pass:
 
     def plus(self, other: "_Pass", hessian: Iterable[Tensor]) -> "_Pass":
         """Add the sums of other rows; `hessian` yields rows to fold into R for their Hessian."""
-        r = self.r
-        for some in hessian:
-            r = fold(r, some)
-        weight, total = self.weight + other.weight, self.total + other.total
-        gradient, moved = self.gradient + other.gradient, max(self.moved, other.moved)
-        return _Pass(weight, total, gradient, r, moved)
+        return _Pass(
+            self.weight + other.weight,
+            self.total + other.total,
+            self.gradient + other.gradient,
+            reduce(fold, hessian, self.r),
+            max(self.moved, other.moved),
+        )
 
 
 @dataclass(frozen=True)
@@ -115,11 +111,6 @@ class LikelihoodProblem:
     def kept(self) -> list[int]:
         """The indices of the features that are not left out."""
         return [i for i, name in enumerate(self.names) if name not in self.left_out]
-
-    @property
-    def unknowns(self) -> int:
-        """The number of parameters of the model: outputs · (d + 1)."""
-        return self.family.outputs * (len(self.names) + 1)
 
     def start(self) -> Tensor:
         """The initial parameters, all zeros: (outputs, p)."""
@@ -193,7 +184,8 @@ def maximize_likelihood(problem: LikelihoodProblem, on_step: OnStep) -> Likeliho
         The fit; its `problem` is set if the loss has no minimum, because some weights grow without
         bound, or if the steps did not suffice.
     """
-    solve = fit_by_newton if problem.unknowns <= MOST_UNKNOWNS else fit_by_lbfgs
+    unknowns = problem.family.outputs * (len(problem.names) + 1)
+    solve = fit_by_newton if unknowns <= MOST_UNKNOWNS else fit_by_lbfgs
     return solve(problem, on_step)
 
 

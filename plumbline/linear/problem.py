@@ -47,8 +47,8 @@ class Standardizer:
         d = len(factor.columns) - 1
         mean, scale = torch.zeros(d, dtype=torch.float64), torch.ones(d, dtype=torch.float64)
         if standardize:
-            r = factor.r[:, 1:-1] if bias else factor.raw()[:, 1:-1]
-            spread = (r[1:] if bias else r).norm(dim=0) / factor.weight**0.5
+            r = factor.r[1:, 1:-1] if bias else factor.raw()[:, 1:-1]
+            spread = r.norm(dim=0) / factor.weight**0.5
             rounding = factor.rounding(bias)[:-1] / factor.weight**0.5
             scale = torch.where(spread > rounding, spread, scale)
             mean = factor.means[:-1] if bias else mean

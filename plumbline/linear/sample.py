@@ -79,8 +79,6 @@ def merge_samples(
     keys, rows, weights = (
         torch.cat([getattr(s, name) for s in alike]) for name in ("keys", "rows", "weights")
     )
-    complete = len(keys) <= most_kept(most_rows, columns) and all(
-        sample.complete for sample in alike
-    )
+    complete = len(keys) <= most_kept(most_rows, columns) and all(s.complete for s in alike)
     order = keys.argsort(stable=True)[: None if complete else SAMPLE_ROWS]
     return Sample(tuple(columns), keys[order], rows[order], weights[order], complete)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -64,11 +65,7 @@ class Summary:
     @cached_property
     def train(self) -> Factor:
         """The factor of the training rows."""
-        return (
-            merge(self.folds)
-            if self.folds
-            else self.factors.get("train", Factor.empty(self.columns))
-        )
+        return merge(self.folds) if self.folds else self._share("train")
 
     @property
     def fold_pairs(self) -> Iterator[tuple[Factor, Factor]]:
@@ -81,7 +78,7 @@ class Summary:
     @property
     def validation(self) -> Factor:
         """The factor of the rows held out for the validation loss; of no rows if there are none."""
-        return self.factors.get("validation", Factor.empty(self.columns))
+        return self._share("validation")
 
     @cached_property
     def train_and_validation(self) -> Factor:
@@ -91,7 +88,10 @@ class Summary:
     @property
     def test(self) -> Factor:
         """The factor of the test rows; of no rows if there are none."""
-        return self.factors.get("test", Factor.empty(self.columns))
+        return self._share("test")
+
+    def _share(self, name: str) -> Factor:
+        return self.factors.get(name, Factor.empty(self.columns))
 
     @property
     def rows(self) -> int:
@@ -136,11 +136,10 @@ class Summary:
 
         A run reads one for every file it has seen before; a zip archive takes seven times as long.
         """
+        counts = {n: [f.rows, f.mean_weight, f.row_weight] for n, f in self.factors.items()}
         about = {
             "columns": self.columns,
-            "factors": {
-                name: [f.rows, f.mean_weight, f.row_weight] for name, f in self.factors.items()
-            },
+            "factors": counts,
             "sampled": [len(self.sample.keys), self.sample.complete],
             "digests": self.digests,
             "dropped": self.dropped,
@@ -190,15 +189,11 @@ def combine(parts: Iterable[Summary], label: str = "data") -> Summary:
     Raises:
         InputError: there is no row to train on.
     """
-    levels: list[list[Summary]] = [[]]
-    for part in parts:
-        _add(levels, 0, part)
-    while len(levels) > 1 or len(levels[0]) > 1:
-        rest = levels.pop(0)
-        if rest:
-            levels = levels or [[]]
-            levels[0].append(combine_eight(rest))
-    whole = levels[0][0]
+    nodes = iter(parts)
+    whole, other = next(nodes), next(nodes, None)
+    while other is not None:
+        nodes = _joined(chain([whole, other], nodes))
+        whole, other = next(nodes), next(nodes, None)
     if not whole.train.rows:
         raise InputError(
             f"{label} must have at least one row to train on. Got {whole.rows} rows, "
@@ -236,11 +231,7 @@ def combine_eight(parts: Sequence[Summary]) -> Summary:
     return Summary(factors, sample, digests, sum(part.dropped for part in parts), part_rows)
 
 
-def _add(levels: list[list[Summary]], height: int, node: Summary) -> None:
-    """Add a node to the tree; the 8th of a level completes a node of the level above."""
-    if height == len(levels):
-        levels.append([])
-    levels[height].append(node)
-    if len(levels[height]) == MERGED_AT_ONCE:
-        full, levels[height] = levels[height], []
-        _add(levels, height + 1, combine_eight(full))
+def _joined(nodes: Iterator[Summary]) -> Iterator[Summary]:
+    """Yield the next level of the tree: a node for every 8, and one for the rest."""
+    while (first := next(nodes, None)) is not None:
+        yield combine_eight([first, *islice(nodes, MERGED_AT_ONCE - 1)])

@@ -25,6 +25,7 @@ def data_notes(data: Dataset, config: Config) -> Iterator[str]:
     """Yield a line for each unusual property of the data: columns that say nothing or everything
     about the target, too few rows, and for linear models columns that others determine."""
     best = optimum_of(data.summary, config.training.bias)
+    constants = _constants(data, best)
     if config.data.kind == "table":
         may_be_names = config.data.target_type == "auto" and config.training.loss != "poisson"
         if may_be_names and (values := few_values(data)) > 1:
@@ -32,19 +33,17 @@ def data_notes(data: Dataset, config: Config) -> Iterator[str]:
                 f"the target '{data.target}' is trained as a number and has only {values} values, "
                 "all whole: data.target_type: class trains them as classes, number silences this"
             )
-        if constants := _constants(data, best):
+        if constants:
             listed = ", ".join(f"{name} ({value})" for name, value in constants.items())
             yield f"columns that tell nothing, since they are constant: {listed}"
         yield from _spellings(data)
         yield from _leaks(data, config.training.bias)
     if best.rows <= len(best.names):
-        yield (
-            f"{best.rows:g} training rows for {len(best.names)} features: "
-            "many models fit them alike"
-        )
+        few = f"{best.rows:g} training rows for {len(best.names)} features"
+        yield f"{few}: many models fit them alike"
     if config.model.kind != "linear":  # collinear columns do not harm a net
         return
-    others = {n: equals for n, equals in best.equals.items() if n not in _constants(data, best)}
+    others = {n: equals for n, equals in best.equals.items() if n not in constants}
     for name, equals in list(others.items())[:MOST_COLUMNS]:
         yield f"left out of the exact fit: {format_combination(name, equals)}"
     if len(others) > MOST_COLUMNS:

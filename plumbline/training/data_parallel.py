@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from plumbline.data.batches import BLOCK_ROWS
 from plumbline.errors import InputError
 from plumbline.training.device import Draws
+from plumbline.training.model import Limits
 from plumbline.training.objectives import Batch, Loss, RowObjective
 from plumbline.training.rows import SHARES, Drawn, Rows, in_pieces
 
@@ -80,7 +81,7 @@ class DataParallel(RowObjective):
         return _PartOfLoss(self._parallel(rows), len(rows[1]) / size, self.processes)
 
     @property
-    def limits(self) -> tuple[float, float] | None:
+    def limits(self) -> Limits:
         if self.rows.limits is None:
             return None
         least, most = self.rows.limits
@@ -102,9 +103,7 @@ class DataParallel(RowObjective):
         return islice(chain(blocks, repeat(self.rows.empty(0))), int(most))
 
     def _part(self, rows: Rows) -> Rows:
-        """This process's part of rows that every process has read; its own rows as they are."""
-        if self._reads_own:
-            return rows
+        """This process's part of rows that every process has read."""
         return tuple(each.tensor_split(self.processes)[self.rank] for each in rows)
 
     def _batches(

@@ -17,9 +17,8 @@ def present_devices() -> list[str]:
     names = ["cpu"]
     for kind in ("cuda", "xpu"):
         module = getattr(torch, kind)
-        names += (
-            [f"{kind}:{i}" for i in range(module.device_count())] if module.is_available() else []
-        )
+        if module.is_available():
+            names += [f"{kind}:{i}" for i in range(module.device_count())]
     return names + (["mps"] if torch.backends.mps.is_available() else [])
 
 

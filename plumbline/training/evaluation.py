@@ -1,12 +1,12 @@
 """How good a model is, and what it must beat: exact from the R factors, or on every row."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from plumbline.config.schema import Config
 from plumbline.data.blocks import WEIGHT
@@ -41,14 +41,11 @@ def evaluate(trained: Trained, data: Summary) -> dict[str, float]:
         "optimality_gap": excess(data.train, model.intercept, model.weights, best),
         "condition_number": best.condition,
         "test_mae" if data.test.rows else "train_mae": mean_absolute_error(model, data),
+        "largest_stable_learning_rate": plan.largest_stable_rate,
+        "epochs_expected": plan.epochs_expected,
+        "penalty_strength": plan.penalized.path.strength if plan.penalized else None,
     }
-    if plan.largest_stable_rate is not None:
-        metrics["largest_stable_learning_rate"] = plan.largest_stable_rate
-    if plan.epochs_expected is not None:
-        metrics["epochs_expected"] = float(plan.epochs_expected)
-    if plan.penalized:
-        metrics["penalty_strength"] = plan.penalized.path.strength
-    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+    return {name: float(x) for name, x in metrics.items() if x is not None and math.isfinite(x)}
 
 
 def scores(
@@ -70,21 +67,35 @@ def scores(
     """
     if not getattr(data.summary, share).rows:
         return {}
-    score = _class_scores if data.encoding.classes else _number_scores
-    found = score(share, module, data, features or data.encoding.features)
+    outputs = _outputs(share, module, data, features or data.encoding.features)
+    if data.encoding.classes:
+        found = _class_scores(outputs, with_auc=share == "test")
+    else:
+        found = _number_scores(outputs, data, getattr(data.summary, share))
     return {f"{share}_{name}": value for name, value in found.items() if math.isfinite(value)}
 
 
-def _number_scores(
+Outputs = tuple[Tensor, Tensor, Tensor]
+
+
+def _outputs(
     share: str, module: nn.Module, data: Dataset, features: Sequence[str]
-) -> dict[str, float]:
-    factor = getattr(data.summary, share)
+) -> Iterator[Outputs]:
+    """Yield the module's outputs for some rows, (k, 1) or logits (k, K); their target, or the
+    indicators of its classes, of the same shape; and their weights, (k,)."""
+    for rows in data.rows((share,), (*features, *data.outputs, WEIGHT)):
+        given, observed, weights = rows.tensor_split([len(features), -1], dim=1)
+        with torch.no_grad():
+            found = module(given)
+        yield found, observed, weights[:, 0]
+
+
+def _number_scores(outputs: Iterable[Outputs], data: Dataset, factor: Factor) -> dict[str, float]:
     squares = absolute = weight = first = second = 0.0
     centre = data.in_own_units(factor.means[-1])
-    for rows in data.rows((share,), (*features, data.target, WEIGHT)):
-        given, observed, weights = rows[:, :-2], data.in_own_units(rows[:, -2]), rows[:, -1]
-        with torch.no_grad():
-            error = observed - module(given)[:, 0]
+    for predicted, target, weights in outputs:
+        observed = data.in_own_units(target[:, 0])
+        error = observed - predicted[:, 0]
         squares += float((weights * error.square()).sum())
         absolute += float((weights * error.abs()).sum())
         weight += float(weights.sum())
@@ -97,12 +108,14 @@ def _number_scores(
     return {"mse": mse, "rmse": math.sqrt(mse), "r2": r2, "mae": absolute / weight}
 
 
-def _class_scores(
-    share: str, module: nn.Module, data: Dataset, features: Sequence[str]
-) -> dict[str, float]:
+def _class_scores(outputs: Iterable[Outputs], with_auc: bool) -> dict[str, float]:
     from sklearn import metrics  # takes a second, which runs without classes need not wait
 
-    p, observed, weights = _probabilities(share, module, data, features)
+    rows = [  # of the weights a copy: a view would keep the features
+        (logits.double().softmax(dim=1), indicators.argmax(dim=1), weights.clone())
+        for logits, indicators, weights in outputs
+    ]
+    p, observed, weights = (torch.cat(each).numpy() for each in zip(*rows, strict=True))
     places, predicted = np.arange(p.shape[1]), p.argmax(axis=1)
     found = {
         "accuracy": metrics.accuracy_score(observed, predicted, sample_weight=weights),
@@ -111,26 +124,12 @@ def _class_scores(
             observed, predicted, average="macro", zero_division=0, sample_weight=weights
         ),
     }
-    if share == "test" and len(np.unique(observed)) == len(places):
+    if with_auc and len(np.unique(observed)) == len(places):
         ranked = p[:, 1] if len(places) == 2 else p
         found["roc_auc"] = metrics.roc_auc_score(
             observed, ranked, multi_class="ovr", sample_weight=weights
         )
     return {name: float(value) for name, value in found.items()}
-
-
-def _probabilities(
-    share: str, module: nn.Module, data: Dataset, features: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The probabilities of the classes, (n, K), each row's class, (n,), and its weight, (n,)."""
-    found = []
-    for rows in data.rows((share,), (*features, *data.outputs, WEIGHT)):
-        given, indicators, weights = rows.tensor_split([len(features), -1], dim=1)
-        with torch.no_grad():
-            p = module(given).double().softmax(dim=1)
-        found.append((p, indicators.argmax(dim=1), weights[:, 0]))
-    shares, places, drawn = (torch.cat(each).numpy() for each in zip(*found, strict=True))
-    return shares, places, drawn
 
 
 def baselines(data: Dataset, config: Config) -> dict[str, float]:
@@ -146,44 +145,35 @@ def baselines(data: Dataset, config: Config) -> dict[str, float]:
     """
     if data.encoding.classes:
         return _class_baselines(data, config.training.memory_mb)
-    bias = config.training.bias
-    found = _exact_baselines(data.summary, bias)
-    return found | _streamed_baselines(data, bias) if data.encoding.log_target else found
+    return _number_baselines(data, config.training.bias)
 
 
 @lru_cache(2)
-def _exact_baselines(data: Summary, bias: bool) -> dict[str, float]:
-    """The baselines of a numeric target, from R."""
-    validated = cross_validation(data, bias)
-    if not data.test.rows:
+def _number_baselines(data: Dataset, bias: bool) -> dict[str, float]:
+    """The baselines of a number, from R. Of a target that is trained on as its logarithm, from the
+    rows, in its own units: the mean, and the exponential of the exact line of the logarithm."""
+    summary = data.summary
+    validated = cross_validation(summary, bias)
+    if not summary.test.rows:
         return validated
-    best = least_squares(data.train_and_validation, bias)
-    models = {"mean": mean_model(data), "linear": LinearModel(best.intercept, best.weights)}
-    return validated | {
-        f"{name}_test_rmse": r_scores("test", model, data.test)["test_rmse"]
-        for name, model in models.items()
-    }
+    best = least_squares(summary.train_and_validation, bias)
+    mean, line = mean_model(summary), LinearModel(best.intercept, best.weights)
+    if data.encoding.log_target:
+        models = LinearModel(_mean_of_rows(data), mean.weights), nn.Sequential(line, Exp())
+        found = [scores("test", model, data) for model in models]
+    else:
+        found = [r_scores("test", model, summary.test) for model in (mean, line)]
+    of_mean, of_line = (each["test_rmse"] for each in found)
+    return validated | {"mean_test_rmse": of_mean, "linear_test_rmse": of_line}
 
 
-@lru_cache(2)
-def _streamed_baselines(data: Dataset, bias: bool) -> dict[str, float]:
-    """The baselines of a target that is trained on as its logarithm, from the rows, in its own
-    units: the mean, and the exponential of the exact line of the logarithm."""
-    if not data.summary.test.rows:
-        return {}
+def _mean_of_rows(data: Dataset) -> float:
+    """The mean of the target in its own units over the rows that are not held out for testing."""
     total = weight = 0.0
     for rows in data.rows(("train", "validation"), (data.target, WEIGHT)):
         total += float(rows[:, 1] @ data.in_own_units(rows[:, 0]))
         weight += float(rows[:, 1].sum())
-    best = least_squares(data.summary.train_and_validation, bias)
-    models = {
-        "mean": LinearModel(total / weight, torch.zeros_like(best.weights)),
-        "linear": nn.Sequential(LinearModel(best.intercept, best.weights), Exp()),
-    }
-    return {
-        f"{name}_test_rmse": scores("test", model, data)["test_rmse"]
-        for name, model in models.items()
-    }
+    return total / weight
 
 
 @lru_cache(2)

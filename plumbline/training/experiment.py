@@ -1,7 +1,6 @@
 """An experiment from its dataset to its result: train, measure, predict."""
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -34,7 +33,7 @@ from plumbline.training.prediction import (
 )
 from plumbline.training.rows import TrainingRows, tensor_type
 from plumbline.training.stored import StoredModel
-from plumbline.training.trained import OnEpoch, Status, Trained
+from plumbline.training.trained import Curves, OnEpoch, Status, Trained
 from plumbline.training.user_module import blamed
 from plumbline.training.user_trial import try_user_module
 
@@ -128,16 +127,20 @@ def train(
     """
     check_interval(config.prediction.interval, data.summary.sample)
     encoded(data.encoding, config.prediction.inputs)  # refuse a wrong one before training
-    training = config.training
+    training, batch_size = config.training, without_auto(config.training.batch_size)
     if training.optimizer == "newton":
         return train_by_newton(data, training.memory_mb, on_epoch)
     if _is_net(config, data):
-        trained = _train_net(config, data, device, on_epoch, checkpoint, start)
+        net, row_objective = _net_and_objective(config, data, device, start)
+        mlp = config.model.kind == "mlp"
+        weights = sum(each.numel() for each in net.parameters()) if mlp else math.inf
+        with threads_for(weights, batch_size):
+            trained = train_net(net, config.model, row_objective, on_epoch, checkpoint)
     else:
         plan = make_plan(data.summary, training, start)
         on_plan(plan)
         objective = objective_of(data, config, plan, device)
-        with threads_for(len(data.encoding.features), without_auto(training.batch_size)):
+        with threads_for(len(data.encoding.features), batch_size):
             trained = train_linear(plan, training, device, on_epoch, objective, checkpoint)
     if not data.encoding.log_target:
         return trained
@@ -159,19 +162,15 @@ def objective_of(data: Dataset, config: Config, plan: Plan, device: str) -> Obje
     """A linear model's objective: on the R factor if it determines the loss, else on the rows."""
     training, held = config.training, data.summary.validation
     if not training.compressible:
-        return _row_objective(data, config, plan.standardizer, device)
+        return _row_objective(data, config, plan.standardizer, device, None)
     validation = Problem.of(held, plan.standardizer, training.bias) if held.rows else None
     return FactorObjective.of(plan.problem, training.dtype, device, validation)
 
 
-def _train_net(
-    config: Config,
-    data: Dataset,
-    device: str,
-    on_epoch: OnEpoch,
-    checkpoint: Checkpoint | None,
-    start: StoredModel | None,
-) -> Trained:
+def _net_and_objective(
+    config: Config, data: Dataset, device: str, start: StoredModel | None
+) -> tuple[nn.Module, RowObjective]:
+    """The net that training begins with, and the loss that it minimises."""
     training, draws = config.training, Draws(config.training.seed, device)
     standardizer = _standardizer_of(config, data)
     if config.model.kind == "python":
@@ -182,11 +181,7 @@ def _train_net(
         net = build_net(config, data.encoding).to(tensor_type(training))
     if start:
         standardizer = start.give_to(net, standardizer)
-    objective = _row_objective(data, config, standardizer, device, draws)
-    mlp = config.model.kind == "mlp"
-    weights = sum(each.numel() for each in net.parameters()) if mlp else math.inf
-    with threads_for(weights, without_auto(training.batch_size)):
-        return train_net(net, config.model, objective, on_epoch, checkpoint)
+    return net, _row_objective(data, config, standardizer, device, draws)
 
 
 def _standardizer_of(config: Config, data: Dataset) -> Standardizer:
@@ -201,11 +196,7 @@ def _standardizer_of(config: Config, data: Dataset) -> Standardizer:
 
 
 def _row_objective(
-    data: Dataset,
-    config: Config,
-    standardizer: Standardizer,
-    device: str,
-    draws: Draws | None = None,
+    data: Dataset, config: Config, standardizer: Standardizer, device: str, draws: Draws | None
 ) -> RowObjective:
     """The loss on the rows, computed by all processes that train together, if there are several."""
     model, limits = config.model, None
@@ -239,10 +230,8 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
         module = next(trained.module.children()) if log_target else trained.module  # before Exp
         width = conformal_half_width(module, data.summary.sample, level)
         metrics["interval_half_width"] = width
-    if trained.head_kept is not None:
-        metrics["exact_head_kept"] = float(trained.head_kept)
-    if trained.best_epoch is not None:
-        metrics["best_epoch"] = float(trained.best_epoch)
+    known = {"exact_head_kept": trained.head_kept, "best_epoch": trained.best_epoch}
+    metrics |= {name: float(value) for name, value in known.items() if value is not None}
     return metrics | (data.counts if config.data.kind == "table" else {})
 
 
@@ -261,11 +250,10 @@ def attempt(
     Args:
         is_poor: called after each epoch with a validation loss; True prunes the trial.
     """
-    curves: dict[str, list[float]] = defaultdict(list)
+    curves = Curves()
 
     def record(epoch: int, loss: float, **others: float) -> None:
-        for name, value in {"loss": loss, **others}.items():
-            curves[name].append(value)
+        curves.add(loss=loss, **others)
         if "validation_loss" in others and is_poor(epoch, others["validation_loss"]):
             raise _PrunedError(f"worse than the median of earlier trials after epoch {epoch}")
 
@@ -276,10 +264,10 @@ def attempt(
         if config.model.kind == "python":  # no other process can import its class
             content = export(trained.module, len(data.encoding.features))
             trained = replace(trained, module=Exported(content))
-        return Outcome(trained.status, curves, trained, metrics, predictions)
+        return Outcome(trained.status, curves.by_name, trained, metrics, predictions)
     except _PrunedError as poor:
-        return Outcome(Status.PRUNED, curves, error=str(poor))
+        return Outcome(Status.PRUNED, curves.by_name, error=str(poor))
     except InputError as error:
-        return Outcome(Status.FAILED, curves, error=str(error))
+        return Outcome(Status.FAILED, curves.by_name, error=str(error))
     except Exception as error:  # one trial's defect must not end the other trials
-        return Outcome(Status.FAILED, curves, error=f"{type(error).__name__}: {error}")
+        return Outcome(Status.FAILED, curves.by_name, error=f"{type(error).__name__}: {error}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from plumbline.data.encoding import Encoding, missing_indicator, names_of
 from plumbline.linear.dataset import Dataset
@@ -98,6 +99,4 @@ def _score(data: Dataset, most: int) -> Callable[[Tensor], float]:
         of_class = [data.class_weights[name] for name in data.encoding.classes]
         weights = weights * torch.tensor(of_class, dtype=torch.float64)[observed]
     share = weights / weights.sum()
-    return lambda outputs: float(
-        share @ nn.functional.cross_entropy(outputs, observed, reduction="none")
-    )
+    return lambda outputs: float(share @ cross_entropy(outputs, observed, reduction="none"))

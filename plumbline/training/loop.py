@@ -1,7 +1,6 @@
 """The training loop, and the solver that takes its place for a linear model."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,8 +18,8 @@ from plumbline.training.objectives import Batch, FactorObjective, Objective, Row
 from plumbline.training.plan import Plan
 from plumbline.training.rows import tensor_type
 from plumbline.training.schedule import RateSchedule
-from plumbline.training.stop_rules import Averaged, BestWeights, StopRule, Tolerance, stop_rules
-from plumbline.training.trained import Curve, OnEpoch, Status, Trained
+from plumbline.training.stop_rules import Averaged, BestWeights, stop_rules
+from plumbline.training.trained import Curves, OnEpoch, Status, Trained
 
 
 @dataclass
@@ -32,27 +31,25 @@ class Trainer:
         optimizer: of the module's parameters.
         objective: yields the batches of an epoch, and computes the loss on each.
         training: the configuration's section.
-        rules: stop rules besides those that the configuration asks for.
+        plan: of a linear model; None: it is another one.
         averaged: the running mean of the weights, which is evaluated and kept instead of the last
             weights; None: there is none.
-        largest_stable_rate: named in the error message if the loss diverges; None: not known.
     """
 
     model: nn.Module
     optimizer: optim.Optimizer
     objective: Objective
     training: Training
-    rules: Sequence[StopRule] = ()
+    plan: Plan | None = None
     averaged: Averaged | None = None
-    largest_stable_rate: float | None = None
 
     def __post_init__(self) -> None:
         steps = without_auto(self.training.epochs) * self.objective.steps_per_epoch
         self.schedule = RateSchedule(self.optimizer, self.training, steps)
         self.best = BestWeights(without_auto(self.training.patience) or None)
-        self.rules = [*self.rules, *stop_rules(self.training, self.best)]
+        self.rules = stop_rules(self.training, self.best, self.plan)
         self.evaluated = self.averaged.module if self.averaged else self.model
-        self.parameters, self.curve = [*self.model.parameters()], Curve()
+        self.parameters, self.curves = [*self.model.parameters()], Curves()
 
     def fit(self, on_epoch: OnEpoch, checkpoint: Checkpoint | None = None) -> Trained:
         """Train, and give the model the weights to keep: the best, the averaged or the last ones.
@@ -70,24 +67,23 @@ class Trainer:
             InputError: the checkpoint is damaged.
         """
         progress, reason = Progress(self._stateful_parts(), checkpoint), None
-        done = len(self.curve.losses)
+        done = len(self.curves.by_name.get("loss", ()))
         for epoch in range(1, done + 1):
-            self.curve.report(epoch, on_epoch)
+            self.curves.report(epoch, on_epoch)
         for epoch in range(done + 1, without_auto(self.training.epochs) + 1):
             self.model.train()
             for batch in self.objective.batches(self.model, epoch, progress.steps):
                 progress.add(batch.share, self.step(batch))
-            losses = self._end_epoch(epoch, progress.end_epoch())
-            self.curve.report(epoch, on_epoch)
-            if reason := self._reason_to_stop(epoch, *losses):
+            validation_loss = self._end_epoch(epoch, progress.end_epoch())
+            self.curves.report(epoch, on_epoch)
+            if reason := self._reason_to_stop(epoch, validation_loss):
                 break
         self.best.restore(self.evaluated)
         if self.averaged:
             self.model.load_state_dict(self.evaluated.state_dict())
         status = Status.STOPPED if reason else Status.COMPLETED
-        return Trained(
-            self.model, self.curve.by_name, status, reason or "", best_epoch=self.best.epoch or None
-        )
+        curves, best_epoch = self.curves.by_name, self.best.epoch or None
+        return Trained(self.model, curves, status, reason or "", best_epoch)
 
     def step(self, batch: Batch) -> Tensor:
         """Take one step of the optimizer; returns the loss on the batch before it."""
@@ -112,22 +108,21 @@ class Trainer:
         assert total is not None  # a batch has rows
         return total
 
-    def _end_epoch(self, epoch: int, loss: float) -> tuple[float, float | None]:
-        """Evaluate the model, and record the epoch; returns its loss and its validation loss."""
+    def _end_epoch(self, epoch: int, loss: float) -> float | None:
+        """Evaluate the model, and record the epoch; returns its validation loss."""
         validation_loss = self.objective.validation_loss(self.evaluated)
         self.schedule.after_epoch(loss if validation_loss is None else validation_loss)
         for each in (loss, validation_loss):
             if each is not None and not math.isfinite(each):
                 raise self.diverged(epoch, each)
-        self.curve.add(loss, validation_loss, self.schedule.rate if self.schedule.changes else None)
-        return loss, validation_loss
+        rate = self.schedule.rate if self.schedule.changes else None
+        self.curves.add(loss=loss, validation_loss=validation_loss, learning_rate=rate)
+        return validation_loss
 
-    def _reason_to_stop(self, epoch: int, loss: float, validation_loss: float | None) -> str | None:
+    def _reason_to_stop(self, epoch: int, validation_loss: float | None) -> str | None:
         """What the first stop rule that ends training says; None if none does."""
-        for rule in self.rules:
-            if reason := rule.reason(self.evaluated, epoch, loss, validation_loss):
-                return reason
-        return None
+        reasons = (rule.reason(self.evaluated, epoch, validation_loss) for rule in self.rules)
+        return next(filter(None, reasons), None)
 
     def _stateful_parts(self) -> dict[str, object]:
         """All that a checkpoint holds, by name."""
@@ -135,7 +130,7 @@ class Trainer:
             "model": self.model,
             "optimizer": self.optimizer,
             "schedule": self.schedule,
-            "curve": self.curve,
+            "curve": self.curves,
             "average": self.averaged,
             "draws": self.objective.draws,
             "objective": self.objective,
@@ -144,15 +139,12 @@ class Trainer:
 
     def diverged(self, epoch: int, loss: float) -> TrainingDivergedError:
         """The error for a loss that is not finite."""
-        stable, rate = self.largest_stable_rate, self.optimizer.defaults["lr"]
-        known = (
-            f"the largest stable one for sgd here is {stable:.6g}"
-            if stable
-            else "the largest stable one is not known for this optimizer"
-        )
+        stable, rate = self.plan and self.plan.largest_stable_rate, self.optimizer.defaults["lr"]
+        known = f"for sgd here is {stable:.6g}" if stable else "is not known for this optimizer"
         return TrainingDivergedError(
             f"the loss became {loss} at epoch {epoch}. The learning rate {rate:.6g} is probably "
-            f"too large ({known}). Lower training.learning_rate, or set training.standardize: true."
+            f"too large (the largest stable one {known}). Lower training.learning_rate, or set "
+            "training.standardize: true."
         )
 
 
@@ -180,15 +172,9 @@ def train_linear(
     if training.optimizer == "exact":
         return solve_exactly(plan, on_epoch)
     model = plan.initial_model(training, device)
-    rules = [Tolerance(plan, training.tolerance)] if training.tolerance else []
-    trainer = Trainer(
-        model,
-        make_optimizer(model, training, plan.rate),
-        objective or FactorObjective.of(plan.problem, training.dtype, device),
-        training,
-        rules,
-        largest_stable_rate=plan.largest_stable_rate,
-    )
+    optimizer = make_optimizer(model, training, plan.rate)
+    objective = objective or FactorObjective.of(plan.problem, training.dtype, device)
+    trainer = Trainer(model, optimizer, objective, training, plan)
     trained = trainer.fit(on_epoch, checkpoint)
     bias = model.bias if model.bias is not None else torch.zeros(1)
     intercept, weights = plan.standardizer.raw(bias, model.weight)
@@ -227,16 +213,11 @@ def train_net(
     optimizer = make_optimizer(net, training, rate, fast)
     window = AVERAGED_EPOCHS * objective.steps_per_epoch
     averaged = Averaged(net, window) if model.kind == "mlp" else None
-    trained = Trainer(net, optimizer, objective, training, averaged=averaged).fit(
-        on_epoch, checkpoint
-    )
+    trainer = Trainer(net, optimizer, objective, training, averaged=averaged)
+    trained = trainer.fit(on_epoch, checkpoint)
     head_kept = solve_head(net, heads, objective) if heads else None
-    module = RawModel(
-        net.cpu().eval(),
-        objective.rows.standardizer,
-        objective.limits,
-        log_link=training.loss == "poisson",
-    )
+    standardizer, log_link = objective.rows.standardizer, training.loss == "poisson"
+    module = RawModel(net.cpu().eval(), standardizer, objective.limits, log_link)
     return replace(trained, module=module, head_kept=head_kept)
 
 

@@ -75,6 +75,9 @@ class Exp(nn.Module):
         return logarithms.exp()
 
 
+Limits = tuple[float, float] | None
+
+
 class RawModel(nn.Module):
     """A trained net in raw units: (n, d) float64 to (n, 1) float64.
 
@@ -85,6 +88,8 @@ class RawModel(nn.Module):
         net: standardised features, (n, d), to (n, 1), in its own precision.
         mean, scale: (d,) float64, of the features.
         target: (2,) float64, the mean and the scale of the target.
+        limits: that predictions are kept within; None: they are not.
+        log_link: whether the net gives a logarithm.
     """
 
     mean: Tensor
@@ -92,13 +97,8 @@ class RawModel(nn.Module):
     target: Tensor
 
     def __init__(
-        self,
-        net: nn.Module,
-        standardizer: Standardizer,
-        limits: tuple[float, float] | None,
-        log_link: bool = False,
+        self, net: nn.Module, standardizer: Standardizer, limits: Limits, log_link: bool = False
     ) -> None:
-        """Wrap a net; predictions stay within the limits, if there are any."""
         super().__init__()
         self.net, self.limits, self.log_link = net, limits, log_link
         # copies: an exported view brings its whole storage along
@@ -131,17 +131,15 @@ def make_optimizer(
     kind = CLASSES[training.optimizer]
     if training.optimizer == "lbfgs":
         return kind(model.parameters(), lr=rate, line_search_fn="strong_wolfe")
-    decay = {"weight_decay": training.weight_decay}
     matrices = [each for name, each in model.named_parameters() if _is_matrix(name, each)]
     others = [each for name, each in model.named_parameters() if not _is_matrix(name, each)]
+    groups = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
     if not others or not training.weight_decay:  # one group is faster than two
-        groups = [{"params": [*model.parameters()], **decay}]
-    else:
-        groups = [{"params": matrices, **decay}, {"params": others, "weight_decay": 0.0}]
+        groups = [{"params": [*model.parameters()]}]
     extra = {"momentum": training.momentum} if training.optimizer in WITH_MOMENTUM else {}
     if fast:  # for two small tensors a loop is faster than torch's default for accelerators
         extra |= {"fused": True} if training.optimizer in FUSED else {"foreach": False}
-    return kind(groups, lr=rate, **extra)
+    return kind(groups, lr=rate, weight_decay=training.weight_decay, **extra)
 
 
 def _is_matrix(name: str, parameter: nn.Parameter) -> bool:

@@ -37,8 +37,8 @@ class MLP(nn.Module):
     cosines (`Periodic`). Indicators enter as they are given, but those of a column that has more
     than 32 as a learned vector for each level, the reference's being 0.
 
-    Several nets (`ensemble`) are one batched product. The loss is computed on `members`, so that
-    each net learns by itself; `forward` returns their mean.
+    Several nets (`ensemble`) are one batched product. While they are trained, `forward` returns the
+    outputs of each, (ensemble, n, outputs), so that each learns by itself; otherwise their mean.
 
     Args:
         numbers: how many of the d columns, the first, are numbers; the others are indicators.
@@ -90,24 +90,17 @@ class MLP(nn.Module):
         """The layers whose sum is the output."""
         return [self.head, self.line]
 
-    def members(self, rows: Tensor) -> Tensor:
-        """Each net's outputs: (n, d) to (ensemble, n, outputs)."""
-        numbers = 3 * torch.asinh(rows[:, : self.numbers] / 3)
-        few: list[Tensor] = []
-        many: list[Tensor] = []
-        place = self.numbers
-        for count in self.indicators:
-            (many if count > MOST_INDICATORS else few).append(rows[:, place : place + count])
-            place += count
+    def forward(self, rows: Tensor) -> Tensor:
+        raw, *indicators = rows.split([self.numbers, *self.indicators], dim=1)
+        numbers = 3 * torch.asinh(raw / 3)
+        few = [each for each in indicators if each.shape[1] <= MOST_INDICATORS]
+        many = [each for each in indicators if each.shape[1] > MOST_INDICATORS]
         inputs = [torch.cat([numbers, *few], dim=1).expand(self.ensemble, -1, -1)]
         inputs += [] if self.periodic is None else [self.periodic(numbers)]
         inputs += [vectors(each) for vectors, each in zip(self.levels, many, strict=True)]
         hidden = self.body(torch.cat(inputs, dim=-1))
-        return self.head(hidden) + self.line(rows.expand(self.ensemble, -1, -1))
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """The mean of the nets' outputs: (n, d) to (n, outputs)."""
-        return self.members(rows).mean(0)
+        outputs = self.head(hidden) + self.line(rows.expand(self.ensemble, -1, -1))
+        return outputs if self.training and self.ensemble > 1 else outputs.mean(0)
 
 
 class Linears(nn.Module):

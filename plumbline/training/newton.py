@@ -13,7 +13,7 @@ from plumbline.linear.families import logistic, poisson
 from plumbline.linear.least_squares import least_squares
 from plumbline.linear.newton import LikelihoodFit, LikelihoodProblem, maximize_likelihood
 from plumbline.linear.problem import Standardizer
-from plumbline.training.model import RawModel
+from plumbline.training.model import Exp
 from plumbline.training.rows import check_counts
 from plumbline.training.trained import OnEpoch, Status, Trained
 
@@ -53,7 +53,7 @@ def most_likely(
             f"rows with training.optimizer newton. Got a mean of {mean:g}."
         )
     few = 8 * len(columns) * factor.rows <= memory_mb * 2**20
-    kept: dict[str, list[Tensor]] = {}
+    kept: dict[str, list[Tensor]] = {}  # not functools.cache, which Ray cannot send to workers
 
     def read(part: str) -> Iterable[Tensor]:
         if part in kept:
@@ -90,7 +90,4 @@ def module_of(fit: LikelihoodFit) -> nn.Module:
     d, outputs = len(fit.names), len(parameters)
     layer = skip_init(nn.Linear, d, outputs, dtype=torch.float64).requires_grad_(False).eval()
     layer.weight[:], layer.bias[:] = parameters[:, 1:], parameters[:, 0]
-    if fit.classes:
-        return layer
-    raw = Standardizer(torch.zeros(d, dtype=torch.float64), torch.ones(d, dtype=torch.float64))
-    return RawModel(layer, raw, None, log_link=True)
+    return layer if fit.classes else nn.Sequential(layer, Exp())

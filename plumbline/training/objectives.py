@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from plumbline.config.schema import Training, without_auto
 from plumbline.linear.problem import Problem
 from plumbline.training.device import Draws
-from plumbline.training.model import loss_of, parameters
-from plumbline.training.nets import MLP
+from plumbline.training.model import Limits, loss_of, parameters
 from plumbline.training.rows import Drawn, Rows, TrainingRows, in_pieces
 
 VALIDATION_ROWS = 65_536  # that the validation loss is computed on at once
@@ -185,15 +184,15 @@ class RowObjective:
         return mean if len(rows[1]) == size else mean * (len(rows[1]) / size)
 
     @property
-    def limits(self) -> tuple[float, float] | None:
+    def limits(self) -> Limits:
         """The range of the training rows' target that predictions are kept within."""
         return self.rows.limits
 
-    def state_dict(self) -> dict[str, tuple[float, float] | None]:
+    def state_dict(self) -> dict[str, Limits]:
         """The limits: rows of batches that are done are not read again to find them."""
         return {"limits": self.rows.limits}
 
-    def load_state_dict(self, state: Mapping[str, tuple[float, float] | None]) -> None:
+    def load_state_dict(self, state: Mapping[str, Limits]) -> None:
         self.rows.limits = state["limits"]
 
     @torch.no_grad()
@@ -231,18 +230,24 @@ class RowObjective:
             yield len(batch[1]), batch
 
     def _batch_sizes(self, pools: Iterable[int], model: nn.Module) -> list[list[int]]:
-        """The sizes of the mini-batches that each pool makes, from its number of rows."""
+        """The sizes of the mini-batches that each pool makes, from its number of rows. Batch norm
+        fails on one row alone: a last batch of one row then joins the one before."""
         size = without_auto(self.training.batch_size)
         assert size is not None  # otherwise there are no mini-batches
-        return [batch_sizes(rows, size, model) for rows in pools]
+        normalizes = any(isinstance(each, nn.BatchNorm1d) for each in model.modules())
+        found = [in_pieces(rows, size) for rows in pools]
+        for sizes in found:
+            if normalizes and sizes[-1] == 1 < len(sizes):
+                sizes[-2:] = [size + 1]
+        return found
 
     def _mean_loss(self, model: nn.Module, rows: Rows) -> Tensor:
         """The mean loss of the model's predictions, weighted where rows are."""
         features, target, *weights = (each.to(self.device) for each in rows)
         drawing = self.draws or nullcontext
         with precision_of(self.training, self.device), self.blame(), drawing():
-            predicted = model.members(features) if _is_ensemble(model) else model(features)
-        if predicted.ndim == 3:  # each net learns by itself
+            predicted = model(features)
+        if predicted.ndim == 3:  # of several nets, each of which learns by itself
             target = target.expand(len(predicted), -1, -1).flatten(0, 1)
             predicted = predicted.flatten(0, 1)
         loss = self._loss(predicted.to(target.dtype), target)
@@ -252,27 +257,14 @@ class RowObjective:
         return (weights[0] * loss.reshape(nets, len(weights[0]))).mean()
 
 
+@dataclass
 class _AllRows:
     """All training rows block by block, which are read again by every iteration if not kept."""
 
-    def __init__(self, objective: RowObjective) -> None:
-        self._objective = objective
+    objective: RowObjective
 
     def __iter__(self) -> Iterator[Rows]:
-        return self._objective._blocks("train")
-
-
-def batch_sizes(rows: int, size: int, model: nn.Module) -> list[int]:
-    """Of the batches that rows make. Batch norm fails on one row alone: a last batch of one row
-    then joins the one before."""
-    sizes = in_pieces(rows, size)
-    if sizes[-1] == 1 < len(sizes) and any(isinstance(m, nn.BatchNorm1d) for m in model.modules()):
-        sizes[-2:] = [size + 1]
-    return sizes
-
-
-def _is_ensemble(model: nn.Module) -> TypeGuard[MLP]:
-    return isinstance(model, MLP) and model.training and model.ensemble > 1
+        return self.objective._blocks("train")
 
 
 def precision_of(training: Training, device: str) -> AbstractContextManager[object]:

@@ -39,16 +39,12 @@ def check_output(output: str, source: str, files: Sequence[DataFile]) -> None:
         raise refuse("OUTPUT", "in a folder that exists", output)
     if os.path.exists(path) and not path.is_file():
         raise refuse("OUTPUT", "a file", output)
-    if os.path.exists(path) and any(_is_same(path, file) for file in files):
+    inputs = filter(None, (local_path(file.uri) for file in files))
+    if os.path.exists(path) and any(path.samefile(each) for each in inputs):
         raise refuse("OUTPUT", "another file than those of INPUT, which it would replace", output)
     named = Path(os.path.realpath(Path(output).parent), Path(output).name)
     if any(_is_listed(each, source) for each in (path, named)):
         raise refuse("OUTPUT", f"outside INPUT ({source}): the next call would read it", output)
-
-
-def _is_same(path: Path, file: DataFile) -> bool:
-    local = local_path(file.uri)
-    return local is not None and path.samefile(local)
 
 
 def _is_listed(path: Path, source: str) -> bool:
@@ -58,19 +54,16 @@ def _is_listed(path: Path, source: str) -> bool:
         return False
     pattern = glob.escape(str(local)) if local.exists() else str(local)
     parent, name = os.path.split(pattern)
-    parents = glob.glob(parent or ".", recursive=True)
-    if fnmatchcase(path.name, name) and any(
-        path.parent == Path(os.path.realpath(each)) for each in parents
-    ):
+    parents = [os.path.realpath(each) for each in glob.glob(parent or ".", recursive=True)]
+    if fnmatchcase(path.name, name) and str(path.parent) in parents:
         return True
     return any(_is_inside(path, Path(each)) for each in glob.glob(pattern, recursive=True))
 
 
 def _is_inside(path: Path, folder: Path) -> bool:
     folder = folder.resolve()
-    if not folder.is_dir() or not path.is_relative_to(folder):
-        return False
-    return not is_hidden(str(path.relative_to(folder)))
+    inside = folder.is_dir() and path.is_relative_to(folder)
+    return inside and not is_hidden(str(path.relative_to(folder)))
 
 
 @contextmanager

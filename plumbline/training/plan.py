@@ -41,7 +41,7 @@ class Plan:
     optimum: LeastSquares
     rate: float
     largest_stable_rate: float | None
-    epochs_expected: int | None
+    epochs_expected: int | None = None
     penalized: Penalized | None = None
     start: StoredModel | None = None
 
@@ -72,13 +72,13 @@ def make_plan(data: Summary, training: Training, start: StoredModel | None = Non
     curvature = problem.curvature(optimum.rank, training.weight_decay)
     rate = choose_rate(training, curvature)
     stable = largest_stable_rate(curvature, training.momentum) if descends(training) else None
-    plan = Plan(problem, standardizer, optimum, rate, stable, None, start=start)
+    plan = Plan(problem, standardizer, optimum, rate, stable, start=start)
     if training.penalty:
         found = fit_with_penalty(data, training.penalty, training.bias, standardizer)
-        return replace(plan, penalized=found)
-    if not training.tolerance:
-        return plan
-    return replace(plan, epochs_expected=epochs_needed(plan, training, training.tolerance))
+        plan = replace(plan, penalized=found)
+    elif training.tolerance:
+        plan = replace(plan, epochs_expected=epochs_needed(plan, training, training.tolerance))
+    return plan
 
 
 @lru_cache(2)

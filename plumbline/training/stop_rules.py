@@ -20,9 +20,7 @@ from plumbline.training.plan import Plan
 class StopRule(Protocol):
     """Asked after every epoch whether training should end; each class says of which `model`."""
 
-    def reason(
-        self, model: Any, epoch: int, loss: float, validation_loss: float | None
-    ) -> str | None:
+    def reason(self, model: Any, epoch: int, validation_loss: float | None) -> str | None:
         """Why training ends after this epoch; None if it continues."""
 
 
@@ -33,9 +31,7 @@ class Tolerance:
     plan: Plan
     tolerance: float
 
-    def reason(
-        self, model: nn.Linear, epoch: int, loss: float, validation_loss: float | None
-    ) -> str | None:
+    def reason(self, model: nn.Linear, epoch: int, validation_loss: float | None) -> str | None:
         problem = self.plan.problem
         step = parameters(model).detach().cpu().double() - self.plan.target
         gap = float((problem.matrix @ step).square().sum() / problem.rows)
@@ -58,23 +54,13 @@ class BestWeights:
     loss: float = math.inf
     _weights: dict[str, Tensor] = field(default_factory=dict)
 
-    def reason(
-        self, model: nn.Module, epoch: int, loss: float, validation_loss: float | None
-    ) -> str | None:
+    def reason(self, model: nn.Module, epoch: int, validation_loss: float | None) -> str | None:
         if validation_loss is not None and validation_loss < self.loss:
             self.epoch, self.loss = epoch, validation_loss
-            self._remember(model)
+            self._weights = {name: each.clone() for name, each in model.state_dict().items()}
         if self.patience and epoch - self.epoch >= self.patience:
             return f"no better validation loss for {self.patience} epochs"
         return None
-
-    @torch.no_grad()
-    def _remember(self, model: nn.Module) -> None:
-        for name, values in model.state_dict().items():
-            if name in self._weights:
-                self._weights[name].copy_(values)
-            else:
-                self._weights[name] = values.clone()
 
     def state_dict(self) -> dict[str, Any]:
         return {"epoch": self.epoch, "loss": self.loss, "weights": self._weights}
@@ -95,9 +81,7 @@ class Minutes:
     most: float
     began: float = field(default_factory=time.monotonic)
 
-    def reason(
-        self, model: nn.Module, epoch: int, loss: float, validation_loss: float | None
-    ) -> str | None:
+    def reason(self, model: nn.Module, epoch: int, validation_loss: float | None) -> str | None:
         over = of_all(time.monotonic() - self.began, dist.ReduceOp.MAX) >= 60 * self.most
         return f"the time is over (training.max_minutes: {self.most:g})" if over else None
 
@@ -108,11 +92,16 @@ class Minutes:
         self.began = time.monotonic() - state["elapsed"]
 
 
-def stop_rules(training: Training, best: BestWeights) -> list[StopRule]:
-    """The configured rules; with any of them, the best weights are kept."""
-    if not (training.patience or training.max_minutes):
-        return []
-    return [best, *([Minutes(training.max_minutes)] if training.max_minutes else [])]
+def stop_rules(training: Training, best: BestWeights, plan: Plan | None) -> list[StopRule]:
+    """The configured rules; with patience or a limit of time, the best weights are kept."""
+    rules: list[StopRule] = []
+    if plan and training.tolerance:
+        rules.append(Tolerance(plan, training.tolerance))
+    if training.patience or training.max_minutes:
+        rules.append(best)
+    if training.max_minutes:
+        rules.append(Minutes(training.max_minutes))
+    return rules
 
 
 class Averaged:

@@ -24,52 +24,38 @@ class Status(StrEnum):
     FAILED = "failed"  # the message says why
 
 
+# what a checkpoint calls each curve
+STORED = {"loss": "losses", "validation_loss": "validation_losses", "learning_rate": "rates"}
+
+
 @dataclass
-class Curve:
+class Curves:
     """How a training is going, epoch by epoch.
 
     Attributes:
-        losses: the loss before each epoch's step, or the mean of its steps'.
-        validation_losses: after each epoch; empty if no rows are held out for it.
-        rates: the learning rate of each epoch's last step; empty if it never changes.
+        by_name: the value of every epoch so far by the metric's name: `loss` (before the epoch's
+            step, or the mean of its steps'), `validation_loss` (after the epoch) if rows are held
+            out for it, and `learning_rate` (of the last step) if it changes.
     """
 
-    losses: list[float] = field(default_factory=list)
-    validation_losses: list[float] = field(default_factory=list)
-    rates: list[float] = field(default_factory=list)
+    by_name: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, loss: float, validation_loss: float | None, rate: float | None) -> None:
-        """Record an epoch."""
-        self.losses.append(loss)
-        if rate is not None:
-            self.rates.append(rate)
-        if validation_loss is not None:
-            self.validation_losses.append(validation_loss)
-
-    @property
-    def by_name(self) -> dict[str, list[float]]:
-        """The values of all epochs by the metric's name, if there are any."""
-        named = {
-            "loss": self.losses,
-            "validation_loss": self.validation_losses,
-            "learning_rate": self.rates,
-        }
-        return {name: values for name, values in named.items() if values}
+    def add(self, **values: float | None) -> None:
+        """Record an epoch; None: there is no such value."""
+        for name, value in values.items():
+            if value is not None:
+                self.by_name.setdefault(name, []).append(value)
 
     def report(self, epoch: int, on_epoch: OnEpoch) -> None:
         """Call `on_epoch` with the values of an epoch, which is counted from 1."""
-        others = {}
-        if self.validation_losses:
-            others["validation_loss"] = self.validation_losses[epoch - 1]
-        if self.rates:
-            others["learning_rate"] = self.rates[epoch - 1]
-        on_epoch(epoch, self.losses[epoch - 1], **others)
+        values = {name: curve[epoch - 1] for name, curve in self.by_name.items()}
+        on_epoch(epoch, values.pop("loss"), **values)
 
     def state_dict(self) -> dict[str, list[float]]:
-        return dict(vars(self))
+        return {stored: self.by_name.get(name, []) for name, stored in STORED.items()}
 
     def load_state_dict(self, state: Mapping[str, list[float]]) -> None:
-        vars(self).update(state)
+        self.by_name = {name: state[stored] for name, stored in STORED.items() if state[stored]}
 
 
 @dataclass(frozen=True)

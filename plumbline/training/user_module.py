@@ -74,26 +74,25 @@ def build_user_module(model: Python, inputs: int, outputs: int) -> nn.Module:
     build, file = build_function(model), load_user_file(model)
     with blaming(file, f"build({inputs}, {outputs}) failed"):
         module = build(inputs, outputs, **deepcopy(model.options))
+    place = place_of(file, build)
     if not isinstance(module, nn.Module):
         returned = f"the class {module.__name__}" if isinstance(module, type) else kind_of(module)
-        raise InputError(
-            f"{place_of(file, build)}: build must return an nn.Module. Got {returned} instead."
-        )
+        raise InputError(f"{place}: build must return an nn.Module. Got {returned} instead.")
     if any(map(is_lazy, module.parameters())):
         like = next(module.parameters()).dtype
         with blaming(file, f"the module failed on {inputs} features"), torch.no_grad():
             module.eval()(torch.zeros(2, inputs, dtype=like))
     if not any(each.requires_grad for each in module.parameters()):
         raise InputError(
-            f"{place_of(file, build)}: the module must have parameters to train. Got none; are its "
-            "layers attributes of it, lists of them nn.ModuleList, and none frozen?"
+            f"{place}: the module must have parameters to train. Got none; are its layers "
+            "attributes of it, lists of them nn.ModuleList, and none frozen?"
         )
     numbers = chain(module.named_parameters(), module.named_buffers())
     if wrong := next((name for name, each in numbers if each.is_complex()), ""):
         raise InputError(
-            f"{place_of(file, build)}: the module's parameters and buffers must be real, as "
-            f"training.dtype is. Got complex numbers in {wrong}; keep a real tensor (..., 2) and "
-            "use torch.view_as_complex in forward."
+            f"{place}: the module's parameters and buffers must be real, as training.dtype is. "
+            f"Got complex numbers in {wrong}; keep a real tensor (..., 2) and use "
+            "torch.view_as_complex in forward."
         )
     return module.train()
 

@@ -1,7 +1,11 @@
 """Counts: the model gives their logarithm, and what is stored predicts counts."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import cloudpickle
 import pandas as pd
 import pytest
 import torch
@@ -12,7 +16,9 @@ import plumbline
 from plumbline.config.loading import validated
 from plumbline.errors import InputError
 from plumbline.library import Model
+from plumbline.threads import OfPart
 from plumbline.training.exported import Exported, export
+from plumbline.training.newton import most_likely
 from tests.plumbline.tools import ROOT
 
 FEATURES = ["temp", "hum", "windspeed"]
@@ -111,3 +117,14 @@ def test_counts_that_are_all_0_have_no_logarithm(bikes: Path) -> None:
     bikes.write_text("".join(f"{each}\n" for each in ["temp,bikers", "1,0", "2,0", "3,0"]))
     with pytest.raises(InputError, match=r"'bikers' must hold counts >= 0, some above 0"):
         trained(bikes, data={"features": ["temp"]}, optimizer="newton")
+
+
+def test_a_step_of_newton_can_be_sent_to_other_machines(bikes: Path) -> None:
+    """Ray's cloudpickle takes what is applied to the parts, and the fit stays the same."""
+
+    def elsewhere(function: OfPart, parts: Sequence[str]) -> Iterable[Any]:
+        return map(cloudpickle.loads(cloudpickle.dumps(function)), parts)
+
+    here = trained(bikes, optimizer="newton")
+    there = most_likely(replace(here.data, map_parts=elsewhere), here.config.training.memory_mb)
+    assert torch.equal(there.parameters, here.trained.likelihood.parameters)
