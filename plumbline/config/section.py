@@ -1,10 +1,5 @@
 """The building blocks of the schema: a strict section, and constrained types."""
 
-import ast
-import inspect
-import sys
-from functools import lru_cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
@@ -36,34 +31,17 @@ class Section(BaseModel):
     The text below a key describes it.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     @classmethod
     def __get_pydantic_json_schema__(
         cls, schema: Any, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """The JSON schema, with the texts below the keys as their descriptions.
-
-        They are read only now, because pydantic's use_attribute_docstrings would read them whenever
-        a section is imported, and imports are to be fast.
-        """
+        """The JSON schema, with every key's description on one line."""
         found = handler(schema)
-        keys = handler.resolve_ref_schema(found)["properties"]
-        for base in reversed(cls.__mro__):
-            if issubclass(base, Section):
-                for key, text in _texts_of(base.__module__).get(base.__name__, {}).items():
-                    keys[key]["description"] = text
+        for key in handler.resolve_ref_schema(found)["properties"].values():
+            if "description" in key:
+                key["description"] = " ".join(key["description"].split())
         return found
-
-
-@lru_cache
-def _texts_of(module: str) -> dict[str, dict[str, str]]:
-    """The texts below the keys of a module's classes, by class and key, each on one line."""
-    found: dict[str, dict[str, str]] = {}
-    parsed = ast.parse(inspect.getsource(sys.modules[module]))
-    for section in (node for node in parsed.body if isinstance(node, ast.ClassDef)):
-        for pair in pairwise(section.body):
-            match pair:
-                case ast.AnnAssign(target=ast.Name(key)), ast.Expr(ast.Constant(str(text))):
-                    found.setdefault(section.name, {})[key] = " ".join(text.split())
-    return found
