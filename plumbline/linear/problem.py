@@ -141,26 +141,19 @@ def best_rate(curvature: Tensor, momentum: float) -> float:
     """The fixed rate whose slowest eigenvector converges fastest: 2 / (L + μ) without momentum.
 
     Directions without curvature (collinear columns) do not count: descent never moves in them.
-    With momentum all rates with (1-√m)² <= rate·λ <= (1+√m)² for all λ converge equally fast, by √m
-    per step, and the result is their geometric mean; if there are none, both ends are balanced.
+    With momentum m all rates with (1-√m)² <= rate·λ <= (1+√m)² for all λ converge equally fast, by
+    √m per step, and the result is their geometric mean. If there are none, the factors of L and μ,
+    the roots of z² - (1 + m - rate·λ) z + m, are equal at 2(1 + m) / (L + μ).
     """
     curved = _curved(curvature)
     if not len(curved):
         return 1.0
     mu, steepest = float(curved[0]), float(curved[-1])
-    if not momentum:
-        return 2 / (steepest + mu)
     low = (1 - math.sqrt(momentum)) ** 2 / mu
     high = (1 + math.sqrt(momentum)) ** 2 / steepest
-    if low <= high:
+    if momentum and low <= high:
         return math.sqrt(low * high)
-    # The slowest factor falls with the rate at μ and rises at L: bisect where they cross.
-    low, high = high, largest_stable_rate(curved, momentum)
-    for _ in range(100):
-        middle = (low + high) / 2
-        slow, fast = _factor(middle * mu, momentum), _factor(middle * steepest, momentum)
-        low, high = (middle, high) if slow > fast else (low, middle)
-    return low
+    return 2 * (1 + momentum) / (steepest + mu)
 
 
 def best_momentum(curvature: Tensor) -> float:
@@ -250,10 +243,3 @@ def descends(training: Training) -> bool:
 
 def _curved(curvature: Tensor) -> Tensor:
     return curvature[curvature > 0]
-
-
-def _factor(step: float, momentum: float) -> float:
-    """The larger |root| of z² - (1 + m - step) z + m: the error's asymptotic factor per step."""
-    b = 1 + momentum - step
-    gap = b * b - 4 * momentum
-    return math.sqrt(momentum) if gap <= 0 else (abs(b) + math.sqrt(gap)) / 2

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import pandas as pd
 import pytest
 import torch
@@ -120,10 +119,11 @@ def test_counts_that_are_all_0_have_no_logarithm(bikes: Path) -> None:
 
 
 def test_a_step_of_newton_can_be_sent_to_other_machines(bikes: Path) -> None:
-    """Ray's cloudpickle takes what is applied to the parts, and the fit stays the same."""
+    """Ray takes what is applied to the parts, and the fit stays the same."""
+    pickle = pytest.importorskip("ray.cloudpickle", reason="Ray is not installed")
 
     def elsewhere(function: OfPart, parts: Sequence[str]) -> Iterable[Any]:
-        return map(cloudpickle.loads(cloudpickle.dumps(function)), parts)
+        return map(pickle.loads(pickle.dumps(function)), parts)
 
     here = trained(bikes, optimizer="newton")
     there = most_likely(replace(here.data, map_parts=elsewhere), here.config.training.memory_mb)
