@@ -185,8 +185,9 @@ def hint(key: str, schema: type[BaseModel]) -> str:
     """Suggest a key for an unknown one: a similar one in its section, or its name in another."""
     keys = known_keys(schema)
     section, _, last = key.rpartition(".")
-    if key in keys:
-        return f" It belongs to another kind of {section}."
+    if any(f"{each}.".startswith(f"{key}.") for each in keys):
+        other = f"It belongs to another kind of {section}"
+        return f" {other if section else 'It is a section; its keys can vary'}."
     start = f"{section}." if section else ""
     here = {
         each.removeprefix(start).partition(".")[0]: None for each in keys if each.startswith(start)

@@ -115,7 +115,7 @@ class Sweep(Section):
         """The experiment with a trial's values. Raises InputError if they are not valid in it."""
         raw = deepcopy(self.base)
         for key, value in values.items():
-            put(raw, key, value)
+            put(raw, key, deepcopy(value))  # the key of another may be in it
         return validated(raw, "this combination")
 
     def first(self) -> Config:
@@ -223,7 +223,9 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _check_keys(sweep: Sweep, path: str | Path) -> None:
     if workers := sweep.first().ray.workers:
         raise refuse(f"{path}: ray.workers", "null, since trials train in parallel", workers)
-    known, where = known_keys(Config), f"{path}: sweep.parameters"
+    keys, where = known_keys(Config), f"{path}: sweep.parameters"
+    inner = {key.rpartition(".")[0] for key in keys if key.count(".") > 1}  # training.penalty
+    known = {*keys, *inner, "model"}
     for key, given in sweep.search.parameters.items():
         if key not in known and not key.startswith(OPTIONS):
             raise InputError(f"{where}: {key} is not a known key.{hint(key, Config)}")

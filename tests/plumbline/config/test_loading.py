@@ -111,6 +111,7 @@ def test_a_wrong_value_is_refused_with_key_allowed_and_found(key, tmp_path):
         ("training__limit", "Did you mean data.limit?"),
         ("training__alpha", "Known here: training."),
         ("data__target", "data.target is not a known key. It belongs to another kind of data."),
+        ("data__window", "data.window is not a known key. It belongs to another kind of data."),
     ],
 )  # fmt: skip
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(key, told, tmp_path):

@@ -153,6 +153,15 @@ def test_overrides_reach_the_sweep_what_varies_and_the_base(tmp_path: Path) -> N
             r"must be a list of values \(a range is for numbers\)",
         ),
         (
+            {"parameters": {"training.penalty": {"low": 1, "high": 2}}},
+            r"must be a list of values \(a range is for numbers\)",
+        ),
+        ({"parameters": {"training": [{"epochs": 5}]}}, r"It is a section; its keys can vary"),
+        (
+            {"parameters": {"training.penalty": [None, {"kind": "rigde"}]}},
+            r"training\.penalty\.kind must be .*ridge.*Got 'rigde'",
+        ),
+        (
             {"parameters": {"training.momentum": [0.5, 2.0]}},
             r"training\.momentum must be a number >= 0 and < 1. Got 2.0",
         ),
@@ -240,6 +249,18 @@ def test_options_of_a_module_of_ones_own_may_vary(tmp_path: Path) -> None:
     found = [sweep.trial(values).model.options for values in sweep.grid()]
     assert found == [{"depth": 2, "width": 4}, {"depth": 2, "width": 16}]
     assert sweep.first().model.options == found[0]
+
+
+def test_a_section_may_vary_as_a_whole_and_keys_in_it_besides(tmp_path: Path) -> None:
+    strengths = {"training.penalty": [{"kind": "ridge"}], "training.penalty.strength": [0.1, 1.0]}
+    base = {"training": {"optimizer": "exact"}}
+    found = loaded(tmp_path, {"method": "grid", "parameters": strengths}, **base)
+    trials = [found.trial(values).training.penalty for values in found.grid()]
+    assert [each.strength for each in trials] == [0.1, 1.0]
+    assert next(found.grid())["training.penalty"] == {"kind": "ridge"}
+    kinds = {"parameters": {"model": [{"kind": "linear"}, {"kind": "mlp", "hidden": [8]}]}}
+    found = loaded(tmp_path, kinds)
+    assert [found.trial(each).model.kind for each in found.grid()] == ["linear", "mlp"]
 
 
 def test_trials_begin_alike(tmp_path: Path) -> None:
