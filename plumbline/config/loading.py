@@ -181,20 +181,23 @@ def _line(item: Mapping[str, Any], schema: type[BaseModel]) -> str:
     return str(refuse(key, allowed(node), found))
 
 
+def known_paths(schema: type[BaseModel]) -> set[str]:
+    """Every dotted key of a schema, and every section."""
+    return {key[: dot.start()] for key in known_keys(schema) for dot in re.finditer(r"\.|$", key)}
+
+
 def hint(key: str, schema: type[BaseModel]) -> str:
     """Suggest a key for an unknown one: a similar one in its section, or its name in another."""
-    keys = known_keys(schema)
+    keys, paths = known_keys(schema), known_paths(schema)
     section, _, last = key.rpartition(".")
-    if any(f"{each}.".startswith(f"{key}.") for each in keys):
-        other = f"It belongs to another kind of {section}"
-        return f" {other if section else 'It is a section; its keys can vary'}."
+    if key in paths:
+        return f" It belongs to another kind of {section}."
     start = f"{section}." if section else ""
     here = {
         each.removeprefix(start).partition(".")[0]: None for each in keys if each.startswith(start)
     }
     if close := nearest(last, here, TYPO):
         return f" Did you mean {start}{close}?"
-    paths = {each[: dot.start()] for each in keys for dot in re.finditer(r"\.|$", each)}
     elsewhere = sorted(path for path in paths if path.rpartition(".")[2] == last)
     if 0 < len(elsewhere) < FEW:
         return f" Did you mean {' or '.join(elsewhere)}?"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from plumbline.config.loading import apply, hint, put, read_yaml, validated
+from plumbline.config.loading import apply, hint, known_paths, put, read_yaml, validated
 from plumbline.config.metrics import METRICS, REFUSED, SCORES, better, current_name, unknown_because
 from plumbline.config.reference import is_whole, known_keys, number_types
 from plumbline.config.running import RunsOn
@@ -223,14 +223,14 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _check_keys(sweep: Sweep, path: str | Path) -> None:
     if workers := sweep.first().ray.workers:
         raise refuse(f"{path}: ray.workers", "null, since trials train in parallel", workers)
-    keys, where = known_keys(Config), f"{path}: sweep.parameters"
-    inner = {key.rpartition(".")[0] for key in keys if key.count(".") > 1}  # training.penalty
-    known = {*keys, *inner, "model"}
+    keys, known, where = known_keys(Config), known_paths(Config), f"{path}: sweep.parameters"
     for key, given in sweep.search.parameters.items():
         if key not in known and not key.startswith(OPTIONS):
             raise InputError(f"{where}: {key} is not a known key.{hint(key, Config)}")
         if key.partition(".")[0] in RunsOn.model_fields:
             raise must_be(f"{where}.{key}", "left out: all trials run in one place", given)
+        if "." not in key and key not in keys and key != "model":
+            raise must_be(where, f"keys or sections inside {key}", key)
         if isinstance(given, Range) and not number_types(key):
             raise refuse(f"{where}.{key}", "a list of values (a range is for numbers)", "a range")
 

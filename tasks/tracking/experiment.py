@@ -99,8 +99,8 @@ def unused_name(client: MlflowClient, experiment: str, name: str) -> str:
     name = " ".join(name.split())[:LONGEST_NAME]
     pattern = like(name)
 
-    def newest(like: str) -> list[str]:
-        named = f"attributes.run_name LIKE '{like}'"
+    def newest(alike: str) -> list[str]:
+        named = f"attributes.run_name LIKE '{alike}'"
         found = client.search_runs([experiment], named, max_results=1)
         return [run.info.run_name for run in found]
 

@@ -156,7 +156,11 @@ def test_overrides_reach_the_sweep_what_varies_and_the_base(tmp_path: Path) -> N
             {"parameters": {"training.penalty": {"low": 1, "high": 2}}},
             r"must be a list of values \(a range is for numbers\)",
         ),
-        ({"parameters": {"training": [{"epochs": 5}]}}, r"It is a section; its keys can vary"),
+        (
+            {"parameters": {"training": [{"epochs": 5}]}},
+            r"sweep\.parameters must be keys or sections inside training\. Got training instead",
+        ),
+        ({"parameters": {"ray": [{"workers": 2}]}}, r"parameters\.ray must be left out"),
         (
             {"parameters": {"training.penalty": [None, {"kind": "rigde"}]}},
             r"training\.penalty\.kind must be .*ridge.*Got 'rigde'",
