@@ -13,7 +13,7 @@ def compare(
     """Compare recorded runs: print the parameters and metrics that differ."""
     prepare_store()
     from tasks.compare import comparison
-    from tasks.compare.report import check_writable, html
+    from tasks.compare.report import check_writable, write_report
     from tasks.compare.text import show
     from tasks.tracking.history import other_experiments, read_losses, read_runs
 
@@ -21,8 +21,7 @@ def compare(
         check_writable(out)
     compared = comparison.compare(read_runs(experiment, runs))
     if out:
-        page = html(compared, [read_losses(run.id) for run in compared.runs])
-        out.write_text(page, encoding="utf-8")
+        write_report(compared, [read_losses(run.id) for run in compared.runs], out)
     show(compared)
     if len(compared.runs) == 1 and not runs:
         for name in other_experiments(compared.runs[0].experiment):

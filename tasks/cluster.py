@@ -3,9 +3,12 @@
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from plumbline.threads import OfPart
 
 FOLDER = "PLUMBLINE_FOLDER"  # the environment variable that tells workers the working directory
 
@@ -31,7 +34,7 @@ def cores() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
-def map_parts(function: Callable[[str], Any], parts: Sequence[str]) -> Iterator[Any]:
+def map_parts(function: "OfPart", parts: Sequence[str]) -> Iterator[Any]:
     """Apply a function to parts on the cluster or in threads; yield the results in their order.
 
     Raises:
@@ -45,7 +48,7 @@ def map_parts(function: Callable[[str], Any], parts: Sequence[str]) -> Iterator[
     import ray
 
     @ray.remote
-    def of_part(function: Callable[[str], Any], part: str) -> Any:
+    def of_part(function: "OfPart", part: str) -> Any:
         return function(part)
 
     stored = ray.put(function)

@@ -38,13 +38,19 @@ def check_writable(path: Path) -> None:
         raise refuse("OUT", "a file in a folder that exists and is writable", str(path))
 
 
-def html(compared: Comparison, curves: Sequence[Curve]) -> str:
-    """The page as HTML, with all recorded text escaped.
+def write_report(compared: Comparison, curves: Sequence[Curve], path: Path) -> None:
+    """Write the report.
 
     Args:
         compared: the runs and their differences.
         curves: (epoch, loss) of each run, in the same order; a run may have none.
+        path: the file.
     """
+    path.write_text(html(compared, curves), encoding="utf-8")
+
+
+def html(compared: Comparison, curves: Sequence[Curve]) -> str:
+    """The page as HTML, with all recorded text escaped."""
     folder = FileSystemLoader(Path(__file__).parent)
     pages = Environment(loader=folder, autoescape=True, undefined=StrictUndefined)
     pages.trim_blocks = pages.lstrip_blocks = True

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from plumbline.errors import InputError
 from tasks.compare.comparison import Comparison, RecordedRun, compare
-from tasks.compare.report import check_writable, html
+from tasks.compare.report import check_writable, html, write_report
 from tasks.compare.text import show
 
 NASTY = '<script>alert("x")</script> & $x$ {{ 7*7 }} [bold]'
@@ -129,10 +129,16 @@ def test_a_dark_page_and_the_picture_take_the_readers_colours() -> None:
     assert "#000000" not in picture
 
 
-def test_a_page_needs_the_losses_of_every_run() -> None:
+def test_the_report_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("the old one")
     with pytest.raises(ValueError, match="zip"):
-        html(compared(2), [[(1, 1.0)]])
-    assert html(compared(2), [[(1, 1.0)], []]).startswith("<!doctype html>")
+        write_report(compared(2), [[(1, 1.0)]], path)
+    assert path.read_text() == "the old one"
+    assert list(tmp_path.iterdir()) == [path]
+    write_report(compared(2), [[(1, 1.0)], []], path)
+    assert path.read_text().startswith("<!doctype html>")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_where_no_report_can_be_written_is_said_first(tmp_path: Path) -> None:
