@@ -19,6 +19,7 @@ from plumbline.errors import InputError
 WRITTEN = re.compile(
     r"\(?[+-]?\s?[$€£¥]?\s?[+-]?(\d{1,3}([,.' \xa0]\d{3})+|\d+)([.,]\d+)?\s?[%$€£¥]?\)?"
 )
+DECIMAL = re.compile(r"[+-]?\d*\.\d+")
 LONG = re.compile(r"[+-]?\d{16,300}")
 # id, PassengerId, order_id, row index
 IDENTIFIER = re.compile(r"(?i:(?:.*[\W_])?(?:(?:uu)?id|index|rownames))|.*[a-z]I[dD]")
@@ -133,8 +134,8 @@ def many_valued(
 def warnings_of(
     header: Header, numbers: Sequence[str], misread: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Warn of each text column left out because of its numbers, and each numeric column with
-    integers beyond the precision of float64.
+    """Warn of a file that seems to have no header, each text column left out because of its
+    numbers, and each numeric column with integers beyond the precision of float64.
 
     Args:
         header: of the file to look at.
@@ -148,7 +149,14 @@ def warnings_of(
         "float64; list an identifier in data.exclude, and count times from a later start"
         for name, value in long_integers(header, numbers).items()
     )
-    return (*text, *digits)
+    return (*filter(None, [header_hint(header)]), *text, *digits)
+
+
+def header_hint(header: Header) -> str:
+    """A hint if a name is a decimal number, as values in the first line of a file without a header
+    are; "" if none is."""
+    name = next(filter(DECIMAL.fullmatch, header.kinds), "")
+    return f"'{name}' is an odd name for a column: has {header.file.uri} a header?" if name else ""
 
 
 def check_cut(split: SplitBy, header: Header) -> None:

@@ -10,6 +10,7 @@ from plumbline.data.column_checks import (
     IDENTIFIER,
     all_dates,
     check_cut,
+    header_hint,
     many_valued,
     numbers_as_text,
     read_head,
@@ -247,6 +248,8 @@ def _check_used(
 def _hint(name: str, header: Header) -> str:
     if header.file.is_csv and len(header.kinds) == 1:
         return " Only one column was found: is it delimited by a comma, semicolon, tab or |?"
+    if headless := header_hint(header):
+        return f" {headless}"
     close = nearest(name, header.kinds)
     return f" Did you mean '{close}'?" if close else ""
 

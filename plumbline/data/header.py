@@ -29,7 +29,7 @@ ARROW_TYPES: dict[Kind, tuple[Callable[[pa.DataType], bool], ...]] = {
     "text": (types.is_string, types.is_large_string, types.is_string_view),
 }
 BOOLEANS = ("true", "True", "TRUE", "false", "False", "FALSE")
-MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
+MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
 # pandas' names for an unnamed index: read_csv(to_csv()), and to_parquet
 INDEX = re.compile(r"|Unnamed: \d+(_level_\d+)?|__index_level_\d+__")
 HEAD_BYTES = 1 << 20

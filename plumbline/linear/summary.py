@@ -198,6 +198,7 @@ def combine(parts: Iterable[Summary], label: str = "data") -> Summary:
         raise InputError(
             f"{label} must have at least one row to train on. Got {whole.rows} rows, "
             f"{whole.dropped} dropped, {whole.test.rows} held out."
+            f"{' make describe shows which columns lack values.' if whole.dropped else ''}"
         )
     return whole
 

@@ -79,6 +79,14 @@ def test_integers_that_lose_digits_are_named(kind: str, tmp_path: Path) -> None:
     assert "'when' holds integers beyond 2^53, such as 1700000000000000001" in warning
 
 
+def test_a_file_without_a_header_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "iris.csv"
+    path.write_text("5.1,3.5,1.4,setosa\n4.9,3.0,1.3,setosa\n6.1,3.1,4.9,virginica\n")
+    hint = "'5.1' is an odd name for a column: has "
+    assert hint in opened(path, target="setosa").columns.warnings[0]
+    assert hint in refusal(path, target="species")
+
+
 @each_format
 def test_large_integers_that_a_float_holds_are_not(kind: str, tmp_path: Path) -> None:
     path = write(tmp_path / f"a.{kind}", {"x": [2**53, 2**60], "y": [1, 2]})
