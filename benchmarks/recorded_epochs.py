@@ -18,7 +18,7 @@ prepare_environment()
 from mlflow import MlflowClient, set_experiment  # noqa: E402
 
 from benchmarks.peers import tutorial  # noqa: E402
-from plumbline.config.loading import load  # noqa: E402
+from plumbline.config.loading import load_config  # noqa: E402
 from plumbline.data.sources import Synthetic  # noqa: E402
 from plumbline.linear.compress import compress  # noqa: E402
 from plumbline.linear.summary import combine  # noqa: E402
@@ -36,7 +36,7 @@ class Ours:
 
     def __init__(self) -> None:
         silence_libraries()
-        self.config = load(str(ROOT / "configs" / "tutorial.yaml"), [])
+        self.config = load_config(str(ROOT / "configs" / "tutorial.yaml"), [])
         self.rows = combine([compress(Synthetic(self.config.data), "synthetic", self.config.data)])
         self.client = MlflowClient()
         self.experiment = set_experiment("recorded epochs").experiment_id

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from flows.support.command import CONFIG, main
-from plumbline.config.loading import load
+from plumbline.config.loading import load_config
 from plumbline.config.schema import TableData
 from plumbline.errors import refuse
 
 
 def describe(path: str, overrides: Sequence[str]) -> None:
     """Show what each column of a table holds and how training would use it."""
-    data = load(path, overrides).data
+    data = load_config(path, overrides).data
     if not isinstance(data, TableData):
         raise refuse("data.kind", "table to be described", data.kind)
     from plumbline.library import read

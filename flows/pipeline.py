@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flows.support.command import CONFIG, main, prepare_environment
 from flows.support.running import run_leased, servers
-from plumbline.config.loading import load
+from plumbline.config.loading import load_config
 from plumbline.config.reference import as_text
 from plumbline.config.schema import Config
 from tasks.lease import only_retraining
@@ -19,7 +19,7 @@ NOT_IN_NAME = ("experiment", "data.path", "data.target")  # keys that a run's na
 
 def run_pipeline(path: str, overrides: Sequence[str]) -> None:
     """Run one experiment."""
-    pipeline(load(path, overrides), run_name(path, overrides))
+    pipeline(load_config(path, overrides), run_name(path, overrides))
 
 
 def pipeline(config: Config, name: str = "pipeline", resumed: str | None = None) -> str:
@@ -30,7 +30,7 @@ def pipeline(config: Config, name: str = "pipeline", resumed: str | None = None)
     the project's mlflow.db.
 
     Args:
-        config: the experiment, from `plumbline.config.loading.load`.
+        config: the experiment, from `plumbline.load_config`.
         name: the run's name within its experiment.
         resumed: the MLflow id of an interrupted run of the same experiment to resume.
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from flows.pipeline import check
 from flows.support.command import CONFIG, main, prepare_environment
 from flows.support.server import UI_PORT, prefect_server
-from plumbline.config.loading import load
+from plumbline.config.loading import load_config
 from plumbline.config.reference import as_text
 from plumbline.config.schema import Config
 from plumbline.errors import InputError, refuse
@@ -43,7 +43,7 @@ def schedule(config: Config) -> None:
 
 def load_scheduled(path: str, overrides: Sequence[str]) -> Config:
     """Load a configuration that has a schedule; print a note if a run would fail now."""
-    config = load(path, overrides)
+    config = load_config(path, overrides)
     if config.schedule is None:
         raise refuse("schedule", "a section with cron, every or on_change", None)
     if config.notify:

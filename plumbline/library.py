@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 from torch import nn
 
-from plumbline.config.loading import load
+from plumbline.config.loading import load_config as load_config
 from plumbline.config.schema import Config, SyntheticData, TableData
 from plumbline.data.blocks import Source
 from plumbline.data.inputs import Row, check_inputs
@@ -46,15 +45,6 @@ class Model:
         """The model: maps raw features (n, d), float64, to predictions (n, 1), or for K classes to
         logits (n, K)."""
         return self.trained.module
-
-
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read an experiment from a YAML file, with `section.key=value` overrides.
-
-    Raises:
-        InputError: the file is not readable, or a key is unknown, missing or out of range.
-    """
-    return load(path, overrides)
 
 
 def train(config: Config, on_epoch: OnEpoch = lambda epoch, loss, **others: None) -> Model:

@@ -56,17 +56,12 @@ Loader.add_implicit_resolver(
 )
 
 
-def load(
-    path: str | Path,
-    overrides: Sequence[str] = (),
-    schema: type[Schema] = Config,  # type: ignore[assignment]
-) -> Schema:
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read one experiment.
 
     Args:
         path: the YAML file.
         overrides: `section.key=value` strings, applied in order; values are read as YAML.
-        schema: the model to validate it with.
 
     Raises:
         InputError: the file is not readable or not YAML, or a key is unknown, missing, of the
@@ -75,7 +70,7 @@ def load(
     raw = read_yaml(path)
     for override in overrides:
         apply(raw, override)
-    return validated(raw, str(path), schema)
+    return validated(raw, str(path))
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

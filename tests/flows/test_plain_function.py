@@ -6,9 +6,9 @@ SCRIPT = """
 import prefect  # as a notebook may have done
 
 from flows.pipeline import pipeline
-from plumbline.config.loading import load
+from plumbline.config.loading import load_config
 
-config = load("configs/tutorial.yaml", ["experiment=plain", "training.epochs=20"])
+config = load_config("configs/tutorial.yaml", ["experiment=plain", "training.epochs=20"])
 print(prefect.__name__, [pipeline(config, "first"), pipeline(config)])
 """
 

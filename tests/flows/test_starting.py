@@ -17,9 +17,9 @@ from tests.flows.conftest import ROOT
 CHECK = """
 import sys
 from flows.pipeline import check
-from plumbline.config.loading import load
+from plumbline.config.loading import load_config
 for path in sys.argv[1:]:
-    check(load(path))
+    check(load_config(path))
 print(sorted({"torch", "prefect", "mlflow"} & set(sys.modules)))
 """
 

@@ -7,7 +7,7 @@ import pytest
 from flows.pipeline import check
 from flows.predict import predict
 from flows.support.command import run_command
-from plumbline.config.loading import load
+from plumbline.config.loading import load_config
 from tests.flows.conftest import ROOT, Workspace
 
 SEEN_IN_THE_CONFIGURATION = {
@@ -28,7 +28,7 @@ def workspace(served: Workspace) -> Workspace:
 
 def refused_here(capsys: pytest.CaptureFixture[str], config: Path, *overrides: str) -> str:
     """The one line of a refusal before anything starts, after checking that it is one."""
-    assert run_command(lambda: check(load(config, overrides))) == 2
+    assert run_command(lambda: check(load_config(config, overrides))) == 2
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1), err
     return err.strip()

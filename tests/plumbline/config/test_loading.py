@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from plumbline.config.loading import load, read_yaml, validated
+from plumbline.config.loading import load_config, read_yaml, validated
 from plumbline.config.schema import Config
 from plumbline.errors import InputError
 from tests.plumbline.tools import ROOT
@@ -26,7 +26,7 @@ def write(folder: Path, text: str) -> Path:
 
 def refusal(folder: Path, text: str, overrides: list[str] | None = None) -> str:
     with pytest.raises(InputError) as caught:
-        load(write(folder, text), overrides or [])
+        load_config(write(folder, text), overrides or [])
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -48,7 +48,7 @@ def test_every_configuration_that_is_shipped_is_valid_yaml_without_double_keys(p
     raw = read_yaml(path)
     assert raw
     if "experiment" in raw:
-        assert isinstance(load(path), Config) or "registry" in raw
+        assert isinstance(load_config(path), Config) or "registry" in raw
 
 
 NUMBERS = {"1e-3": 1e-3, "1e3": 1e3, "1E+2": 100.0, "1.5e-2": 0.015, "2": 2.0, "+1e-1": 0.1}
@@ -56,7 +56,7 @@ NUMBERS = {"1e-3": 1e-3, "1e3": 1e3, "1E+2": 100.0, "1.5e-2": 0.015, "2": 2.0, "
 
 @pytest.mark.parametrize(("text", "value"), NUMBERS.items())
 def test_the_usual_spellings_of_a_number_are_numbers(text, value, tmp_path):
-    assert load(write(tmp_path, with_keys()), [f"data.noise={text}"]).data.noise == value
+    assert load_config(write(tmp_path, with_keys()), [f"data.noise={text}"]).data.noise == value
 
 
 @pytest.mark.parametrize(
@@ -130,24 +130,26 @@ def test_a_file_that_holds_no_keys_is_refused_by_name(text, tmp_path):
 
 def test_a_file_that_is_not_there_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match=r"gone\.yaml: cannot be read"):
-        load(tmp_path / "gone.yaml")
+        load_config(tmp_path / "gone.yaml")
 
 
 def test_bytes_that_are_no_text_are_refused_by_name(tmp_path):
     (tmp_path / "c.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"c\.yaml: is not valid YAML"):
-        load(tmp_path / "c.yaml")
+        load_config(tmp_path / "c.yaml")
 
 
 def test_the_key_on_is_a_name_also_where_it_is_not_quoted(tmp_path):
     for text in ("{to: [json://a], on: [success]}", "\n  to: [json://a]\n  on: [success]"):
-        config = load(write(tmp_path, f"{with_keys()}\nnotify: {text}"))
+        config = load_config(write(tmp_path, f"{with_keys()}\nnotify: {text}"))
         assert config.notify.on == ["success"]
 
 
 def test_overrides_replace_and_add_keys_and_the_last_one_wins(tmp_path):
     given = ["training.epochs=5", "data.x=[3, 4]", "training.epochs=7", "prediction.inputs=[2]"]
-    config = load(write(tmp_path, "experiment: e\ndata: {kind: synthetic, x: [1.0]}\n"), given)
+    config = load_config(
+        write(tmp_path, "experiment: e\ndata: {kind: synthetic, x: [1.0]}\n"), given
+    )
     assert (config.training.epochs, config.data.x) == (7, [3.0, 4.0])
     assert config.prediction.inputs == [2.0]
 
@@ -169,9 +171,9 @@ def test_a_wrong_override_is_refused_by_its_key(override, told, tmp_path):
 
 def test_anchors_and_merged_sections_are_yaml_like_any_other(tmp_path):
     text = "experiment: e\ndata: &d {kind: synthetic, x: [1.0]}\n"
-    assert load(write(tmp_path, text + "training: {epochs: 3}\n")).training.epochs == 3
+    assert load_config(write(tmp_path, text + "training: {epochs: 3}\n")).training.epochs == 3
     merged = "experiment: e\ndata:\n  <<: {kind: synthetic, x: [1.0]}\n  bias: 2.0\n"
-    assert load(write(tmp_path, merged)).data.bias == 2.0
+    assert load_config(write(tmp_path, merged)).data.bias == 2.0
 
 
 def test_no_mapping_is_refused_by_its_source():
@@ -184,7 +186,7 @@ def test_an_impossible_date_and_a_name_too_long_for_mlflow_are_refused(tmp_path)
     assert "month must be in 1..12" in refusal(tmp_path, text)
     assert "month must be in 1..12" in refusal(tmp_path, with_keys(), ["experiment=2020-99-99"])
     assert "at most 500 characters" in refusal(tmp_path, with_keys(experiment="x" * 501))
-    assert load(write(tmp_path, with_keys(experiment="x" * 500)))
+    assert load_config(write(tmp_path, with_keys(experiment="x" * 500)))
 
 
 ODD = {
@@ -213,7 +215,7 @@ def test_odd_values_are_refused_in_one_line_wherever_they_stand(value, told, tmp
 
 
 def test_whole_numbers_beyond_64_bits_are_floating_point_numbers(tmp_path):
-    found = load(write(tmp_path, with_keys()), ["data.bias=1" + "0" * 22])
+    found = load_config(write(tmp_path, with_keys()), ["data.bias=1" + "0" * 22])
     assert found.data.bias == 1e22
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from plumbline.config.loading import load, validated
+from plumbline.config.loading import load_config, validated
 from plumbline.config.schema import Config, SyntheticData, TableData
 from plumbline.errors import InputError
 
@@ -137,8 +137,8 @@ def test_an_unquoted_date_is_a_date(tmp_path):
     path.write_text(
         "experiment: e\ndata: {kind: table, path: a.csv, target: y, window: {since: 2026-01-01}}\n"
     )
-    assert load(path).data.window.since == "2026-01-01"
-    assert load(path, ["data.window.since=2026-02-03"]).data.window.since == "2026-02-03"
+    assert load_config(path).data.window.since == "2026-01-01"
+    assert load_config(path, ["data.window.since=2026-02-03"]).data.window.since == "2026-02-03"
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:6379", "ray://head.example:10001", None])

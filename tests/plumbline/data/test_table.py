@@ -121,7 +121,9 @@ def test_an_infinity_is_refused_with_file_column_and_row(kind, value, missing, t
     assert f"Got {value}" in message
 
 
-@pytest.mark.parametrize("value", ["", "NA", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", '""'])
+@pytest.mark.parametrize(
+    "value", ["", "NA", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", '""']
+)
 def test_every_spelling_of_missing_is_missing(value, tmp_path):
     (tmp_path / "bad.csv").write_text(f"x,z,y\n1,2,3\n1,{value},3\n")
     assert "row 2 must be a finite number. Got a missing value" in refusal(tmp_path)

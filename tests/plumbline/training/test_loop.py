@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from plumbline.config.loading import load
+from plumbline.config.loading import load_config
 from plumbline.config.schema import Split, Training
 from plumbline.data.encoding import Encoding
 from plumbline.data.sources import Synthetic
@@ -99,7 +99,7 @@ def test_degenerate_columns_train_as_the_rows_do(kind, dtype):
     assert_agree(trained_on(rows, training).losses, plain_loop(rows, training))
 
 
-TUTORIAL = load(ROOT / "configs" / "tutorial.yaml")
+TUTORIAL = load_config(ROOT / "configs" / "tutorial.yaml")
 
 
 def tutorial() -> Trained:
