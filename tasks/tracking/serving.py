@@ -6,6 +6,7 @@ MLflow's own server keeps serving the model with which it was started.
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -26,14 +27,15 @@ RETRY_SECONDS = 5.0  # after a failure, since every try downloads the model
 class RequestSchema(Schema):
     """A signature's columns as requests contain them.
 
-    In JSON, levels and dates may have any type, because MLflow would turn null into the text
-    "None". In CSV they are text, because MLflow cannot parse columns of any type.
+    Numbers are `double`, to which MLflow converts integers and the text of CSV. In JSON, levels and
+    dates may have any type, because MLflow would turn null into the text "None". In CSV they are
+    text, because MLflow cannot parse columns of any type.
     """
 
-    def __init__(self, inputs: Schema) -> None:
-        text = DataType.string
+    def __init__(self, inputs: Schema, numbers: Sequence[str]) -> None:
+        double, names = DataType.double, {*numbers, None}  # the columns of arrays have no names
         super().__init__(
-            [ColSpec(AnyType(), each.name) if each.type == text else each for each in inputs]
+            [ColSpec(double if each.name in names else AnyType(), each.name) for each in inputs]
         )
 
     def pandas_types(self) -> list[Any]:
@@ -50,7 +52,8 @@ def scoring_app(model: PyFuncModel) -> FastAPI:
     `message` of one line: 400 for rows that the model does not accept, 411 for a body of unknown
     size, 413 for one of more than MAX_BODY_BYTES, 415 for a wrong or missing Content-Type.
     """
-    model.metadata.signature.inputs = RequestSchema(model.metadata.get_input_schema())
+    numbers = model.unwrap_python_model().encoding.numbers
+    model.metadata.signature.inputs = RequestSchema(model.metadata.get_input_schema(), numbers)
     app = scoring_server.init(model)
     app.middleware("http")(_one_line_refusals)
     app.add_exception_handler(ValueError, _unreadable)  # of a number with thousands of digits
