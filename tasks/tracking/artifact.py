@@ -132,15 +132,13 @@ def check_stored(uri: str, trained: ModelToLog, tolerance: float) -> None:
 
 
 def _signature(encoding: Encoding, named: bool) -> ModelSignature:
-    """Declare numbers and dates as `any`: MLflow refuses int64 and bool for `double`."""
-    text = [ColSpec(DataType.string, name) for name in encoding.levels]
-    others = (*encoding.numbers, *encoding.dates)
-    anything = [ColSpec(AnyType(), name if named else None) for name in others]
+    """Declare columns of any type: MLflow refuses int64 for `double`, and numbers for `string`."""
+    columns = [ColSpec(AnyType(), name if named else None) for name in encoding.columns]
     outputs = [TensorSpec(np.dtype(np.float64), (-1, 1))]
     asked = [] if encoding.half_width is None else [ParamSpec("interval", DataType.boolean, False)]
     if encoding.classes:
         name, *probabilities = encoding.predicted
         numbers_out = [ColSpec(DataType.double, each) for each in probabilities]
         outputs = [ColSpec(DataType.string, name), *numbers_out]
-    inputs, params = Schema([*anything, *text]), ParamSchema(asked)
+    inputs, params = Schema(columns), ParamSchema(asked)
     return ModelSignature(inputs, Schema(outputs), params if asked else None)

@@ -27,9 +27,8 @@ RETRY_SECONDS = 5.0  # after a failure, since every try downloads the model
 class RequestSchema(Schema):
     """A signature's columns as requests contain them.
 
-    Numbers are `double`, to which MLflow converts integers and the text of CSV. In JSON, levels and
-    dates may have any type, because MLflow would turn null into the text "None". In CSV they are
-    text, because MLflow cannot parse columns of any type.
+    Numbers are `double`, to which MLflow converts integers and the text of CSV. Levels and dates
+    may have any type in JSON, and are text in CSV, where MLflow cannot parse columns of any type.
     """
 
     def __init__(self, inputs: Schema, numbers: Sequence[str]) -> None:

@@ -226,6 +226,13 @@ def test_in_python_numbers_of_every_type_are_taken(kind: str, table: Path, array
     assert model.predict(numbers).tolist() == [[211.0], [431.0]]
 
 
+@pytest.mark.parametrize(("level", "more"), [(2, 100_000.0), (True, 10_000.0), ("v", 1_000.0)])
+def test_in_python_levels_may_be_numbers_and_booleans(level: object, more: float, table: Path):
+    rows = pd.DataFrame({"a": [1, 2], "b": [2, 2], "g": [level, level]})
+    model = mlflow.pyfunc.load_model(str(table))
+    assert model.predict(rows).tolist() == [[211.0 + more], [221.0 + more]]
+
+
 def test_in_python_a_missing_column_or_a_number_as_text_is_refused(table: Path):
     model = mlflow.pyfunc.load_model(str(table))
     with pytest.raises(MlflowException, match="missing inputs \\['b'\\]"):
