@@ -27,12 +27,15 @@ from plumbline.data.header import (
 from plumbline.errors import InputError, must_be
 
 # Rows of a block of numbers, into which batches are copied. There are enough of them that the fixed
-# cost of a block is small compared with its matrix products (at least 32 rows a column), and few
-# enough that a block stays in the last-level cache.
-BLOCK_ROWS = 32_768
+# cost of a block, 0.8 ms, is small compared with its matrix products (at least 32 rows a column, up
+# to 2,000 columns), and few enough that a block stays in the last-level cache. A power of two would
+# put the values of a row into the same few lines of a cache: transposing takes four times as long.
+BLOCK_ROWS = 65_000
 BLOCK_NUMBERS = 1 << 27  # at most, 1 GiB, unless there are more columns than rows then
 MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # of this machine, in bytes
 CSV_BLOCK_BYTES = 1 << 22
+# Rows of a Parquet file that are decoded at once: the more, the faster, but fewer of many columns.
+DECODED_ROWS, DECODED_NUMBERS = 2 * BLOCK_ROWS, 1 << 22
 # pyarrow's messages for a damaged CSV file
 WRONG_WIDTH = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)(.*)", re.DOTALL)
 WRONG_VALUE = re.compile(
@@ -44,7 +47,7 @@ CSV_TYPES = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string()}
 
 def block_rows(columns: int) -> int:
     """Return the number of rows in a block of this many columns."""
-    return min(max(BLOCK_ROWS, 32 * columns), max(BLOCK_NUMBERS // columns, columns))
+    return min(BLOCK_ROWS, max(BLOCK_NUMBERS // columns, columns))
 
 
 def read_batches(header: Header, kinds: Mapping[str, Kind]) -> Iterator[pa.RecordBatch]:
@@ -110,7 +113,9 @@ def first_rows(files: Sequence[DataFile], limit: int, asked: Dialect) -> tuple[D
 def _parquet_batches(header: Header, stored: Mapping[str, Kind]) -> Iterator[pa.RecordBatch]:
     with header.file.open() as stream:
         reader = pq.ParquetFile(stream)
-        yield from reader.iter_batches(BLOCK_ROWS, columns=[*stored], use_threads=False)
+        least, most = BLOCK_ROWS // 2, DECODED_ROWS
+        rows = min(most, max(least, DECODED_NUMBERS // max(1, len(stored))))
+        yield from reader.iter_batches(rows, columns=[*stored], use_threads=False)
 
 
 def _arrow_batches(header: Header, stored: Mapping[str, Kind]) -> Iterator[pa.RecordBatch]:

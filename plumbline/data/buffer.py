@@ -86,7 +86,7 @@ class Buffer:
                 f"data.max_levels must be so few that R fits in memory ({MEMORY / 1e9:.3g} GB). "
                 f"Got {height - 1:,} columns in {self.file.uri}, which need {needed / 1e9:.3g} GB."
             )
-        self.array = np.zeros((height, block_rows(height)))
+        self.array = np.empty((height, block_rows(height)))
         self.absent = np.zeros((len(self.levels) + 1, self.array.shape[1]), dtype=bool)
         self.groups = np.zeros(self.array.shape[1], dtype=np.uint64)
         self.tested = np.full(self.array.shape[1], bool(self.file.tested))
@@ -145,8 +145,8 @@ class Buffer:
             if name == data.target and (of := self.columns.class_weights):
                 self.array[0, place] *= np.array([of[level] for level in levels])[codes]
             row += len(levels)
-        if not self.columns.has_classes:
-            self.array[-1, place] = as_numbers(batch.column(data.target))
+        of_target = 0.0 if self.columns.has_classes else as_numbers(batch.column(data.target))
+        self.array[-1, place] = of_target
 
     def _parts(self, name: str, batch: pa.RecordBatch, first_row: int) -> np.ndarray:
         """The parts of a column of dates, (parts, n). Raises InputError for any other value."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -113,7 +114,7 @@ class _Shares:
         """Add the block's rows of a share to the sample, if their keys are small enough."""
         keys = self._hashes(block, "sample")
         chosen = (keys if share is None else keys.where(share, 1.0)) < self.sample.bound
-        places = chosen.nonzero().flatten()
+        places = torch.from_numpy(np.flatnonzero(chosen.numpy()))
         if not len(places):
             return
         room = SAMPLE_ROWS
@@ -121,7 +122,7 @@ class _Shares:
             room = max(room, most_kept(self.most_rows, self.columns) - len(self.sample.keys))
         complete = len(places) <= room
         if not complete:
-            places = places[keys[places].topk(SAMPLE_ROWS, largest=False).indices]
+            places = places[np.argpartition(keys[places].numpy(), SAMPLE_ROWS)[:SAMPLE_ROWS]]
         rows = block.rows.mT[places].cpu()
         self.drawn.append(
             Sample(self.columns, keys[places], rows[:, 1:].clone(), rows[:, 0].clone(), complete)

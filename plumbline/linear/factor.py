@@ -31,7 +31,7 @@ CHOLESKY_LIMIT = 10.0
 # inverse loses against a triangular solve. Measured: nothing up to 1e5. Above it Householder folds.
 INVERSE_LIMIT = 1e4
 SLICE = 512  # rows that Householder reduces at once; 8 p for more than 64 columns
-HEAD = 6  # Householder folds one row in HEAD of the first block: the others then have an r
+HEAD = 6  # one row in HEAD of the first block is folded before the others, which then have an r
 IN_CACHE = 2048  # rows whose products stay in the cache
 EPS = torch.finfo(torch.float64).eps
 # How much of a column's length rounding may add up to, per column of R, over all blocks and merges.
@@ -202,14 +202,14 @@ def fold(r: Tensor | None, rows: Tensor) -> Tensor:
         head = len(rows) // HEAD
         if head < 8 * p:  # too few to represent the others
             return triangle(rows)
-        r, rows = triangle(rows[:head]), rows[head:]
+        r, rows = fold(None, rows[:head]), rows[head:]
     padded = p + -p % WIDTH
     inverse = torch.linalg.solve_triangular(r, torch.eye(p, padded).to(r), upper=True)
     if (r.abs() @ inverse.abs()).sum(dim=1).max() <= INVERSE_LIMIT:  # False for NaN, too
         s = torch.eye(padded).to(r)
-        for some in rows.mT.split(IN_CACHE, dim=1):
-            y = inverse.mT @ some
-            s.addmm_(y, y.mT)
+        for some in rows.split(IN_CACHE):
+            y = some @ inverse
+            s += y.mT @ y  # addmm_ would add each row to s: the rounding of equal terms adds up
         s = s[:p, :p]
         if s.trace() <= CHOLESKY_LIMIT * p:
             return torch.linalg.cholesky(s, upper=True) @ r
