@@ -175,7 +175,7 @@ def run_command(function: Callable[..., Any], *arguments: Any, **options: Any) -
     except (TrainingDivergedError, AllTrialsFailedError, OSError) as error:
         return _say(f"Failed: {_disk_full(error) or error}", FAILED)
     except Exception as error:
-        if said := _disk_full(error) or _store_failed(error):
+        if said := _disk_full(error) or _store_failed(error) or _prefect_failed(error):
             return _say(f"Failed: {said}", FAILED)
         traceback.print_exc()
         return _say(f"Failed: {type(error).__name__}: {error}", FAILED)
@@ -203,6 +203,26 @@ def _store_failed(error: Exception) -> str:
     from tasks.tracking.store import as_line
 
     return as_line(error)
+
+
+def _prefect_failed(error: Exception) -> str:
+    """One line about a server that is gone, or a flow run that was deleted or has wrong parameters;
+    otherwise empty."""
+    if isinstance(error, getattr(sys.modules.get("httpx"), "TransportError", ())):
+        named = os.environ.get("PREFECT_API_URL")  # our own server's address is gone by now
+        server, when = (f"at {named}", " once it does") if named else ("of this command", "")
+        said = f"{type(error).__name__}: {error}".rstrip(": ")
+        return (
+            f"the Prefect server {server} no longer answers ({said}). Run the same command again"
+            f"{when}."
+        )
+    if type(error).__module__ != "prefect.exceptions":
+        return ""
+    known = {
+        "ObjectNotFound": "the flow run was deleted in Prefect while it was in progress.",
+        "ParameterTypeError": " ".join(str(error).split()),
+    }
+    return known.get(type(error).__name__, "")
 
 
 def may_pass(error: BaseException | None) -> bool:

@@ -15,6 +15,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import FlowRun
 from prefect.client.schemas.objects import Deployment
 from prefect.client.schemas.responses import SetStateStatus
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, Pending
 
 from flows.support.command import may_pass
@@ -22,6 +23,7 @@ from flows.support.companion import PATIENCE_SECONDS, start_companion
 from flows.support.deployment import Watch, deploy, suspend
 from flows.support.server import Server
 from plumbline.config.schema import Config
+from plumbline.errors import InputError
 from tasks.lease import only_retraining
 from tasks.notifying import tell
 from tasks.reconciliation import REASON, reconcile
@@ -36,7 +38,10 @@ STEP_SECONDS = 1.0
 
 def model_of(flow_run: FlowRun) -> str | None:
     """The registered model that a flow run of the deployment trains."""
-    return (flow_run.parameters["config"].get("registry") or {}).get("model")
+    try:
+        return flow_run.parameters["config"]["registry"]["model"]
+    except (KeyError, TypeError):  # it registers none, or the flow will refuse its parameters
+        return None
 
 
 def skip(client: SyncPrefectClient, flow_run_id: UUID, reason: str) -> None:
@@ -136,12 +141,17 @@ class Scheduler:
 
         Several runs are due if nothing could start them for a while. A run that is due while
         another is active need not wait, because the next one reads the same data.
+
+        Raises:
+            InputError: the deployment was deleted in Prefect.
         """
         reconcile()
         if self._run:
             self._supervise_run()
-        elif self._watch:
-            self._watch.look()
+        else:
+            self._check_deployment()
+            if self._watch:
+                self._watch.look()
         *missed, newest = self._due() or [None]
         for flow_run in missed:
             self._skip(flow_run, UNDER_WAY if self._run else MISSED)
@@ -167,6 +177,15 @@ class Scheduler:
             [self._deployment.id], scheduled_before=datetime.now(UTC)
         )
         return [flow_run for flow_run in found if not self._run or flow_run.id != self._run.id]
+
+    def _check_deployment(self) -> None:
+        try:
+            self._client.read_deployment(self._deployment.id)
+        except ObjectNotFound:
+            raise InputError(
+                f"the deployment 'pipeline/{self._deployment.name}' was deleted in Prefect, so no "
+                "run would start any more. To create it again, run the same command again."
+            ) from None
 
     def _skip(self, flow_run: FlowRun, reason: str) -> None:
         skip(self._client, flow_run.id, reason)
@@ -194,8 +213,15 @@ class Scheduler:
         self._run = flow_run
 
     def _supervise_run(self) -> None:
-        """Interrupt the run if it was cancelled in Prefect; set its state once it has ended."""
-        state = self._client.read_flow_run(self._run.id).state
+        """Interrupt the run if it was cancelled or deleted in Prefect; set its state once it has
+        ended."""
+        try:
+            state = self._client.read_flow_run(self._run.id).state
+        except ObjectNotFound:
+            self._interrupt()
+            say(f"Retraining '{self._run.name}' was interrupted: it was deleted in Prefect.")
+            self._run = None
+            return
         cancelled = state.is_cancelling() or state.is_cancelled()
         if cancelled:
             self._interrupt()

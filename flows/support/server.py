@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -152,8 +153,9 @@ def _flush_workers() -> None:
         from prefect.events.worker import EventsWorker
         from prefect.logging.handlers import APILogWorker
 
-        for worker in (APILogWorker, EventsWorker):
-            worker.drain_all(timeout=5)
+        with ThreadPoolExecutor(1) as apart:  # beside a notebook's event loop it would not wait
+            for worker in (APILogWorker, EventsWorker):
+                apart.submit(worker.drain_all, timeout=5).result()
 
 
 def listen(wanted: int = 0) -> socket.socket:

@@ -70,13 +70,14 @@ class Scheduled:
         """The lines that hold a text."""
         return [line for line in list(self.lines) if text in line]
 
-    def api(self, path: str, **body: Any) -> Any:
+    def api(self, path: str, method: str = "POST", **body: Any) -> Any:
         """Ask Prefect's server, as its UI does; again while it is busy, as Prefect's clients do."""
         address = re.search(r"http://[\d.:]+", self.said("Prefect:")[0])[0]
         request = Request(
             f"{address}/api/{path}",
             json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
+            method=method,
         )
         return json.loads(eventually(lambda: _answer(request)))
 

@@ -2,12 +2,16 @@
 
 import csv
 import re
+import signal
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 from mlflow.entities import Run
 
+from flows.support.command import run_command
+from flows.support.server import free_port
 from tests.flows.conftest import ROOT, Done, Workspace
 
 
@@ -40,3 +44,20 @@ def test_the_commands_help_names_every_key(workspace: Workspace) -> None:
     done = workspace.run("flows.pipeline", "--help")
     assert done.status == 0
     assert "training.learning_rate: a number > 0 or auto or null; default 0.01" in done.out
+
+
+def test_a_prefect_server_that_went_away_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = f"http://127.0.0.1:{free_port()}/api"
+    monkeypatch.setenv("PREFECT_API_URL", address)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with httpx.Client() as client:
+            assert run_command(client.get, f"{address}/health") == 1
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert f"the Prefect server at {address} no longer answers (ConnectError" in said

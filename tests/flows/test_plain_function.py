@@ -12,6 +12,22 @@ config = load_config("configs/tutorial.yaml", ["experiment=plain", "training.epo
 print(prefect.__name__, [pipeline(config, "first"), pipeline(config)])
 """
 
+IN_A_LOOP = """
+import asyncio
+
+from flows.pipeline import pipeline
+from plumbline.config.loading import load_config
+
+config = load_config("configs/tutorial.yaml", ["experiment=loop", "training.epochs=20"])
+
+
+async def main() -> str:
+    return pipeline(config)
+
+
+print(asyncio.run(main()))
+"""
+
 
 def test_each_call_is_a_whole_run_with_a_server_of_its_own(workspace: Workspace) -> None:
     (workspace.root / "script.py").write_text(SCRIPT)
@@ -23,3 +39,13 @@ def test_each_call_is_a_whole_run_with_a_server_of_its_own(workspace: Workspace)
     assert [workspace.flow_state(run) for run in runs] == ["COMPLETED"] * 2
     assert [len(workspace.losses(run)) for run in runs] == [20, 20]
     assert workspace.processes() == []
+
+
+def test_a_call_beside_an_event_loop_is_silent_and_sends_its_logs(workspace: Workspace) -> None:
+    (workspace.root / "in_a_loop.py").write_text(IN_A_LOOP)
+    done = workspace.run("in_a_loop")
+    assert (done.status, done.err) == (0, "")
+    (run,) = workspace.runs("loop")
+    flow_run = run.data.tags["prefect_flow_run_id"]
+    logs = workspace.prefect("SELECT message FROM log WHERE flow_run_id = ?", flow_run)
+    assert any("Finished in state" in message for (message,) in logs)
