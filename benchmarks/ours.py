@@ -25,7 +25,7 @@ def one_pass(folder: str) -> Summary:
     """Read every file once, two at a time."""
     data = TableData(kind="table", path=folder, target="y")
     files = find_files(folder)
-    table = Table(files, choose_columns(data, files[0]))
+    table = Table(files, choose_columns(data, files))
     most = most_of_each(files)
 
     def summarize(part: str) -> Summary:

@@ -110,7 +110,7 @@ def costs(features: int) -> Costs:
     def opened(folder: Path) -> tuple[TableData, Rows]:
         data = TableData(kind="table", path=str(folder), target="y")
         files = find_files(data.path)
-        return data, Rows(files, choose_columns(data, files[0]))
+        return data, Rows(files, choose_columns(data, files))
 
     rows = CELLS // features
     data, many = opened(table(rows, features, files=1))

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
+import numpy as np
 import pandas as pd
-from torch import nn
+from torch import Tensor, nn
 
 from plumbline.config.loading import load_config as load_config
 from plumbline.config.schema import Config, SyntheticData, TableData
@@ -24,6 +26,8 @@ from plumbline.training.device import device_of
 from plumbline.training.nets import with_budget
 from plumbline.training.trained import OnEpoch, Trained
 from plumbline.training.user_trial import check_model
+
+Rows: TypeAlias = Sequence[Row] | np.ndarray | Tensor | pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -73,13 +77,14 @@ def evaluate(model: Model) -> dict[str, float]:
     return experiment.measure(model.trained, model.data, model.config)
 
 
-def predict(model: Model, rows: Sequence[Row] | pd.DataFrame) -> list[float | str]:
+def predict(model: Model, rows: Rows) -> list[float | str]:
     """Predict the target of each row.
 
     Args:
         model: as `train` returns it.
         rows: each a number (if there is one feature), a list in the order of the columns, or a
-            mapping of column to value; or a DataFrame, of which other columns are ignored.
+            mapping of column to value; or an array or a tensor of such; or a DataFrame, of which
+            other columns are ignored.
 
     Returns:
         One prediction per row, in units of the target, or the name of the most likely class.
@@ -90,7 +95,7 @@ def predict(model: Model, rows: Sequence[Row] | pd.DataFrame) -> list[float | st
     return [each.value for each in _predictions(model, rows)]
 
 
-def predict_proba(model: Model, rows: Sequence[Row] | pd.DataFrame) -> pd.DataFrame:
+def predict_proba(model: Model, rows: Rows) -> pd.DataFrame:
     """Predict the probability of each class for each row.
 
     Args:
@@ -110,9 +115,11 @@ def predict_proba(model: Model, rows: Sequence[Row] | pd.DataFrame) -> pd.DataFr
     return pd.DataFrame(found, columns=[*classes])
 
 
-def _predictions(model: Model, rows: Sequence[Row] | pd.DataFrame) -> list[prediction.Prediction]:
+def _predictions(model: Model, rows: Rows) -> list[prediction.Prediction]:
     if isinstance(rows, pd.DataFrame):
         rows = rows[rows.columns.intersection([*model.data.encoding.columns])].to_dict("records")
+    elif isinstance(rows, np.ndarray | Tensor):
+        rows = rows.tolist()
     return prediction.predict(model.trained, model.data.encoding, rows, "rows")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 
 import pyarrow as pa
 
@@ -90,15 +91,15 @@ class Columns:
         return {n: "text" if n in as_text else kind for n, kind in self.kinds.items()}
 
 
-def choose_columns(data: TableData, file: DataFile) -> Columns:
-    """Choose the columns of a table to read, from the head of its first file.
+def choose_columns(data: TableData, files: Sequence[DataFile]) -> Columns:
+    """Choose the columns of a table to read, from the head of its first file with values.
 
     Raises:
         InputError: the file cannot be read, a named column is missing or does not hold numbers, two
             columns have the same name, or no feature is left.
     """
     dialect = configured_dialect(data)
-    header = read_header(file, dialect)
+    header = _first_header(files, dialect)
     _check_names(data, header)
     kinds, weights = header.kinds, [data.weight] if data.weight else []
     taken = {data.target, *weights, data.split.group, *data.categorical, *data.exclude}
@@ -134,6 +135,16 @@ def choose_columns(data: TableData, file: DataFile) -> Columns:
         dialect=dialect,
         warnings=warnings_of(header, [*numeric, data.target], misread),
     )
+
+
+def _first_header(files: Sequence[DataFile], dialect: Dialect) -> Header:
+    """The first header that tells what some column holds: that of a CSV file without rows does not.
+
+    If there is none, it is that of the first file.
+    """
+    headers = map(read_header, files, repeat(dialect))
+    first = next(headers)
+    return next((h for h in chain([first], headers) if {*h.kinds.values()} != {"unknown"}), first)
 
 
 def check_columns(columns: Columns, header: Header) -> None:

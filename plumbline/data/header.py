@@ -71,8 +71,9 @@ class Dialect:
         others = (name for name in guesses if name != self.encoding)
         looks = next((name for name in others if decode(raw, name) is not None), "")
         called = {"cp1252": "Windows-1252 (or Latin-1)", "": "no text at all"}.get(looks, looks)
-        help_ = self.help_with("encoding", looks, "save it as UTF-8") if looks else "is it CSV?"
-        return InputError(f"{place}: is not in {self.encoding}. It looks like {called}: {help_}.")
+        help_ = f"{self.help_with('encoding', looks, 'save it as UTF-8')}."
+        found = f"It looks like {called}: {help_ if looks else 'is it CSV?'}"
+        return InputError(f"{place}: is not in {self.encoding}. {found}")
 
     def number(self, value: str) -> str | None:
         """Rewrite a number for Python's float; None if the value is not a number.

@@ -26,21 +26,21 @@ def check_inputs(config: Config) -> Config:
     if not isinstance(config.data, TableData):
         _check_memory(config.data)
         return config
-    columns = choose_columns(config.data, choose_files(config.data).files[0])
+    columns = choose_columns(config.data, choose_files(config.data).files)
     for number, row in enumerate(config.prediction.inputs):
         named_values(row, columns.features, f"prediction.inputs[{number}]")
     return config.of_target(columns.has_classes)
 
 
 def has_classes(data: SyntheticData | TableData) -> bool:
-    """Whether the target has classes, from the head of the first file.
+    """Whether the target has classes, from the head of the first file with values.
 
     Raises:
         InputError: there is no such file, or a named column is missing or of the wrong kind.
     """
     if not isinstance(data, TableData):
         return False
-    return choose_columns(data, choose_files(data).files[0]).has_classes
+    return choose_columns(data, choose_files(data).files).has_classes
 
 
 def named_values(row: Row, columns: Sequence[str], where: str) -> dict[str, float | str]:
@@ -54,7 +54,8 @@ def named_values(row: Row, columns: Sequence[str], where: str) -> dict[str, floa
         missing = [name for name in columns if name not in row]
         if unknown or missing:
             raise InputError(
-                f"{where} must have the columns {', '.join(columns)}. Got {', '.join(row)} instead."
+                f"{where} must have the columns {', '.join(columns)}. Got "
+                f"{', '.join(row) or 'none of them'} instead."
             )
         return {name: row[name] for name in columns}
     values: list[Any] = list(row) if isinstance(row, list | tuple) else [row]

@@ -126,7 +126,7 @@ def open_table(data: TableData) -> Table:
         InputError: there is no such file, or a named column is missing or of the wrong kind.
     """
     chosen = choose_files(data)
-    columns = choose_columns(data, chosen.files[0])
+    columns = choose_columns(data, chosen.files)
     files = first_rows(chosen.files, data.limit, columns.dialect) if data.limit else chosen.files
     if data.split.by == "time" and data.test_fraction != "cut" and data.split.cut is None:
         files = hold_out_newest(files, data.test_fraction)

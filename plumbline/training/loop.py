@@ -143,8 +143,8 @@ class Trainer:
         known = f"for sgd here is {stable:.6g}" if stable else "is not known for this optimizer"
         return TrainingDivergedError(
             f"the loss became {loss} at epoch {epoch}. The learning rate {rate:.6g} is probably "
-            f"too large (the largest stable one {known}). Lower training.learning_rate, or set "
-            "training.standardize: true."
+            f"too large (the largest stable one {known}). Lower training.learning_rate"
+            f"{'' if self.training.standardize else ', or set training.standardize: true'}."
         )
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from torch import nn
 
+from plumbline.errors import InputError
 from plumbline.linear.least_squares import Coefficient
 from plumbline.linear.newton import LikelihoodFit
 from plumbline.training.model import LinearModel
@@ -106,6 +107,15 @@ class Trained:
 
     @property
     def coefficients(self) -> list[tuple[float, Coefficient]]:
-        """The trained and the exact value of a linear model's intercept and weights, in order."""
+        """The trained and the exact value of a linear model's intercept and weights, in order.
+
+        Raises:
+            InputError: the model is a net, or of classes or counts.
+        """
+        if not self.exact:
+            raise InputError(
+                "trained.coefficients needs a linear model with a least-squares optimum. Nets have "
+                "none; trained.likelihood has the parameters that newton found."
+            )
         values = [self.line.intercept, *self.line.weights.tolist()]
         return list(zip(values, self.plan.optimum.coefficients, strict=True))

@@ -32,7 +32,7 @@ from plumbline.data.files import find_files
 from plumbline.data.sources import Table
 data = TableData(kind="table", path=sys.argv[1], target="y")
 files = find_files(data.path)
-table = Table(files, choose_columns(data, files[0]))
+table = Table(files, choose_columns(data, files))
 whole = combine(compress(table, part, data) for part in table.parts)
 print(whole.rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -70,6 +70,17 @@ def test_a_frame_of_new_rows_is_predicted_whatever_else_it_holds(tmp_path) -> No
     assert predict(model, new) == pytest.approx(rows["y"])
     with pytest.raises(InputError, match=r"rows\[0\] must have the columns x, g. Got x instead"):
         predict(model, new.drop(columns="g"))
+    assert predict(model, new[["x", "g"]].to_numpy()) == pytest.approx(rows["y"])
+    with pytest.raises(InputError, match=r"must have the columns x, g. Got none of them instead"):
+        predict(model, new[["y"]])
+
+
+@pytest.mark.parametrize("loss", ["poisson", "mlp"])
+def test_a_model_without_a_least_squares_optimum_says_so_if_asked_for_coefficients(loss) -> None:
+    changes = {"poisson": "training.loss=poisson", "mlp": "model.kind=mlp"}[loss]
+    model = train(load_config(ROOT / "configs" / "tutorial.yaml", [changes, "training.epochs=1"]))
+    with pytest.raises(InputError, match=r"trained.likelihood has the parameters that newton"):
+        _ = model.trained.coefficients
 
 
 def test_older_files_weigh_less(tmp_path) -> None:
@@ -107,6 +118,7 @@ def test_a_net_trains_evaluates_and_predicts_like_a_line(tmp_path) -> None:
     assert metrics["test_rmse"] < 0.5 * metrics["linear_test_rmse"] < metrics["mean_test_rmse"]
     rows = torch.tensor([[1.0], [5.0]], dtype=torch.float64)
     assert predict(model, [1.0, 5.0]) == model.module(rows)[:, 0].tolist()
+    assert predict(model, rows) == predict(model, rows.numpy()) == predict(model, [1.0, 5.0])
     assert model.trained.exact is None
 
 

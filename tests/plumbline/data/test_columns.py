@@ -152,6 +152,13 @@ def test_a_file_without_rows_among_others_adds_nothing(kind, tmp_path):
     assert read(tmp_path).rows == 2
 
 
+def test_a_first_csv_file_that_is_only_a_header_does_not_say_what_columns_hold(tmp_path):
+    (tmp_path / "1.csv").write_text("g,x,y\n")
+    (tmp_path / "2.csv").write_text("g,x,y\na,1,2\nb,3,4\na,5,6\nb,2,2\n")
+    assert opened(tmp_path).columns.numeric == ("x",)
+    assert read(tmp_path).rows == 4
+
+
 def test_bytes_that_are_no_utf8_are_refused_by_name(tmp_path):
     (tmp_path / "a.csv").write_bytes("größe,y\n1,2\n".encode("latin-1"))
     assert "a.csv: is not in utf-8. It looks like Windows-1252" in refusal(tmp_path)

@@ -91,6 +91,11 @@ def test_a_wrong_codec_is_refused_with_a_likely_one(tmp_path: Path) -> None:
     assert "It looks like utf-8" in refusal(tmp_path / "a.csv", encoding="ascii")
 
 
+def test_bytes_that_are_no_text_are_asked_about(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(gzip.compress(b"x,y\n1,2\n"))
+    assert refusal(tmp_path / "a.csv").endswith("It looks like no text at all: is it CSV?")
+
+
 def test_a_decimal_comma_far_down_is_refused_with_the_key_that_helps(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x;y\n" + "1;2\n" * 2_000 + "1,5;2\n")
     message = refusal(tmp_path / "a.csv")

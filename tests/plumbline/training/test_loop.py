@@ -241,8 +241,9 @@ def test_training_stops_at_the_first_epoch_within_the_tolerance():
 
 
 @each_dtype
-def test_a_loss_that_is_no_number_any_more_stops_training_and_says_where(dtype):
-    training = Training(epochs=5000, dtype=dtype)
+@pytest.mark.parametrize("standardize", [False, True])
+def test_a_loss_that_is_no_number_any_more_stops_training_and_says_where(dtype, standardize):
+    training = Training(epochs=5000, dtype=dtype, standardize=standardize)
     plan = make_plan(compressed(random_rows(20, 2)), training)
     told: list[int] = []
     hasty = Plan(**{**vars(plan), "rate": 100.0})
@@ -250,6 +251,7 @@ def test_a_loss_that_is_no_number_any_more_stops_training_and_says_where(dtype):
         train_linear(hasty, training, "cpu", lambda epoch, loss: told.append(epoch))
     assert f"at epoch {len(told) + 1}." in str(caught.value)
     assert f"{plan.largest_stable_rate:.6g}" in str(caught.value)
+    assert ("set training.standardize: true" in str(caught.value)) != standardize
 
 
 def test_a_rate_that_must_diverge_is_refused_before_training():
