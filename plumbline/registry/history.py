@@ -24,12 +24,14 @@ class Version(Protocol):
     Attributes:
         version: its number.
         run_id: the run that trained it.
+        source: the logged model, models:/ID; of a copy the copied version, models:/NAME/NUMBER.
         creation_timestamp: in milliseconds since 1970.
         tags: the decision of the gate and the scores that it measured.
     """
 
     version: str
     run_id: str
+    source: str
     creation_timestamp: int
     tags: Mapping[str, str]
 
@@ -105,6 +107,17 @@ def scores_of(version: Version) -> dict[str, str]:
     return {name: tags[name] for name in COMPARABLE if name in tags}
 
 
+def is_copy(version: Version) -> bool:
+    """Whether MLflow's copy_model_version made it: with the copied version's tags, which hold the
+    decision of the gate about that one."""
+    return version.source.startswith("models:/") and version.source.count("/") == 2
+
+
+def was_promoted(version: Version) -> bool:
+    """Whether the gate promoted it when it was registered."""
+    return version.tags.get("decision") == "promoted" and not is_copy(version)
+
+
 def promotion_of(version: Version) -> Promotion:
     """Rebuild the promotion of a promoted version from its tags."""
     tags = version.tags
@@ -122,7 +135,7 @@ def promotion_of(version: Version) -> Promotion:
 
 def all_promotions(model_tags: dict[str, str], versions: Iterable[Version]) -> list[Promotion]:
     """Every promotion, the oldest first."""
-    promoted = (v for v in versions if v.tags.get("decision") == "promoted")
+    promoted = filter(was_promoted, versions)
     written = [text for tag, text in model_tags.items() if tag.startswith(PREFIX)]
     found = [*map(promotion_of, promoted), *(Promotion(**json.loads(text)) for text in written)]
     by_key = {promotion.key: promotion for promotion in found}
@@ -131,15 +144,16 @@ def all_promotions(model_tags: dict[str, str], versions: Iterable[Version]) -> l
 
 def history_of(promotions: list[Promotion], versions: Iterable[Version]) -> list[HistoryEntry]:
     """The history, the oldest first: every promotion, and every version that was never promoted."""
-    ends = [promotion.at for promotion in promotions[1:]] + [None]
+    ends = [*(promotion.at for promotion in promotions), None][1:]
     found = [
         HistoryEntry(p.key, p.to, p.at, end, f"{p.kind} by {p.who}: {p.reason}", p.scores)
         for p, end in zip(promotions, ends, strict=True)
     ]
     for version in versions:
         tags, number = version.tags, int(version.version)
-        if tags.get("decision") != "promoted":
-            message = f"{tags.get('decision', 'kept')}: {tags.get('reason', '')}"
+        if not was_promoted(version):
+            decided = f"{tags.get('decision', 'kept')}: {tags.get('reason', '')}"
+            message = f"copy of {version.source}" if is_copy(version) else decided
             key, scores = key_of(number, 0), scores_of(version)
             found.append(HistoryEntry(key, number, None, None, message, scores))
     return sorted(found, key=lambda entry: entry.key)

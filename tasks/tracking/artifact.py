@@ -87,7 +87,7 @@ def save_model(path: str, mlflow_model: Model, trained: ModelToLog) -> None:
             path,
             python_model=str(SERVED),
             artifacts={"module": str(folder)},
-            signature=_signature(encoding, trained.named),
+            signature=_signature(encoding, trained.named, dtype),
             mlflow_model=mlflow_model,
             input_example=trained.given,
             # exact versions, written down rather than inferred
@@ -131,10 +131,10 @@ def check_stored(uri: str, trained: ModelToLog, tolerance: float) -> None:
         )
 
 
-def _signature(encoding: Encoding, named: bool) -> ModelSignature:
+def _signature(encoding: Encoding, named: bool, dtype: str) -> ModelSignature:
     """Declare columns of any type: MLflow refuses int64 for `double`, and numbers for `string`."""
     columns = [ColSpec(AnyType(), name if named else None) for name in encoding.columns]
-    outputs = [TensorSpec(np.dtype(np.float64), (-1, 1))]
+    outputs = [TensorSpec(np.dtype(dtype), (-1, 1))]
     asked = [] if encoding.half_width is None else [ParamSpec("interval", DataType.boolean, False)]
     if encoding.classes:
         name, *probabilities = encoding.predicted

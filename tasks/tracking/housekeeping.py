@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from plumbline.registry.history import PREFIX, promotion_of
+from plumbline.registry.history import PREFIX, promotion_of, was_promoted
 from tasks.tracking.models import PROFILE
 from tasks.tracking.registry import RegisteredModel, read_model
 from tasks.tracking.store import if_there, runs_where
@@ -46,7 +46,7 @@ def _delete_version(model: RegisteredModel, version: ModelVersion) -> None:
     client, number = model.client, int(version.version)
     payload = json.dumps({"source": version.source, "run_id": version.run_id})
     client.set_registered_model_tag(model.name, f"{PRUNING}{number:06}", payload)
-    if version.tags.get("decision") == "promoted":
+    if was_promoted(version):
         promotion = promotion_of(version)
         client.set_registered_model_tag(model.name, PREFIX + promotion.key, promotion.to_text())
     client.delete_model_version(model.name, str(number))

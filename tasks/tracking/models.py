@@ -27,7 +27,7 @@ from plumbline.training.batch_prediction import Predict
 from plumbline.training.model import LinearModel
 from plumbline.training.stored import StoredModel
 from tasks.tracking.registry import CHAMPION, registered_names
-from tasks.tracking.run import runs_by_id
+from tasks.tracking.run import LEASE_TAG, runs_by_id
 from tasks.tracking.store import StoreError, as_store_error, if_there, is_absent
 
 PROFILE = "data.json"  # an artifact of a registered run: its data's profile
@@ -43,7 +43,9 @@ class DamagedModelError(InputError):
 
 
 def latest_model() -> str:
-    """The URI of the newest model of a finished run: runs:/ID/model.
+    """The URI of the newest model of a finished run of this project: runs:/ID/model.
+
+    Runs that were deleted and models that other programs logged are passed over.
 
     Raises:
         InputError: no run has finished yet.
@@ -52,8 +54,10 @@ def latest_model() -> str:
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     newest = [{"field_name": "creation_timestamp", "ascending": False}]
     for model in mlflow.search_logged_models(experiments, order_by=newest, output_format="list"):
-        if client.get_run(model.source_run_id).info.status == "FINISHED":
-            return f"runs:/{model.source_run_id}/model"
+        run = model.source_run_id and if_there(client.get_run, model.source_run_id)
+        ended = run and (run.info.status, run.info.lifecycle_stage)
+        if ended == ("FINISHED", "active") and LEASE_TAG in run.data.tags:
+            return f"runs:/{run.info.run_id}/model"
     raise InputError(
         "MODEL must name a model, because no run has finished here yet. "
         "Run make run-pipeline first, or give MODEL=runs:/ID/model."

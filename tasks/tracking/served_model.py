@@ -55,7 +55,8 @@ class ServedModel(mlflow.pyfunc.PythonModel):
         Returns:
             (n, 1) in the model's precision. For classes, a frame with the columns `prediction`, the
             name of the most probable class, and `probability_NAME` for each class; with an
-            interval, a frame with the columns `prediction`, `lower` and `upper`.
+            interval, a frame with the columns `prediction`, `lower` and `upper`. Frames have the
+            index of the rows.
 
         Raises:
             MlflowException: a column is missing, a value is not a number or a level is unknown.
@@ -70,13 +71,13 @@ class ServedModel(mlflow.pyfunc.PythonModel):
             raise MlflowException.invalid_parameter_value(str(error)) from None
         if params and params.get("interval"):
             columns = np.stack([output[:, 0], *self.encoding.interval(output[:, 0])], axis=1)
-            return pd.DataFrame(columns, columns=list(self.encoding.predicted))
-        return self._of_classes(output) if self.encoding.classes else output
+            return pd.DataFrame(columns, frame.index, self.encoding.predicted)
+        return self._of_classes(output, frame.index) if self.encoding.classes else output
 
-    def _of_classes(self, logits: np.ndarray) -> pd.DataFrame:
+    def _of_classes(self, logits: np.ndarray, index: pd.Index) -> pd.DataFrame:
         names, *probabilities = self.encoding.predicted
         values = torch.from_numpy(logits).double().softmax(dim=1).numpy()
-        found = pd.DataFrame(values, columns=probabilities)
+        found = pd.DataFrame(values, index, probabilities)
         found.insert(0, names, np.array(self.encoding.classes, dtype=object)[logits.argmax(axis=1)])
         return found
 

@@ -25,6 +25,7 @@ from tasks.tracking.models import (
     DamagedModelError,
     default_model,
     exact_uri,
+    latest_model,
     load_profile,
     load_stored,
 )
@@ -208,6 +209,33 @@ def test_an_alias_moved_with_another_tool_stays_and_stands_in_the_history(
     assert aliases(client) == (3, 1)
 
 
+def test_a_copied_version_is_promoted_by_nobody(client: MlflowClient) -> None:
+    add()
+    add()
+    for name, number, champion in (("m", "3", (2, 1)), ("copies", "1", (None, None))):
+        client.copy_model_version("models:/m/1", name)
+        with registered_model(name) as model:
+            entry = model.history[-1]
+        assert (entry.version, entry.since, entry.message) == (
+            int(number),
+            None,
+            "copy of models:/m/1",
+        )
+        assert aliases(client, name) == champion
+    client.set_registered_model_alias("copies", "champion", "1")
+    assert add(name="copies") == 2
+    assert aliases(client, "copies") == (2, 1)
+
+
+def test_a_model_of_which_no_version_was_ever_promoted_has_a_history(client: MlflowClient) -> None:
+    add("kept")
+    with registered_model("m") as model:
+        (entry,) = model.history
+    assert (entry.version, entry.since, entry.message) == (1, None, "kept: because")
+    client.delete_model_version("m", "1")
+    assert read_model(client, "m").history == []
+
+
 @pytest.mark.parametrize("what", ["alias", "version"])
 def test_a_champion_deleted_by_hand_stands_in_the_history_and_what_was_live_last_is_to_beat(
     client: MlflowClient, what: str
@@ -292,6 +320,20 @@ def test_without_one_champion_the_default_is_the_latest_runs_model(client: Mlflo
     assert default_model().startswith("runs:/")
     add(name="n")
     assert default_model().startswith("runs:/")
+
+
+def test_the_latest_runs_model_is_not_one_that_was_deleted_or_is_of_another_program(
+    client: MlflowClient,
+) -> None:
+    _, kept = logged()
+    _, deleted = logged()
+    client.delete_run(deleted)
+    (experiment,) = client.search_experiments(filter_string="name = 'registry'")
+    other = client.create_run(experiment.experiment_id)
+    client.set_terminated(other.info.run_id)
+    for run_id in (other.info.run_id, "0" * 32, None):  # 0: deleted by mlflow gc
+        client.create_logged_model(experiment.experiment_id, "model", source_run_id=run_id)
+    assert latest_model() == f"runs:/{kept}/model"
 
 
 def test_a_model_is_found_by_its_run(client: MlflowClient) -> None:
