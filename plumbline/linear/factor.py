@@ -241,7 +241,8 @@ def merge(factors: Sequence[Factor]) -> Factor:
 def _stack(group: Sequence[Factor]) -> Factor:
     if len(group) == 1:
         return group[0]
-    r = triangle(torch.cat([f.r for f in group]))
+    # the R factor of fewer rows than columns has rows of zeros, which would only take time
+    r = triangle(torch.cat([f.r[f.r.any(dim=1)] for f in group]))
     rows, counted = sum(f.rows for f in group), sum(f.counted for f in group)
     row_weight = sum(f.weight for f in group) / counted
     return replace(group[0], r=r, rows=rows, mean_weight=counted / rows, row_weight=row_weight)

@@ -21,7 +21,9 @@ from plumbline.linear.problem import Standardizer
 from plumbline.linear.summary import Summary
 
 STEPS = 100  # strengths on a path
-LEAST = 1e-4  # last strength, as a share of the one at which all weights become 0
+# The last strength, as a share of the one at which all weights become 0. As in R's glmnet it is
+# larger for no more rows than features, because weaker penalties let these fit any target.
+LEAST, LEAST_OF_FEW = 1e-4, 1e-2
 # Ends of ridge's path, as shares of the largest eigenvalue of XᵀX/n: at the first, weights shrink
 # at least 1,000-fold; at the last, only those of nearly collinear features change.
 OF_RIDGE = (1e3, 1e-7)
@@ -87,7 +89,8 @@ def fit_with_penalty(
         standardizer: from raw units to training's.
     """
     everything = _Rows.of(data.train, bias, standardizer)
-    strengths = _strengths(everything, penalty)
+    few = data.train.rows < len(data.columns)
+    strengths = _strengths(everything, penalty, LEAST_OF_FEW if few else LEAST)
     weights = everything.exact_fits(penalty.share_of_sizes, strengths)
     errors = [
         _Rows.of(others, bias, standardizer).errors(penalty.share_of_sizes, strengths, held)
@@ -105,7 +108,7 @@ class _Rows:
     """Rows of R, which have the squared error of the data.
 
     Attributes:
-        x: (m, d), centred if there is an intercept, in training's units.
+        x: (m, d), m <= d, centred if there is an intercept, in training's units.
         y: (m,), likewise centred.
         rows: n, the number of data rows, or their total weight.
         means: (d + 1,) of the raw features and the target; 0 without an intercept.
@@ -121,7 +124,9 @@ class _Rows:
     @classmethod
     def of(cls, factor: Factor, bias: bool, standardizer: Standardizer) -> "_Rows":
         r, scale = factor.centred(bias), standardizer.scale
-        return cls(r[:, :-1] / scale, r[:, -1], factor.weight, factor.means * bias, scale)
+        x = r[:, :-1] / scale
+        some = x.any(dim=1) if x.any() else slice(1)  # the other rows are 0, all but n at least
+        return cls(x[some], r[some, -1], factor.weight, factor.means * bias, scale)
 
     def fits(self, l1_ratio: float, strengths: Tensor) -> Tensor:
         """The weights for each strength: (s, d)."""
@@ -159,10 +164,11 @@ class _Rows:
 
         to_mean = (len(self.x) / self.rows) ** 0.5  # scikit-learn divides by the number of rows
         x, y = (self.x * to_mean).numpy(), (self.y * to_mean).numpy()
+        gram = x.T @ x if len(x) == x.shape[1] else False  # it is slower with fewer rows
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # _polished removes the rest
             _, found, _ = enet_path(
-                x, y, l1_ratio=l1_ratio, alphas=strengths.numpy(), precompute=x.T @ x, Xy=x.T @ y,
+                x, y, l1_ratio=l1_ratio, alphas=strengths.numpy(), precompute=gram, Xy=x.T @ y,
                 tol=DUAL_GAP, max_iter=MOST_ROUNDS,
             )  # fmt: skip
         return torch.from_numpy(found.T.copy())
@@ -189,16 +195,16 @@ class _Rows:
         return weights.masked_scatter(active, exact) if same else weights
 
 
-def _strengths(rows: _Rows, penalty: Penalty) -> Tensor:
+def _strengths(rows: _Rows, penalty: Penalty, least: float) -> Tensor:
     """The strengths of the path, descending, evenly spaced on a logarithmic scale, and the
     configured one."""
     if penalty.share_of_sizes:
         most = float((rows.x.mT @ rows.y).abs().max()) / rows.rows / penalty.share_of_sizes
-        ends = (most, LEAST * most)
+        ends = (most, least * most)
     else:
         largest = float(torch.linalg.matrix_norm(rows.x, 2)) ** 2 / rows.rows
         ends = (OF_RIDGE[0] * largest, OF_RIDGE[1] * largest)
-    first, last = ends if ends[1] > 0 else (1.0, LEAST)  # nothing to fit: any strength will do
+    first, last = ends if ends[1] > 0 else (1.0, least)  # nothing to fit: any strength will do
     grid = torch.logspace(math.log10(first), math.log10(last), STEPS, dtype=torch.float64)
     if penalty.strength == "auto":
         return grid

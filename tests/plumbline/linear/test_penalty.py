@@ -143,6 +143,25 @@ def test_target_that_no_feature_explains() -> None:
         assert float(found.weights.abs().max()) < 1e-12
 
 
+@pytest.mark.parametrize("kind", ["ridge", "lasso"])
+def test_features_that_are_all_constant(kind: str) -> None:
+    rows = random_rows(30, 2)
+    rows[:, :-1] = 4.0
+    found = fitted(rows, split=Split(folds=3), kind=kind)
+    assert found.intercept == pytest.approx(float(rows[:, -1].mean()))
+    assert not found.weights.any()
+
+
+def test_the_path_of_few_rows_ends_earlier_and_is_that_of_scikit_learn() -> None:
+    rows = random_rows(20, 40)
+    path = fitted(rows, split=Split(folds=4), kind="lasso").path
+    assert float(path.strengths[-1] / path.strengths[0]) == pytest.approx(0.01)
+    x = rows[:, :-1] - rows[:, :-1].mean(dim=0)
+    x, y = (x / x.square().mean(dim=0).sqrt()).numpy(), (rows[:, -1] - rows[:, -1].mean()).numpy()
+    theirs = Lasso(alpha=float(path.strengths[50]), tol=1e-13, max_iter=100_000).fit(x, y)
+    torch.testing.assert_close(path.weights[50], torch.from_numpy(theirs.coef_), rtol=0, atol=1e-7)
+
+
 def test_weighted_rows_are_as_many_rows() -> None:
     data, twice = compressed(random_rows(50, 3)), compressed(random_rows(50, 3).repeat(2, 1))
     penalty = Penalty(kind="elastic_net", strength=0.2, l1_ratio=0.3)
