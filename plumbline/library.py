@@ -83,14 +83,14 @@ def predict(model: Model, rows: Rows) -> list[float | str]:
     Args:
         model: as `train` returns it.
         rows: each a number (if there is one feature), a list in the order of the columns, or a
-            mapping of column to value; or an array or a tensor of such; or a DataFrame, of which
-            other columns are ignored.
+            mapping of column to value; or an array or a tensor of such; or a DataFrame. Columns of
+            a mapping or a DataFrame that are no features are ignored.
 
     Returns:
         One prediction per row, in units of the target, or the name of the most likely class.
 
     Raises:
-        InputError: a row has the wrong width, or a column or level is unknown or missing.
+        InputError: a row has the wrong width, lacks a column, or has an unknown or missing level.
     """
     return [each.value for each in _predictions(model, rows)]
 
@@ -117,7 +117,7 @@ def predict_proba(model: Model, rows: Rows) -> pd.DataFrame:
 
 def _predictions(model: Model, rows: Rows) -> list[prediction.Prediction]:
     if isinstance(rows, pd.DataFrame):
-        rows = rows[rows.columns.intersection([*model.data.encoding.columns])].to_dict("records")
+        rows = rows.to_dict("records")
     elif isinstance(rows, np.ndarray | Tensor):
         rows = rows.tolist()
     return prediction.predict(model.trained, model.data.encoding, rows, "rows")

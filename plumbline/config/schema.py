@@ -25,7 +25,8 @@ class Prediction(Section):
     """What to predict after training."""
 
     inputs: list[float | list[float | str] | dict[str, float | str]] = Field([])
-    """rows to predict: each a number, a list, or a mapping of column to value"""
+    """rows to predict: each a number, a list, or a mapping of column to value, of which columns
+    that are no features are ignored"""
 
     interval: Annotated[float, Field(gt=0, lt=1)] | None = None
     """share of new rows whose target should lie between the columns lower and upper of every

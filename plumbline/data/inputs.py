@@ -44,18 +44,17 @@ def has_classes(data: SyntheticData | TableData) -> bool:
 
 
 def named_values(row: Row, columns: Sequence[str], where: str) -> dict[str, float | str]:
-    """Convert a row to a mapping of column to value, in the order of columns.
+    """Convert a row to a mapping of column to value, in the order of columns; of a mapping, other
+    columns are ignored.
 
     Raises:
-        InputError: a column is unknown or missing, or the number of values is wrong.
+        InputError: a column is missing, or the number of values is wrong.
     """
     if isinstance(row, dict):
-        unknown = [name for name in row if name not in columns]
-        missing = [name for name in columns if name not in row]
-        if unknown or missing:
+        if not {*columns} <= {*row}:
             raise InputError(
                 f"{where} must have the columns {', '.join(columns)}. Got "
-                f"{', '.join(row) or 'none of them'} instead."
+                f"{', '.join(row) or 'none'} instead."
             )
         return {name: row[name] for name in columns}
     values: list[Any] = list(row) if isinstance(row, list | tuple) else [row]

@@ -59,7 +59,7 @@ def predict(
         level: of the interval around each prediction; None: no interval.
 
     Raises:
-        InputError: a row has the wrong width, an unknown or missing column or level.
+        InputError: a row has the wrong width, lacks a column, or has an unknown or missing level.
     """
     predictions = []
     for row, (label, features) in zip(rows, encoded(encoding, rows, key), strict=True):
