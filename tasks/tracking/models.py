@@ -89,7 +89,7 @@ def load_predictor(uri: str) -> tuple[Encoding, Predict]:
     """
     with _files_of(uri) as folder:
         model = _python_model(folder)
-        encoding = _encoding(model)
+        encoding = encoding_of(model)
 
     def predict(features: np.ndarray) -> np.ndarray:
         with torch.no_grad():
@@ -112,7 +112,7 @@ def load_stored(uri: str, target: str = "", where: str = "MODEL") -> StoredModel
     """
     with _files_of(uri, where) as folder:
         model = _python_model(folder)
-        encoding = _encoding(model)
+        encoding = encoding_of(model)
         return StoredModel(target, encoding, _raw_module(model, encoding))
 
 
@@ -148,7 +148,7 @@ def _raw_module(model: Any, encoding: Encoding) -> nn.Module:
     return model.module
 
 
-def _encoding(model: Any) -> Encoding:
+def encoding_of(model: Any) -> Encoding:
     """The stored encoding; in the oldest models its fields are attributes of the model itself."""
     return Encoding.from_dict(vars(getattr(model, "encoding", model)))
 

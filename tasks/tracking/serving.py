@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from mlflow.pyfunc import PyFuncModel, scoring_server
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
-from tasks.tracking.models import exact_uri, load_served
+from tasks.tracking.models import encoding_of, exact_uri, load_served
 from tasks.tracking.store import disable_retries
 
 MAX_BODY_BYTES = 4 * 1024 * 1024  # several hundred thousand short rows, which take seconds
@@ -51,7 +51,7 @@ def scoring_app(model: PyFuncModel) -> FastAPI:
     `message` of one line: 400 for rows that the model does not accept, 411 for a body of unknown
     size, 413 for one of more than MAX_BODY_BYTES, 415 for a wrong or missing Content-Type.
     """
-    numbers = model.unwrap_python_model().encoding.numbers
+    numbers = encoding_of(model.unwrap_python_model()).numbers
     model.metadata.signature.inputs = RequestSchema(model.metadata.get_input_schema(), numbers)
     app = scoring_server.init(model)
     app.middleware("http")(_one_line_refusals)
