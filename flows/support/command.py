@@ -210,7 +210,7 @@ def _prefect_failed(error: Exception) -> str:
     otherwise empty."""
     if isinstance(error, getattr(sys.modules.get("httpx"), "TransportError", ())):
         named = os.environ.get("PREFECT_API_URL")  # our own server's address is gone by now
-        server, when = (f"at {named}", " once it does") if named else ("of this command", "")
+        server, when = (f"at {named}", " once it answers") if named else ("of this command", "")
         said = f"{type(error).__name__}: {error}".rstrip(": ")
         return (
             f"the Prefect server {server} no longer answers ({said}). Run the same command again"

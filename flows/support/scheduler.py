@@ -184,7 +184,7 @@ class Scheduler:
         except ObjectNotFound:
             raise InputError(
                 f"the deployment 'pipeline/{self._deployment.name}' was deleted in Prefect, so no "
-                "run would start any more. To create it again, run the same command again."
+                "run would start any more. To create it anew, run the same command again."
             ) from None
 
     def _skip(self, flow_run: FlowRun, reason: str) -> None:

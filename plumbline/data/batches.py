@@ -113,8 +113,8 @@ def first_rows(files: Sequence[DataFile], limit: int, asked: Dialect) -> tuple[D
 def _parquet_batches(header: Header, stored: Mapping[str, Kind]) -> Iterator[pa.RecordBatch]:
     with header.file.open() as stream:
         reader = pq.ParquetFile(stream)
-        least, most = BLOCK_ROWS // 2, DECODED_ROWS
-        rows = min(most, max(least, DECODED_NUMBERS // max(1, len(stored))))
+        fitting = DECODED_NUMBERS // max(1, len(stored))
+        rows = min(max(fitting, BLOCK_ROWS // 2), DECODED_ROWS)
         yield from reader.iter_batches(rows, columns=[*stored], use_threads=False)
 
 

@@ -19,7 +19,7 @@ from plumbline.errors import InputError
 WRITTEN = re.compile(
     r"\(?[+-]?\s?[$€£¥]?\s?[+-]?(\d{1,3}([,.' \xa0]\d{3})+|\d+)([.,]\d+)?\s?[%$€£¥]?\)?"
 )
-DECIMAL = re.compile(r"[+-]?\d*\.\d+")
+DECIMAL = re.compile(r"[+-]?\d*\.\d+")  # 5.1: as the name of a column, a value
 LONG = re.compile(r"[+-]?\d{16,300}")
 # id, PassengerId, order_id, row index
 IDENTIFIER = re.compile(r"(?i:(?:.*[\W_])?(?:(?:uu)?id|index|rownames))|.*[a-z]I[dD]")
@@ -156,7 +156,8 @@ def header_hint(header: Header) -> str:
     """A hint if a name is a decimal number, as values in the first line of a file without a header
     are; "" if none is."""
     name = next(filter(DECIMAL.fullmatch, header.kinds), "")
-    return f"'{name}' is an odd name for a column: has {header.file.uri} a header?" if name else ""
+    odd = f"'{name}' is an odd name for a column: has {header.file.uri} a header?"
+    return f"{odd} If not, add the names as its first line" if name else ""
 
 
 def check_cut(split: SplitBy, header: Header) -> None:

@@ -260,7 +260,7 @@ def _hint(name: str, header: Header) -> str:
     if header.file.is_csv and len(header.kinds) == 1:
         return " Only one column was found: is it delimited by a comma, semicolon, tab or |?"
     if headless := header_hint(header):
-        return f" {headless}"
+        return f" {headless}."
     close = nearest(name, header.kinds)
     return f" Did you mean '{close}'?" if close else ""
 
