@@ -135,6 +135,9 @@ class _Trial:
         if not found.requires_grad:
             hint = "Is there a no_grad(), detach() or item() in forward?"
             raise self._wrong("depend on the parameters", "one that does not", hint)
+        if self.outputs > 1 and _are_probabilities(found):
+            hint = "Leave out the softmax at the end: the loss and the predictions apply one."
+            raise self._wrong("be logits", "probabilities", hint)
         with blaming(self.file, "the gradient of the module's output cannot be computed"):
             loss_of(self.training)(found, torch.zeros_like(found)).backward()
 
@@ -198,3 +201,9 @@ class _Trial:
         place = place_of(self.file, type(self.net).forward, getattr(self.file, "build", None))
         said = f"{place}: the module's output must {allowed}. Got {found} in {self._mode}. {hint}"
         return InputError(said)
+
+
+def _are_probabilities(outputs: Tensor) -> bool:
+    """Whether (n, K) outputs, K > 1, look like those of a softmax."""
+    sums = outputs.detach().double().sum(dim=1)
+    return bool((outputs >= 0).all() and (sums - 1).abs().max() < 1e-2)  # bfloat16 has few digits

@@ -432,3 +432,8 @@ def test_a_target_of_classes_has_an_output_for_each(folder):
     experiment(built("nn.Linear(inputs, 2)"))
     with pytest.raises(InputError, match=r"output must have the shape \(2, 3\). Got \(2, 2\) in"):
         train(config)
+    experiment(built("nn.Sequential(nn.Linear(inputs, outputs), nn.Softmax(1))"))
+    with pytest.raises(InputError, match=r"output must be logits. Got probabilities .* softmax"):
+        train(config)
+    experiment(built("nn.Sequential(nn.Linear(inputs, outputs), nn.LogSoftmax(1))"))
+    train(config)  # these are logits, too
