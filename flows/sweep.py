@@ -15,7 +15,7 @@ from plumbline.config.running import RunsOn
 from plumbline.config.sweep import Sweep, SweepFile, load_sweep
 from plumbline.errors import InputError
 
-BASE = "  base: the path of an experiment, relative to this file; or an experiment's keys\n"
+BASE = "  base: the path of an experiment, relative to this file, which may hold its keys instead\n"
 
 
 def run_sweep(path: str, overrides: Sequence[str]) -> None:

@@ -141,9 +141,21 @@ def blaming(file: ModuleType, symptom: str, hint: str = "") -> Iterator[None]:
         said = next((line for line in str(error).splitlines() if line.strip()), "no message")
         said = error.msg if isinstance(error, SyntaxError) else said.strip().rstrip(".")
         said = said if len(said) <= MOST_CHARACTERS else f"{said[:MOST_CHARACTERS]}..."
+        hint += _hint_of_import(file, error)
         raise InputError(
             f"{_place_of_error(file, error)}: {symptom} ({type(error).__name__}: {said}).{hint}"
         ) from None
+
+
+def _hint_of_import(file: ModuleType, error: BaseException) -> str:
+    """How to import a file beside the user's, which Python does not find by its bare name."""
+    if not isinstance(error, ModuleNotFoundError):
+        return ""
+    beside = Path(str(file.__file__)).with_name(f"{error.name}.py")
+    if beside.is_absolute() or not beside.exists():
+        return ""
+    name = ".".join(beside.with_suffix("").parts)
+    return f" Imports start at the working directory ({Path.cwd()}): from {name} import ..."
 
 
 def blamed(model: Python) -> Callable[[], AbstractContextManager[object]]:

@@ -11,6 +11,7 @@ import torch
 
 from plumbline.config.loading import validated
 from plumbline.config.schema import Config
+from plumbline.config.training import Python
 from plumbline.data.encoding import Encoding
 from plumbline.errors import InputError
 from plumbline.library import Model, evaluate, load_config, predict, train
@@ -341,6 +342,15 @@ def test_build_cannot_change_the_options(folder):
     )
     train(config)
     assert config.model.options == {"widths": [4]}
+
+
+def test_a_file_beside_it_is_imported_from_the_working_directory(folder):
+    Path("models").mkdir()
+    Path("models/parts.py").write_text("from torch import nn\n\nPart = nn.Linear\n")
+    end = "import Part\n\n\ndef build(inputs, outputs):\n    return Part(inputs, outputs)\n"
+    Path("models/net.py").write_text(f"from parts {end}")
+    with pytest.raises(InputError, match=r"directory \(.*\): from models.parts import \.\.\.$"):
+        load_user_file(Python(kind="python", file="models/net.py"))
 
 
 def test_what_a_module_raises_amid_training_is_one_line(folder):
