@@ -19,9 +19,9 @@ class Split(Section):
     """The keys that both kinds of data have: which rows are held out."""
 
     test_fraction: Fraction | Literal["cut"] = 0.0
-    """share of the rows (or groups) held out for testing; which ones depends only on (seed, file
-    name, row number), so adding files moves no row; cut: the rows from data.split.cut on, and the
-    default if that key is given"""
+    """share of the rows (or groups) held out for testing; which ones depends only on (seed, path
+    below data.path, row number), so adding files moves no row; cut: the rows from data.split.cut
+    on, and the default if that key is given"""
 
     validation_fraction: Fraction | None = None
     """share of the remaining rows held out for the validation loss; null: 0.1 with

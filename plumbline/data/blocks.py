@@ -23,6 +23,8 @@ class Block:
         rows: (d + 2) x k float64, finite except for missing values that are not imputed yet (NaN):
             the rows' weights, above 0 (1 without data.weight), the features, the target. A view
             into a buffer that the next block overwrites.
+        name: of its part: the path of the file below data.path. With a row's number it decides
+            whether the row is held out.
         first_row: index of the first row in its part, from 0.
         kept: (k0,) bool, which of the k0 rows from first_row on are in the block; None: all.
         groups: (k,) uint64, a number for the group of each row; None: rows have no groups.
@@ -31,6 +33,7 @@ class Block:
 
     columns: tuple[str, ...]
     rows: Tensor
+    name: str
     first_row: int
     kept: Tensor | None = None
     groups: np.ndarray | None = None

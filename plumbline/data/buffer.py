@@ -228,7 +228,8 @@ def _checked_block(buffer: Buffer) -> Block:
     groups = buffer.groups[:rows].copy() if data.split.group else None
     by_time = data.split.time or buffer.file.tested is not None
     tested = torch.from_numpy(buffer.tested[:rows].copy()) if by_time else None
-    whole = Block(buffer.names, block, buffer.first_row, groups=groups, tested=tested)
+    name, first = buffer.file.name, buffer.first_row
+    whole = Block(buffer.names, block, name, first, groups=groups, tested=tested)
     weights, finite = block[0], math.isfinite(block.sum())  # NaN and infinity survive a sum
     if finite and not absent.any() and weights.min() > 0:
         return whole

@@ -31,6 +31,8 @@ class DataFile:
 
     Attributes:
         uri: a local path, or a URI such as s3://bucket/key.
+        name: its path below the folder that data.path names, or below the folders that a glob
+            names before its first wildcard; without a folder if data.path names the file.
         size: in bytes.
         modified: time of the last change in nanoseconds since 1970; 0 if it is unknown or there is
             an ETag.
@@ -41,17 +43,13 @@ class DataFile:
     """
 
     uri: str
+    name: str
     size: int
     modified: int
     etag: str = ""
     query: str = ""
     rows: int | None = None
     tested: bool | None = None
-
-    @property
-    def name(self) -> str:
-        """The file name without its folder."""
-        return PurePosixPath(self.uri).name
 
     @property
     def format(self) -> str:
@@ -94,7 +92,8 @@ class DataFile:
 
     def check_unchanged(self) -> None:
         """Raise OSError (which is retried) if the file changed since it was listed."""
-        if _listed(self.uri + self.query) != [replace(self, rows=None, tested=None)]:
+        now = [replace(file, name=self.name) for file in _listed(self.uri + self.query)]
+        if now != [replace(self, rows=None, tested=None)]:
             raise OSError(
                 f"{self.uri} changed while it was read. Write new files elsewhere and "
                 "move them into place when they are complete."
@@ -153,10 +152,15 @@ def _listed(path: str, etags: bool = True) -> list[DataFile]:
         etag = "" if local or not etags else _etag(place.filesystem, info.path)
         modified = 0 if etag else info.mtime_ns or 0
         uri = place.root + info.path.removeprefix(place.base)
-        return DataFile(uri, info.size or 0, modified, etag, place.query)
+        name = str(PurePosixPath(info.path).relative_to(folder))
+        return DataFile(uri, name, info.size or 0, modified, etag, place.query)
 
-    found = {info.path: info for each in _bases(place) for info in _inside(place.filesystem, each)}
+    bases = _bases(place)
+    found = {info.path: info for each in bases for info in _inside(place.filesystem, each)}
     infos = [found[path] for path in sorted(found)]
+    folder, files = PurePosixPath(place.path), {PurePosixPath(path) for path in found}
+    while folder in files or (bases != [place.path] and glob.has_magic(str(folder))):
+        folder = folder.parent
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         return list((map if local else pool.map)(as_it_is, infos))
 

@@ -39,8 +39,9 @@ def count_levels(table: Table, split: Split, part: str) -> pa.Table:
     for batch in table.batches(part, reading):
         groups = group_numbers(as_text(batch[by.group])) if by.group else None
         tested = tested_rows(by, file, batch)
-        block = Block((), torch.empty(1, batch.num_rows), first_row, groups=groups, tested=tested)
-        train = shares_of(split, part, block)["train"]
+        rows = torch.empty(1, batch.num_rows)
+        block = Block((), rows, file.name, first_row, groups=groups, tested=tested)
+        train = shares_of(split, block)["train"]
         for name in columns.many:
             values = as_text(batch[name])
             values = values if train is None else values.filter(pa.array(train.numpy()))

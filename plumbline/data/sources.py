@@ -184,7 +184,7 @@ class Synthetic:
                 "data.x or data.noise."
             )
         columns = torch.cat([torch.ones(rows, 1, dtype=torch.float64), x, y[:, None]], dim=1)
-        return Block(self.names, columns.mT.contiguous(), first)
+        return Block(self.names, columns.mT.contiguous(), self.parts[0], first)
 
     def _inputs(self, first: int, rows: int, random: torch.Generator) -> Tensor:
         if self.data.x is not None:

@@ -1,4 +1,4 @@
-"""Choose the rows to hold out by a hash of (seed, file name, row number), independent of order.
+"""Choose the rows to hold out by a hash of (seed, file, row number), independent of order.
 
 For splits by group it is a hash of (seed, name of the group). For splits by time the latest rows
 are the test rows, whatever their hash.
@@ -6,7 +6,6 @@ are the test rows, whatever their hash.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -29,7 +28,7 @@ def row_hashes(seed: int, name: str, first_row: int, rows: int, use: str) -> Ten
 
     Args:
         seed: the configuration's data.seed.
-        name: the file's name, without its folder, so that moving a folder moves no row.
+        name: the file's path below data.path, so that moving a folder moves no row.
         first_row: the number of the first row, from 0.
         rows: the number of rows.
         use: what the numbers decide ("test", "validation", "fold", "sample"); uses are independent.
@@ -68,11 +67,11 @@ def _uniform(numbers: np.ndarray, key: str) -> Tensor:
     return torch.from_numpy(z.view(np.int64) * 2.0**-53)  # int64 converts faster than uint64
 
 
-def block_hashes(seed: int, part: str, block: Block, use: str) -> Tensor:
+def block_hashes(seed: int, block: Block, use: str) -> Tensor:
     """row_hashes of the rows that a block kept, or the same of their groups: (k,)."""
     if block.groups is not None and use != "sample":
         return _uniform(block.groups, f"{seed}\0\0{use}")
-    numbers = row_hashes(seed, PurePosixPath(part).name, block.first_row, block.span, use)
+    numbers = row_hashes(seed, block.name, block.first_row, block.span, use)
     return numbers if block.kept is None else numbers[block.kept]
 
 
@@ -95,7 +94,7 @@ def tested_rows(split: SplitBy, file: DataFile, batch: pa.RecordBatch) -> Tensor
     return None if file.tested is None else torch.full((batch.num_rows,), file.tested)
 
 
-def shares_of(split: Split, part: str, block: Block) -> dict[str, Tensor | None]:
+def shares_of(split: Split, block: Block) -> dict[str, Tensor | None]:
     """Split the rows of a block into test, validation and training rows.
 
     Returns:
@@ -109,7 +108,7 @@ def shares_of(split: Split, part: str, block: Block) -> dict[str, Tensor | None]
             if name == "test" and block.tested is not None:
                 drawn = block.tested
             else:
-                drawn = block_hashes(split.seed, part, block, name) < fraction
+                drawn = block_hashes(split.seed, block, name) < fraction
             shares[name] = drawn if rest is None else drawn & rest
             rest = ~drawn if rest is None else rest & ~drawn
     return {**shares, "train": rest}
@@ -152,7 +151,7 @@ def share_columns(
     """
     for part in parts or source.parts:
         for block in source.blocks(part):
-            of = shares_of(split, part, block)
+            of = shares_of(split, block)
             chosen = [of[name] for name in shares if name in of]
             if not chosen:
                 continue

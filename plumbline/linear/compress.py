@@ -17,7 +17,7 @@ from plumbline.linear.summary import Summary
 from plumbline.threads import one_thread
 
 # Part of every cache key. Increase it whenever the same rows would give other numbers or bytes.
-VERSION = 15
+VERSION = 16
 
 
 def compress(
@@ -43,7 +43,7 @@ def compress(
         OSError: the file cannot be read just now, or changed while it was read.
     """
     device = "cpu" if device == "mps" else device
-    shares = _Shares(part, split, most_rows, source.names)
+    shares = _Shares(split, most_rows, source.names)
     with one_thread():
         digest = source.digest(part)
         for block in on_device(source.blocks(part), device):
@@ -56,7 +56,6 @@ def compress(
 class _Shares:
     """The state of a pass: an R factor for each share of the rows, and the sample."""
 
-    part: str
     split: Split
     most_rows: int
     columns: tuple[str, ...]
@@ -73,7 +72,7 @@ class _Shares:
         """Fold in one block, whose rows are shifted and weighted in place."""
         if not self.shift or block.columns != self.columns:
             self._widen(block)
-        shares = shares_of(self.split, self.part, block)
+        shares = shares_of(self.split, block)
         self._draw(block, shares.get("test", shares["train"]))
         shift = self._shift_vector(self.columns)
         block.rows[1:] -= shift[:, None].to(block.rows.device)
@@ -105,14 +104,14 @@ class _Shares:
         if not self.split.folds:
             yield "train", trained
             return
-        fold_of = (self._hashes(block, "fold") * self.split.folds).floor()
+        fold_of = (block_hashes(self.split.seed, block, "fold") * self.split.folds).floor()
         for number in range(self.split.folds):
             chosen = fold_of == number
             yield f"fold {number:02}", chosen if trained is None else chosen & trained
 
     def _draw(self, block: Block, share: Tensor | None) -> None:
         """Add the block's rows of a share to the sample, if their keys are small enough."""
-        keys = self._hashes(block, "sample")
+        keys = block_hashes(self.split.seed, block, "sample")
         chosen = (keys if share is None else keys.where(share, 1.0)) < self.sample.bound
         places = torch.from_numpy(np.flatnonzero(chosen.numpy()))
         if not len(places):
@@ -134,9 +133,6 @@ class _Shares:
         """Merge the rows drawn so far; doing so after every block would cost as much as drawing."""
         self.sample = merge_samples([self.sample, *self.drawn], self.columns, self.most_rows)
         self.drawn = []
-
-    def _hashes(self, block: Block, use: str) -> Tensor:
-        return block_hashes(self.split.seed, self.part, block, use)
 
     def _widen(self, block: Block) -> None:
         """Set the shift from the first row, or add columns for the levels of a later block."""

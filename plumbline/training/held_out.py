@@ -67,7 +67,7 @@ def _held_out(
     first = 0  # the place in the part of their first row
     table = source if isinstance(source, Table) else None
     for block in table.blocks(part, read.append) if table else source.blocks(part):
-        tested = shares_of(split, part, block)["test"]
+        tested = shares_of(split, block)["test"]
         assert tested is not None  # only the mask of train can be
         places = tested.numpy().nonzero()[0][:most]
         there = np.arange(block.span) if block.kept is None else block.kept.numpy().nonzero()[0]

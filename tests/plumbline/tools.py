@@ -50,7 +50,7 @@ class Rows:
         for first in range(0, len(rows), self.step):
             some = rows[first : first + self.step]
             ones = torch.ones(len(some), 1, dtype=torch.float64)
-            yield Block(self.names, torch.cat([ones, some], dim=1).mT.contiguous(), first)
+            yield Block(self.names, torch.cat([ones, some], dim=1).mT.contiguous(), part, first)
 
     def digest(self, part: str) -> str:
         return blake3(self.given[part].contiguous().numpy().tobytes()).hexdigest()

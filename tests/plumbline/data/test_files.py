@@ -51,6 +51,27 @@ def test_a_glob_names_every_file_once(pattern, expected, tmp_path):
     assert found(tmp_path / pattern, tmp_path) == expected
 
 
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("", ["a.csv", "sub/a.csv"]),
+        ("*", ["a.csv", "sub/a.csv"]),
+        ("**/*.csv", ["a.csv", "sub/a.csv"]),
+        ("s*/a.csv", ["sub/a.csv"]),
+        ("sub", ["a.csv"]),
+        ("sub/*.csv", ["a.csv"]),
+        ("sub/a.csv", ["a.csv"]),
+    ],
+)
+def test_a_file_has_a_name_below_the_folder_that_is_read(pattern, expected, tmp_path):
+    touch(tmp_path, "a.csv", "sub/a.csv")
+    for path in (tmp_path / pattern, f"file://{tmp_path}/{pattern}"):
+        files = find_files(str(path))
+        assert [file.name for file in files] == expected
+        for file in files:
+            file.check_unchanged()
+
+
 def test_a_file_names_itself_even_with_a_globs_characters(tmp_path):
     touch(tmp_path, "a[1].csv", "a1.csv")
     assert found(tmp_path / "a[1].csv", tmp_path) == ["a[1].csv"]

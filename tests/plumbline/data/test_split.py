@@ -94,6 +94,14 @@ def test_moving_the_folder_moves_no_row(tmp_path):
     assert members(tmp_path / "one") == members(tmp_path / "two")
 
 
+def test_files_of_one_name_in_different_folders_hold_out_different_rows(tmp_path):
+    for folder in ("2023", "2024"):
+        files(tmp_path / folder, "a")
+    source = opened(tmp_path)
+    one, two = (compress(source, part, SPLIT).sample.rows[:, 0] for part in source.parts)
+    assert len(set(one.tolist()) & set(two.tolist())) < 0.5 * len(one)  # 0.3 of them by chance
+
+
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
 def test_the_share_held_out_is_the_one_asked_for(fraction, tmp_path):
     x = [float(i) for i in range(20_000)]
@@ -146,7 +154,7 @@ def shares_by_group(folder: Path) -> dict[str, set[float]]:
         found[name] = set(rows[:, 0].tolist())
     for part in source.parts:
         for block in source.blocks(part):
-            fold_of = (block_hashes(split.seed, part, block, "fold") * 3).floor().tolist()
+            fold_of = (block_hashes(split.seed, block, "fold") * 3).floor().tolist()
             for fold, group in zip(fold_of, block.rows[1].tolist(), strict=True):
                 found.setdefault(f"fold {fold:.0f}", set()).add(group)
     return found

@@ -19,7 +19,7 @@ NOW = datetime(2026, 6, 10, 12, tzinfo=UTC)
 def files(*ages: timedelta) -> tuple[DataFile, ...]:
     """Files a, b, c ... that were changed so long before NOW."""
     return tuple(
-        DataFile(f"{chr(97 + i)}.csv", 1, int((NOW - age).timestamp() * 1e9))
+        DataFile(name := f"{chr(97 + i)}.csv", name, 1, int((NOW - age).timestamp() * 1e9))
         for i, age in enumerate(ages)
     )
 
@@ -55,7 +55,7 @@ def test_a_window_that_holds_no_file_is_refused_with_the_newest_ones_time():
 
 def test_a_file_of_unknown_age_is_refused():
     with pytest.raises(InputError, match=r"the time of the last change of a.csv is unknown"):
-        in_window((DataFile("a.csv", 1, 0),), Window(since="1h"), NOW)
+        in_window((DataFile("a.csv", "a.csv", 1, 0),), Window(since="1h"), NOW)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_strength_is_the_one_of_least_error_over_the_folds(kind: str) -> None:
     found = fitted(rows, split=split, kind=kind)
     path = found.path
     source = Rows({"rows": rows})
-    hashes = [block_hashes(split.seed, "rows", block, "fold") for block in source.blocks("rows")]
+    hashes = [block_hashes(split.seed, block, "fold") for block in source.blocks("rows")]
     fold_of = (torch.cat(hashes) * 5).floor()
     mean, scale = rows[:, :-1].mean(0), rows[:, :-1].std(0, correction=0)
     for place in (30, path.chosen):
