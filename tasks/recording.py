@@ -218,10 +218,12 @@ def store_model(run: Run, result: Result) -> str:
 
 
 def example_rows(data: Dataset) -> pd.DataFrame:
-    """Two or three raw rows of the sample; a single row is repeated, and zeros replace none."""
+    """Two or three raw rows of the sample; a single row is repeated, and the training rows' means
+    replace none."""
     rows = data.summary.sample.rows[:3, :-1]
     if len(rows) < 2:
-        rows = torch.cat([rows, rows, torch.zeros(2, rows.shape[1], dtype=rows.dtype)])[:2]
+        means = data.summary.train.means[None, :-1]
+        rows = torch.cat([rows, rows, means, means])[:2]
     frame = pd.DataFrame(rows.numpy(), columns=list(data.encoding.features))
     raw = frame[list(data.encoding.numbers)].copy()
     for column, parts in data.encoding.dates.items():

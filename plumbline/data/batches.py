@@ -62,11 +62,12 @@ def read_batches(header: Header, kinds: Mapping[str, Kind]) -> Iterator[pa.Recor
         OSError: the file cannot be read at the moment.
     """
     file, rows = header.file, 0
-    stored = {header.stored[name]: kind for name, kind in kinds.items()}
+    stored = {header.stored[name]: kind for name, kind in kinds.items() if name in header.stored}
+    stored = stored or {header.columns[0]: "text"}  # their number tells that of the rows
     try:
         for batch in READERS[file.format](header, stored):
             wanted = batch.slice(0, None if file.rows is None else file.rows - rows)
-            yield wanted.select([*stored]).rename_columns([*kinds])
+            yield _renamed(wanted, header, kinds)
             rows += wanted.num_rows
             if rows == file.rows:
                 return
@@ -79,6 +80,18 @@ def read_batches(header: Header, kinds: Mapping[str, Kind]) -> Iterator[pa.Recor
             raise
         # pyarrow reports damaged pages and compressed files as an OSError without a number
         raise _damaged(header, rows, error) from None
+
+
+def _renamed(batch: pa.RecordBatch, header: Header, kinds: Mapping[str, Kind]) -> pa.RecordBatch:
+    """The columns of a batch, and those of its file's partition, by their names in the header."""
+
+    def column(name: str, kind: Kind) -> pa.Array:
+        if name in header.stored:
+            return batch[header.stored[name]]
+        value = pa.scalar(header.file.partition[name] or None, pa.string())
+        return pa.repeat(value.cast(CSV_TYPES[kind]), batch.num_rows)
+
+    return pa.record_batch({name: column(name, kind) for name, kind in kinds.items()})
 
 
 def count_rows(file: DataFile, asked: Dialect) -> int | None:

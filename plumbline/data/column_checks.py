@@ -184,7 +184,8 @@ def long_integers(header: Header, names: Sequence[str]) -> dict[str, int]:
         first = {name: head[name].slice(0, JUDGED).to_pylist() for name in head}
         found = [(n, int(v)) for n in first for v in first[n] if v and LONG.fullmatch(v.strip())]
     else:
-        found = _extremes(header.file, {header.stored[name]: name for name in names})
+        stored = {stored: name for name, stored in header.stored.items() if name in names}
+        found = _extremes(header.file, stored)
     return {name: value for name, value in reversed(found) if int(float(value)) != value}
 
 

@@ -162,7 +162,7 @@ def check_columns(columns: Columns, header: Header) -> None:
         if name not in kinds:
             raise InputError(f"{file.uri}: has no column '{name}'. Its columns: {header.named()}.")
         named = name in columns.categorical or name == columns.data.split.group
-        loose = file.is_csv and named  # "1000" here and "10A" there
+        loose = named and (file.is_csv or name in file.partition)  # "1000" here and "10A" there
         if not loose and kinds[name] not in (kind, "unknown"):
             raise InputError(
                 f"{file.uri}: column '{name}' must hold what it holds in the first "

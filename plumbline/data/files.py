@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 import pyarrow as pa
 from blake3 import blake3
@@ -22,6 +23,7 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 BINARY = {".parquet": "Parquet", ".feather": "Arrow", ".arrow": "Arrow"}
 ENDINGS = (*BINARY, *(end + more for end in (".csv", ".tsv") for more in ("", *COMPRESSIONS)))
 REMOTE = re.compile(r"(\w+://[^/?]*)/?(.*?)(\?\w+=.*)?")  # root, path, query
+FOLDER, NO_VALUE = re.compile(r"([^=]+)=(.+)"), "__HIVE_DEFAULT_PARTITION__"
 ASKED_AT_ONCE = 16  # requests for ETags in parallel
 
 
@@ -50,6 +52,17 @@ class DataFile:
     query: str = ""
     rows: int | None = None
     tested: bool | None = None
+
+    @property
+    def partition(self) -> dict[str, str]:
+        """The columns that folders below data.path name, each with its value in the whole file.
+
+        Such are the folders of a table that Hive, Spark or pandas has partitioned: year=2024.
+        A missing value is "".
+        """
+        found = (FOLDER.fullmatch(folder) for folder in PurePosixPath(self.name).parts[:-1])
+        named = [map(unquote, folder.groups()) for folder in found if folder]
+        return {column: "" if value == NO_VALUE else value for column, value in named}
 
     @property
     def format(self) -> str:
@@ -86,9 +99,12 @@ class DataFile:
         return "://" in self.uri and "AWS Error" in str(error)
 
     def digest(self) -> str:
-        """The BLAKE3 hash of all bytes, in hexadecimal."""
+        """The BLAKE3 hash of all bytes, and of the partition if there is one, in hexadecimal."""
         with self.open() as stream:
-            return hashlib.file_digest(stream, blake3).hexdigest()  # type: ignore[arg-type]
+            hashed = hashlib.file_digest(stream, blake3)  # type: ignore[arg-type]
+        if self.partition:
+            hashed.update(repr(self.partition).encode())
+        return hashed.hexdigest()
 
     def check_unchanged(self) -> None:
         """Raise OSError (which is retried) if the file changed since it was listed."""

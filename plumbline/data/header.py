@@ -131,10 +131,10 @@ class Header:
 
 
 def read_header(file: DataFile, asked: Dialect = AUTO) -> Header:
-    """Read the columns of a file from its head alone.
+    """Read the columns of a file from its head alone, and those of its partition.
 
-    In CSV a column's first value that is not missing decides its kind, which later values must
-    have; the kind of a column without values is unknown.
+    In CSV, and in the names of folders, a column's first value that is not missing decides its
+    kind, which later values must have; the kind of a column without values is unknown.
 
     Args:
         file: CSV, Parquet or Arrow.
@@ -145,13 +145,16 @@ def read_header(file: DataFile, asked: Dialect = AUTO) -> Header:
         OSError: it does not exist, or its object store is out of reach.
     """
     try:
-        return _csv_header(file, asked) if file.is_csv else _arrow_header(file)
+        header = _csv_header(file, asked) if file.is_csv else _arrow_header(file)
     except (pa.ArrowInvalid, csv.Error) as error:
         raise InputError(f"{file.uri}: is not valid {file.format} ({_first(error)}).") from None
     except OSError as error:
         if isinstance(error, FileNotFoundError) or file.is_out_of_reach(error):
             raise
         raise InputError(f"{file.uri}: cannot be read ({_first(error)}).") from None
+    more = {name: value for name, value in file.partition.items() if name not in header.kinds}
+    kinds = _csv_kinds([[*more.values()]], len(more), AUTO)
+    return replace(header, kinds=header.kinds | dict(zip(more, kinds, strict=True)))
 
 
 def _csv_header(file: DataFile, asked: Dialect) -> Header:

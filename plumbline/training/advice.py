@@ -22,8 +22,10 @@ MOST_VALUES = 20  # of a number that may be a name
 
 
 def data_notes(data: Dataset, config: Config) -> Iterator[str]:
-    """Yield a line for each unusual property of the data: columns that say nothing or everything
-    about the target, too few rows, and for linear models columns that others determine."""
+    """Yield a line for each unusual property of the data: a share without rows, columns that say
+    nothing or everything about the target, too few rows, and for linear models columns that others
+    determine."""
+    yield from _empty_shares(data)
     best = optimum_of(data.summary, config.training.bias)
     constants = _constants(data, best)
     if config.data.kind == "table":
@@ -48,6 +50,21 @@ def data_notes(data: Dataset, config: Config) -> Iterator[str]:
         yield f"left out of the exact fit: {format_combination(name, equals)}"
     if len(others) > MOST_COLUMNS:
         yield f"{len(others) - MOST_COLUMNS} more columns are left out: see coefficients.json"
+
+
+def _empty_shares(data: Dataset) -> Iterator[str]:
+    """The shares that are to be held out, but got no row."""
+    for share, factor in (("test", data.summary.test), ("validation", data.summary.validation)):
+        asked = getattr(data.split, f"{share}_fraction")
+        if not asked or factor.rows:
+            continue
+        if asked == "cut":
+            yield "no row is held out for testing: all are before data.split.cut"
+        else:
+            yield (
+                f"no row is held out by data.{share}_fraction: {asked:g}, which draws rows or "
+                "groups at random: raise it or change data.seed"
+            )
 
 
 def few_values(data: Dataset) -> int:

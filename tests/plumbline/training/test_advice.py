@@ -48,6 +48,25 @@ def advised(training: Training) -> list[Training]:
     return found
 
 
+@pytest.mark.parametrize("share", ["test", "validation"])
+def test_a_share_that_no_row_was_drawn_for_is_said(share: str):
+    data = {"kind": "synthetic", "x": [1, 2, 3, 4], "weights": [2.0]}
+    for fraction, said in ((0.001, True), (0.5, False), (0.0, False)):
+        raw = {"experiment": "e", "data": {**data, f"{share}_fraction": fraction}}
+        config = validated(raw, "c.yaml")
+        notes = [*data_notes(plumbline.train(config).data, config)]
+        assert any(f"no row is held out by data.{share}_fraction" in note for note in notes) == said
+
+
+def test_a_cut_after_all_rows_is_said(tmp_path: Path):
+    days = [f"2024-01-{day:02}" for day in range(1, 21)]
+    path = write(tmp_path / "a.csv", {"day": days, "x": list(range(20)), "y": list(range(20))})
+    split = {"by": "time", "column": "day", "cut": "2030-01-01"}
+    data = {"kind": "table", "path": str(path), "target": "y", "split": split}
+    config = validated({"experiment": "e", "data": data}, "c.yaml")
+    assert "all are before data.split.cut" in next(data_notes(plumbline.train(config).data, config))
+
+
 @pytest.mark.parametrize("rate", [0.2, "auto"])
 @pytest.mark.parametrize("momentum", [0.0, 0.3])
 @pytest.mark.parametrize("bias", [True, False])
