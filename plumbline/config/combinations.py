@@ -73,7 +73,7 @@ RULES = (
     Rule("model.kind", ("linear",), "training.optimizer", ITERATIVE,
          "exact and newton solve linear models"),
     Rule("training.loss", MSE, "training.optimizer", NOT_EXACT,
-         "the closed form minimises the squared error"),
+         "the closed form minimises the squared error; newton is for classes"),
     Rule("training.loss", ("auto", "cross_entropy", "poisson"), "training.optimizer",
          NOT_NEWTON, "it maximises a likelihood, logistic or Poisson"),
     Rule("training.bias", (True,), "training.optimizer", NOT_NEWTON, "its models have intercepts"),

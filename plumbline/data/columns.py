@@ -119,7 +119,7 @@ def choose_columns(data: TableData, files: Sequence[DataFile]) -> Columns:
     levels = data.categorical if isinstance(data.categorical, dict) else {}
     names = (*data.categorical, *(name for name in usable if kinds[name] == "text"))
     used = (*numeric, *dates, *names, data.target, *weights)
-    _check_used(used, names, data, header, left_out | misread)
+    _check_used(used, names, dates, data, header, left_out | misread)
     read = (*used, data.split.group, data.split.time)
     return Columns(
         data=data,
@@ -234,12 +234,13 @@ def _check_names(data: TableData, header: Header) -> None:
 def _check_used(
     used: Sequence[str],
     names: Sequence[str],
+    dates: Sequence[str],
     data: TableData,
     header: Header,
     left_out: Mapping[str, str],
 ) -> None:
     """Raise InputError if there is no feature, or a column is named like the indicator of a level,
-    `column=level`."""
+    `column=level`, or like a part of a date, `column.year`."""
     if not {*used} - {data.target, data.weight}:
         reasons = "; ".join(f"{name} ({why})" for name, why in left_out.items())
         raise InputError(
@@ -247,13 +248,16 @@ def _check_used(
             f"feature. Its columns: {header.named()}.{f' Left out: {reasons}.' if reasons else ''}"
         )
     imputed = used if data.missing == "impute" else ()  # missing values have indicators, too
-    for column in {*names, data.target, *imputed}:
-        for name in used:
-            if name.startswith(f"{column}="):
-                raise InputError(
-                    f"{header.file.uri}: column '{name}' is named like a level of column "
-                    f"'{column}'. Rename it, or list it in data.exclude."
-                )
+    levels = {*names, data.target, *imputed}
+    parts = {part: column for column in dates for part in parts_of(column)}
+    for name in used:
+        of = next((column for column in levels if name.startswith(f"{column}=")), parts.get(name))
+        if of is not None:
+            what = "a part" if name in parts else "a level"
+            raise InputError(
+                f"{header.file.uri}: column '{name}' is named like {what} of column '{of}'. "
+                "Rename it, or list it in data.exclude."
+            )
 
 
 def _hint(name: str, header: Header) -> str:

@@ -235,6 +235,15 @@ def test_a_column_named_like_a_level_is_refused(keys, tmp_path):
     assert read(path, categorical=["c"], exclude=["c=b"]).rows == 2
 
 
+def test_a_column_named_like_a_part_of_a_date_is_refused(tmp_path):
+    """It would be read in its place."""
+    when = [f"2024-01-{day:02}T0{day}:00" for day in range(1, 9)]
+    columns = {"t": when, "t.hour": list(range(8)), "t.hours": list(range(8)), "y": list(range(8))}
+    path = write(tmp_path / "a.csv", columns)
+    assert "column 't.hour' is named like a part of column 't'. Rename it" in refusal(path)
+    assert read(path, exclude=["t.hour"]).rows == read(path, dates=[]).rows == 8
+
+
 @each_format
 @pytest.mark.parametrize(
     ("y", "target_type", "classes"),
