@@ -124,7 +124,9 @@ def log_results(
         "sample": f"the plots show {describe_sample(data)}",
     }
     if trained.exact:
-        tags["mae_rows"] = len(data.summary.sample.rows)
+        for name, sample in data.summary.samples.items():
+            tag = "mae_rows" if sample is data.summary.sample else f"{name}_mae_rows"
+            tags[tag] = len(sample.rows)
     if is_far_from_optimum(result):
         tags["far_from_optimum"] = "true"
     for each in result.predictions[:MOST_TAGS]:

@@ -105,12 +105,7 @@ def better(name: str) -> Literal["lower", "higher"] | None:
 
 
 def unknown_because(name: str, test_fraction: float | str, folds: int) -> str:
-    """Why a metric cannot be measured with this split of the data; empty if it can be.
-
-    mae is measured on a sample: of the held-out rows, or of the training rows if there are none.
-    """
-    if name == "train_mae" and test_fraction:
-        return "data.test_fraction is above 0 (mae is then measured on held-out rows)"
+    """Why a metric cannot be measured with this split of the data; empty if it can be."""
     needed = METRICS[name].needs
     given = {"": True, "test_fraction": test_fraction, "folds": folds}[needed]
     return "" if given else f"data.{needed} is 0"

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +11,7 @@ from plumbline.data.blocks import Block, Source, on_device
 from plumbline.data.encoding import columns_with_missing
 from plumbline.data.split import block_hashes, shares_of
 from plumbline.linear.factor import Factor
-from plumbline.linear.sample import MOST_ROWS, SAMPLE_ROWS, Sample, merge_samples, most_kept
+from plumbline.linear.sample import MOST_ROWS, Sample, Sampler
 from plumbline.linear.summary import Summary
 from plumbline.threads import one_thread
 
@@ -54,26 +53,26 @@ def compress(
 
 @dataclass
 class _Shares:
-    """The state of a pass: an R factor for each share of the rows, and the sample."""
+    """The state of a pass: an R factor for each share of the rows, and samples."""
 
     split: Split
     most_rows: int
     columns: tuple[str, ...]
     shift: dict[str, float] = field(default_factory=dict)
     factors: dict[str, Factor] = field(default_factory=dict)
-    sample: Sample = field(init=False)
-    drawn: list[Sample] = field(default_factory=list)
+    samplers: dict[str, Sampler] = field(default_factory=dict)
     dropped: int = 0
-
-    def __post_init__(self) -> None:
-        self.sample = Sample.empty(self.columns)
 
     def add(self, block: Block) -> None:
         """Fold in one block, whose rows are shifted and weighted in place."""
         if not self.shift or block.columns != self.columns:
             self._widen(block)
         shares = shares_of(self.split, block)
-        self._draw(block, shares.get("test", shares["train"]))
+        keys = block_hashes(self.split.seed, block, "sample")
+        for name in shares.keys() - {"validation"}:
+            if name not in self.samplers:
+                self.samplers[name] = Sampler(self.columns, self.most_rows)
+            self.samplers[name].add(block, keys, shares[name])
         shift = self._shift_vector(self.columns)
         block.rows[1:] -= shift[:, None].to(block.rows.device)
         for name in columns_with_missing(self.columns[:-1]):  # a missing value reads as the shift
@@ -89,10 +88,13 @@ class _Shares:
 
     def finish(self, digest: str) -> Summary:
         """Return the summary of all rows that were folded in."""
-        self._settle_sample()
         factors = {name: replace(f, r=f.r.cpu()) for name, f in self.factors.items()}
+        samples = {n: of.settle().select(self.columns) for n, of in self.samplers.items()}
         return Summary(
-            factors or {"train": Factor.empty(self.columns)}, self.sample, (digest,), self.dropped
+            factors or {"train": Factor.empty(self.columns)},
+            samples or {"train": Sample.empty(self.columns)},
+            (digest,),
+            self.dropped,
         )
 
     def _with_folds(
@@ -108,31 +110,6 @@ class _Shares:
         for number in range(self.split.folds):
             chosen = fold_of == number
             yield f"fold {number:02}", chosen if trained is None else chosen & trained
-
-    def _draw(self, block: Block, share: Tensor | None) -> None:
-        """Add the block's rows of a share to the sample, if their keys are small enough."""
-        keys = block_hashes(self.split.seed, block, "sample")
-        chosen = (keys if share is None else keys.where(share, 1.0)) < self.sample.bound
-        places = torch.from_numpy(np.flatnonzero(chosen.numpy()))
-        if not len(places):
-            return
-        room = SAMPLE_ROWS
-        if self.sample.complete:
-            room = max(room, most_kept(self.most_rows, self.columns) - len(self.sample.keys))
-        complete = len(places) <= room
-        if not complete:
-            places = places[np.argpartition(keys[places].numpy(), SAMPLE_ROWS)[:SAMPLE_ROWS]]
-        rows = block.rows.mT[places].cpu()
-        self.drawn.append(
-            Sample(self.columns, keys[places], rows[:, 1:].clone(), rows[:, 0].clone(), complete)
-        )
-        if not complete or sum(len(sample.keys) for sample in self.drawn) >= room:
-            self._settle_sample()  # from now on few rows have keys below its bound
-
-    def _settle_sample(self) -> None:
-        """Merge the rows drawn so far; doing so after every block would cost as much as drawing."""
-        self.sample = merge_samples([self.sample, *self.drawn], self.columns, self.most_rows)
-        self.drawn = []
 
     def _widen(self, block: Block) -> None:
         """Set the shift from the first row, or add columns for the levels of a later block."""

@@ -4,12 +4,13 @@ Samples of parts can be merged.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from plumbline.data.blocks import take_columns
+from plumbline.data.blocks import Block, take_columns
 from plumbline.data.files import DataFile
 
 SAMPLE_ROWS = 1_000  # rows of a sample, if there are more rows than these:
@@ -55,6 +56,59 @@ class Sample:
             return self
         rows = take_columns(self.rows, self.columns, columns)
         return replace(self, columns=tuple(columns), rows=rows)
+
+
+@dataclass
+class Sampler:
+    """Draws a sample from the blocks of a part.
+
+    Attributes:
+        columns: of the sample, which later blocks may widen.
+        most_rows: all rows are kept up to this many.
+        sample: of the rows seen so far, without those in `drawn`.
+        drawn: rows that are not merged yet; doing so after every block would cost as much as
+            drawing.
+    """
+
+    columns: tuple[str, ...]
+    most_rows: int
+    sample: Sample = field(init=False)
+    drawn: list[Sample] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.sample = Sample.empty(self.columns)
+
+    def add(self, block: Block, keys: Tensor, share: Tensor | None) -> None:
+        """Add the rows of a block whose keys are small enough.
+
+        Args:
+            block: with its rows in raw units.
+            keys: (k,) float64 on the CPU, uniform in [0, 1).
+            share: (k,) bool, the rows to draw from; None: all.
+        """
+        chosen = (keys if share is None else keys.where(share, 1.0)) < self.sample.bound
+        places = torch.from_numpy(np.flatnonzero(chosen.numpy()))
+        if not len(places):
+            return
+        self.columns = block.columns
+        room = SAMPLE_ROWS
+        if self.sample.complete:
+            room = max(room, most_kept(self.most_rows, self.columns) - len(self.sample.keys))
+        complete = len(places) <= room
+        if not complete:
+            places = places[np.argpartition(keys[places].numpy(), SAMPLE_ROWS)[:SAMPLE_ROWS]]
+        rows = block.rows.mT[places].cpu()
+        self.drawn.append(
+            Sample(self.columns, keys[places], rows[:, 1:].clone(), rows[:, 0].clone(), complete)
+        )
+        if not complete or sum(len(sample.keys) for sample in self.drawn) >= room:
+            self.settle()  # from now on few rows have keys below its bound
+
+    def settle(self) -> Sample:
+        """Merge the rows drawn so far and return the sample."""
+        self.sample = merge_samples([self.sample, *self.drawn], self.columns, self.most_rows)
+        self.drawn = []
+        return self.sample
 
 
 def most_kept(most_rows: int, columns: Sequence[str]) -> int:

@@ -25,18 +25,24 @@ class Summary:
 
     Attributes:
         factors: the R factor of each share of the rows: "train" (with folds "fold 00", "fold
-            01", ... instead), "validation" and "test". All have the columns of the sample.
-        sample: the test rows, or the training rows if there are none, or a sample of them.
+            01", ... instead), "validation" and "test". All have the columns of the samples.
+        samples: the training rows ("train") and the test rows, if the split has such ("test"), or
+            samples of them.
         digests: BLAKE3 over all the data read of each part, in hexadecimal, in the parts' order.
         dropped: rows left out because a value was missing, or because their weight is 0.
         merged_rows: part_rows, if it is of several parts.
     """
 
     factors: dict[str, Factor]
-    sample: Sample
+    samples: dict[str, Sample]
     digests: tuple[str, ...]
     dropped: int = 0
     merged_rows: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def sample(self) -> Sample:
+        """The sample of the test rows; of the training rows if the split has no test rows."""
+        return self.samples["test" if "test" in self.samples else "train"]
 
     @property
     def part_rows(self) -> tuple[tuple[int, int], ...]:
@@ -99,7 +105,7 @@ class Summary:
         return sum(factor.rows for factor in self.factors.values())
 
     def weighted(self, weight: float) -> "Summary":
-        """The same rows with every weight multiplied by `weight`; the sample is unchanged."""
+        """The same rows with every weight multiplied by `weight`; the samples are unchanged."""
         factors = {name: factor.weighted(weight) for name, factor in self.factors.items()}
         return replace(self, factors=factors)
 
@@ -122,14 +128,17 @@ class Summary:
             shift = [means.get(column, value) for column, value in known]
             factors[name] = factor.merged_to(torch.tensor(shift, dtype=torch.float64))
         fill = torch.tensor([means.get(n, math.nan) for n in self.columns], dtype=torch.float64)
-        rows = self.sample.rows
-        sample = replace(self.sample, rows=torch.where(rows.isnan(), fill, rows))
-        return replace(self, factors=factors, sample=sample)
+        samples = {
+            name: replace(sample, rows=torch.where(sample.rows.isnan(), fill, sample.rows))
+            for name, sample in self.samples.items()
+        }
+        return replace(self, factors=factors, samples=samples)
 
     def select(self, columns: Sequence[str]) -> "Summary":
         """The same rows with only these columns, in this order; the target must be the last."""
         factors = {name: factor.select(columns) for name, factor in self.factors.items()}
-        return replace(self, factors=factors, sample=self.sample.select(columns))
+        samples = {name: sample.select(columns) for name, sample in self.samples.items()}
+        return replace(self, factors=factors, samples=samples)
 
     def to_bytes(self) -> bytes:
         """Serialise: a checksum, a line of JSON with names and counts, and the numbers to the bit.
@@ -140,12 +149,12 @@ class Summary:
         about = {
             "columns": self.columns,
             "factors": counts,
-            "sampled": [len(self.sample.keys), self.sample.complete],
+            "samples": {n: [len(s.keys), s.complete] for n, s in self.samples.items()},
             "digests": self.digests,
             "dropped": self.dropped,
         }
         tensors = [each for f in self.factors.values() for each in (f.r, f.shift)]
-        tensors += [self.sample.keys, self.sample.rows, self.sample.weights]
+        tensors += [each for s in self.samples.values() for each in (s.keys, s.rows, s.weights)]
         numbers = torch.cat([each.flatten() for each in tensors]).numpy().astype("<f8")
         content = json.dumps(about).encode() + b"\n" + numbers.tobytes()
         return blake3(content).digest() + content
@@ -164,16 +173,20 @@ class Summary:
         about = json.loads(line)
         numbers = torch.from_numpy(np.frombuffer(raw, "<f8").astype(float))
         columns, p = tuple(about["columns"]), len(about["columns"]) + 1
-        sampled, complete = about["sampled"]
-        sizes = [p * p, p - 1] * len(about["factors"]) + [sampled, sampled * (p - 1), sampled]
+        sizes = [p * p, p - 1] * len(about["factors"])
+        sizes += [n * width for n, _ in about["samples"].values() for width in (1, p - 1, 1)]
         tensors = (each.clone() for each in numbers.split(sizes))
         factors = {
             name: Factor(columns, next(tensors).reshape(p, p), rows, next(tensors), *weights)
             for name, (rows, *weights) in about["factors"].items()
         }
-        keys, rows, weights = next(tensors), next(tensors).reshape(sampled, p - 1), next(tensors)
-        sample = Sample(columns, keys, rows, weights, complete)
-        return cls(factors, sample, tuple(about["digests"]), about["dropped"])
+        samples = {
+            name: Sample(
+                columns, next(tensors), next(tensors).reshape(n, p - 1), next(tensors), complete
+            )
+            for name, (n, complete) in about["samples"].items()
+        }
+        return cls(factors, samples, tuple(about["digests"]), about["dropped"])
 
 
 def combine(parts: Iterable[Summary], label: str = "data") -> Summary:
@@ -226,10 +239,13 @@ def combine_eight(parts: Sequence[Summary]) -> Summary:
     with one_thread():
         factors = {n: merge([p.factors[n] for p in parts if n in p.factors]) for n in names}
         factors = {name: factor.select(columns) for name, factor in factors.items()}
-    sample = merge_samples([part.sample for part in parts], columns)
+    samples = {
+        name: merge_samples([p.samples[name] for p in parts if name in p.samples], columns)
+        for name in sorted({name for part in parts for name in part.samples})
+    }
     digests = tuple(digest for part in parts for digest in part.digests)
     part_rows = tuple(rows for part in parts for rows in part.part_rows)
-    return Summary(factors, sample, digests, sum(part.dropped for part in parts), part_rows)
+    return Summary(factors, samples, digests, sum(part.dropped for part in parts), part_rows)
 
 
 def _joined(nodes: Iterator[Summary]) -> Iterator[Summary]:

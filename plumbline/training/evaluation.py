@@ -13,6 +13,7 @@ from plumbline.data.blocks import WEIGHT
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.factor import Factor
 from plumbline.linear.least_squares import excess, least_squares, squared_error, total_squares
+from plumbline.linear.sample import Sample
 from plumbline.linear.summary import Summary
 from plumbline.training.model import Exp, LinearModel
 from plumbline.training.newton import module_of, most_likely
@@ -29,8 +30,8 @@ def evaluate(trained: Trained, data: Summary) -> dict[str, float]:
         train_mse, train_rmse, train_r2, and with held-out rows test_mse, test_rmse, test_r2;
         optimal_mse (the exact least-squares loss on the training rows), optimality_gap (train_mse
         above it), condition_number; largest_stable_learning_rate and epochs_expected if they are
-        known; test_mae, or train_mae if no row is held out, on the sample of those rows;
-        penalty_strength with a penalty.
+        known; train_mae and test_mae, on the samples of these rows; penalty_strength with a
+        penalty.
     """
     model, plan = trained.line, trained.plan
     best = plan.optimum
@@ -40,7 +41,7 @@ def evaluate(trained: Trained, data: Summary) -> dict[str, float]:
         "optimal_mse": best.mse,
         "optimality_gap": excess(data.train, model.intercept, model.weights, best),
         "condition_number": best.condition,
-        "test_mae" if data.test.rows else "train_mae": mean_absolute_error(model, data),
+        **{f"{share}_mae": mean_absolute_error(model, of) for share, of in data.samples.items()},
         "largest_stable_learning_rate": plan.largest_stable_rate,
         "epochs_expected": plan.epochs_expected,
         "penalty_strength": plan.penalized.path.strength if plan.penalized else None,
@@ -203,17 +204,17 @@ def held_out_scores(model: LinearModel, data: Summary) -> dict[str, float]:
     """test_mse, test_rmse, test_r2 and test_mae of a linear model; empty if no row is held out."""
     if not data.test.rows:
         return {}
-    found = r_scores("test", model, data.test) | {"test_mae": mean_absolute_error(model, data)}
+    mae = mean_absolute_error(model, data.sample)
+    found = r_scores("test", model, data.test) | {"test_mae": mae}
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def mean_absolute_error(model: nn.Module, data: Summary) -> float:
-    """Mean |y - ŷ| over the rows of the sample; R does not know it."""
-    rows, weights = data.sample.rows, data.sample.weights
-    if not len(rows):
+def mean_absolute_error(model: nn.Module, sample: Sample) -> float:
+    """Mean |y - ŷ| over the rows of a sample, NaN without any; R does not know it."""
+    if not len(sample.rows):
         return math.nan
-    error = (rows[:, -1] - model(rows[:, :-1])[:, 0]).abs()
-    return float((weights * error).sum() / weights.sum())
+    error = (sample.rows[:, -1] - model(sample.rows[:, :-1])[:, 0]).abs()
+    return float((sample.weights * error).sum() / sample.weights.sum())
 
 
 def cross_validation(data: Summary, bias: bool) -> dict[str, float]:

@@ -94,7 +94,7 @@ def _summary(net: nn.Module, layers: Sequence[Layer], objective: RowObjective) -
             some, name = rows[(k - number) % FOLDS :: FOLDS], f"fold {k:02}"
             if len(some):
                 factors[name] = factors.get(name, Factor.empty(columns)).plus(some)
-    return Summary(factors, Sample.empty(columns), ())
+    return Summary(factors, {"train": Sample.empty(columns)}, ())
 
 
 def _chunks(objective: RowObjective) -> Iterator[tuple[Tensor, ...]]:

@@ -181,10 +181,6 @@ def test_overrides_reach_the_sweep_what_varies_and_the_base(tmp_path: Path) -> N
         ),
         ({"parameters": RATES, "metric": "mae"}, r"data\.test_fraction is 0. Got 'test_mae'"),
         (
-            {"parameters": RATES | {"data.test_fraction": [0.2]}, "metric": "train_mae"},
-            r"another metric while data\.test_fraction is above 0",
-        ),
-        (
             {"parameters": RATES, "pruner": "median"},
             r"data\.validation_fraction must be above 0 in every trial with sweep\.pruner median",
         ),

@@ -8,7 +8,7 @@ import torch
 from plumbline.config.schema import Split
 from plumbline.linear.compress import compress
 from plumbline.linear.sample import MOST_ROWS, SAMPLE_ROWS, Sample, merge_samples
-from plumbline.linear.summary import combine
+from plumbline.linear.summary import Summary, combine
 from tests.plumbline.tools import Rows, random_rows
 
 
@@ -71,6 +71,22 @@ def test_the_sample_is_of_the_held_out_rows_where_there_are_some():
     assert len(found.sample.rows) == found.test.rows
     r = found.test.raw()
     assert torch.isclose(found.sample.rows[:, 0].mean(), r[0, 1] / r[0, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("most", [MOST_ROWS, 0])
+def test_training_rows_have_a_sample_of_their_own(most):
+    split = Split(test_fraction=0.5, validation_fraction=0.2)
+    found = combine([compress(numbered(5_000), "a", split, most_rows=most)])
+    for name, factor in (("train", found.train), ("test", found.test)):
+        assert len(found.samples[name].rows) == (factor.rows if most else SAMPLE_ROWS)
+    numbers = {name: {*of.rows[:, 0].tolist()} for name, of in found.samples.items()}
+    assert not numbers["train"] & numbers["test"]
+    assert found.part_rows[0][0] == found.train.rows
+    again = Summary.from_bytes(found.to_bytes()).samples
+    for name, sample in found.samples.items():
+        assert torch.equal(again[name].rows, sample.rows)
+        assert torch.equal(again[name].keys, sample.keys)
+        assert again[name].complete == sample.complete
 
 
 def test_the_sample_is_of_the_training_rows_where_none_are_held_out_for_testing():

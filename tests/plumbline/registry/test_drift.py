@@ -19,7 +19,7 @@ from tests.plumbline.tools import compressed, opened, random_rows, read, write
 
 def profile(rows: torch.Tensor, split: Split | None = None, dropped: int = 0) -> DataProfile:
     data = compressed(rows, split)
-    data = Summary(data.factors, data.sample, data.digests, dropped)
+    data = Summary(data.factors, data.samples, data.digests, dropped)
     return DataProfile.of(Dataset(data, data, Encoding(data.columns[:-1], {}), None, {}))
 
 

@@ -35,7 +35,7 @@ def data_of(tmp_path, cities: str, **more: list[float]) -> Dataset:
     y = [10 + 3 * v + EFFECT.get(c, 0.0) for v, c in zip(x, cities, strict=True)]
     path = write(tmp_path / "rows.csv", {"x": x, "city": list(cities), **more, "y": y})
     whole = read(path, categorical=["city"])
-    whole = Summary({"test": whole.train}, whole.sample, whole.digests)
+    whole = Summary({"test": whole.train}, whole.samples, whole.digests)
     encoding = Encoding.of(whole.columns[:-1], _table(path).categorical)
     source = opened(path, categorical=["city"])
     summary = whole.select((*encoding.features, "y"))
@@ -75,7 +75,7 @@ def test_an_unknown_level_that_only_training_rows_have_does_no_harm(tmp_path):
     held = data_of(tmp_path, "abcb").summary
     columns = data.summary.columns
     factors = {"test": held.test.select(columns), "train": data.summary.test}
-    both = Summary(factors, held.sample, held.digests).select(columns)
+    both = Summary(factors, held.samples, held.digests).select(columns)
     found = score(MODEL, replace(data, summary=both))
     assert found["test_mse"] == pytest.approx(0, abs=1e-20)
 
@@ -119,7 +119,7 @@ def test_holes_are_read_as_when_the_model_was_trained(tmp_path, today):
     held, train = (compress(opened(tmp_path, missing="impute"), part, Split())
                    for part in opened(tmp_path).parts)  # fmt: skip
     whole = combine_eight([train, replace(held, factors={"test": held.train})])
-    whole = replace(whole, sample=held.sample.select(whole.columns))
+    whole = replace(whole, samples={"test": held.sample.select(whole.columns)})
     source = opened(tmp_path / "held.csv", missing="impute")
     data = replace(Dataset.of(whole, given, source, {}), split=EVERY_ROW)
     encoding = Encoding(("x",), {}, means={"x": 100.0}, holes=("x",))
