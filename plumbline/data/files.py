@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -93,7 +92,7 @@ class DataFile:
         stream = self.open()
         return pa.CompressedInputStream(stream, self.compression) if self.compression else stream
 
-    def is_out_of_reach(self, error: OSError) -> bool:
+    def is_out_of_reach(self, error: Exception) -> bool:
         """Whether a read failed because the store could not be reached, not because of content,
         which pyarrow also reports without an errno."""
         return "://" in self.uri and "AWS Error" in str(error)
@@ -296,24 +295,3 @@ def in_window(files: tuple[DataFile, ...], window: Window | None, now: datetime)
             f"{len(files)} was changed at {newest:%Y-%m-%d %H:%M} UTC."
         )
     return Chosen(recent, tuple(file for file in files if file.modified < start))
-
-
-def hold_out_newest(files: tuple[DataFile, ...], fraction: float) -> tuple[DataFile, ...]:
-    """Mark the last files, sorted by path, as held out for testing.
-
-    Their number is the one that comes nearest to a share of all bytes, so that no file has to be
-    read; it is at least one and not all. If files are added at the end or removed at the
-    beginning, a file that was trained on is never held out.
-
-    Raises:
-        InputError: there is only one file.
-    """
-    if len(files) == 1:
-        raise InputError(
-            "data.split: by time holds out the last files, so there must be at least two. Got only "
-            f"{files[0].uri}: add files, or set data.split.column and cut."
-        )
-    before = list(accumulate(file.size for file in files))
-    away = [abs((1 - fraction) * before[-1] - size) for size in before[:-1]]
-    first = 1 + away.index(min(away))
-    return tuple(replace(file, tested=i >= first) for i, file in enumerate(files))

@@ -146,12 +146,12 @@ def read_header(file: DataFile, asked: Dialect = AUTO) -> Header:
     """
     try:
         header = _csv_header(file, asked) if file.is_csv else _arrow_header(file)
-    except (pa.ArrowInvalid, csv.Error) as error:
-        raise InputError(f"{file.uri}: is not valid {file.format} ({_first(error)}).") from None
-    except OSError as error:
+    except (pa.ArrowInvalid, csv.Error, OSError) as error:
         if isinstance(error, FileNotFoundError) or file.is_out_of_reach(error):
             raise
-        raise InputError(f"{file.uri}: cannot be read ({_first(error)}).") from None
+        said = str(error).splitlines()[0].rstrip(".")
+        wrong = "cannot be read" if isinstance(error, OSError) else f"is not valid {file.format}"
+        raise InputError(f"{file.uri}: {wrong} ({said}).") from None
     more = {name: value for name, value in file.partition.items() if name not in header.kinds}
     kinds = _csv_kinds([[*more.values()]], len(more), AUTO)
     return replace(header, kinds=header.kinds | dict(zip(more, kinds, strict=True)))
@@ -297,7 +297,3 @@ def _arrow_kind(stored: pa.DataType) -> Kind:
     values = stored.value_type if types.is_dictionary(stored) else stored
     fit = (kind for kind, tests in ARROW_TYPES.items() if any(test(values) for test in tests))
     return next(fit, "other")
-
-
-def _first(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".")

@@ -16,8 +16,9 @@ from plumbline.data.blocks import Block
 from plumbline.data.buffer import Buffer
 from plumbline.data.columns import Columns, check_columns, choose_columns
 from plumbline.data.encoding import names_of
-from plumbline.data.files import DataFile, choose_files, hold_out_newest
+from plumbline.data.files import DataFile, choose_files
 from plumbline.data.header import Kind, read_header
+from plumbline.data.split import hold_out_newest
 from plumbline.errors import InputError
 
 

@@ -6,6 +6,8 @@ are the test rows, whatever their hash.
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import accumulate
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ from plumbline.config.schema import Split
 from plumbline.data.batches import as_dates, as_numbers
 from plumbline.data.blocks import WEIGHT, Block, Source
 from plumbline.data.files import DataFile
+from plumbline.errors import InputError
 
 # in numpy, because torch has no logical shift of 64 bits
 _GAMMA, _MIX1, _MIX2 = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
@@ -92,6 +95,27 @@ def tested_rows(split: SplitBy, file: DataFile, batch: pa.RecordBatch) -> Tensor
     if split.time:
         return torch.from_numpy((times_in(split, batch) >= split.cut_value).to_numpy())
     return None if file.tested is None else torch.full((batch.num_rows,), file.tested)
+
+
+def hold_out_newest(files: tuple[DataFile, ...], fraction: float) -> tuple[DataFile, ...]:
+    """Mark the last files, sorted by path, as held out for testing.
+
+    Their number is the one that comes nearest to a share of all bytes, so that no file has to be
+    read; it is at least one and not all. If files are added at the end or removed at the
+    beginning, a file that was trained on is never held out.
+
+    Raises:
+        InputError: there is only one file.
+    """
+    if len(files) == 1:
+        raise InputError(
+            "data.split: by time holds out the last files, so there must be at least two. Got only "
+            f"{files[0].uri}: add files, or set data.split.column and cut."
+        )
+    before = list(accumulate(file.size for file in files))
+    away = [abs((1 - fraction) * before[-1] - size) for size in before[:-1]]
+    first = 1 + away.index(min(away))
+    return tuple(replace(file, tested=i >= first) for i, file in enumerate(files))
 
 
 def shares_of(split: Split, block: Block) -> dict[str, Tensor | None]:
