@@ -69,10 +69,9 @@ class _Shares:
             self._widen(block)
         shares = shares_of(self.split, block)
         keys = block_hashes(self.split.seed, block, "sample")
-        for name in shares.keys() - {"validation"}:
-            if name not in self.samplers:
-                self.samplers[name] = Sampler(self.columns, self.most_rows)
-            self.samplers[name].add(block, keys, shares[name])
+        for name in [name for name in shares if name != "validation"]:
+            sampler = self.samplers.setdefault(name, Sampler(self.columns, self.most_rows))
+            sampler.add(block, keys, shares[name])
         shift = self._shift_vector(self.columns)
         block.rows[1:] -= shift[:, None].to(block.rows.device)
         for name in columns_with_missing(self.columns[:-1]):  # a missing value reads as the shift
