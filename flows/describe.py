@@ -17,12 +17,14 @@ def describe(path: str, overrides: Sequence[str]) -> None:
     from plumbline.linear import description
     from tasks.screen import note, print_columns, warn
 
-    # every row counts, also those with missing values
+    # every row with a target counts, also those with missing values
     whole = {"missing": "impute", "test_fraction": 0.0, "validation_fraction": 0.0, "folds": 0}
     counted = data.model_copy(update=whole | {"log_target": False})
     found = read(counted, "cpu")
     columns = description.describe(found, counted)
-    print_columns(columns, found.summary.rows)
+    dropped, unweighted = found.summary.dropped, " or weight" * bool(data.weight)
+    without = f" ({dropped:,} more have no target{unweighted})" if dropped else ""
+    print_columns(columns, f"{found.summary.rows:,} rows{without}")
     if data.missing != "impute" and any(column.missing for column in columns):
         note(
             f"values are missing, and data.missing is {data.missing}. The table above shows the "

@@ -151,8 +151,8 @@ def _moment(milliseconds: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(milliseconds / 1000))
 
 
-def print_columns(columns: "Sequence[Column]", rows: int) -> None:
-    """Print what each column of a table holds and how it is used."""
+def print_columns(columns: "Sequence[Column]", rows: str) -> None:
+    """Print the number of rows, what each column of a table holds, and how it is used."""
     console = Console(highlight=False, emoji=False, markup=False)
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading in ("Column", "Kind", "Missing", "Levels", "Mean or most frequent", "Becomes"):
@@ -164,7 +164,7 @@ def print_columns(columns: "Sequence[Column]", rows: int) -> None:
         levels = "-" if each.levels is None else f"{each.levels:,}"
         name = each.name or "(without a name)"
         shown.add_row(name, each.kind or "-", missing, levels, values, each.becomes)
-    console.print(f"{rows:,} rows", shown, sep="\n")
+    console.print(rows, shown, sep="\n")
 
 
 def note(text: str) -> None:

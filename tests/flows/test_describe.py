@@ -11,7 +11,7 @@ def test_penguins_are_described_without_a_run(capsys: pytest.CaptureFixture[str]
     config, path = ROOT / "configs" / "penguins.yaml", ROOT / "data" / "penguins.csv"
     assert run_command(describe, str(config), [f"data.path={path}"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("333 rows")  # 11 have no target
+    assert out.startswith("333 rows (11 more have no target)\n")
     assert "Biscoe 48.9%" in out
     assert "Note: values are missing, and data.missing is drop. The table above shows" in out
 
