@@ -117,7 +117,12 @@ def apply(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise refuse("an override", "written key=value", override)
-    put(raw, key, _parsed(text, key))
+    try:
+        value = _parsed(text, key)
+    except InputError as error:
+        cut = f" A value with spaces needs quotes of its own: SET=\"'{key}=[1, 2]'\"."
+        raise InputError(f"{error}.{cut}" if text[:1] in ("[", "{") else str(error)) from None
+    put(raw, key, value)
 
 
 def put(raw: dict[str, Any], key: str, value: Any) -> None:

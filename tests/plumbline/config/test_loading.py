@@ -161,6 +161,7 @@ def test_overrides_replace_and_add_keys_and_the_last_one_wins(tmp_path):
         ("=5", "an override must be written key=value"),
         ("training.epochs=x", "training.epochs must be an integer >= 1 or auto or null. Got 'x'"),
         ("training.epochs=[1", "training.epochs: is not valid YAML"),
+        ("data.x=[1,", "needs quotes of its own: SET=\"'data.x=[1, 2]'\"."),
         ("experiment.name=x", "experiment.name must be a key inside a section"),
         ("training.epohcs=5", "Did you mean training.epochs?"),
     ],
