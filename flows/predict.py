@@ -31,7 +31,7 @@ def predict(
         done = predict_files(files, encoding, predict_rows, output, kept, on_missing, shown)
     print(f"Predicted {done.rows} rows with {uri} into {output}.")
     if done.empty:
-        print(f"{done.empty} of them have no prediction. The first: {done.first}.")
+        print(f"Rows without a prediction: {done.empty}. The first: {done.first}.")
 
 
 if __name__ == "__main__":

@@ -75,10 +75,7 @@ def _send(notify: Notify, title: str, body: str) -> None:
     thread.start()
     thread.join(PATIENCE_SECONDS)
     if taken != [True] or not all(known):
-        note(
-            f"not everybody was notified: at least one of {len(known)} addresses in notify.to "
-            "failed or did not answer in time"
-        )
+        note("not everybody was notified: an address in notify.to failed or did not answer in time")
 
 
 def _expanded(notify: Notify) -> Iterator[str]:

@@ -24,7 +24,7 @@ def test_predict_takes_columns_by_name_passes_others_through_and_leaves_out_what
     options = ("--model", uri, "--keep", "id", "--on-missing", "null")
     done = workspace.run("flows.predict", str(rows), str(output), *options)
     assert done.status == 0, done.err
-    assert "2 of them have no prediction. The first: " in done.out
+    assert "Rows without a prediction: 2. The first: " in done.out
     assert "rows.csv: column 'x', row 2 " in done.out
     with output.open() as lines:
         found = list(csv.DictReader(lines))
