@@ -211,7 +211,8 @@ if __name__ == "__main__":  # print docs/configuration.md
     print(
         "# Configuration reference\n\n"
         "One YAML file is one experiment. This page is generated from the schema in "
-        "`plumbline/config` (`make docs`);\n`python -m flows.pipeline --help` shows the same. "
+        "`plumbline/config` (`make docs`);\n"
+        "`.venv/bin/python -m flows.pipeline --help` shows the same. "
         "Any key can be replaced on the command line:\n"
         '`make run-pipeline SET="training.epochs=500 data.noise=0.1"`.\n\n'
         "An editor with a YAML language server completes and checks keys with "
