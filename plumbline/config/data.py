@@ -155,7 +155,7 @@ class TableData(Split):
     """columns to convert to numbers: year, month, day, day_of_week, hour and minute, and the sine
     and cosine of month, day_of_week and hour, keeping those that vary; in UTC, or as written if
     there is no time zone; auto: timestamps, and text columns whose values are all dates or times in
-    ISO 8601, or such with slashes (2024/03/01)"""
+    ISO 8601, also with slashes (2024/03/01)"""
 
     log_target: bool = False
     """train on the logarithm of the target, which must be above 0; scores and predictions (of the
