@@ -45,7 +45,8 @@ def clean_history(yes: bool) -> None:
         return
     print("This permanently deletes:")
     for path, what in found.items():
-        print(f"  {path}: {what}")
+        if path.suffix != ".lock":  # a lock is an empty file
+            print(f"  {path}: {what}")
     if not (yes or _confirmed()):
         raise InputError("Nothing was deleted. To delete it without being asked: YES=1.")
     _refuse_while_in_use()  # a command may have started before the answer came

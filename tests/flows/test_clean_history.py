@@ -25,7 +25,13 @@ with lease():
 def recorded(tmp_path: Path) -> Iterator[Workspace]:
     """A clone with files where its record would be."""
     with cloned(tmp_path.resolve()) as clone:
-        for name in ("mlflow.db", "mlflow.db-wal", "mlruns/1/model", ".prefect/prefect.db"):
+        for name in (
+            "mlflow.db",
+            "mlflow.db-wal",
+            "mlflow.db.model-m.lock",
+            "mlruns/1/model",
+            ".prefect/prefect.db",
+        ):
             (clone.root / name).parent.mkdir(parents=True, exist_ok=True)
             (clone.root / name).touch()
         yield clone
@@ -35,6 +41,7 @@ def test_it_says_what_it_deletes_and_deletes_nothing_without_a_yes(recorded: Wor
     done = recorded.run("flows.clean", "history")
     assert done.status == 2
     assert all(name in done.out for name in ("mlflow.db-wal", "mlruns", ".prefect"))
+    assert ".lock" not in done.out
     assert done.err == "Nothing was deleted. To delete it without being asked: YES=1.\n"
     assert (recorded.root / "mlruns/1/model").exists()
     assert recorded.run("flows.clean", "history", YES="no").status == 2
