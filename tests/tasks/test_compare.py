@@ -96,6 +96,9 @@ def test_rounding_is_no_difference() -> None:
     assert rounded.metrics.empty
     assert list(rounded.same.index) == ["test_rmse"]
     assert list(compare(scored(0.3, 0.3 * (1 + 1e-9))).metrics.index) == ["test_rmse"]
+    near_0 = ({"gain_over_linear": g, "drift_max_shift": g} for g in (-1e-14, 3e-16))
+    assert compare([run(metrics=metrics) for metrics in near_0]).metrics.empty
+    assert list(compare(scored(1e-15, 2e-15)).metrics.index) == ["test_rmse"]
 
 
 def test_metrics_of_single_columns_are_left_out() -> None:
