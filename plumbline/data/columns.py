@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, repeat
 
 import pyarrow as pa
 
@@ -20,7 +19,8 @@ from plumbline.data.column_checks import (
 )
 from plumbline.data.encoding import parts_of
 from plumbline.data.files import DataFile
-from plumbline.data.header import Dialect, Header, Kind, configured_dialect, read_header
+from plumbline.data.folders import first_header, folder_columns
+from plumbline.data.header import Dialect, Header, Kind, configured_dialect
 from plumbline.errors import InputError, nearest, refuse
 
 
@@ -99,7 +99,7 @@ def choose_columns(data: TableData, files: Sequence[DataFile]) -> Columns:
             columns have the same name, or no feature is left.
     """
     dialect = configured_dialect(data)
-    header = _first_header(files, dialect)
+    header = first_header(files, dialect)
     _check_names(data, header)
     kinds, weights = header.kinds, [data.weight] if data.weight else []
     taken = {data.target, *weights, data.split.group, *data.categorical, *data.exclude}
@@ -107,13 +107,16 @@ def choose_columns(data: TableData, files: Sequence[DataFile]) -> Columns:
     rest = [name for name in kinds if name not in taken.union(index)]
     wanted = [name for name in data.features or rest if name not in data.categorical]
     head = _head_to_check(header, (data.target, *weights, *wanted))
-    misread = numbers_as_text(head, header)
+    folders = folder_columns(files, header)
+    misread = numbers_as_text({n: head[n] for n in head if n not in folders}, header)
+    head |= {name: folders[name] for name in head if name in folders}
     classes = _has_classes(data, header, misread)
     dates = _dates(data, wanted, head, header)
     _check_numbers(data, classes, header, misread, dates)
     every = frozenset() if data.features else frozenset(kinds)
     certain = [name for name in wanted if name not in {*misread, *dates}]
-    left_out = unsuitable_columns(head, header, certain, data.max_levels) if every else {}
+    judged = [name for name in certain if name not in folders or kinds[name] == "unknown"]
+    left_out = unsuitable_columns(head, header, judged, data.max_levels) if every else {}
     usable = [name for name in certain if name not in left_out]
     numeric = tuple(name for name in usable if kinds[name] != "text")
     levels = data.categorical if isinstance(data.categorical, dict) else {}
@@ -137,16 +140,6 @@ def choose_columns(data: TableData, files: Sequence[DataFile]) -> Columns:
     )
 
 
-def _first_header(files: Sequence[DataFile], dialect: Dialect) -> Header:
-    """The first header that tells what some column holds: that of a CSV file without rows does not.
-
-    If there is none, it is that of the first file.
-    """
-    headers = map(read_header, files, repeat(dialect))
-    first = next(headers)
-    return next((h for h in chain([first], headers) if {*h.kinds.values()} != {"unknown"}), first)
-
-
 def check_columns(columns: Columns, header: Header) -> None:
     """Raise InputError if a file's columns or kinds differ from those of the first file."""
     file, kinds = header.file, header.kinds
@@ -162,13 +155,18 @@ def check_columns(columns: Columns, header: Header) -> None:
         if name not in kinds:
             raise InputError(f"{file.uri}: has no column '{name}'. Its columns: {header.named()}.")
         named = name in columns.categorical or name == columns.data.split.group
-        loose = named and (file.is_csv or name in file.partition)  # "1000" here and "10A" there
+        in_folder = name not in header.stored
+        loose = named and (file.is_csv or in_folder)  # "1000" here and "10A" there
         if not loose and kinds[name] not in (kind, "unknown"):
             raise InputError(
                 f"{file.uri}: column '{name}' must hold what it holds in the first "
                 f"file, {kind}. Got {kinds[name]} instead."
             )
-    damaged = sorted(name for name in columns.texts - ignored if kinds[name] == "number")
+    damaged = sorted(
+        name
+        for name in (columns.texts - ignored).intersection(header.stored)
+        if kinds[name] == "number"
+    )
     if damaged:
         raise InputError(
             f"{file.uri}: column '{damaged[0]}' holds numbers, and text in the first file. "

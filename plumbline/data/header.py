@@ -153,7 +153,7 @@ def read_header(file: DataFile, asked: Dialect = AUTO) -> Header:
         wrong = "cannot be read" if isinstance(error, OSError) else f"is not valid {file.format}"
         raise InputError(f"{file.uri}: {wrong} ({said}).") from None
     more = {name: value for name, value in file.partition.items() if name not in header.kinds}
-    kinds = _csv_kinds([[*more.values()]], len(more), AUTO)
+    kinds = csv_kinds([[*more.values()]], len(more), AUTO)
     return replace(header, kinds=header.kinds | dict(zip(more, kinds, strict=True)))
 
 
@@ -163,7 +163,7 @@ def _csv_header(file: DataFile, asked: Dialect) -> Header:
     columns = next(rows)
     if any(name != name.strip() for name in columns):
         rows = ([value.strip() for value in row] for row in rows)
-    header = _header(file, columns, _csv_kinds(rows, len(columns), dialect))
+    header = _header(file, columns, csv_kinds(rows, len(columns), dialect))
     return replace(header, dialect=dialect)
 
 
@@ -238,7 +238,7 @@ def _decimal(rows: Iterable[Sequence[str]]) -> str:
     return "," if certain else "."
 
 
-def _csv_kinds(rows: Iterable[Sequence[str]], width: int, dialect: Dialect) -> list[Kind]:
+def csv_kinds(rows: Iterable[Sequence[str]], width: int, dialect: Dialect) -> list[Kind]:
     """Each column's kind: its first value's, or text if more words than numbers follow."""
     kinds: dict[int, Kind] = {}
     words = [0] * width  # minus numbers

@@ -19,6 +19,7 @@ from plumbline.config.rows import SplitBy
 from plumbline.config.schema import Split
 from plumbline.data.batches import as_dates, as_numbers
 from plumbline.data.blocks import WEIGHT, Block, Source
+from plumbline.data.encoding import spelling_of
 from plumbline.data.files import DataFile
 from plumbline.errors import InputError
 
@@ -43,12 +44,12 @@ def row_hashes(seed: int, name: str, first_row: int, rows: int, use: str) -> Ten
 def group_numbers(names: pa.Array) -> np.ndarray:
     """A number for each name, 64 bits of its SHA-256: (n,) uint64.
 
-    A missing name has a number, too.
+    A missing name has a number, too. 7 and 7.0, which pandas writes once a value of the column is
+    missing, are one name.
     """
     encoded = names.dictionary_encode(null_encoding="encode")
-    known = [
-        hashlib.sha256(repr(name).encode()).digest()[:8] for name in encoded.dictionary.to_pylist()
-    ]
+    plain = [name and spelling_of(name) for name in encoded.dictionary.to_pylist()]
+    known = [hashlib.sha256(repr(name).encode()).digest()[:8] for name in plain]
     return np.frombuffer(b"".join(known), dtype="<u8")[encoded.indices.to_numpy()]
 
 

@@ -62,13 +62,14 @@ def predict_files(
         on_rows: called after each block with the number of rows that are done.
 
     Raises:
-        InputError: a column is missing or of another kind, a value is no number, or a row cannot
-            be predicted and `on_missing` is "error".
+        InputError: a column is missing or of another kind, a value is no number, a row cannot be
+            predicted and `on_missing` is "error", or files of Parquet output hold what cannot be
+            one column.
         OSError: the output cannot be written.
     """
     kept = _kept(files[0], keep, encoding)
     as_text = output.lower().endswith(".csv")
-    done = BatchResult()
+    done, schema = BatchResult(), None
     with whole_or_nothing(output) as write:
         for file in files:
             first_row, header = 1, read_header(file)
@@ -84,7 +85,8 @@ def predict_files(
                 columns = _predictions(predict, encoding, values)
                 for name, column in zip(encoding.predicted, columns, strict=True):
                     written = written.append_column(name, column)
-                write(written)
+                schema = schema or written.schema
+                write(written if as_text else _as_first(written, schema, file))
                 first_row += batch.num_rows
                 done.rows += batch.num_rows
                 done.empty += columns[0].null_count
@@ -132,6 +134,21 @@ def _reading(
     passed |= {name: "text" for name in encoding.levels}
     passed |= {n: "boolean" if kinds[n] == "boolean" else "number" for n in encoding.numbers}
     return passed | {name: known[name] for name in encoding.dates}
+
+
+def _as_first(rows: pa.RecordBatch, schema: pa.Schema, file: DataFile) -> pa.RecordBatch:
+    """Rows with the types of the first file's, because a Parquet file has one for each column.
+
+    Raises:
+        InputError: a value would be lost.
+    """
+    try:
+        return rows if rows.schema == schema else rows.cast(schema)
+    except pa.ArrowException as error:
+        raise InputError(
+            f"{file.uri}: a column to keep holds what the first file's column of that name does "
+            f"not ({str(error).splitlines()[0]}). An OUTPUT that ends in .csv takes both."
+        ) from None
 
 
 def _as_trained(batch: pa.RecordBatch, encoding: Encoding) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from plumbline.data.files import find_files
 from plumbline.errors import InputError
 from plumbline.library import evaluate, predict, train
 from plumbline.training.batch_prediction import predict_files
-from tests.plumbline.tools import opened, refusal
+from tests.plumbline.tools import opened, refusal, write
 
 REGIONS = ["north pole", "south", "é=ü/%"]
 
@@ -101,3 +101,38 @@ def test_a_partition_is_part_of_the_digest_and_a_folder_above_the_path_is_none(t
     assert one.digest() != two.digest()
     (alone,) = find_files(str(tmp_path / "year=2023"))
     assert alone.partition == {}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("values", "features"),
+    [
+        (["__HIVE_DEFAULT_PARTITION__", "north", "south"], ["v=south", "v=(missing)"]),
+        (["1000", "10A"], ["v=10A"]),
+        (["1", "true"], ["v=true"]),
+        (["2023", "NA"], ["v=NA"]),
+        (["1", "2"], ["v"]),
+    ],
+)
+def test_all_folders_say_what_a_column_holds_not_the_first_alone(
+    values, features, ending, tmp_path
+):
+    rows = table()[["x", "y"]]
+    for number, value in enumerate(values):
+        write(tmp_path / f"v={value}" / f"a.{ending}", rows[number:200].to_dict("list"))
+    found = exact(tmp_path, missing="impute").data.encoding.features
+    assert [name for name in found if name.startswith("v")] == features
+
+
+@pytest.mark.parametrize("name", ["region", "store_id"])
+def test_a_folder_with_one_row_is_no_identifier(name, tmp_path):
+    for value, rows in ((1, 1), (2, 99)):
+        write(tmp_path / f"{name}={value}" / "a.csv", table(rows)[["x", "y"]].to_dict("list"))
+    assert opened(tmp_path).columns.features == ("x", name)
+
+
+def test_a_first_folder_whose_file_is_only_a_header_decides_nothing_about_the_files(tmp_path):
+    write(tmp_path / "v=a" / "a.csv", {"c": [], "y": []})
+    for value in ("b", "c"):
+        write(tmp_path / f"v={value}" / "a.csv", {"c": ["p", "q"] * 20, "y": [*range(40)]})
+    assert exact(tmp_path).data.encoding.features == ("c=q", "v=c")

@@ -176,6 +176,21 @@ def test_no_group_is_in_two_shares_or_folds_whichever_files_it_is_in(tmp_path, k
     assert all(groups <= after[name] for name, groups in before.items())
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_group_is_one_whether_it_is_written_7_or_7_0(tmp_path, kind):
+    whole = [*range(60)]
+    for number, g in enumerate((whole, [*map(float, whole)])):
+        write(tmp_path / f"{number}.{kind}", {"g": g, "x": whole, "y": whole})
+    source = opened(tmp_path, split={"by": "group", "column": "g"})
+    split = Split(test_fraction=0.5)
+    train, test = (
+        {x for rows in share_rows(source, split, (share,), ("x",)) for (x,) in rows.tolist()}
+        for share in ("train", "test")
+    )
+    assert train | test == {*whole}
+    assert not train & test
+
+
 def test_a_group_is_no_feature_unless_it_is_named(tmp_path):
     rows = {"id": [f"c{i % 9}" for i in range(60)], "x": [*range(60)], "y": [*range(60)]}
     path = write(tmp_path / "a.csv", rows)

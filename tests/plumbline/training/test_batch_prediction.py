@@ -131,6 +131,24 @@ def test_what_goes_from_csv_to_csv_is_kept_as_it_is_written(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("last", [[2.0, None], [None, None]])
+def test_a_kept_column_has_the_type_of_the_first_file_in_parquet(last, tmp_path):
+    for name, ids in (("a", [1, 2]), ("b", pa.array(last, pa.float64()))):
+        write(tmp_path / f"in/{name}.parquet", {"id": ids, "x": [1.0, 2.0], "g": ["u", "v"]})
+    found = scored(tmp_path / "in", tmp_path / "o.parquet", keep=["id"])[1]
+    assert found["id"] == [1, 2, *last]
+    assert pq.read_schema(tmp_path / "o.parquet").field("id").type == pa.int64()
+
+
+@pytest.mark.parametrize("ids", [[2.5, 3.0], ["A1", "A2"]])
+def test_what_cannot_be_one_column_in_parquet_is_refused_and_goes_to_csv(ids, tmp_path):
+    for name, values in (("a", [1, 2]), ("b", ids)):
+        write(tmp_path / f"in/{name}.parquet", {"id": values, "x": [1.0, 2.0], "g": ["u", "v"]})
+    with pytest.raises(InputError, match=r"b\.parquet: a column to keep .*\.csv takes both"):
+        scored(tmp_path / "in", tmp_path / "o.parquet", keep=["id"])
+    assert scored(tmp_path / "in", tmp_path / "o.csv", keep=["id"])[0].rows == 4
+
+
 DIALECTS = {
     "a.csv": "x;g\n1,5;u\n2,5;v\n",
     "b.csv": ",x,g\n0,1.5,u\n1,2.5,v\n",
