@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from plumbline.config.schema import Split, SyntheticData, TableData
-from plumbline.data.blocks import Source
+from plumbline.data.blocks import WEIGHT, Source
 from plumbline.data.encoding import MISSING, Encoding, names_of, parts_of
 from plumbline.data.sources import Table
 from plumbline.data.split import share_rows
@@ -101,8 +101,20 @@ class Dataset:
     def rows(
         self, shares: Sequence[str], columns: Sequence[str], parts: Sequence[str] = ()
     ) -> Iterator[Tensor]:
-        """Read the rows of some shares again, as share_rows yields them."""
-        return share_rows(self.source, self.split, shares, columns, parts)
+        """Read the rows of some shares again, as share_rows yields them; WEIGHT halves with the age
+        of a file, as data.window.half_life says."""
+        if not self._half_life or WEIGHT not in columns:
+            yield from share_rows(self.source, self.split, shares, columns, parts)
+            return
+        ages = {part: age for age, part in enumerate(reversed(self.source.parts))}
+        for part in parts or self.source.parts:
+            for rows in share_rows(self.source, self.split, shares, columns, (part,)):
+                rows[:, columns.index(WEIGHT)] *= 2.0 ** (-ages[part] / self._half_life)
+                yield rows
+
+    @property
+    def _half_life(self) -> float | None:
+        return self.source.columns.data.half_life if isinstance(self.source, Table) else None
 
     @property
     def target(self) -> str:

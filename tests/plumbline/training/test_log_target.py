@@ -84,6 +84,37 @@ def test_scores_and_baselines_are_in_own_units(path, kind):
         assert found["optimal_mse"] == pytest.approx(np.mean(residuals**2))
 
 
+def test_scores_and_baselines_weigh_rows_by_the_age_of_their_file(path):
+    given = config(path, validation_fraction=0.2, window={"half_life": 1})
+    found = evaluate(train(given))
+
+    def aged(*shares: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        old, new = (
+            torch.cat([*share_rows(source, given.data, shares, ("a", "b", "y"), (part,))])
+            for source in [opened(path)]
+            for part in source.parts
+        )
+        weights = np.repeat([0.5, 1.0], [len(old), len(new)])
+        rows = torch.cat([old, new]).numpy()
+        return rows[:, :-1], rows[:, -1], weights
+
+    def weighted(predicted: np.ndarray | float, y: np.ndarray, weights: np.ndarray) -> float:
+        return float(np.sqrt(np.average((predicted - y) ** 2, weights=weights)))
+
+    x, y, weights = aged("train")
+    of_train = LinearRegression().fit(x, np.log(y), weights)
+    held, observed, of_held = aged("test")
+    predicted = np.exp(of_train.predict(held))
+    assert found["test_rmse"] == pytest.approx(weighted(predicted, observed, of_held))
+    r2 = r2_score(observed, predicted, sample_weight=of_held)
+    assert found["test_r2"] == pytest.approx(r2)
+    x, y, weights = aged("train", "validation")
+    line = np.exp(LinearRegression().fit(x, np.log(y), weights).predict(held))
+    assert found["linear_test_rmse"] == pytest.approx(weighted(line, observed, of_held))
+    mean = np.average(y, weights=weights)
+    assert found["mean_test_rmse"] == pytest.approx(weighted(mean, observed, of_held))
+
+
 @KIND
 def test_an_interval_is_a_factor_and_holds_its_share_of_rows(path, kind):
     given = config(path, kind)
@@ -100,12 +131,13 @@ def test_an_interval_is_a_factor_and_holds_its_share_of_rows(path, kind):
         assert found.gaussian == pytest.approx(found.interval, rel=0.1)
 
 
-def test_the_gate_scores_models_of_either_target_on_the_rows_own_units(path):
+@pytest.mark.parametrize("window", [None, {"half_life": 1}])
+def test_the_gate_scores_models_of_either_target_on_the_rows_own_units(path, window):
     def scores(model: Model, today: Model) -> dict[str, float]:
         stored = StoredModel("y", model.data.encoding, model.trained.module)
         return score(stored, today.data)
 
-    log, plain = (train(config(path, log_target=each)) for each in (True, False))
+    log, plain = (train(config(path, log_target=each, window=window)) for each in (True, False))
     for model in (log, plain):
         own = evaluate(model)
         for today in (log, plain):
