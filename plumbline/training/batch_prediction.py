@@ -143,6 +143,9 @@ def _as_first(rows: pa.RecordBatch, schema: pa.Schema, file: DataFile) -> pa.Rec
         InputError: a value would be lost.
     """
     try:
+        for first, now in zip(schema.types, rows.schema.types, strict=True):
+            if pa.types.is_date(first) and pa.types.is_timestamp(now):
+                raise pa.ArrowInvalid("dates there, times here")  # pyarrow would cut them off
         return rows if rows.schema == schema else rows.cast(schema)
     except pa.ArrowException as error:
         raise InputError(

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from datetime import date, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -140,9 +141,16 @@ def test_a_kept_column_has_the_type_of_the_first_file_in_parquet(last, tmp_path)
     assert pq.read_schema(tmp_path / "o.parquet").field("id").type == pa.int64()
 
 
-@pytest.mark.parametrize("ids", [[2.5, 3.0], ["A1", "A2"]])
-def test_what_cannot_be_one_column_in_parquet_is_refused_and_goes_to_csv(ids, tmp_path):
-    for name, values in (("a", [1, 2]), ("b", ids)):
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ([1, 2], [2.5, 3.0]),
+        ([1, 2], ["A1", "A2"]),
+        ([date(2024, 1, 1)] * 2, [datetime(2024, 1, 2, 3)] * 2),
+    ],
+)
+def test_what_cannot_be_one_column_in_parquet_is_refused_and_goes_to_csv(first, second, tmp_path):
+    for name, values in (("a", first), ("b", second)):
         write(tmp_path / f"in/{name}.parquet", {"id": values, "x": [1.0, 2.0], "g": ["u", "v"]})
     with pytest.raises(InputError, match=r"b\.parquet: a column to keep .*\.csv takes both"):
         scored(tmp_path / "in", tmp_path / "o.parquet", keep=["id"])
