@@ -44,7 +44,8 @@ def pipeline(config: Config, name: str = "pipeline", resumed: str | None = None)
         TrainingDivergedError: the loss grew without bound.
     """
     prepare_environment()
-    config = check(config)
+    checked = check(config)
+    config = config if resumed else checked  # it goes on only as exactly what it began as
     model = config.registry.model if config.registry else None
     with only_retraining(model), servers(config):
         from flows.pipeline_flow import pipeline as flow

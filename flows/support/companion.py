@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from flows.support.command import ROOT
@@ -20,18 +21,19 @@ from flows.support.command import ROOT
 PATIENCE_SECONDS = 4.5
 
 
-def start_companion(*arguments: str, **options: Any) -> subprocess.Popen:
+def start_companion(*arguments: str, cwd: Path = ROOT, **options: Any) -> subprocess.Popen:
     """Start `python -m ARGUMENTS`, which ends when this process does or the returned stdin closes.
 
     It has its own session, so that Ctrl-C reaches only this process.
 
     Args:
         arguments: a module that calls `end_with_starter`, and its arguments.
+        cwd: its working directory.
         options: of Popen.
     """
     return subprocess.Popen(
         [sys.executable, "-m", *arguments],
-        cwd=ROOT,
+        cwd=cwd,
         stdin=subprocess.PIPE,
         start_new_session=True,
         **options,

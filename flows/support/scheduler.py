@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -205,6 +206,7 @@ class Scheduler:
         server = self._server.process
         self._process = start_companion(
             *("flows.retraining", "--scheduled", str(flow_run.id)),
+            cwd=Path.cwd(),  # the configuration's paths are relative to it
             # keeps the server running until the run's last state is written
             pass_fds=[server.stdin.fileno()] if server else [],
         )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,20 @@ def test_a_pause_survives_a_restart_and_due_runs_never_overlap(scheduled: Schedu
     scheduled.completed(more_than=len(ran))
     assert scheduled.flow_runs()[: len(before)] == before
     assert scheduled.stop(signal.SIGINT) == 0
+
+
+def test_started_in_another_folder_its_runs_find_the_files_there(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    environment = workspace.environment | {"PYTHONPATH": str(workspace.root)}
+    elsewhere = Scheduled(Workspace(tmp_path, environment), "elsewhere")
+    try:
+        elsewhere.start()
+        (ended, *_) = eventually(lambda: elsewhere.said("ended: "))
+        assert "ended: Completed" in ended
+        assert elsewhere.stop() == 0
+    finally:
+        elsewhere.kill_all()
 
 
 def test_a_net_of_classes_is_retrained_and_held_against_its_champion(scheduled: Scheduled) -> None:
@@ -141,8 +156,14 @@ def test_a_run_that_was_killed_goes_on_in_the_next_one(scheduled: Scheduled) -> 
     write_file(scheduled.folder / "part-99.parquet", seed=99)  # other data: nothing to go on with
     scheduled.start(*LONG)
     scheduled.retraining()
-    assert len(scheduled.workspace.runs(scheduled.name)) == 2
+    newest, _ = scheduled.workspace.runs(scheduled.name)
     assert scheduled.stop() == 0
+    before = len(scheduled.workspace.losses(newest))
+    resumed = scheduled.workspace.start("flows.resume")
+    eventually(lambda: len(scheduled.workspace.losses(newest)) > before or resumed.poll())
+    resumed.terminate()
+    assert "cannot be resumed" not in resumed.communicate()[1]
+    assert len(scheduled.workspace.losses(newest)) > before
 
 
 def test_of_the_runs_missed_while_it_was_down_one_catches_up(scheduled: Scheduled) -> None:
