@@ -14,6 +14,7 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def name_flow_run(name: str) -> None:
     if flow_run.name != name:
         with get_client(sync_client=True) as client:
             client.update_flow_run(flow_run.id, name=name)
+        FlowRunContext.get().flow_run.name = name  # which notifications show
 
 
 def escaped(text: str) -> str:

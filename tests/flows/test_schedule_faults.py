@@ -93,6 +93,8 @@ def test_files_arrive_change_vanish_and_turn_bad_and_failures_are_told(
         eventually(lambda: [body["title"] for _, body in webhook.told][-2:] == [what] * 2)
 
     hears(told[0])
+    messages = [body["message"] for _, body in webhook.told]
+    assert len({*messages}) == len(messages)  # each names its own run
     write_file(scheduled.folder / "part-05.parquet", seed=5)
     (scheduled.folder / "part-00.parquet").unlink()
     hears(told[0])
