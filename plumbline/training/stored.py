@@ -19,8 +19,9 @@ from plumbline.training.nets import build_net
 # on rows which are held out now would hand on what it knows of them.
 SAME = (
     "model.kind", "training.bias", "data.seed", "data.test_fraction", "data.validation_fraction",
-    "data.split.by", "data.split.column",
+    "data.split.by", "data.split.column", "data.split.cut",
 )  # fmt: skip
+SAME_NET = ("model.activation", "training.standardize")  # too, but a line is converted
 NET = "net."  # what the names of a net's own parameters begin with in a RawModel
 
 
@@ -32,7 +33,8 @@ class StoredModel:
         target: the column that it predicts; empty if unknown.
         encoding: the raw columns that it takes, their encoding as features, and its classes.
         module: raw features, (n, d) float64, to (n, 1), or the logits of its classes, (n, K).
-        settings: the configuration that it was trained with, by dotted key, as MLflow's params.
+        settings: the configuration that it was trained with, by dotted key, as MLflow's params;
+            empty if it is unknown.
     """
 
     target: str
@@ -42,9 +44,12 @@ class StoredModel:
 
     def obstacle(self, config: Config, data: Dataset) -> str:
         """Why a training cannot begin with it, as a clause; empty if it can."""
+        if not self.settings:
+            return "its run was deleted, and with it how it was trained"
+        keys = SAME if self._is_linear else (*SAME, *SAME_NET)
         mine, today, loss = self.encoding, data.encoding, config.training.loss
         for what, then, now in (
-            *((key, self.settings.get(key, "null"), _setting(config, key)) for key in SAME),
+            *((key, self.settings.get(key, "null"), _setting(config, key)) for key in keys),
             ("target", self.target or data.target, data.target),
             ("data.log_target", mine.log_target, today.log_target),
             ("training.loss", self._loss, loss if "poisson" in (loss, self._loss) else self._loss),

@@ -172,3 +172,15 @@ def test_of_a_champion_that_does_not_fit_the_reason_is_said(
         assert find_start(run, other, TUNED_DATA) is None
     reason = "models:/m/1 does not fit, since its model.kind is linear, and that of this run mlp"
     assert f"training starts fresh: {reason}\n" in capsys.readouterr().out
+
+
+def test_of_a_champion_whose_run_was_deleted_for_good_no_other_reason_is_said(
+    client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri, run_id = logged(config=TUNED)
+    add(of=(uri, run_id))
+    MlflowClient()._tracking_client.store._hard_delete_run(run_id)  # as mlflow gc does
+    with tracked_run(TUNED, "a run", "cpu", "flow", "lease") as run:
+        assert find_start(run, TUNED, TUNED_DATA) is None
+    reason = "models:/m/1 does not fit, since its run was deleted, and with it how it was trained"
+    assert f"training starts fresh: {reason}\n" in capsys.readouterr().out

@@ -112,6 +112,12 @@ def test_a_line_is_at_its_optimum_sooner(tmp_path: Path) -> None:
 
 OTHER = {
     "its model.kind is mlp, and that of this run linear": {"model": LINE},
+    "its model.activation is relu, and that of this run tanh": {
+        "model": {**MLP, "activation": "tanh"}
+    },
+    "its training.standardize is true, and that of this run false": {
+        "training": {"standardize": False}
+    },
     "its data.seed is 42, and that of this run 7": {"data": {"seed": 7}},
     "its data.log_target is False, and that of this run True": {"data": {"log_target": True}},
     "its training.loss is mse, and that of this run poisson": {"training": {"loss": "poisson"}},
@@ -138,6 +144,17 @@ def test_what_does_not_fit_is_said_and_training_starts_fresh(told: str, tmp_path
     after, obstacle = gone_on(before, config)
     assert told in obstacle
     assert after.losses == library.train(config).trained.losses
+
+
+def test_an_earlier_cut_starts_fresh_because_its_test_rows_were_trained_on(tmp_path: Path) -> None:
+    table(tmp_path / "rows.csv")
+
+    def held_out(since: float) -> Config:
+        split = {"by": "time", "column": "x", "cut": since}
+        return experiment_of(tmp_path / "rows.csv", "y", LINE, {"epochs": 2}, {"split": split})
+
+    obstacle = gone_on(library.train(held_out(2005.0)), held_out(2004.0))[1]
+    assert obstacle == "its data.split.cut is 2005.0, and that of this run 2004.0"
 
 
 def test_a_column_or_a_level_that_is_new_is_said(tmp_path: Path) -> None:
