@@ -16,10 +16,11 @@ def rollback(model: str, to: str | None = None) -> None:
         before, after = registered.move_to(to)
         load_stored(f"models:/{model}/{after}", where="TO")
         kind = "rolled back" if after < before else "moved forward"
-        registered.write(before, after, kind, getpass.getuser(), f"from version {before or 'none'}")
+        who, reason = getpass.getuser(), f"from version {before or 'none'}"
+        promotion = registered.write(before, after, kind, who, reason)
         apply_promotions(registered.client, model)
     print(f"'{model}' was {kind} from version {before or 'none'} to version {after}: champion now.")
-    if after < before:
+    if after < before and promotion.left.strip():  # empty if another tool registered `before`
         print(
             f"The gate will not promote another version with the data and configuration of version "
             f"{before}."

@@ -98,7 +98,9 @@ def _beyond_limits(rules: Registry, metrics: Scores) -> str:
     for name, limit in rules.limits():
         value = metrics.get(name)
         if value is None:
-            return f"{name} is not known (no row was held out), and registry.require limits it"
+            held_out = any(score in metrics for score in BASELINES)
+            why = "this run has none" if held_out else "no row was held out"
+            return f"{name} is not known ({why}), and registry.require limits it"
         if limit.max is not None and not value <= limit.max:
             return f"{name} must be at most {limit.max:.6g} (registry.require). Got {value:.6g}"
         if limit.min is not None and not value >= limit.min:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from plumbline.config.metrics import COMPARABLE, current_name
+from plumbline.errors import refuse
 
 PREFIX = "move."
 DELETED = "deleted by hand"
@@ -102,9 +103,18 @@ def fingerprint(tags: Mapping[str, str]) -> str:
 
 
 def scores_of(version: Version) -> dict[str, str]:
-    """A version's scores on the held-out rows of its time, by metric."""
+    """A version's scores on the held-out rows of its time, by metric; without those that were
+    edited by hand to something that is no number."""
     tags = {current_name(name): value for name, value in version.tags.items()}
-    return {name: tags[name] for name in COMPARABLE if name in tags}
+    return {name: tags[name] for name in COMPARABLE if _is_number(tags.get(name, ""))}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_copy(version: Version) -> bool:
@@ -120,11 +130,11 @@ def was_promoted(version: Version) -> bool:
 
 def promotion_of(version: Version) -> Promotion:
     """Rebuild the promotion of a promoted version from its tags."""
-    tags = version.tags
+    tags, before = version.tags, version.tags.get("champion_version", "")
     return Promotion(
         key=key_of(int(version.version), 0),
         at=version.creation_timestamp,
-        before=int(tags.get("champion_version", 0)),
+        before=int(before) if before.isdecimal() else 0,  # tags can be edited by hand
         to=int(version.version),
         kind="promoted",
         who=f"run {version.run_id}",
@@ -134,12 +144,21 @@ def promotion_of(version: Version) -> Promotion:
 
 
 def all_promotions(model_tags: dict[str, str], versions: Iterable[Version]) -> list[Promotion]:
-    """Every promotion, the oldest first."""
+    """Every promotion, the oldest first. Raises InputError if a tag cannot be read."""
     promoted = filter(was_promoted, versions)
-    written = [text for tag, text in model_tags.items() if tag.startswith(PREFIX)]
-    found = [*map(promotion_of, promoted), *(Promotion(**json.loads(text)) for text in written)]
+    written = [tag for tag in model_tags if tag.startswith(PREFIX)]
+    found = [*map(promotion_of, promoted), *(_read(tag, model_tags[tag]) for tag in written)]
     by_key = {promotion.key: promotion for promotion in found}
     return [by_key[key] for key in sorted(by_key)]
+
+
+def _read(tag: str, text: str) -> Promotion:
+    """A promotion from its tag. Raises InputError if the tag was edited by hand."""
+    try:
+        return Promotion(**json.loads(text))
+    except (ValueError, TypeError):
+        allowed = "as this project wrote it; delete it in MLflow if that text is lost"
+        raise refuse(f"the registered model's tag {tag}", allowed, text) from None
 
 
 def history_of(promotions: list[Promotion], versions: Iterable[Version]) -> list[HistoryEntry]:
@@ -152,8 +171,11 @@ def history_of(promotions: list[Promotion], versions: Iterable[Version]) -> list
     for version in versions:
         tags, number = version.tags, int(version.version)
         if not was_promoted(version):
-            decided = f"{tags.get('decision', 'kept')}: {tags.get('reason', '')}"
-            message = f"copy of {version.source}" if is_copy(version) else decided
+            message = "registered by another tool"
+            if is_copy(version):
+                message = f"copy of {version.source}"
+            elif decision := tags.get("decision"):
+                message = f"{decision}: {tags.get('reason', '')}"
             key, scores = key_of(number, 0), scores_of(version)
             found.append(HistoryEntry(key, number, None, None, message, scores))
     return sorted(found, key=lambda entry: entry.key)

@@ -63,12 +63,14 @@ class ModelToLog:
 
 
 def log_model(run: Run, trained: ModelToLog) -> str:
-    """Log a model as the artifact `model` of the run that trained it; return its URI."""
+    """Log a model as the artifact `model` of the run that trained it, with the run's params; return
+    its URI."""
+    client, params = run.client, run.client.get_run(run.id).data.params
     # created here, because Model.log would create it in the process's current experiment
-    created = run.client.create_logged_model(run.experiment_id, "model", source_run_id=run.id)
+    created = client.create_logged_model(run.experiment_id, "model", run.id, params=params)
     ids = {"run_id": run.id, "model_id": created.model_id}
     info = Model.log(None, sys.modules[__name__], **ids, trained=trained)
-    run.client.finalize_logged_model(created.model_id, "READY")
+    client.finalize_logged_model(created.model_id, "READY")
     return info.model_uri
 
 
@@ -96,7 +98,7 @@ def save_model(path: str, mlflow_model: Model, trained: ModelToLog) -> None:
     mlflow_model.add_flavor(
         "pytorch",
         model_data=f"artifacts/{MODULE_FOLDER}",
-        pytorch_version=torch.__version__.split("+")[0],
+        pytorch_version=str(torch.__version__),  # mlflow.pytorch warns of any other
         code=None,
     )
     mlflow_model.save(str(Path(path) / "MLmodel"))

@@ -106,6 +106,7 @@ def test_models_are_ranked_by_their_scores_in_mlflow(runs, workspace) -> None:
     by_rmse = {"field_name": "metrics.test_rmse", "ascending": True}
     found = workspace.client.search_logged_models([net.info.experiment_id], order_by=[by_rmse])
     assert found[0].source_run_id == net.info.run_id
+    assert found[0].params == net.data.params
     (score,) = (metric for metric in found[0].metrics if metric.key == "test_rmse")
     assert score.value == net.data.metrics["test_rmse"]
     inputs = {each.tags[0].value: each.dataset for each in net.inputs.dataset_inputs}

@@ -92,6 +92,22 @@ def test_history_and_rollback_say_what_happened(
     assert re.search(r"now .* rolled back by \w+: from version 2", lines[-1])
 
 
+def test_leaving_a_version_that_another_tool_registered_bars_nothing(
+    workspace: Workspace, retrained: tuple[Done, Done]
+) -> None:
+    client = workspace.client
+    client.create_registered_model("by hand")
+    for number in ("1", "2"):
+        own = client.get_model_version("ozone", number)
+        model = client.get_logged_model(own.source.removeprefix("models:/"))
+        client.create_model_version("by hand", model.artifact_location, own.run_id)
+    client.set_registered_model_alias("by hand", "champion", "2")
+    moved = workspace.run("flows.rollback", "by hand", "--to", "1")
+    assert (moved.status, moved.err) == (0, "")
+    assert "The gate will not promote" not in moved.out
+    client.delete_registered_model("by hand")  # the other tests have a single model
+
+
 def test_predict_takes_the_champion(
     workspace: Workspace, retrained: tuple[Done, Done], tmp_path: Path
 ) -> None:

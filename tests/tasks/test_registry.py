@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
+from mlflow.models import get_model_info
 from torch import nn
 
 from flows.support.server import free_port
@@ -227,6 +228,31 @@ def test_a_copied_version_is_promoted_by_nobody(client: MlflowClient) -> None:
     assert aliases(client, "copies") == (2, 1)
 
 
+def test_tags_that_were_edited_by_hand_stop_no_command_or_are_named(client: MlflowClient) -> None:
+    for decision in ("promoted", "promoted", "kept"):
+        add(decision)
+    client.set_model_version_tag("m", "2", "champion_version", "none")
+    client.set_model_version_tag("m", "3", "test_rmse", "none")
+    with registered_model("m") as model:
+        assert [entry.scores for entry in model.history] == [{"test_rmse": "0.5"}] * 2 + [{}]
+    roll_back("1")
+    move = "move.000003.001"
+    client.set_registered_model_tag("m", move, "none")
+    with pytest.raises(InputError, match=rf"tag {move} must be .* Got 'none'"):
+        roll_back("2")
+
+
+def test_a_version_that_another_tool_registered_was_not_kept_by_the_gate(
+    client: MlflowClient,
+) -> None:
+    add()
+    uri, run_id = logged()
+    client.create_model_version("m", uri, run_id)
+    with registered_model("m") as model:
+        entry = model.history[-1]
+    assert (entry.version, entry.since, entry.message) == (2, None, "registered by another tool")
+
+
 def test_a_model_of_which_no_version_was_ever_promoted_has_a_history(client: MlflowClient) -> None:
     add("kept")
     with registered_model("m") as model:
@@ -334,6 +360,13 @@ def test_the_latest_runs_model_is_not_one_that_was_deleted_or_is_of_another_prog
     for run_id in (other.info.run_id, "0" * 32, None):  # 0: deleted by mlflow gc
         client.create_logged_model(experiment.experiment_id, "model", source_run_id=run_id)
     assert latest_model() == f"runs:/{kept}/model"
+
+
+def test_mlflow_pytorch_has_nothing_to_warn_of_on_the_machine_that_trained(
+    client: MlflowClient,
+) -> None:
+    stored = get_model_info(logged()[0]).flavors["pytorch"]["pytorch_version"]
+    assert stored == torch.__version__
 
 
 def test_a_model_is_found_by_its_run(client: MlflowClient) -> None:

@@ -58,7 +58,10 @@ def test_a_threshold_on_a_metric_that_is_not_known_is_not_kept():
     rules = Registry(model="m", require={"test_rmse": {"max": 1.0}})
     found = decide(rules, {"train_mse": 0.1}, {}, None)
     assert not found.promoted
-    assert "test_rmse is not known" in found.reason
+    assert "test_rmse is not known (no row was held out)" in found.reason
+    rules = Registry(model="m", require={"best_epoch": {"max": 9}})
+    found = decide(rules, scores(0.1), scores(1.0), None)
+    assert "best_epoch is not known (this run has none)" in found.reason
 
 
 @pytest.mark.parametrize(("rmse", "promoted"), [(1.999, True), (2.0, False), (2.5, False)])
