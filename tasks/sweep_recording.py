@@ -89,9 +89,9 @@ def conclude(tracked: SweepRun) -> None:
     """
     best = tracked.best_recorded
     if best is None:
-        first = tracked.trials[min(tracked.trials)]
+        first = tracked.trials[min(tracked.trials)].outcome.error.rstrip(".")
         raise AllTrialsFailedError(
-            f"all {len(tracked.trials)} trials failed; the first: {first.outcome.error}. "
+            f"all {len(tracked.trials)} trials failed; the first: {first}. "
             "Correct sweep.parameters or the other keys, and run the same command again."
         )
     with tempfile.TemporaryDirectory() as scratch:

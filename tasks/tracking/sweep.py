@@ -141,7 +141,7 @@ def _trials_to_keep(client: MlflowClient, parent: MlflowRun, compared: bool) -> 
     again: what made it fail may be fixed by now.
     """
     counts = ("FINISHED",) if parent.info.status == "FAILED" else ("FINISHED", "FAILED")
-    wanted = f"tags.`{PARENT_TAG}` = '{parent.info.run_id}'"
+    wanted = f"tags.`{PARENT_TAG}` = '{parent.info.run_id}' AND tags.`{NUMBER_TAG}` IS NOT NULL"
     trials = {}
     for each in mlflow.search_runs([parent.info.experiment_id], wanted, output_format="list"):
         tags, number = each.data.tags, int(each.data.tags[NUMBER_TAG])

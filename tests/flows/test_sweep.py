@@ -159,6 +159,7 @@ def test_a_sweep_that_cannot_succeed_says_why(swept, workspace: Workspace) -> No
     assert done.status == 1
     said = "all 2 trials failed; the first: training.learning_rate must be at most"
     assert said in done.err
+    assert ".." not in done.err
     assert "Traceback" not in done.err
     assert {run.info.status for run in workspace.runs("wrong")} == {"FAILED"}
 

@@ -1,11 +1,13 @@
-"""What makes a sweep the one that was interrupted."""
+"""What makes a sweep the one that was interrupted, and which of its runs count."""
 
 from pathlib import Path
 
 import yaml
+from mlflow import MlflowClient
 
 from plumbline.config.sweep import load_sweep
-from tasks.tracking.sweep import fingerprint
+from tasks.tracking.run import NUMBER_TAG
+from tasks.tracking.sweep import PARENT_TAG, VALUES_TAG, _trials_to_keep, fingerprint
 
 RATES = {"training.learning_rate": [0.01, 0.1]}
 
@@ -23,3 +25,16 @@ def test_a_sweep_is_another_when_its_keys_or_its_files_change(tmp_path: Path) ->
     assert fingerprint(load_sweep(path, ["training.epochs=5"])) != first
     table.write_text("a,y\n1,2\n2,4\n3,6\n")
     assert fingerprint(load_sweep(path)) != first
+
+
+def test_runs_that_somebody_nested_in_a_sweep_are_no_trials_and_stay(client: MlflowClient) -> None:
+    experiment = client.create_experiment("e")
+    parent = client.create_run(experiment)
+    nested = {PARENT_TAG: parent.info.run_id}
+    trial = client.create_run(experiment, tags={**nested, NUMBER_TAG: "1", VALUES_TAG: "{}"})
+    client.set_terminated(trial.info.run_id)
+    own = [client.create_run(experiment, tags=nested) for _ in range(2)]
+    client.set_terminated(own[0].info.run_id)
+    assert list(_trials_to_keep(client, parent, compared=False)) == [1]
+    for run in own:
+        assert client.get_run(run.info.run_id).info.lifecycle_stage == "active"
