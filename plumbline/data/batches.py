@@ -73,7 +73,7 @@ def read_batches(header: Header, kinds: Mapping[str, Kind]) -> Iterator[pa.Recor
                 return
     except UnicodeDecodeError as error:
         raise header.dialect.undecodable(error.object, file.uri) from None
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:  # KeyError: the header is another one now
         raise _damaged(header, rows, error) from None
     except OSError as error:
         if error.errno or file.is_out_of_reach(error) or (file.is_csv and not file.compression):

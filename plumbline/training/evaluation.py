@@ -188,7 +188,7 @@ def _class_baselines(data: Dataset, memory_mb: float) -> dict[str, float]:
     linear = module_of(most_likely(data, memory_mb, validation=True))
     return {
         "majority_test_log_loss": float(-(tested * log_shares).sum() / tested.sum()),
-        "majority_test_accuracy": float(tested[known.argmax()] / tested.sum()),
+        "majority_test_accuracy": float(tested[_largest(known)] / tested.sum()),
         "linear_test_log_loss": scores("test", linear, data)["test_log_loss"],
     }
 
@@ -252,5 +252,10 @@ def largest_class(data: Dataset) -> dict[str, float]:
         return {}
     shares = {name: getattr(data.profiled, name) for name in ("train", "test")}
     counts = {name: data.class_counts(factor) for name, factor in shares.items() if factor.rows}
-    largest = max(counts["train"], key=counts["train"].__getitem__)
-    return {name: of[largest] / sum(of.values()) for name, of in counts.items()}
+    largest = _largest(np.array([*counts["train"].values()]))
+    return {name: [*of.values()][largest] / sum(of.values()) for name, of in counts.items()}
+
+
+def _largest(counts: np.ndarray) -> int:
+    """The first of the largest counts: balanced ones, which are weights, are equal to rounding."""
+    return int((counts >= (1 - 1e-9) * counts.max()).argmax())

@@ -2,8 +2,10 @@
 
 import pytest
 
-from plumbline.data.batches import BLOCK_ROWS
-from tests.plumbline.tools import refusal, write
+from plumbline.data.batches import BLOCK_ROWS, read_batches
+from plumbline.data.header import read_header
+from plumbline.errors import InputError
+from tests.plumbline.tools import opened, refusal, write
 
 FAR = BLOCK_ROWS + 1_000  # beyond the first block
 ROWS = FAR + 1_000
@@ -67,3 +69,13 @@ def test_blank_lines_and_lines_in_quotes_are_no_rows_of_their_own(ending, tmp_pa
     assert "bad.csv: row 2 must have 3 values" in refusal(path)
     path.write_text(ending.join([*lines[:-1], 'd",2,3', "e,?,4", ""]), newline="")
     assert "bad.csv: column 'x', row 3 must be a number. Got '?'" in refusal(path)
+
+
+def test_a_file_whose_header_changes_before_its_rows_are_read_is_an_error_that_may_pass(tmp_path):
+    table = opened(write(tmp_path / "a.csv", {"x": [1, 2], "y": [1, 2]}))
+    header = read_header(table.files[0])
+    (tmp_path / "a.csv").write_text("z,y\n1,2\n")
+    with pytest.raises(InputError, match=r"a\.csv: is damaged or cut off .*Column 'x'"):
+        next(read_batches(header, {"x": "number"}))
+    with pytest.raises(OSError, match="changed while it was read"):
+        table.files[0].check_unchanged()

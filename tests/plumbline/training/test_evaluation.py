@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +11,12 @@ from plumbline.config.schema import Split, Training
 from plumbline.data.split import row_hashes
 from plumbline.linear.least_squares import least_squares
 from plumbline.linear.summary import Summary
-from plumbline.training.evaluation import cross_validation, evaluate, mean_absolute_error
+from plumbline.training.evaluation import (
+    _largest,
+    cross_validation,
+    evaluate,
+    mean_absolute_error,
+)
 from plumbline.training.loop import train_linear
 from plumbline.training.plan import make_plan
 from plumbline.training.trained import Trained
@@ -159,3 +165,8 @@ def test_the_mean_absolute_error_is_of_every_row_and_of_many_of_a_sample():
     assert found == pytest.approx(float(absolute.mean()), rel=1e-12)
     off = abs(mean_absolute_error(trained.module, some.sample) - found)
     assert 0 < off < 5 * float(absolute.std()) / 1_000**0.5
+
+
+def test_the_largest_of_classes_that_count_alike_does_not_depend_on_rounding():
+    assert _largest(np.array([10.0, 10 * (1 + 1e-15), 9.0])) == 0
+    assert _largest(np.array([9.0, 10.0])) == 1
