@@ -1,5 +1,7 @@
 """flows.pipeline.pipeline is a plain function: a script or a notebook calls it, more than once."""
 
+import pytest
+
 from tests.flows.conftest import Workspace
 
 SCRIPT = """
@@ -29,6 +31,7 @@ print(asyncio.run(main()))
 """
 
 
+@pytest.mark.slow
 def test_each_call_is_a_whole_run_with_a_server_of_its_own(workspace: Workspace) -> None:
     (workspace.root / "script.py").write_text(SCRIPT)
     done = workspace.run("script")

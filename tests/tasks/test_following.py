@@ -69,6 +69,7 @@ def server(client: MlflowClient) -> Iterator[subprocess.Popen]:
         process.kill()
 
 
+@pytest.mark.slow
 def test_promotions_and_rollbacks_are_followed_without_a_failed_request(
     client: MlflowClient, server: subprocess.Popen
 ) -> None:
