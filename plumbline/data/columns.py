@@ -19,7 +19,7 @@ from plumbline.data.column_checks import (
 )
 from plumbline.data.encoding import parts_of
 from plumbline.data.files import DataFile
-from plumbline.data.folders import first_header, folder_columns
+from plumbline.data.folders import first_header
 from plumbline.data.header import Dialect, Header, Kind, configured_dialect
 from plumbline.errors import InputError, nearest, refuse
 
@@ -99,7 +99,7 @@ def choose_columns(data: TableData, files: Sequence[DataFile]) -> Columns:
             columns have the same name, or no feature is left.
     """
     dialect = configured_dialect(data)
-    header = first_header(files, dialect)
+    header, folders = first_header(files, dialect)
     _check_names(data, header)
     kinds, weights = header.kinds, [data.weight] if data.weight else []
     taken = {data.target, *weights, data.split.group, *data.categorical, *data.exclude}
@@ -107,7 +107,6 @@ def choose_columns(data: TableData, files: Sequence[DataFile]) -> Columns:
     rest = [name for name in kinds if name not in taken.union(index)]
     wanted = [name for name in data.features or rest if name not in data.categorical]
     head = _head_to_check(header, (data.target, *weights, *wanted))
-    folders = folder_columns(files, header)
     misread = numbers_as_text({n: head[n] for n in head if n not in folders}, header)
     head |= {name: folders[name] for name in head if name in folders}
     classes = _has_classes(data, header, misread)

@@ -10,27 +10,26 @@ from plumbline.data.files import DataFile
 from plumbline.data.header import AUTO, Dialect, Header, Kind, csv_kinds, read_header
 
 
-def first_header(files: Sequence[DataFile], dialect: Dialect) -> Header:
+def first_header(files: Sequence[DataFile], dialect: Dialect) -> tuple[Header, dict[str, pa.Array]]:
     """The first header that tells what some column holds: that of a CSV file without rows does not.
 
     If there is none, it is that of the first file. A column that only folders name has the kind of
     its values in all of them: text if they differ, because one folder has only one value.
+
+    Returns:
+        The header, and the columns that only folders name, with a value per file.
     """
     headers = map(read_header, files, repeat(dialect))
     first = next(headers)
     first = next((h for h in chain([first], headers) if _tells(h)), first)
-    named = folder_columns(files, first)
-    return replace(first, kinds=first.kinds | {name: _kind(named[name]) for name in named})
-
-
-def folder_columns(files: Sequence[DataFile], header: Header) -> dict[str, pa.Array]:
-    """The columns that the folders of a file name and the file lacks, with a value per file."""
-    partitions = [file.partition for file in files]
-    names = header.file.partition.keys() - header.stored.keys()
-    return {
+    named = first.file.partition.keys() - first.stored.keys()
+    partitions = [file.partition for file in files] if named else []  # there may be 100,000 files
+    folders = {
         name: pa.array([each.get(name) or None for each in partitions], pa.string())
-        for name in names
+        for name in named
     }
+    kinds = {name: _kind(values) for name, values in folders.items()}
+    return replace(first, kinds=first.kinds | kinds), folders
 
 
 def _tells(header: Header) -> bool:
