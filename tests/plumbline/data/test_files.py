@@ -34,6 +34,13 @@ def test_a_folder_is_searched_to_any_depth_without_what_is_hidden(tmp_path):
     assert found(f"{tmp_path}/", tmp_path) == WHOLE
 
 
+def test_numbers_in_paths_are_sorted_by_value(tmp_path):
+    names = ["a.csv", "a2.csv", "a02.csv", "a10.csv", "m=9/p-1.csv", "m=9/p-11.csv", "m=10/p.csv"]
+    touch(tmp_path, *names)
+    names[1:3] = ["a02.csv", "a2.csv"]  # equal numbers: as text
+    assert found(tmp_path, tmp_path) == names
+
+
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
