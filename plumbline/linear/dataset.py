@@ -190,12 +190,15 @@ class Dataset:
 
 def _varying(encoding: Encoding, train: Factor) -> Encoding:
     """Drop the parts of dates that are constant in the training rows or linear in the parts before
-    them, as the sines of two months are."""
+    them, as the sines of two months are. Monthly data, always on the same day, has no days of the
+    week."""
     dates, rounding = {}, train.rounding()
     for column, parts in encoding.dates.items():
         places = [train.columns.index(name) for name in parts_of(column)]
         beyond = triangle(train.r[1:, 1:][:, places]).diagonal() > rounding[places]
-        dates[column] = tuple(p for p, new in zip(parts, beyond.tolist(), strict=True) if new)
+        found = [part for part, new in zip(parts, beyond.tolist(), strict=True) if new]
+        monthly = "day" not in found
+        dates[column] = tuple(p for p in found if not (monthly and p.startswith("day_of_week")))
     kept = {name for column, parts in dates.items() for name in parts_of(column, parts)}
     gone = {name for column in dates for name in parts_of(column)} - kept
     numeric = tuple(name for name in encoding.numeric if name not in gone)
