@@ -21,9 +21,10 @@ from plumbline.linear.dataset import Dataset
 from plumbline.linear.sample import most_of_each
 from plumbline.linear.summary import Summary, combine, within_levels
 from plumbline.threads import in_threads
-from plumbline.training import experiment, prediction
+from plumbline.training import experiment
 from plumbline.training.device import device_of
 from plumbline.training.nets import with_budget
+from plumbline.training.prediction import encoded, outputs_of
 from plumbline.training.trained import OnEpoch, Trained
 from plumbline.training.user_trial import check_model
 
@@ -92,7 +93,10 @@ def predict(model: Model, rows: Rows) -> list[float | str]:
     Raises:
         InputError: a row has the wrong width, lacks a column, or has an unknown or missing level.
     """
-    return [each.value for each in _predictions(model, rows)]
+    classes, outputs = model.data.encoding.classes, _outputs(model, rows)
+    if classes:
+        return [classes[place] for place in outputs.argmax(dim=1).tolist()]
+    return outputs[:, 0].tolist()
 
 
 def predict_proba(model: Model, rows: Rows) -> pd.DataFrame:
@@ -111,16 +115,13 @@ def predict_proba(model: Model, rows: Rows) -> pd.DataFrame:
     classes = model.data.encoding.classes
     if not classes:
         raise InputError("predict_proba needs a target with classes; this one is a number.")
-    found = [each.probabilities for each in _predictions(model, rows)]
-    return pd.DataFrame(found, columns=[*classes])
+    return pd.DataFrame(_outputs(model, rows).softmax(dim=1).numpy(), columns=[*classes])
 
 
-def _predictions(model: Model, rows: Rows) -> list[prediction.Prediction]:
-    if isinstance(rows, pd.DataFrame):
-        rows = rows.to_dict("records")
-    elif isinstance(rows, np.ndarray | Tensor):
+def _outputs(model: Model, rows: Rows) -> Tensor:
+    if isinstance(rows, np.ndarray | Tensor):
         rows = rows.tolist()
-    return prediction.predict(model.trained, model.data.encoding, rows, "rows")
+    return outputs_of(model.module, encoded(model.data.encoding, rows, "rows"))
 
 
 def read(data: SyntheticData | TableData, device: str) -> Dataset:

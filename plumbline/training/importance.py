@@ -14,10 +14,10 @@ from torch.nn.functional import cross_entropy
 from plumbline.data.encoding import Encoding, missing_indicator, names_of
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.sample import SAMPLE_ROWS
+from plumbline.training.prediction import outputs_of
 
 REPEATS = 5  # permutations of a column
 MOST_PREDICTED = 200_000  # rows in all, but SAMPLE_ROWS a permutation at least
-AT_ONCE = 4_096  # rows that a module is given
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def permutation_importance(module: nn.Module, data: Dataset, seed: int) -> Impor
     if not data.summary.test.rows or not len(features):
         return None
     score, random = _score(data, most), torch.Generator().manual_seed(seed)
-    whole, rises = score(_outputs(module, features)), {}
+    whole, rises = score(outputs_of(module, features)), {}
     for name, of in columns.items():
         places = [data.encoding.features.index(each) for each in of]
         found = torch.empty(REPEATS, dtype=torch.float64)
@@ -76,15 +76,11 @@ def permutation_importance(module: nn.Module, data: Dataset, seed: int) -> Impor
             permuted = features.clone()
             order = torch.randperm(len(features), generator=random)
             permuted[:, places] = features[order][:, places]
-            found[repeat] = score(_outputs(module, permuted)) - whole
+            found[repeat] = score(outputs_of(module, permuted)) - whole
         rises[name] = {"mean": float(found.mean()), "std": float(found.std(correction=0))}
     ranked = dict(sorted(rises.items(), key=lambda each: -each[1]["mean"]))
     metric = "test_log_loss" if data.encoding.classes else "test_rmse"
     return Importance(metric, whole, len(features), REPEATS, ranked)
-
-
-def _outputs(module: nn.Module, features: Tensor) -> Tensor:
-    return torch.cat([module(some).double() for some in features.split(AT_ONCE)])
 
 
 def _score(data: Dataset, most: int) -> Callable[[Tensor], float]:

@@ -20,6 +20,8 @@ from plumbline.linear.sample import Sample
 from plumbline.training.plan import Plan
 from plumbline.training.trained import Trained
 
+AT_ONCE = 4_096  # rows that a module is given
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -61,10 +63,9 @@ def predict(
     Raises:
         InputError: a row has the wrong width, lacks a column, or has an unknown or missing level.
     """
-    predictions = []
-    for row, (label, features) in zip(rows, encoded(encoding, rows, key), strict=True):
-        with torch.no_grad():
-            output = trained.module(features[None])[0].double()
+    predictions, features = [], encoded(encoding, rows, key)
+    for row, x, output in zip(rows, features, outputs_of(trained.module, features), strict=True):
+        label = "_".join(map(str, named_values(row, encoding.columns, key).values()))
         if encoding.classes:
             probabilities = dict(zip(encoding.classes, output.softmax(dim=0).tolist(), strict=True))
             likeliest = encoding.classes[int(output.argmax())]
@@ -74,7 +75,7 @@ def predict(
         if encoding.half_width is not None:
             interval = tuple(encoding.interval(np.array([value]))[:, 0].tolist())
             if trained.exact and level:
-                gaussian = gaussian_interval(trained.exact, features, level)
+                gaussian = gaussian_interval(trained.exact, x, level)
             if gaussian and encoding.log_target:
                 gaussian = math.exp(gaussian[0]), math.exp(gaussian[1])
         predictions.append(Prediction(row, label, value, interval=interval, gaussian=gaussian))
@@ -82,19 +83,26 @@ def predict(
 
 
 def encoded(
-    encoding: Encoding, rows: Sequence[Row], key: str = "prediction.inputs"
-) -> list[tuple[str, Tensor]]:
-    """(label, features (d,) float64) of each row. Raises as predict."""
-    found = []
-    for number, row in enumerate(rows):
-        place = f"{key}[{number}]"
-        values = named_values(row, encoding.columns, place)
-        try:
-            features = torch.from_numpy(encoding.encode(pd.DataFrame([values])))[0]
-        except EncodingError as error:
-            raise InputError(f"{place}: {error}") from None
-        found.append(("_".join(map(str, values.values())), features))
-    return found
+    encoding: Encoding, rows: Sequence[Row] | pd.DataFrame, key: str = "prediction.inputs"
+) -> Tensor:
+    """Encode rows as features: (n, d) float64. Arguments and errors as for `predict`."""
+    columns = encoding.columns
+    if isinstance(rows, pd.DataFrame):
+        named_values(dict.fromkeys(rows.columns, 0.0), columns, key)
+    else:
+        named = [named_values(row, columns, f"{key}[{i}]") for i, row in enumerate(rows)]
+        rows = pd.DataFrame(named, columns=columns)
+    try:
+        return torch.from_numpy(encoding.encode(rows))
+    except EncodingError as error:
+        raise InputError(f"{key}[{error.row}]: {error}") from None
+
+
+@torch.no_grad()
+def outputs_of(module: nn.Module, features: Tensor) -> Tensor:
+    """The outputs of a module for features (n, d), a few thousand rows at a time: (n, 1), or the
+    logits of K classes, (n, K), float64."""
+    return torch.cat([module(some).double() for some in features.split(AT_ONCE)])
 
 
 def predict_inputs(
