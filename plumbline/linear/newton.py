@@ -213,6 +213,7 @@ def fit_by_lbfgs(problem: LikelihoodProblem, on_step: OnStep) -> LikelihoodFit:
     theta = problem.start().requires_grad_()
     optimizer = torch.optim.LBFGS([theta], max_iter=10, line_search_fn="strong_wolfe")
     losses: list[float] = []
+    missing = ""
 
     def closure() -> float:
         found = problem.pass_at(theta.detach(), curvature=False)
@@ -224,7 +225,12 @@ def fit_by_lbfgs(problem: LikelihoodProblem, on_step: OnStep) -> LikelihoodFit:
         on_step(number, losses[-1])
         if number > 1 and losses[-2] - losses[-1] <= LBFGS_DECREASE * abs(losses[-2]):
             break
-    return problem.fit(theta.detach(), None, [*losses, closure()])
+    else:
+        missing = "the loss still falls after the last step"
+    losses.append(closure())
+    if losses[-1] < problem.family.least_loss:
+        missing = problem.family.unbounded(*problem.moving_most(theta.detach()))
+    return problem.fit(theta.detach(), None, losses, missing)
 
 
 def _newton_step(found: _Pass) -> Tensor:

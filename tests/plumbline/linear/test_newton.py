@@ -144,9 +144,10 @@ def test_lbfgs_comes_to_the_loss_of_newton_without_errors(
     assert lbfgs.errors.isnan().all()
 
 
-def test_separated_classes_are_named_with_a_feature() -> None:
+@pytest.mark.parametrize("solve", [maximize_likelihood, fit_by_lbfgs])
+def test_separated_classes_are_named_with_a_feature(solve) -> None:
     x = torch.arange(20, dtype=torch.float64)[:, None]
-    fit = fitted(x, (x[:, 0] >= 10).long())
+    fit = fitted(x, (x[:, 0] >= 10).long(), solve=solve)
     assert "the features separate class '1' from the others (above all x0)" in fit.problem
 
 
