@@ -75,6 +75,24 @@ def test_a_frame_of_new_rows_is_predicted_whatever_else_it_holds(tmp_path) -> No
         predict(model, new[["y"]])
 
 
+def test_all_rows_pass_the_module_at_once_and_a_wrong_one_is_named(tmp_path) -> None:
+    """So a table of 8,645 rows takes a second; one at a time each took 5 ms."""
+    rows = {"x": torch.arange(300.0).tolist(), "g": ["u", "v", "v"] * 100}
+    rows["y"] = [x**1.5 + (g == "u") for x, g in zip(*rows.values(), strict=True)]
+    path = write(tmp_path / "a.csv", rows)
+    config = {"experiment": "e", "data": {"kind": "table", "path": str(path), "target": "y"}}
+    config |= {"model": {"kind": "mlp"}, "training": {"epochs": 1}}
+    model = train(validated(config, "c.yaml"))
+    (features,) = model.data.rows(("train", "validation"), model.data.encoding.features)
+    new = pd.read_csv(path)
+    with torch.no_grad():
+        assert predict(model, new) == model.module(features)[:, 0].tolist()
+    new.loc[17, "g"] = "w"
+    with pytest.raises(InputError, match=r"rows\[17\]: column 'g' must be one of u, v. Got 'w'"):
+        predict(model, new)
+    assert predict(model, []) == []
+
+
 @pytest.mark.parametrize("loss", ["poisson", "mlp"])
 def test_a_model_without_a_least_squares_optimum_says_so_if_asked_for_coefficients(loss) -> None:
     changes = {"poisson": "training.loss=poisson", "mlp": "model.kind=mlp"}[loss]
