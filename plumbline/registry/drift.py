@@ -217,6 +217,7 @@ def _with_rest(factor: Factor, indicators: list[str]) -> Factor:
     places = [factor.columns.index(name) for name in others]
     column = factor.r[:, 0] - factor.r[:, 1:][:, places].sum(dim=1)
     column -= factor.r[:, 0] * float(factor.shift[places].sum())
+    column *= column.norm() > ROUNDING * factor.r[0, 0]  # no row has it: what is left is rounding
     r = torch.cat([factor.r[:, :-1], column[:, None], factor.r[:, -1:]], dim=1)
     zero = torch.zeros(1, dtype=torch.float64)
     shift = torch.cat([factor.shift[:-1], zero, factor.shift[-1:]])

@@ -112,6 +112,21 @@ def test_levels_are_compared_by_their_shares_whatever_the_reference(tmp_path, to
     assert report.metrics()["drift_stability_index/city"] == report.stability["city"]
 
 
+def test_a_given_level_that_no_row_has_does_not_move(tmp_path):
+    """What is left of 1 - b - c is rounding, whose correlations change at random."""
+    profiles = []
+    for rows in (5_000, 4_000):
+        random = np.random.default_rng(rows)
+        columns = {"city": random.choice(["b", "c", "d"], rows), "y": random.normal(size=rows)}
+        data = read(write(tmp_path / "a.csv", columns), categorical={"city": ["a", "b", "c", "d"]})
+        encoding = Encoding.of(data.columns[:-1], {"city": ["a", "b", "c", "d"]})
+        profiles.append(DataProfile.of(Dataset(data, data, encoding, None, {})))
+    report = compare(*profiles)
+    (unmet,) = [column for column in report.columns if column.name == "city=a"]
+    assert (unmet.mean_then, unmet.mean_now, unmet.shift, unmet.spread_ratio) == (0, 0, 0, 1)
+    assert report.correlation_change < 0.05
+
+
 def test_holes_are_compared_by_their_share_also_if_there_were_none(tmp_path):
     found, x = [], [1.0, 2.0, 4.0, 3.0]
     for name, z in (("a", [5.0, 6.0, 7.0, 9.0]), ("b", [None, 6.0, 7.0, None])):
