@@ -1,6 +1,6 @@
 """Plumbline as a library: train and predict without a server, tracking or printed output."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -15,7 +15,7 @@ from plumbline.data.blocks import Source
 from plumbline.data.inputs import Row, check_inputs
 from plumbline.data.levels import count_levels, with_levels
 from plumbline.data.sources import Synthetic, Table, open_table
-from plumbline.errors import InputError, TooManyLevelsError
+from plumbline.errors import InputError, TooManyLevelsError, refuse
 from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.sample import most_of_each
@@ -91,7 +91,8 @@ def predict(model: Model, rows: Rows) -> list[float | str]:
         One prediction per row, in units of the target, or the name of the most likely class.
 
     Raises:
-        InputError: a row has the wrong width, lacks a column, or has an unknown or missing level.
+        InputError: a row has the wrong width, lacks a column, or has an unknown or missing level,
+            or `rows` is a single row.
     """
     classes, outputs = model.data.encoding.classes, _outputs(model, rows)
     if classes:
@@ -121,6 +122,9 @@ def predict_proba(model: Model, rows: Rows) -> pd.DataFrame:
 def _outputs(model: Model, rows: Rows) -> Tensor:
     if isinstance(rows, np.ndarray | Tensor):
         rows = rows.tolist()
+    if isinstance(rows, Mapping | str) or not isinstance(rows, Iterable):
+        raise refuse("rows", "a list of rows, even for one", rows)
+    rows = rows if isinstance(rows, pd.DataFrame) else [*rows]
     return outputs_of(model.module, encoded(model.data.encoding, rows, "rows"))
 
 

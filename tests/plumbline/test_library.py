@@ -58,6 +58,10 @@ def test_a_row_that_does_not_fit_is_refused_by_its_place() -> None:
     model = train(load_config(ROOT / "configs" / "tutorial.yaml", ["training.epochs=1"]))
     with pytest.raises(InputError, match=r"rows\[1\] must be 1 value"):
         predict(model, [5.0, [1.0, 2.0]])
+    for one in (5.0, {"x": 5.0}, torch.tensor(5.0)):
+        with pytest.raises(InputError, match="rows must be a list of rows, even for one"):
+            predict(model, one)
+    assert predict(model, iter([5.0])) == predict(model, pd.Series([5.0]))
 
 
 def test_a_frame_of_new_rows_is_predicted_whatever_else_it_holds(tmp_path) -> None:
