@@ -4,6 +4,7 @@ Breiman 2001, Random Forests, section 10; Fisher, Rudin and Dominici 2019, All M
 Many are Useful, section 3.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from plumbline.data.encoding import Encoding, missing_indicator, names_of
 from plumbline.linear.dataset import Dataset
+from plumbline.linear.factor import EPS
 from plumbline.linear.sample import SAMPLE_ROWS
 from plumbline.training.prediction import outputs_of
 
@@ -95,4 +97,10 @@ def _score(data: Dataset, most: int) -> Callable[[Tensor], float]:
         of_class = [data.class_weights[name] for name in data.encoding.classes]
         weights = weights * torch.tensor(of_class, dtype=torch.float64)[observed]
     share = weights / weights.sum()
-    return lambda outputs: float(share @ cross_entropy(outputs, observed, reduction="none"))
+    most_lost = -math.log(EPS)  # of a row: scikit-learn's log_loss clips probabilities at EPS
+
+    def log_loss(outputs: Tensor) -> float:
+        losses = cross_entropy(outputs, observed, reduction="none")
+        return float(share @ losses.clamp(max=most_lost))
+
+    return log_loss

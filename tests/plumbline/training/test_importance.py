@@ -12,6 +12,7 @@ from torch import nn
 import plumbline
 from plumbline.config.loading import validated
 from plumbline.library import Model
+from plumbline.training.evaluation import scores
 from plumbline.training.importance import permutation_importance
 
 ROWS, REPEATS = 900, 60
@@ -90,3 +91,12 @@ def test_classes_that_count_alike_do_so_here_too_and_without_held_out_rows_there
     assert found.score == pytest.approx(plumbline.evaluate(model)["test_log_loss"])
     model = trained(tmp_path, False, test_fraction=0.0)
     assert permutation_importance(model.module, model.data, seed=1) is None
+
+
+def test_its_score_is_the_recorded_log_loss_also_of_a_model_that_is_too_sure(tmp_path) -> None:
+    """Where classes are separated, logits are large, and scikit-learn limits each row's loss."""
+    model = trained(tmp_path, classes=True)
+    sure = model.module
+    sure.load_state_dict({name: 1e3 * each for name, each in sure.state_dict().items()})
+    found = permutation_importance(sure, model.data, seed=1)
+    assert found.score == pytest.approx(scores("test", sure, model.data)["test_log_loss"])
