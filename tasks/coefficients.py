@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from plumbline.linear.least_squares import intercept_name
 from plumbline.linear.penalty import PenaltyPath
 from plumbline.linear.problem import Standardizer
 from plumbline.training.experiment import Result
@@ -33,7 +34,7 @@ def likelihood_table(result: Result) -> dict[str, dict]:
     """The maximum-likelihood coefficients, for coefficients.json: an entry for the intercept, one
     for each feature; for classes, such a table for each class but the first, the reference."""
     fit, equals = result.trained.likelihood, optimum_of(result.data.summary, True).equals
-    names = ("intercept", *fit.names)
+    names = (intercept_name(fit.names), *fit.names)
     tables = [
         {
             feature: {
@@ -113,7 +114,8 @@ def penalty_table(path: PenaltyPath) -> pd.DataFrame:
     if path.errors.shape[1]:
         table["cv_rmse_mean"] = path.mean_errors.numpy()
         table["cv_rmse_standard_error"] = path.standard_errors.numpy()
-    return table.join(pd.DataFrame(path.weights.numpy(), columns=list(path.names)))
+    names = [name + "_" * (name in table) for name in path.names]
+    return table.join(pd.DataFrame(path.weights.numpy(), columns=names))
 
 
 def _plain(equals: Mapping[str, float]) -> dict[str, float]:

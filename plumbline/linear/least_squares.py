@@ -22,7 +22,7 @@ class Coefficient:
     """A row of the table of coefficients.
 
     Attributes:
-        name: "intercept", or the name of the feature.
+        name: of the feature, or intercept_name.
         value: in raw units.
         error: standard error; None if there is none.
         equals: for a column that was left out, the combination of other columns that it equals.
@@ -75,7 +75,8 @@ class LeastSquares:
     @property
     def coefficients(self) -> tuple[Coefficient, ...]:
         """The intercept, then the features in order: d + 1."""
-        names, values = ("intercept", *self.names), (self.intercept, *self.weights.tolist())
+        names = (intercept_name(self.names), *self.names)
+        values = self.intercept, *self.weights.tolist()
         errors = (self.intercept_error, *self.errors)
         equals = (None, *map(self.equals.get, self.names))
         return tuple(map(Coefficient, names, values, errors, equals))
@@ -264,6 +265,11 @@ def dependences(system: Tensor, noise: Tensor) -> list[Dependence]:
         both[:, kept] = torch.stack([terms, known.norm(dim=1) * reach]) * noise[j] / noise[kept]
         found.append(Dependence(j, *both))
     return found
+
+
+def intercept_name(features: Sequence[str]) -> str:
+    """What a table of coefficients calls the intercept: another name than a feature's."""
+    return "intercept" + "_" * ("intercept" in features)
 
 
 def format_combination(name: str, equals: Mapping[str, float]) -> str:

@@ -9,7 +9,13 @@ from sklearn.linear_model import LinearRegression
 import plumbline
 from plumbline.config.loading import validated
 from plumbline.training.experiment import Result
-from tasks.coefficients import likelihood_table, penalty_plot_data, standard_coefficients
+from tasks.coefficients import (
+    coefficient_table,
+    likelihood_table,
+    penalty_plot_data,
+    penalty_table,
+    standard_coefficients,
+)
 from tests.plumbline.tools import write
 
 
@@ -36,6 +42,25 @@ def trained(folder: Path, columns: dict[str, np.ndarray], **training: object) ->
         validated({"experiment": "t", "data": data, "training": training}, "t.yaml")
     )
     return Result(found.config, found.data, found.trained, {}, [])
+
+
+def test_features_called_intercept_and_strength_hide_nothing(tmp_path: Path) -> None:
+    x = np.arange(20.0)
+    columns = {"intercept": np.ones(20), "strength": x, "y": 2 * x + 3}
+    exact = trained(tmp_path, columns, optimizer="exact").trained
+    found = {name: of["least_squares"] for name, of in coefficient_table(exact).items()}
+    assert found == pytest.approx({"intercept_": 3, "intercept": 0, "strength": 2})
+    ridge = {"optimizer": "exact", "penalty": {"kind": "ridge"}}
+    table = penalty_table(trained(tmp_path, columns, **ridge).trained.exact.penalized.path)
+    assert [*table] == [
+        "strength",
+        "cv_rmse_mean",
+        "cv_rmse_standard_error",
+        "intercept",
+        "strength_",
+    ]
+    counts = trained(tmp_path, columns, optimizer="newton", loss="poisson")
+    assert [*likelihood_table(counts)] == ["intercept_", "intercept", "strength"]
 
 
 def test_the_picture_has_what_is_determined_on_one_scale_with_the_errors_of_theory(
