@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from plumbline.data.encoding import level_of
 from plumbline.data.files import DataFile
 from plumbline.data.header import (
     BOOLEANS,
@@ -229,16 +230,26 @@ def as_numbers(values: pa.Array) -> np.ndarray:
 
 def class_names(values: pa.Array) -> pa.Array:
     """Convert classes to text as pandas prints them: True, 7 (also for 7.0), 0.5, setosa."""
+    values = _decoded(values)
     if pa.types.is_boolean(values.type):
         return pc.if_else(values, "True", "False")
-    if pa.types.is_floating(values.type):
-        whole = pc.fill_null(pc.equal(pc.trunc(values), values), False)
-        as_integers = pc.cast(pc.if_else(whole, values, None), pa.int64(), safe=False)
-        names = pc.if_else(whole, pc.cast(as_integers, pa.string()), pc.cast(values, pa.string()))
-        return pc.if_else(pc.is_nan(values), None, names)
     return as_text(values)
 
 
 def as_text(values: pa.Array) -> pa.Array:
-    """Convert a categorical column to text, including numbers and booleans."""
-    return values if values.type == pa.string() else pc.cast(values, pa.string())
+    """Convert a categorical column to text, including numbers and booleans; NaN is missing.
+
+    Numbers are spelt as Encoding spells those of a frame, or a model could not find their levels.
+    """
+    values = _decoded(values)
+    if not pa.types.is_floating(values.type):
+        return values if values.type == pa.string() else pc.cast(values, pa.string())
+    if values.type != pa.float64():  # a float32 of 0.1 is 0.1 rather than 0.10000000149011612
+        values = pc.cast(pc.cast(values, pa.string()), pa.float64())
+    known = values.dictionary_encode()
+    names = [None if value != value else level_of(value) for value in known.dictionary.to_pylist()]
+    return pa.array(names, pa.string()).take(known.indices)
+
+
+def _decoded(values: pa.Array) -> pa.Array:
+    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from plumbline.config.rows import SplitBy
-from plumbline.data.batches import read_batches
+from plumbline.data.batches import as_text, read_batches
 from plumbline.data.encoding import date_parts
 from plumbline.data.files import DataFile
 from plumbline.data.header import MISSING, Header, Kind
@@ -41,7 +41,7 @@ def read_head(header: Header, names: Sequence[str]) -> dict[str, pa.Array]:
         batch = next(read_batches(header, dict.fromkeys(names, "text")))
     except (StopIteration, InputError):  # the pass will raise it
         return {}
-    return {name: pc.cast(batch[name].slice(0, LOOKED_AT), pa.string()) for name in names}
+    return {name: as_text(batch[name].slice(0, LOOKED_AT)) for name in names}
 
 
 def numbers_as_text(head: Mapping[str, pa.Array], header: Header) -> dict[str, str]:

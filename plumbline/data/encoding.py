@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-LEVELS_SHOWN = 20
+MOST_SHOWN = 20
 COUNTED = ("year", "month", "day", "day_of_week", "hour", "minute")  # parts of a date; Monday is 0
 PERIODS = {"month": 12, "day_of_week": 7, "hour": 24}
 PARTS = (*COUNTED, *(f"{part}_{wave}" for part in PERIODS for wave in ("sin", "cos")))
@@ -187,8 +187,8 @@ class Encoding:
         value = frame[column].iloc[row]
         missing = pd.api.types.is_scalar(value) and pd.isna(value)
         if known := self.levels.get(column):
-            more = f" or {len(known) - LEVELS_SHOWN} more" if len(known) > LEVELS_SHOWN else ""
-            allowed, found = f"one of {', '.join(known[:LEVELS_SHOWN])}{more}", repr(_level(value))
+            more = f" or {len(known) - MOST_SHOWN} more" if len(known) > MOST_SHOWN else ""
+            allowed, found = f"one of {', '.join(known[:MOST_SHOWN])}{more}", repr(level_of(value))
         elif column in self.dates:
             allowed, found = "a date or time in ISO 8601", repr(value)
         elif missing or isinstance(value, float | np.floating):
@@ -273,17 +273,17 @@ def _number(value: Any) -> float:
 def _places(column: pd.Series, known: Sequence[str], shared: bool) -> np.ndarray:
     """The index of each value among the known levels, as float64; for an unknown value that of
     "(other)" if it is a level, otherwise UNKNOWN if `shared`, otherwise NaN."""
+    if column.dtype == np.float32:
+        column = column.astype(str).astype(np.float64)  # 0.1 rather than 0.10000000149011612
     written = isinstance(column.dtype, pd.StringDtype)
-    text = column if written else column.map(_level, na_action="ignore")
+    text = column if written else column.map(level_of, na_action="ignore")
     places = pd.Index(known).get_indexer(text)
     if (lost := (places < 0) & column.notna().to_numpy()).any():
         alike = {spelling_of(level): place for place, level in enumerate(known)}
         places[lost] = [alike.get(spelling_of(value), -1) for value in text[lost]]
-    if MISSING in known:
-        places = np.where(column.isna(), known.index(MISSING), places)
+    missing = known.index(MISSING) if MISSING in known else np.nan
     other = known.index(OTHER) if OTHER in known else UNKNOWN if shared else np.nan
-    outside = np.where(column.isna(), np.nan, other)
-    return np.where(places < 0, outside, places)
+    return np.where(column.isna(), missing, np.where(places < 0, other, places))
 
 
 def spelling_of(level: str) -> str:
@@ -293,7 +293,7 @@ def spelling_of(level: str) -> str:
     return whole.lower() if whole.lower() in ("true", "false") else whole
 
 
-def _level(value: object) -> str:
+def level_of(value: object) -> str:
     """A value as text, as levels are in training: true for True, and 2 also for 2.0."""
     if isinstance(value, bool | np.bool_):
         return str(value).lower()

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from plumbline.data.batches import as_dates, read_batches
+from plumbline.data.batches import as_dates, as_text, read_batches
 from plumbline.data.column_checks import numbers_as_text, read_head
 from plumbline.data.encoding import Encoding
 from plumbline.data.files import DataFile
@@ -68,12 +68,12 @@ def predict_files(
         OSError: the output cannot be written.
     """
     kept = _kept(files[0], keep, encoding)
-    as_text = output.lower().endswith(".csv")
+    to_csv = output.lower().endswith(".csv")
     done, schema = BatchResult(), None
     with whole_or_nothing(output) as write:
         for file in files:
             first_row, header = 1, read_header(file)
-            reading = _reading(file, header, encoding, kept, as_text)
+            reading = _reading(file, header, encoding, kept, to_csv)
             for batch in read_batches(header, reading):
                 frame = _as_trained(batch, encoding)
                 values = encoding.read(frame)
@@ -86,7 +86,7 @@ def predict_files(
                 for name, column in zip(encoding.predicted, columns, strict=True):
                     written = written.append_column(name, column)
                 schema = schema or written.schema
-                write(written if as_text else _as_first(written, schema, file))
+                write(written if to_csv else _as_first(written, schema, file))
                 first_row += batch.num_rows
                 done.rows += batch.num_rows
                 done.empty += columns[0].null_count
@@ -107,7 +107,7 @@ def _kept(file: DataFile, keep: Sequence[str], encoding: Encoding) -> list[str]:
 
 
 def _reading(
-    file: DataFile, header: Header, encoding: Encoding, kept: list[str], as_text: bool
+    file: DataFile, header: Header, encoding: Encoding, kept: list[str], to_csv: bool
 ) -> dict[str, Kind]:
     """The columns to read of one file; what goes from CSV to CSV is kept as it is written."""
     kinds = header.kinds
@@ -130,7 +130,7 @@ def _reading(
                 f"{file.uri}: column '{name}' must hold dates. Got {kinds[name]} instead."
             )
     known = {name: "text" if kind == "unknown" else kind for name, kind in kinds.items()}
-    passed: dict[str, Kind] = {name: "text" if as_text else known[name] for name in kept}
+    passed: dict[str, Kind] = {name: "text" if to_csv else known[name] for name in kept}
     passed |= {name: "text" for name in encoding.levels}
     passed |= {n: "boolean" if kinds[n] == "boolean" else "number" for n in encoding.numbers}
     return passed | {name: known[name] for name in encoding.dates}
@@ -156,9 +156,9 @@ def _as_first(rows: pa.RecordBatch, schema: pa.Schema, file: DataFile) -> pa.Rec
 
 def _as_trained(batch: pa.RecordBatch, encoding: Encoding) -> pd.DataFrame:
     """The model's columns as training reads them: float64, and levels as text."""
-    types = {name: pa.float64() for name in encoding.numbers}
-    types |= {name: pa.string() for name in encoding.levels}
-    columns = {n: pc.cast(batch.column(n), kind, safe=False) for n, kind in types.items()}
+    numbers, levels = encoding.numbers, encoding.levels
+    columns = {n: pc.cast(batch.column(n), pa.float64(), safe=False) for n in numbers}
+    columns |= {name: as_text(batch.column(name)) for name in levels}
     columns |= {name: as_dates(batch.column(name)) for name in encoding.dates}
     return pa.RecordBatch.from_pydict(columns).to_pandas()
 

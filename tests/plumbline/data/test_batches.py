@@ -1,8 +1,11 @@
 """Where a CSV file goes wrong is said with file, column and row, however far down it is."""
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from plumbline.data.batches import BLOCK_ROWS, read_batches
+from plumbline.data.batches import BLOCK_ROWS, as_text, class_names, read_batches
+from plumbline.data.encoding import Encoding
 from plumbline.data.header import read_header
 from plumbline.errors import InputError
 from tests.plumbline.tools import opened, refusal, write
@@ -79,3 +82,24 @@ def test_a_file_whose_header_changes_before_its_rows_are_read_is_an_error_that_m
         next(read_batches(header, {"x": "number"}))
     with pytest.raises(OSError, match="changed while it was read"):
         table.files[0].check_unchanged()
+
+
+NUMBERS = [1e-5, 0.1, 2.5, 7.0, 1e16]
+FLOATS = [pa.array(np.array(NUMBERS, kind)) for kind in (np.float32, np.float64)]
+FLOATS += [pa.array(np.array(NUMBERS[1:-1], np.float16)), FLOATS[1].dictionary_encode()]
+
+
+@pytest.mark.parametrize("values", FLOATS, ids=lambda values: str(values.type))
+def test_numbers_that_are_levels_are_spelt_as_those_of_a_frame(values: pa.Array) -> None:
+    levels = as_text(values)
+    found = Encoding((), {"c": (*levels.to_pylist(),)}).read(pa.table({"c": values}).to_pandas())
+    assert found[0].tolist() == [*range(len(values))]
+    assert class_names(values) == levels
+    if values.type != pa.float16():
+        assert levels.to_pylist() == ["1e-05", "0.1", "2.5", "7", "10000000000000000"]
+
+
+def test_a_number_that_is_nan_is_no_level(tmp_path):
+    columns = {"c": pa.array([1.0, float("nan"), 2.0]), "y": [1, 2, 3]}
+    path = write(tmp_path / "bad.parquet", columns)
+    assert "column 'c', row 2 must be a level" in refusal(path, categorical=["c"])
