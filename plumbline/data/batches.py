@@ -196,7 +196,10 @@ def _damaged(header: Header, rows_read: int, error: Exception) -> InputError:
         kind, value = "number" if kind == "double" else "boolean", value.strip()
         help_ = dialect.help_with_comma(value, "write a decimal point")
         if not help_ and dialect.configured:
-            help_ = "fix it, or list the column in data.categorical (names) or data.exclude (ids)"
+            help_ = (
+                "fix it (leave it empty if it is missing), or list the column in data.categorical "
+                "(names) or data.exclude (ids)"
+            )
         return must_be(place, f"a {kind}", f"'{value[:60]}'", f"; {help_}" if help_ else "")
     reason = said.splitlines()[0].rstrip(".")
     return InputError(f"{file.uri}: is damaged or cut off ({reason}).")

@@ -153,13 +153,13 @@ def check_columns(columns: Columns, header: Header) -> None:
     for name, kind in columns.kinds.items():
         if name not in kinds:
             raise InputError(f"{file.uri}: has no column '{name}'. Its columns: {header.named()}.")
-        named = name in columns.categorical or name == columns.data.split.group
-        in_folder = name not in header.stored
-        loose = named and (file.is_csv or in_folder)  # "1000" here and "10A" there
+        names = name in columns.categorical or name == columns.data.split.group
+        loose = names and kinds[name] not in ("date", "other")  # "1000" here and "10A" there
         if not loose and kinds[name] not in (kind, "unknown"):
+            what = f"{kind}{' or nothing' * (kind == 'number')}"
             raise InputError(
-                f"{file.uri}: column '{name}' must hold what it holds in the first "
-                f"file, {kind}. Got {kinds[name]} instead."
+                f"{file.uri}: column '{name}' must hold what it holds in the first file, {what}. "
+                f"Got {kinds[name]} instead; data.categorical takes names and numbers."
             )
     damaged = sorted(
         name
@@ -259,7 +259,10 @@ def _check_used(
 
 def _hint(name: str, header: Header) -> str:
     if header.file.is_csv and len(header.kinds) == 1:
-        return " Only one column was found: is it delimited by a comma, semicolon, tab or |?"
+        return (
+            " Only one column was found: is it delimited by a comma, semicolon, tab or |, and does "
+            "its first line hold the names?"
+        )
     if headless := header_hint(header):
         return f" {headless}."
     close = nearest(name, header.kinds)

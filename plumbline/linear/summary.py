@@ -208,10 +208,13 @@ def combine(parts: Iterable[Summary], label: str = "data") -> Summary:
         nodes = _joined(chain([whole, other], nodes))
         whole, other = next(nodes), next(nodes, None)
     if not whole.train.rows:
+        why = (
+            " Dropped are rows without a target or a weight above 0 and, with data.missing: drop, "
+            "those without a feature (make describe shows which columns lack values)."
+        )
         raise InputError(
             f"{label} must have at least one row to train on. Got {whole.rows} rows, "
-            f"{whole.dropped} dropped, {whole.test.rows} held out."
-            f"{' make describe shows which columns lack values.' if whole.dropped else ''}"
+            f"{whole.dropped} dropped, {whole.test.rows} held out.{why if whole.dropped else ''}"
         )
     return whole
 

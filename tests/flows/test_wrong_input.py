@@ -79,8 +79,9 @@ def test_a_wrong_cell_is_said_with_file_column_and_row_and_the_run_is_failed(
     config = tmp_path / "cells.yaml"
     config.write_text(CONFIG.format(path=path))
     line = (
-        f"{path}: column 'y', row 1001 must be a number. Got 'two' instead; fix it, or list the "
-        "column in data.categorical (names) or data.exclude (ids).\n"
+        f"{path}: column 'y', row 1001 must be a number. Got 'two' instead; fix it (leave it "
+        "empty if it is missing), or list the column in data.categorical (names) or data.exclude "
+        "(ids).\n"
     )
     done = workspace.pipeline(str(config))
     assert (done.status, done.out, done.err) == (2, "", line)

@@ -207,6 +207,18 @@ def test_a_column_that_changes_its_kind_between_files_is_refused(kind, tmp_path)
 
 
 @each_format
+@pytest.mark.parametrize("first", [[None, None], [1, 2]])
+def test_names_may_be_nothing_or_numbers_in_one_file_and_words_in_another(kind, first, tmp_path):
+    write(tmp_path / f"a.{kind}", {**GOOD, "z": first})
+    write(tmp_path / f"b.{kind}", {**GOOD, "z": ["v", "2"]})
+    found = read(tmp_path, categorical=["z"], missing="impute")
+    levels = {"z=(missing)", "z=2", "z=v"} if first[0] is None else {"z=1", "z=2", "z=v"}
+    assert {name for name in found.columns if name.startswith("z=")} == levels
+    message = refusal(tmp_path, features=["x", "z"], missing="impute")
+    assert "in the first file, number or nothing. Got text instead; data.categorical" in message
+
+
+@each_format
 def test_integers_in_one_file_and_fractions_in_another_are_both_numbers(kind, tmp_path):
     write(tmp_path / f"a.{kind}", {"x": [1, 2], "y": [1, 2]})
     write(tmp_path / f"b.{kind}", {"x": [0.5], "y": [1.5]})

@@ -157,6 +157,8 @@ def test_rows_that_all_have_a_missing_value_leave_nothing_to_train_on(kind, tmp_
     message = refusal(path, features=["x"], missing="drop")
     assert "at least one row to train on" in message
     assert "2 dropped" in message
+    path = write(tmp_path / f"b.{kind}", {"x": [1.0, 2.0], "w": [0, 0], "y": [1.0, 2.0]})
+    assert "Dropped are rows without a target or a weight above 0" in refusal(path, weight="w")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
