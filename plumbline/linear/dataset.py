@@ -58,7 +58,7 @@ class Dataset:
         """Encode the summary of a pass over the data.
 
         Raises:
-            InputError: no feature is left, because every categorical column has one level; the
+            InputError: no feature is left, because every text and date has one value; the
                 target has one class, or a class is in no training row; or float64 cannot hold the
                 squares of a column.
         """
@@ -73,9 +73,8 @@ class Dataset:
             source = source.with_columns(means=encoding.means)
         if not encoding.features:
             raise InputError(
-                f"data.categorical must have a column with at least two levels. Got "
-                f"{', '.join(f'{c}: {found}' for c, (found,) in encoding.levels.items())} instead, "
-                "and there is no numeric feature."
+                "data must have a feature that varies in the training rows. Got only "
+                f"{', '.join([*encoding.dates, *encoding.levels])}, with one value each."
             )
         if encoding.classes:
             _check_classes(whole, encoding.classes)
@@ -199,6 +198,8 @@ def _varying(encoding: Encoding, train: Factor) -> Encoding:
         found = [part for part, new in zip(parts, beyond.tolist(), strict=True) if new]
         monthly = "day" not in found
         dates[column] = tuple(p for p in found if not (monthly and p.startswith("day_of_week")))
+        if not dates[column] and parts_of(column)[0] in encoding.holes:
+            dates[column] = parts[:1]  # whether the date is missing may matter still
     kept = {name for column, parts in dates.items() for name in parts_of(column, parts)}
     gone = {name for column in dates for name in parts_of(column)} - kept
     numeric = tuple(name for name in encoding.numeric if name not in gone)

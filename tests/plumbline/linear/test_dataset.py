@@ -23,9 +23,9 @@ def test_a_column_with_one_level_has_no_feature(tmp_path):
 
 
 def test_a_table_with_nothing_but_that_is_refused(tmp_path):
-    path = write(tmp_path / "a.csv", {"g": ["a", "a"], "y": [1.0, 2.0]})
-    with pytest.raises(InputError, match=r"at least two levels\. Got g: a instead"):
-        prepared(path, categorical=["g"])
+    columns = {"g": ["a", "a"], "d": ["2024-01-01", "2024-01-01"], "y": [1.0, 2.0]}
+    with pytest.raises(InputError, match=r"varies in the training rows\. Got only d, g, with one"):
+        prepared(write(tmp_path / "a.csv", columns), categorical=["g"])
 
 
 def test_features_that_are_categorical_too_are_narrowed_as_such(tmp_path):

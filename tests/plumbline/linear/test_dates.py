@@ -124,6 +124,14 @@ def test_a_missing_date_is_a_hole_with_one_indicator(kind, tmp_path):
     assert encoded[-1] == 1
 
 
+def test_a_date_that_is_the_same_or_missing_has_its_indicator(tmp_path):
+    path = table(tmp_path, "parquet", pa.array([MOMENTS[0], None] * (len(MOMENTS) // 2)))
+    data = prepared(path, missing="impute")
+    assert data.encoding.features == ("x", "when.year", "when.year=(missing)")
+    section = TableData(kind="table", path=str(path), target="y", missing="impute")
+    assert {c.name: c.missing for c in describe(data, section)}["when"] == pytest.approx(0.5)
+
+
 def test_files_are_predicted_from_the_raw_column(tmp_path):
     encoding = Encoding(("t.day", "t.hour"), {}, dates={"t": ("day", "hour")})
     for kind, when in (("csv", ["2024-02-03 04:00", "x"]), ("parquet", pa.array([MOMENTS[0]] * 2))):
