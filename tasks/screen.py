@@ -136,7 +136,8 @@ def print_history(model: str, history: "Sequence[HistoryEntry]") -> None:
     if not history:
         print(f"'{model}' has no version yet.")
         return
-    classes = any("test_log_loss" in each.scores for each in history)
+    newest = max(history, key=lambda each: (bool(each.scores), each.since or 0))
+    classes = "test_log_loss" in newest.scores  # older versions may have predicted numbers
     names = ("test_log_loss", "test_accuracy") if classes else ("test_rmse", "test_r2")
     print(f"{'version':>7}  {'live from':19}  {'until':19}  {names[0]:>13}  {names[1]:>13}")
     for each in history:

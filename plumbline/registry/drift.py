@@ -62,6 +62,11 @@ class DataProfile:
         """The share of rows that were dropped."""
         return self.dropped / max(1, self.factor.rows + self.dropped)
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether the target is one of classes."""
+        return any(name.startswith(f"{self.factor.columns[-1]}=") for name in self.indicators)
+
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain values for JSON."""
         predictions = self.predictions and asdict(self.predictions)
@@ -157,11 +162,11 @@ def compare(then: DataProfile, now: DataProfile) -> DriftReport:
     """Compare two profiles of at least one row each.
 
     The indicator of a level that does not occur counts as a column of zeros, not as vanished. The
-    target is left out if only one profile has its logarithm.
+    target is left out if only one profile has its logarithm, or its classes.
     """
     old, new = then.factor, now.factor
-    if then.log_target != now.log_target:
-        old, new = old.select(old.columns[:-1]), new.select(new.columns[:-1])
+    if (then.log_target, then.has_classes) != (now.log_target, now.has_classes):
+        old, new = _without_target(old), _without_target(new)
     names = [*dict.fromkeys((*old.columns, *new.columns))]
     both = [factor.select(names) for factor in (old, new)]
     before, after = map(_moments, both)
@@ -209,6 +214,12 @@ def _stability(
     names = dict.fromkeys(c.name.partition("=")[0] for c in columns if c.name in indicators)
     both = [name for name in names if name in then and name in now]
     return {n: stability_index(then[n], now[n], rows_then, rows_now) for n in both}
+
+
+def _without_target(factor: Factor) -> Factor:
+    """A factor without its target and the indicators of the target's classes."""
+    target = factor.columns[-1]
+    return factor.select([c for c in factor.columns[:-1] if not c.startswith(f"{target}=")])
 
 
 def _with_rest(factor: Factor, indicators: list[str]) -> Factor:

@@ -130,7 +130,8 @@ def _against_recorded(champion: Champion, rules: Registry, metrics: Scores) -> D
 
     Its recorded scores may be of other rows, so no improvement over them is required.
     """
-    name, unreadable = rules.metric, f"version {champion.version} is damaged ({champion.problem})"
+    name = rules.metric
+    unreadable = f"version {champion.version} cannot be loaded ({champion.problem})"
     new, old = metrics.get(name), champion.scores.get(name)
     if new is None or old is None:
         return Decision(False, f"{unreadable}, and no {name} of it is recorded to compare with")

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 from mlflow.models.utils import SERVING_INPUT_FILENAME
 from mlflow.pyfunc import PyFuncModel
 from torch import nn
@@ -26,6 +27,7 @@ from plumbline.registry.drift import DataProfile
 from plumbline.training.batch_prediction import Predict
 from plumbline.training.model import LinearModel
 from plumbline.training.stored import StoredModel
+from tasks.tracking.artifact import SERVED
 from tasks.tracking.registry import CHAMPION, registered_names
 from tasks.tracking.run import LEASE_TAG, runs_by_id
 from tasks.tracking.store import StoreError, as_store_error, if_there, is_absent
@@ -210,10 +212,10 @@ def _python_model(folder: Path) -> Any:
 
 
 def _pyfunc(folder: Path) -> PyFuncModel:
-    model = mlflow.pyfunc.load_model(str(folder))
-    if not {"encoding", "levels"} & set(vars(model.unwrap_python_model())):
+    code = Model.load(str(folder)).flavors.get("python_function", {}).get("model_code_path", "")
+    if Path(code).name != SERVED.name:  # loading another one would run its code, or ask for pickle
         raise TypeError("it was not logged by this project")
-    return model
+    return mlflow.pyfunc.load_model(str(folder))
 
 
 @contextmanager
@@ -254,7 +256,9 @@ def _as_named(uri: str, where: str = "MODEL") -> Iterator[None]:
         except (LookupError, MlflowException) as error:
             if isinstance(error, MlflowException) and NAMED.fullmatch(uri) and not is_absent(error):
                 raise
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0].rstrip(".")
+            if not uri.startswith(("models:/", "runs:/")):
+                reason = "named as runs:/ID/model or models:/NAME@ALIAS"
             raise refuse(where, f"a model of this project ({reason})", uri) from None
 
 

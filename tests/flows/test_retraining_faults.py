@@ -111,7 +111,7 @@ def test_a_champion_that_cannot_be_compared_stays_and_a_damaged_one_until_a_mode
     next(Path(place).rglob("model.pt2")).unlink()
     worse = days.pipeline("days.yaml", without, "drift.action=warn")
     assert f"Kept the champion (version {champion}) of 'days'" in worse.out, worse.err
-    assert "is damaged (" in worse.out
+    assert "cannot be loaded (" in worse.out
     assert "and this model is worse" in worse.out
     assert f"WARNING: version {champion} cannot be loaded" in worse.out
     assert aliases(days, "days")["champion"] == champion

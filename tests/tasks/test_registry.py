@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
-from mlflow.models import get_model_info
+from mlflow.models import Model, get_model_info
 from torch import nn
 
 from flows.support.server import free_port
@@ -17,9 +17,10 @@ from plumbline.config.schema import Config
 from plumbline.data.encoding import Encoding
 from plumbline.errors import InputError
 from plumbline.linear.problem import Standardizer
-from plumbline.registry.history import blocked
+from plumbline.registry.history import HistoryEntry, blocked
 from plumbline.training.exported import export
 from plumbline.training.model import RawModel
+from tasks.screen import print_history
 from tasks.tracking.artifact import ModelToLog, log_model
 from tasks.tracking.housekeeping import prune
 from tasks.tracking.models import (
@@ -449,6 +450,31 @@ def test_a_model_that_the_store_does_not_deliver_is_not_damaged(
         load_stored(uri)
     with pytest.raises(StoreError, match="does not answer"), as_store_error():
         load_profile(run_id)
+
+
+def test_a_model_of_another_tool_is_called_so_and_none_of_its_code_runs(
+    client: MlflowClient, tmp_path: Path
+) -> None:
+    code = tmp_path / "theirs.py"
+    code.write_text("raise SystemExit('was run')")
+    theirs = Model(flavors={"python_function": {"model_code_path": str(code)}})
+    theirs.flavors["python_function"]["loader_module"] = "mlflow.pyfunc.loaders.code_model"
+    theirs.save(str(tmp_path / "MLmodel"))
+    with pytest.raises(DamagedModelError, match="not logged by this project"):
+        load_stored(str(tmp_path))
+
+
+def test_history_has_the_scores_of_the_newest_champion(
+    client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = [
+        HistoryEntry("1", 1, 1, 2, "", {"test_rmse": "0.5"}),
+        HistoryEntry("2", 2, None, None, "", {"test_log_loss": "0.25"}),
+    ]
+    print_history("m", entries)
+    assert ["test_rmse" in (shown := capsys.readouterr().out), "0.5" in shown] == [True, True]
+    print_history("m", [*entries, HistoryEntry("3", 2, 2, None, "", entries[1].scores)])
+    assert ["test_log_loss" in (shown := capsys.readouterr().out), "0.25" in shown] == [True, True]
 
 
 @pytest.mark.parametrize("uri", ["nonsense", "models:/", "models:/m", "foo://x/y", "models:/m/9"])

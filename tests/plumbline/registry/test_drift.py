@@ -195,3 +195,15 @@ def test_holes_are_a_column_whose_share_moves(tmp_path):
     found = {column.name: column for column in compare(holes, whole).columns}
     assert (found["x"].mean_then, found["x"].mean_now) == (2.0, 2.0)
     assert (found["x=(missing)"].mean_then, found["x=(missing)"].mean_now) == (0.5, 0.0)
+
+
+def test_a_target_of_classes_is_not_held_against_one_of_numbers(tmp_path):
+    found = []
+    for name, y in (("a", [5.0, 6.0, 7.0, 9.0]), ("b", list("noon"))):
+        path = write(tmp_path / f"{name}.csv", {"x": [1.0, 2.0, 4.0, 3.0], "y": y})
+        given = TableData(kind="table", path=str(path), target="y")
+        found.append(DataProfile.of(Dataset.of(read(path), given, opened(path), {})))
+    for report in (compare(*found), compare(*found[::-1])):
+        assert [column.name for column in report.columns] == ["x"]
+        assert exceeded_limits(report, Drift()) == []
+    assert "y=o" in [column.name for column in compare(found[1], found[1]).columns]

@@ -116,7 +116,7 @@ def test_a_damaged_champion_is_replaced_only_by_a_model_no_worse_than_its_record
     damaged = Champion(3, scores(recorded) if recorded else {}, "no zip file", damaged=True)
     found = ask(rmse, damaged, min_improvement=0.9)
     assert found.promoted is promoted
-    assert "version 3 is damaged (no zip file)" in found.reason
+    assert "version 3 cannot be loaded (no zip file)" in found.reason
     assert told in found.reason
 
 
