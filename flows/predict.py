@@ -26,7 +26,7 @@ def predict(
 
     uri = model or latest_model()
     encoding, predict_rows = load_predictor(uri)
-    kept = [name for name in keep.split(",") if name]
+    kept = [*dict.fromkeys(name.strip() for name in keep.split(",") if name.strip())]
     with bar("Predicting rows", None) as shown:
         done = predict_files(files, encoding, predict_rows, output, kept, on_missing, shown)
     print(f"Predicted {done.rows} rows with {uri} into {output}.")

@@ -87,9 +87,10 @@ def whole_or_nothing(output: str) -> Iterator[Write]:
             writer = writer or _writer(output, part, batch.schema)
             writer.write_batch(batch)
 
+    with _naming(output, InputError):
+        part.touch()
     try:
         with _naming(output, InputError):
-            part.touch()
             if path.exists():
                 shutil.copymode(path, part)
         yield write

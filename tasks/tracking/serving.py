@@ -7,9 +7,12 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, NoReturn
 
+import pandas as pd
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from mlflow.pyfunc import PyFuncModel, scoring_server
@@ -65,6 +68,9 @@ async def _one_line_refusals(request: Request, call_next: Any) -> Response:
         async for _ in request.stream():  # many clients read no answer before they have sent all
             pass
         return refusal
+    kind = request.headers.get("content-type", "")
+    if kind.startswith(scoring_server.CONTENT_TYPE_CSV) and _shifted(await request.body()):
+        return _refused(400, "The first row must not have more values than there are names.")
     answer = await call_next(request)
     if answer.status_code < 400:
         return answer
@@ -91,6 +97,14 @@ def _refusal(request: Request) -> Response | None:
         types = ", ".join(scoring_server.CONTENT_TYPES)
         return _refused(415, f"Content-Type must be one of {types}. Got none.")
     return None
+
+
+def _shifted(body: bytes) -> bool:
+    """Whether pandas would take the first values of rows of CSV for an index, and each other one
+    for the column before its own."""
+    with suppress(ValueError):  # which MLflow names as it reads the whole body
+        return not isinstance(pd.read_csv(BytesIO(body), nrows=1).index, pd.RangeIndex)
+    return False
 
 
 async def _unreadable(request: Request, error: Exception) -> Response:

@@ -21,13 +21,14 @@ def test_predict_takes_columns_by_name_passes_others_through_and_leaves_out_what
     rows, output = tmp_path / "rows.csv", tmp_path / "out.csv"
     rows.write_text("id,x\na,5.0\nb,\nc,inf\n")
     uri = f"runs:/{tutorial[1].info.run_id}/model"
-    options = ("--model", uri, "--keep", "id", "--on-missing", "null")
+    options = ("--model", uri, "--keep", "id, id", "--on-missing", "null")
     done = workspace.run("flows.predict", str(rows), str(output), *options)
     assert done.status == 0, done.err
     assert "Rows without a prediction: 2. The first: " in done.out
     assert "rows.csv: column 'x', row 2 " in done.out
     with output.open() as lines:
         found = list(csv.DictReader(lines))
+    assert output.read_text().startswith('"id","prediction"\n')
     assert [row["id"] for row in found] == ["a", "b", "c"]
     assert float(found[0]["prediction"]) == pytest.approx(9.9608, abs=5e-5)
     assert [row["prediction"] for row in found[1:]] == ["", ""]

@@ -182,8 +182,9 @@ def record(**values: object) -> dict:
         ("1,2,u\n", CSV, "Model is missing inputs ['a', 'b', 'g']."),
         ("", CSV, "No columns to parse"),
         (b"\xff\xfe", CSV, "valid UTF-8"),
+        ("g,a,b\n9,u,1,2\n", CSV, "more values than there are names"),
     ],
-    ids=range(26),
+    ids=range(27),
 )
 def test_what_is_wrong_gets_400_and_one_line(ask: Ask, body: object, kind: str, told: str):
     status, answer = ask(body, kind)
