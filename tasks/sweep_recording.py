@@ -122,8 +122,8 @@ def _write_table(tracked: SweepRun, path: Path) -> None:
     """Write a row for each trial: what varied, the metrics (the sweep's first), why it failed."""
     search, trials = tracked.sweep.search, tracked.trials
     others = {name for trial in trials.values() for name in trial.outcome.metrics}
-    others -= {search.metric, "loss"}
-    columns = ["trial", *search.parameters, search.metric, *sorted(others), "reason", "run_id"]
+    others = sorted(others - {search.metric})
+    columns = ["trial", *search.parameters, search.metric, *others, "reason", "run_id"]
     with path.open("w", newline="") as file:
         table = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
         table.writeheader()

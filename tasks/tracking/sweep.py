@@ -16,7 +16,7 @@ from plumbline.data.files import find_files
 from plumbline.errors import InputError
 from plumbline.linear.compress import VERSION
 from plumbline.training.experiment import Outcome
-from plumbline.training.trained import Status
+from plumbline.training.trained import STORED, Status
 from tasks.artifacts import ProgressArtifact
 from tasks.tracking.experiment import (
     NOTE_TAG,
@@ -152,11 +152,17 @@ def _trials_to_keep(client: MlflowClient, parent: MlflowRun, compared: bool) -> 
             curve = client.get_metric_history(run.id, "validation_loss") if compared else ()
             losses = [each.value for each in sorted(curve, key=lambda each: each.step)]
             status, curves = failed if reason else Status.COMPLETED, {"validation_loss": losses}
-            outcome = Outcome(status, curves, metrics=each.data.metrics, error=reason)
+            outcome = Outcome(status, curves, metrics=_measured(each), error=reason)
             trials[number] = Trial(number, values, outcome, run=run)
         else:
             client.delete_run(each.info.run_id)
     return trials
+
+
+def _measured(trial: MlflowRun) -> dict[str, float]:
+    """The metrics of a recorded trial, without those of epochs and without predictions."""
+    others = (*STORED, "prediction_", "probability_")
+    return {name: v for name, v in trial.data.metrics.items() if not name.startswith(others)}
 
 
 def fingerprint(sweep: Sweep) -> str:

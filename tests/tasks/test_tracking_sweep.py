@@ -38,3 +38,18 @@ def test_runs_that_somebody_nested_in_a_sweep_are_no_trials_and_stay(client: Mlf
     assert list(_trials_to_keep(client, parent, compared=False)) == [1]
     for run in own:
         assert client.get_run(run.info.run_id).info.lifecycle_stage == "active"
+
+
+def test_a_recorded_trial_has_the_metrics_that_it_had_before_it_was_recorded(
+    client: MlflowClient,
+) -> None:
+    parent = client.create_run(client.create_experiment("e"))
+    tags = {PARENT_TAG: parent.info.run_id, NUMBER_TAG: "1", VALUES_TAG: "{}"}
+    trial = client.create_run(parent.info.experiment_id, tags=tags)
+    for name in ("loss", "validation_loss", "learning_rate"):
+        client.log_metric(trial.info.run_id, name, 0.5, step=3)
+    for name in ("prediction_5.0", "probability_a_5.0", "test_rmse"):
+        client.log_metric(trial.info.run_id, name, 0.5)
+    client.set_terminated(trial.info.run_id)
+    found = _trials_to_keep(client, parent, compared=True)
+    assert found[1].outcome.metrics == {"test_rmse": 0.5}
