@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import version
+from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
@@ -166,11 +167,16 @@ def _measured(trial: MlflowRun) -> dict[str, float]:
 
 
 def fingerprint(sweep: Sweep) -> str:
-    """What a sweep's results depend on, as one word: its keys, its files, and who searches."""
-    data = sweep.base.get("data") or {}
-    files = []
-    for path in (data.get("path"), *sweep.search.parameters.get("data.path", ())):
+    """What a sweep's results depend on, as one word: its keys, its files, the code of a user's own
+    module, and who searches."""
+    varied, files = sweep.search.parameters, []
+    data, model = (sweep.base.get(name) or {} for name in ("data", "model"))
+    for path in (data.get("path"), *varied.get("data.path", ())):
         with suppress(InputError):  # its trials will say so
             files += map(asdict, find_files(path) if path else ())
+    models = (model, *(each or {} for each in varied.get("model", ())))
+    for path in (*(each.get("file") for each in models), *varied.get("model.file", ())):
+        with suppress(OSError):
+            files += [Path(path).read_bytes().decode(errors="replace")] if path else ()
     parts = [VERSION, version("optuna"), sweep.model_dump(mode="json"), files]
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 from mlflow import MlflowClient
 
@@ -9,6 +10,7 @@ from plumbline.config.sweep import load_sweep
 from tasks.tracking.run import NUMBER_TAG
 from tasks.tracking.sweep import PARENT_TAG, VALUES_TAG, _trials_to_keep, fingerprint
 
+OWN = {"kind": "python", "file": "net.py"}
 RATES = {"training.learning_rate": [0.01, 0.1]}
 
 
@@ -25,6 +27,28 @@ def test_a_sweep_is_another_when_its_keys_or_its_files_change(tmp_path: Path) ->
     assert fingerprint(load_sweep(path, ["training.epochs=5"])) != first
     table.write_text("a,y\n1,2\n2,4\n3,6\n")
     assert fingerprint(load_sweep(path)) != first
+
+
+@pytest.mark.parametrize(
+    ("model", "varied"),
+    [
+        (OWN, {}),
+        (OWN | {"file": "other.py"}, {"model.file": ["other.py", "net.py"]}),
+        ({"kind": "linear"}, {"model": [{"kind": "linear"}, OWN]}),
+    ],
+)
+def test_a_sweep_is_another_when_the_code_of_a_module_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: dict, varied: dict
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("net.py", "other.py"):
+        Path(name).write_text("def build(inputs, outputs): ...\n")
+    base = {"experiment": "e", "data": {"kind": "synthetic", "rows": 9}, "model": model}
+    Path("sweep.yaml").write_text(yaml.safe_dump(base | {"sweep": {"parameters": RATES | varied}}))
+    first = fingerprint(load_sweep("sweep.yaml"))
+    assert fingerprint(load_sweep("sweep.yaml")) == first
+    Path("net.py").write_text("def build(inputs, outputs, width=8): ...\n")
+    assert fingerprint(load_sweep("sweep.yaml")) != first
 
 
 def test_runs_that_somebody_nested_in_a_sweep_are_no_trials_and_stay(client: MlflowClient) -> None:
