@@ -51,6 +51,8 @@ DEFAULTS = {
     # a model file must not be able to run code
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MPLBACKEND": "agg",
+    # an interrupted sweep exits without deleting its semaphores; Python does it then, and warns
+    "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or Ray warns about GPUs
     "RAY_task_oom_retries": "3",  # Ray would retry forever after running out of memory

@@ -189,7 +189,8 @@ def test_an_interrupted_sweep_loses_and_doubles_no_trial(
         process = started("flows.sweep", path)
         eventually(lambda n=before + stop_after: len(finished(workspace, base["experiment"])) >= n)
         os.kill(process.pid, kind)
-        process.communicate()
+        _, said = process.communicate()
+        assert said == ("Interrupted.\n" if kind is signal.SIGINT else "")
         eventually(lambda: not workspace.processes())
     done = workspace.run("flows.sweep", path)
     assert done.status == 0, done.err
