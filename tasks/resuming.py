@@ -96,10 +96,11 @@ def find_interrupted(run: str = "") -> Interrupted:
         if not run or each.title == run or each.id.startswith(run):
             return each
     if run:
-        raise refuse("RUN", "the name or id of an interrupted run of this store", run)
+        known = "the name or id of an interrupted run of this store (of a sweep: make sweep again)"
+        raise refuse("RUN", known, run)
     raise InputError(
-        "there is no run to resume, because none of this store was interrupted. Start one with "
-        "make run-pipeline."
+        "there is no interrupted run of this store to resume. A sweep is resumed by the same make "
+        "sweep; make run-pipeline starts a run."
     )
 
 
