@@ -143,7 +143,7 @@ class Buffer:
             self.array[row : row + len(levels), place] = codes == np.arange(len(levels))[:, None]
             self.absent[i, place] = codes < 0
             if name == data.target and (of := self.columns.class_weights):
-                self.array[0, place] *= np.array([of[level] for level in levels])[codes]
+                self.array[0, place] *= np.array([of.get(level, 0.0) for level in levels])[codes]
             row += len(levels)
         of_target = 0.0 if self.columns.has_classes else as_numbers(batch.column(data.target))
         self.array[-1, place] = of_target

@@ -13,7 +13,7 @@ from plumbline.data.encoding import MISSING, Encoding, names_of, parts_of
 from plumbline.data.sources import Table
 from plumbline.data.split import share_rows
 from plumbline.errors import InputError
-from plumbline.linear.factor import Factor, triangle
+from plumbline.linear.factor import Factor, merge, triangle
 from plumbline.linear.summary import Summary
 from plumbline.threads import MapParts, in_threads
 
@@ -77,6 +77,7 @@ class Dataset:
                 f"{', '.join([*encoding.dates, *encoding.levels])}, with one value each."
             )
         if encoding.classes:
+            encoding = replace(encoding, classes=_met_classes(whole, encoding.classes))
             _check_classes(whole, encoding.classes)
         summary = whole.select((*encoding.features, target))
         for factor in summary.factors.values():
@@ -245,6 +246,12 @@ def level_counts(column: str, levels: tuple[str, ...], factor: Factor) -> dict[s
 
 def _profiled(encoding: Encoding, target: str) -> tuple[str, ...]:
     return (*encoding.features, *names_of({target: encoding.classes[1:]}), target)
+
+
+def _met_classes(whole: Summary, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The classes but for those whose rows were all dropped: of weight 0, or with a hole."""
+    counts = level_counts(whole.columns[-1], classes, merge([*whole.factors.values()]))
+    return tuple(name for name, rows in counts.items() if rows)
 
 
 def _check_classes(whole: Summary, classes: tuple[str, ...]) -> None:

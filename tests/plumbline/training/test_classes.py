@@ -121,6 +121,24 @@ def test_a_class_of_held_out_rows_only_is_refused(tmp_path: Path) -> None:
     assert "class 'c' of 'y' must be in the training rows" in held_out[0]
 
 
+@pytest.mark.parametrize("model", [None, MLP])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_a_class_whose_rows_are_all_dropped_has_no_effect(
+    tmp_path: Path, model: dict | None, weighted: bool
+) -> None:
+    rows = pd.DataFrame(labelled(["b", "c", "c", "b"] * 30)).assign(w=1.0)
+    gone = rows.assign(y="a", w=0.0) if weighted else rows.assign(y="a", x=None)
+    given = {"class_weight": "balanced", "missing": "drop"}
+    given |= {"weight": "w"} if weighted else {"exclude": ["w"]}
+    found = []
+    for some in ([rows], [rows, gone]):
+        pd.concat(some).to_csv(tmp_path / "a.csv", index=False)
+        of = trained(tmp_path / "a.csv", model, test_fraction=0.3, **given)
+        assert of.data.encoding.classes == ("b", "c")
+        found.append(plumbline.evaluate(of))
+    assert found[1] == found[0] | {"rows_dropped": 120}
+
+
 def test_a_row_without_a_class_is_dropped_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     pd.DataFrame(labelled([*["a", "b"] * 20, None])).to_csv(path, index=False)
