@@ -247,9 +247,7 @@ def as_text(values: pa.Array) -> pa.Array:
     values = _decoded(values)
     if not pa.types.is_floating(values.type):
         return values if values.type == pa.string() else pc.cast(values, pa.string())
-    if values.type != pa.float64():  # a float32 of 0.1 is 0.1 rather than 0.10000000149011612
-        values = pc.cast(pc.cast(values, pa.string()), pa.float64())
-    known = values.dictionary_encode()
+    known = pc.cast(values, pa.float64()).dictionary_encode()
     names = [None if value != value else level_of(value) for value in known.dictionary.to_pylist()]
     return pa.array(names, pa.string()).take(known.indices)
 

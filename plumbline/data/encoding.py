@@ -170,9 +170,7 @@ class Encoding:
         absent = {name: frame[self.origin.get(name, name)].isna() for name in filled}
         for name in filled:
             numbers[name] = np.where(absent[name], self.means[name], numbers[name])
-        places = [
-            _places(frame[name], known, name in self.shares) for name, known in self.levels.items()
-        ]
+        places = [_places(frame[n], known, n in self.shares) for n, known in self.levels.items()]
         holes = [absent[name] for name in self.holes]
         return np.stack([*(numbers[name] for name in self.numeric), *places, *holes])
 
@@ -273,8 +271,6 @@ def _number(value: Any) -> float:
 def _places(column: pd.Series, known: Sequence[str], shared: bool) -> np.ndarray:
     """The index of each value among the known levels, as float64; for an unknown value that of
     "(other)" if it is a level, otherwise UNKNOWN if `shared`, otherwise NaN."""
-    if column.dtype == np.float32:
-        column = column.astype(str).astype(np.float64)  # 0.1 rather than 0.10000000149011612
     written = isinstance(column.dtype, pd.StringDtype)
     text = column if written else column.map(level_of, na_action="ignore")
     places = pd.Index(known).get_indexer(text)
@@ -294,7 +290,11 @@ def spelling_of(level: str) -> str:
 
 
 def level_of(value: object) -> str:
-    """A value as text, as levels are in training: true for True, and 2 also for 2.0."""
+    """A value as text, as levels are in training: true for True, 2 for 2.0, 0.1 for its float32."""
     if isinstance(value, bool | np.bool_):
         return str(value).lower()
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    if value.is_integer():
+        return str(int(value))
+    return str(np.float32(value) if np.float32(value) == value else value)

@@ -85,18 +85,22 @@ def test_a_file_whose_header_changes_before_its_rows_are_read_is_an_error_that_m
 
 
 NUMBERS = [1e-5, 0.1, 2.5, 7.0, 1e16]
-FLOATS = [pa.array(np.array(NUMBERS, kind)) for kind in (np.float32, np.float64)]
-FLOATS += [pa.array(np.array(NUMBERS[1:-1], np.float16)), FLOATS[1].dictionary_encode()]
+FLOATS = [pa.array(NUMBERS), pa.array(NUMBERS).dictionary_encode()]
+FLOATS += [pa.array(np.array(NUMBERS[1:-1], kind)) for kind in (np.float16, np.float32)]
 
 
 @pytest.mark.parametrize("values", FLOATS, ids=lambda values: str(values.type))
 def test_numbers_that_are_levels_are_spelt_as_those_of_a_frame(values: pa.Array) -> None:
     levels = as_text(values)
-    found = Encoding((), {"c": (*levels.to_pylist(),)}).read(pa.table({"c": values}).to_pandas())
-    assert found[0].tolist() == [*range(len(values))]
     assert class_names(values) == levels
     if values.type != pa.float16():
-        assert levels.to_pylist() == ["1e-05", "0.1", "2.5", "7", "10000000000000000"]
+        assert {*levels.to_pylist()} <= {"1e-05", "0.1", "2.5", "7", "10000000000000000"}
+    encoding, frame = (
+        Encoding((), {"c": (*levels.to_pylist(),)}),
+        pa.table({"c": values}).to_pandas(),
+    )
+    for rows in (frame, frame.astype(object)):  # as mlflow.pyfunc passes them on
+        assert encoding.read(rows)[0].tolist() == [*range(len(values))]
 
 
 def test_a_number_that_is_nan_is_no_level(tmp_path):
