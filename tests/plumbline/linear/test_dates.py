@@ -115,7 +115,7 @@ def test_a_later_value_that_is_no_date_is_refused_with_its_place(tmp_path):
 def test_a_missing_date_is_a_hole_with_one_indicator(kind, tmp_path):
     when = [None, *WRITTEN[kind][1:]] if kind == "csv" else pa.array([None, *MOMENTS[1:]])
     path = table(tmp_path, kind, when)
-    assert "column 'when', row 1 must be a finite number. Got a missing value" in refusal(path)
+    assert "column 'when', row 1 must be a date or time. Got a missing value" in refusal(path)
     data = prepared(path, missing="impute")
     assert [n for n in data.encoding.features if "=" in n] == ["when.year=(missing)"]
     frame = pd.DataFrame({"x": [1.0], "when": [None]})
