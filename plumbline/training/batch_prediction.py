@@ -86,7 +86,9 @@ def predict_files(
                 for name, column in zip(encoding.predicted, columns, strict=True):
                     written = written.append_column(name, column)
                 schema = schema or written.schema
-                write(written if to_csv else _as_first(written, schema, file))
+                write(
+                    _checked_for_csv(written, file) if to_csv else _as_first(written, schema, file)
+                )
                 first_row += batch.num_rows
                 done.rows += batch.num_rows
                 done.empty += columns[0].null_count
@@ -124,16 +126,27 @@ def _reading(
             odd = numbers_as_text(head, header)
             why = f"But {odd[name]}" if odd else f"Got {kinds[name]} instead"
             raise InputError(f"{file.uri}: column '{name}' must hold numbers. {why}.")
-    for name in encoding.dates:
-        if kinds[name] not in ("date", "text", "unknown"):
+    for name in (*encoding.dates, *encoding.levels):
+        dates = name in encoding.dates
+        what = "dates" if dates else "names or numbers"
+        if kinds[name] == "other" or (dates and kinds[name] in ("number", "boolean")):
             raise InputError(
-                f"{file.uri}: column '{name}' must hold dates. Got {kinds[name]} instead."
+                f"{file.uri}: column '{name}' must hold {what}. Got {kinds[name]} instead."
             )
     known = {name: "text" if kind == "unknown" else kind for name, kind in kinds.items()}
     passed: dict[str, Kind] = {name: "text" if to_csv else known[name] for name in kept}
     passed |= {name: "text" for name in encoding.levels}
     passed |= {n: "boolean" if kinds[n] == "boolean" else "number" for n in encoding.numbers}
     return passed | {name: known[name] for name in encoding.dates}
+
+
+def _checked_for_csv(rows: pa.RecordBatch, file: DataFile) -> pa.RecordBatch:
+    if nested := [each.name for each in rows.schema if pa.types.is_nested(each.type)]:
+        raise InputError(
+            f"{file.uri}: column '{nested[0]}' holds lists or structures, which CSV cannot. Do not "
+            "keep it, or let OUTPUT end in .parquet."
+        )
+    return rows
 
 
 def _as_first(rows: pa.RecordBatch, schema: pa.Schema, file: DataFile) -> pa.RecordBatch:

@@ -172,6 +172,22 @@ def test_rows_are_read_as_their_own_file_is_written(name, tmp_path):
     assert (done.rows, found["prediction"]) == (2, [15.0, 26.0])
 
 
+def test_lists_where_names_should_be_are_refused(tmp_path):
+    path = write(tmp_path / "rows.parquet", {"x": [1.0], "g": pa.array([["u"]])})
+    with pytest.raises(InputError, match=r"column 'g' must hold names or numbers\. Got other"):
+        scored(path, tmp_path / "out.csv")
+
+
+def test_a_column_of_lists_is_kept_in_parquet_and_refused_in_csv(tmp_path):
+    columns = {"x": [1.0], "g": ["u"], "lists": pa.array([[1, 2]])}
+    path = write(tmp_path / "rows.parquet", columns)
+    with pytest.raises(InputError, match="'lists' holds lists or structures, which CSV cannot"):
+        scored(path, tmp_path / "out.csv", keep=["all"])
+    assert not (tmp_path / "out.csv").exists()
+    _, found = scored(path, tmp_path / "out.parquet", keep=["all"])
+    assert found["lists"] == [[1, 2]]
+
+
 def test_numbers_as_text_are_refused_with_a_value(tmp_path):
     (tmp_path / "a.csv").write_text("x,g\n$1.50,u\n$2.50,v\n")
     with pytest.raises(InputError, match=r"column 'x' must hold numbers\. But .* '\$1\.50' in row"):
