@@ -40,7 +40,7 @@ def likelihood_table(result: Result) -> dict[str, dict]:
             feature: {
                 "value": value,
                 "standard_error": None if math.isnan(error) else error,
-                **({"equals": _plain(equals[feature])} if feature in equals else {}),
+                **({"equals": _plain(of)} if (of := equals.get(feature)) is not None else {}),
             }
             for feature, value, error in zip(names, values, errors, strict=True)
         }

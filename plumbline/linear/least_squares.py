@@ -15,6 +15,7 @@ from plumbline.linear.factor import EPS, Factor, triangle
 
 EXACT = 1e-12  # largest 1 - R² of an exact fit: R² is 1 to every digit that is shown
 MOST_TERMS = 6  # shown of a combination of columns
+MOST_EQUAL = 100  # columns in a combination that says nothing, since as many are kept as rows allow
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class LeastSquares:
         r2: 1 - RSS/TSS, TSS about the mean with an intercept and about 0 without; None if TSS is 0.
         condition: condition number of the columns scaled to unit length; infinite if collinear.
         equals: the features that are left out, in order, each with the combination of features
-            before it that it equals: coefficients by name, "intercept" for the constant.
+            before it that it equals: coefficients by name, "intercept" for the constant. None: of
+            all features that are kept, because these are as many as the rows determine.
     """
 
     names: tuple[str, ...]
@@ -70,7 +72,7 @@ class LeastSquares:
     rank: int
     r2: float | None
     condition: float
-    equals: Mapping[str, Mapping[str, float]]
+    equals: Mapping[str, Mapping[str, float] | None]
 
     @property
     def coefficients(self) -> tuple[Coefficient, ...]:
@@ -106,7 +108,7 @@ def least_squares(factor: Factor, bias: bool = True) -> LeastSquares:
     """
     names, rows, noise = factor.columns[:-1], factor.counted, factor.rounding(bias)
     r, means = factor.centred(bias), factor.means if bias else torch.zeros_like(noise)
-    left_out = dependences(r[:-1, :-1], noise[:-1])
+    left_out = dependences(r[:-1, :-1], noise[:-1], factor.rows - bias)
     gone = {each.place for each in left_out}
     kept = [j for j in range(len(names)) if j not in gone]
     fit = triangle(r[:, [*kept, -1]]) if gone else r
@@ -204,15 +206,16 @@ class Dependence:
 
     Attributes:
         place: index of the column among all d.
-        terms: (d,) coefficients; 0 for columns that are not kept or come later.
+        terms: (d,) coefficients; 0 for columns that are not kept or come later. None: of all that
+            are kept.
         unsure: (d,) how far each term may be off.
     """
 
     place: int
-    terms: Tensor
-    unsure: Tensor
+    terms: Tensor | None = None
+    unsure: Tensor | None = None
 
-    def equals(self, names: Sequence[str], means: Tensor, noise: Tensor) -> dict[str, float]:
+    def equals(self, names: Sequence[str], means: Tensor, noise: Tensor) -> dict[str, float] | None:
         """The combination in raw units, rounded to its certain digits, without terms that may be 0.
 
         Args:
@@ -220,6 +223,8 @@ class Dependence:
             means: (d,); 0 without an intercept, so that there is no constant.
             noise: (d,) how far the values of each column may be off.
         """
+        if self.terms is None or self.unsure is None:
+            return None
         values = map(_certain, self.terms.tolist(), self.unsure.tolist())
         certain = torch.tensor([*values], dtype=torch.float64)
         constant = float(means[self.place] - certain @ means)
@@ -229,7 +234,7 @@ class Dependence:
         return {name: value for name, value in found.items() if value}
 
 
-def dependences(system: Tensor, noise: Tensor) -> list[Dependence]:
+def dependences(system: Tensor, noise: Tensor, most: int) -> list[Dependence]:
     """Find the columns that earlier ones determine, from left to right; all others are kept.
 
     The residual of a column after its combination of kept ones is real if it is longer than the
@@ -240,6 +245,8 @@ def dependences(system: Tensor, noise: Tensor) -> list[Dependence]:
     Args:
         system: (d, d), upper triangular.
         noise: (d,) the lengths that may be rounding: Factor.rounding.
+        most: how many columns the rows can determine. Once so many are kept, every other one is a
+            combination of them, which is left out if it is of more than MOST_EQUAL columns.
     """
     d = len(noise)
     unit = system / noise.where(noise > 0, 1.0)
@@ -251,14 +258,19 @@ def dependences(system: Tensor, noise: Tensor) -> list[Dependence]:
     kept: list[int] = []
     for j in range(d):
         k = len(kept)
-        q, known, rest, along = basis[:, :k], inverse[:k, :k], unit[:, j], torch.zeros(k).double()
+        if k == most > MOST_EQUAL and unit[:, j].norm() > 1:  # otherwise it is constant
+            found.append(Dependence(j))
+            continue
+        q, known = basis[: j + 1, :k], inverse[:k, :k]
+        rest, along = unit[: j + 1, j], torch.zeros(k).double()
         for _ in range(2):  # Gram-Schmidt, repeated to remove rounding errors
             step = q.mT @ rest
             rest, along = rest - q @ step, along + step
         terms, left = known @ along, rest.norm()
         reach = (1 + terms.square().sum()).sqrt()
         if left > reach:
-            basis[:, k], inverse[:k, k], inverse[k, k] = rest / left, -terms / left, 1 / left
+            basis[: j + 1, k] = rest / left
+            inverse[:k, k], inverse[k, k] = -terms / left, 1 / left
             kept.append(j)
             continue
         both = torch.zeros(2, d, dtype=torch.float64)

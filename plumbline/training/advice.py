@@ -45,7 +45,12 @@ def data_notes(data: Dataset, config: Config) -> Iterator[str]:
         yield f"{few}: many models fit them alike"
     if config.model.kind != "linear":  # collinear columns do not harm a net
         return
-    others = {n: equals for n, equals in best.equals.items() if n not in constants}
+    if surplus := [name for name, equals in best.equals.items() if equals is None]:
+        yield (
+            f"{len(surplus)} features, from {surplus[0]} on, are left out of the exact fit: those "
+            "before them fit every row. A penalty keeps them all (training.penalty.kind: ridge)"
+        )
+    others = {n: e for n, e in best.equals.items() if e is not None and n not in constants}
     for name, equals in list(others.items())[:MOST_COLUMNS]:
         yield f"left out of the exact fit: {format_combination(name, equals)}"
     if len(others) > MOST_COLUMNS:
@@ -89,7 +94,7 @@ def _spellings(data: Dataset) -> Iterator[str]:
 def _constants(data: Dataset, best: LeastSquares) -> dict[str, str]:
     """The columns that have one value in all rows to train on, and which."""
     levels = {c: found[0] for c, found in data.encoding.levels.items() if len(found) == 1}
-    numbers = {n: best.equals[n] for n in data.encoding.numeric if n in best.equals}
+    numbers = {n: e for n in data.encoding.numeric if (e := best.equals.get(n)) is not None}
     numbers = {n: equals for n, equals in numbers.items() if not equals.keys() - {"intercept"}}
     return {n: f"{e.get('intercept', 0):.6g}" for n, e in numbers.items()} | levels
 
