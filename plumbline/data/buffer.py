@@ -62,7 +62,7 @@ class Buffer:
 
     def __post_init__(self) -> None:
         self.levels = {name: list(given) for name, given in self.columns.categorical.items()}
-        self._allocate()
+        self._allocate(0)
 
     @property
     def imputes(self) -> bool:
@@ -78,7 +78,8 @@ class Buffer:
         """The place of a value, for a message; the rows of the file count from 0."""
         return f"{self.file.uri}: column '{column}', row {row + 1}"
 
-    def _allocate(self) -> None:
+    def _allocate(self, rows: int) -> None:
+        """Make arrays for the present columns, with room for so many rows, but a block at most."""
         height = len(self.names) + 1
         needed = 32 * height**2  # R and the memory for merging it
         if self.levels and needed > MEMORY:
@@ -86,10 +87,21 @@ class Buffer:
                 f"data.max_levels must be so few that R fits in memory ({MEMORY / 1e9:.3g} GB). "
                 f"Got {height - 1:,} columns in {self.file.uri}, which need {needed / 1e9:.3g} GB."
             )
-        self.array = np.empty((height, block_rows(height)))
-        self.absent = np.zeros((len(self.levels) + 1, self.array.shape[1]), dtype=bool)
-        self.groups = np.zeros(self.array.shape[1], dtype=np.uint64)
-        self.tested = np.full(self.array.shape[1], bool(self.file.tested))
+        # an odd number of cache lines a row, as BLOCK_ROWS has: see there
+        rows = min(8 * (-(-rows // 8) | 1), block_rows(height))
+        self.array = np.empty((height, rows))
+        self.absent = np.zeros((len(self.levels) + 1, rows), dtype=bool)
+        self.groups = np.zeros(rows, dtype=np.uint64)
+        self.tested = np.full(rows, bool(self.file.tested))
+
+    def _make_room(self, rows: int) -> None:
+        """Grow the arrays for so many rows more: a whole block of a small, wide table would be many
+        times its size."""
+        names = "array", "absent", "groups", "tested"
+        before = {name: getattr(self, name)[..., : self.filled] for name in names}
+        self._allocate(max(self.filled + rows, 2 * self.array.shape[1]))
+        for name, filled in before.items():
+            getattr(self, name)[..., : self.filled] = filled
 
     def fill(self, batch: pa.RecordBatch) -> Iterator[Block]:
         """Copy a batch into the buffer; yield its rows whenever it is full.
@@ -104,13 +116,15 @@ class Buffer:
             yield from self.rest()
             self.holes |= holes
             self.levels = {name: levels + met[name] for name, levels in self.levels.items()}
-            self._allocate()
-        start = 0
+            self._allocate(self.array.shape[1])
+        most, start = block_rows(len(self.array)), 0
+        if self.filled + batch.num_rows > self.array.shape[1] < most:
+            self._make_room(batch.num_rows)
         while start < batch.num_rows:
-            count = min(self.array.shape[1] - self.filled, batch.num_rows - start)
+            count = min(most - self.filled, batch.num_rows - start)
             self._copy(batch.slice(start, count), slice(self.filled, self.filled + count))
             self.filled, start = self.filled + count, start + count
-            if self.filled == self.array.shape[1]:
+            if self.filled == most:
                 yield from self.rest()
 
     def rest(self) -> Iterator[Block]:
