@@ -219,14 +219,14 @@ def _epochs_stepped(
 
 
 def choose_rate(training: Training, curvature: Tensor) -> float:
-    """The configured learning rate, or the best one for "auto".
+    """The configured learning rate of full-batch SGD, or the best one for "auto".
 
     Raises:
         InputError: training would diverge at the rate on this data.
     """
     if training.learning_rate == "auto":
         return best_rate(curvature, training.momentum)
-    limit = largest_stable_rate(curvature, training.momentum) if descends(training) else math.inf
+    limit = largest_stable_rate(curvature, training.momentum)
     if training.learning_rate > limit:
         raise InputError(
             f"training.learning_rate must be at most {limit:.6g} on this data, or training "

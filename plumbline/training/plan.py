@@ -69,9 +69,11 @@ def make_plan(data: Summary, training: Training, start: StoredModel | None = Non
     standardizer = Standardizer.of(factor, training.bias, bool(training.standardize))
     problem = Problem.of(factor, standardizer, training.bias)
     optimum = optimum_of(data, training.bias)
-    curvature = problem.curvature(optimum.rank, training.weight_decay)
-    rate = choose_rate(training, curvature)
-    stable = largest_stable_rate(curvature, training.momentum) if descends(training) else None
+    rate, stable = training.learning_rate, None
+    if descends(training) or rate == "auto":  # takes as long as the optimum of many features
+        curvature = problem.curvature(optimum.rank, training.weight_decay)
+        rate = choose_rate(training, curvature)
+        stable = largest_stable_rate(curvature, training.momentum) if descends(training) else None
     plan = Plan(problem, standardizer, optimum, rate, stable, start=start)
     if training.penalty:
         found = fit_with_penalty(data, training.penalty, training.bias, standardizer)

@@ -82,9 +82,8 @@ def test_a_rate_below_the_limit_is_taken_as_it_stands(momentum):
 
 @pytest.mark.parametrize("others", [{"optimizer": "adam"}, {"loss": "l1"}, {"batch_size": 8}])
 def test_no_limit_is_claimed_where_none_is_known(others):
-    training = settings(50.0, 0.0, 10, **others)
-    assert choose_rate(training, curvature()) == 50.0
-    assert make_plan(DATA, training).largest_stable_rate is None
+    plan = make_plan(DATA, settings(50.0, 0.0, 10, **others))
+    assert (plan.rate, plan.largest_stable_rate) == (50.0, None)
 
 
 def test_the_tutorials_limit_is_the_one_worked_out_by_hand():
