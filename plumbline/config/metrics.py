@@ -74,6 +74,10 @@ METRICS = {
 }
 # Metrics of a trained model, measured once.
 SCORES = tuple(name for name, metric in METRICS.items() if not metric.every_epoch)
+# Metrics of the data, which are the same whatever is trained on it.
+OF_DATA = tuple(
+    n for n in METRICS if n.startswith(("linear_", "mean_", "majority_", "optimal_mse"))
+)
 # Metrics that compare two models on rows that neither was trained on.
 COMPARABLE = tuple(name for name, metric in METRICS.items() if metric.share == "test")
 # To compare two runs, or to show a run in one line: the first of these that it has.

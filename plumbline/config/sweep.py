@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
+from plumbline.config import metrics
 from plumbline.config.loading import apply, hint, known_paths, put, read_yaml, validated
-from plumbline.config.metrics import METRICS, REFUSED, SCORES, better, current_name, unknown_because
 from plumbline.config.reference import is_whole, known_keys, number_types
 from plumbline.config.running import RunsOn
 from plumbline.config.schema import Config
@@ -26,6 +26,7 @@ OPTIONS = "model.options."  # the rest of such a key is an argument of the user'
 DECIDE_LOSS = {"training.loss", "training.quantile"} | {
     f"data.{key}" for key in ("target", "log_target", "weight", "class_weight")
 }
+DECIDE_FIT = "data.", "training.bias"  # the beginnings of keys that change metrics of the data
 MOST_CHECKED = 2_000  # combinations that are checked before the first trial
 
 
@@ -61,7 +62,7 @@ class Search(Section):
     trials: Count = 20
     """trials of random and tpe; grid tries all combinations"""
 
-    metric: Annotated[Name, BeforeValidator(current_name)] = "auto"
+    metric: Annotated[Name, BeforeValidator(metrics.current_name)] = "auto"
     """the metric that decides the best trial; auto: train_mse, or for classes test_log_loss, or
     train_log_loss if no rows are held out"""
 
@@ -135,10 +136,10 @@ class Sweep(Section):
         if metric == "auto":
             share = "test" if self.first().data.test_fraction else "train"
             metric = f"{share}_log_loss" if classes else "train_mse"
-        if METRICS[metric].target == ("number" if classes else "classes"):
+        if metrics.METRICS[metric].target == ("number" if classes else "classes"):
             what = "has classes" if classes else "is a number"
             raise refuse("sweep.metric", f"auto, or one that suits a target that {what}", metric)
-        usual = "maximize" if better(metric) == "higher" else "minimize"
+        usual = "maximize" if metrics.better(metric) == "higher" else "minimize"
         decided = {"metric": metric, "direction": self.search.direction or usual}
         return self.model_copy(update={"search": self.search.model_copy(update=decided)})
 
@@ -205,7 +206,7 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
         allowed = "fresh in a sweep, because all trials must start alike"
         raise refuse(f"{path}: training.start", allowed, "champion")
     if search.metric != "auto":
-        _check_metric(search.metric, right, f"{path}: sweep.metric")
+        _check_metric(search, right, f"{path}: sweep.metric")
     if search.pruner != "none":
         _check_pruner(sweep, right, path)
     return sweep
@@ -257,16 +258,18 @@ def _check_values(sweep: Sweep, path: str | Path) -> list[Config]:
     return right
 
 
-def _check_metric(metric: str, trials: Sequence[Config], where: str) -> None:
-    if metric in REFUSED:
-        raise refuse(where, REFUSED[metric], metric)
-    if metric not in SCORES:
-        close = nearest(metric, SCORES)
-        meant = f"Did you mean {close}?" if close else f"Known: {', '.join(SCORES)}."
+def _check_metric(search: Search, trials: Sequence[Config], where: str) -> None:
+    if (metric := search.metric) in metrics.REFUSED:
+        raise refuse(where, metrics.REFUSED[metric], metric)
+    if metric not in metrics.SCORES:
+        close = nearest(metric, metrics.SCORES)
+        meant = f"Did you mean {close}?" if close else f"Known: {', '.join(metrics.SCORES)}."
         raise InputError(f"{where} is not a known metric: '{metric}'. {meant}")
-    reasons = [unknown_because(metric, c.data.test_fraction, c.data.folds) for c in trials]
+    reasons = [metrics.unknown_because(metric, c.data.test_fraction, c.data.folds) for c in trials]
     if all(reasons):
         raise refuse(where, f"another metric while {reasons[0]}", metric)
+    if metric in metrics.OF_DATA and not any(k.startswith(DECIDE_FIT) for k in search.parameters):
+        raise refuse(where, "one of the model while no key of data varies", metric)
 
 
 def _check_pruner(sweep: Sweep, trials: Sequence[Config], path: str | Path) -> None:
@@ -287,10 +290,8 @@ def label(values: Values) -> str:
 def short_names(keys: list[str]) -> list[str]:
     """The last part of each key, or the whole key if two end alike."""
     lasts = [key.rpartition(".")[2] for key in keys]
-    return [
-        SHORT.get(last, last) if lasts.count(last) == 1 else key
-        for key, last in zip(keys, lasts, strict=True)
-    ]
+    both = zip(keys, lasts, strict=True)
+    return [SHORT.get(last, last) if lasts.count(last) == 1 else key for key, last in both]
 
 
 def _text(value: Any) -> str:
