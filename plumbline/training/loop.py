@@ -209,8 +209,8 @@ def train_net(
         features = next(objective.rows.blocks("train"))[0][:2]
         heads = head_layers(net, features.to(objective.device))
     # a plain loop with a user's module has torch's own kernels: the last bits stay comparable
-    rate, fast = without_auto(training.learning_rate), model.kind != "python"
-    optimizer = make_optimizer(net, training, rate, fast)
+    rate, plain = without_auto(training.learning_rate), model.kind == "python"
+    optimizer = make_optimizer(net, training, rate, plain)
     window = AVERAGED_EPOCHS * objective.steps_per_epoch
     averaged = Averaged(net, window) if model.kind == "mlp" else None
     trainer = Trainer(net, optimizer, objective, training, averaged=averaged)

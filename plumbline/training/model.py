@@ -117,7 +117,7 @@ class RawModel(nn.Module):
 
 
 def make_optimizer(
-    model: nn.Module, training: Training, rate: float, fast: bool = True
+    model: nn.Module, training: Training, rate: float, plain: bool = False
 ) -> optim.Optimizer:
     """torch.optim's optimizer of the configured name; weight decay applies to matrices alone.
 
@@ -125,26 +125,24 @@ def make_optimizer(
         model: whose parameters it trains.
         training: the configuration's section.
         rate: the step size.
-        fast: take the kernel that is fastest for small nets; otherwise torch's own choice, whose
-            steps differ from it in the last bits.
+        plain: for a user's module, as in a plain loop: with torch's own choice of kernel, where
+            ours is the fastest for small nets and differs in the last bits; and every parameter of
+            two or more dimensions is a matrix, whatever its name.
     """
     kind = CLASSES[training.optimizer]
     if training.optimizer == "lbfgs":
         return kind(model.parameters(), lr=rate, line_search_fn="strong_wolfe")
-    matrices = [each for name, each in model.named_parameters() if _is_matrix(name, each)]
-    others = [each for name, each in model.named_parameters() if not _is_matrix(name, each)]
+    matrices, others = [], []
+    for name, each in model.named_parameters():
+        decays = each.ndim > 1 and (plain or "weight" in name.rpartition(".")[2])
+        (matrices if decays else others).append(each)
     groups = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
     if not others or not training.weight_decay:  # one group is faster than two
         groups = [{"params": [*model.parameters()]}]
     extra = {"momentum": training.momentum} if training.optimizer in WITH_MOMENTUM else {}
-    if fast:  # for two small tensors a loop is faster than torch's default for accelerators
+    if not plain:  # for two small tensors a loop is faster than torch's default for accelerators
         extra |= {"fused": True} if training.optimizer in FUSED else {"foreach": False}
     return kind(groups, lr=rate, weight_decay=training.weight_decay, **extra)
-
-
-def _is_matrix(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay applies to it: not to biases, nor to the scales of a normalisation."""
-    return "weight" in name.rpartition(".")[2] and parameter.ndim > 1
 
 
 def parameters(model: nn.Linear) -> Tensor:

@@ -18,9 +18,10 @@ from tests.plumbline.tools import random_rows, write
 NETS = """
 from torch import nn
 
-def build(inputs, outputs, dropout=0.0, norm=False):
+def build(inputs, outputs, dropout=0.0, norm=False, parts=False):
+    first = nn.Linear(inputs, 16)
     return nn.Sequential(
-        nn.Linear(inputs, 16),
+        nn.utils.parametrizations.weight_norm(first) if parts else first,
         nn.BatchNorm1d(16) if norm else nn.Identity(),
         nn.ReLU(),
         nn.Dropout(dropout),
@@ -117,9 +118,9 @@ def test_every_loss_is_the_plain_loops(net, optimizer, options, dtype):
     assert same_weights(found, model)
 
 
+@pytest.mark.parametrize("options", [{"norm": True}, {"parts": True}], ids=str)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-def test_weight_decay_is_for_matrices(net, optimizer):
-    options = {"norm": True}
+def test_weight_decay_is_for_matrices_of_any_name(net, optimizer, options):
     config = experiment(net, options, optimizer, weight_decay=0.1)
     found = train(config).trained
     losses, model = plain_loop(config, *rows_of(config), optimizer, options, decay=0.1)
