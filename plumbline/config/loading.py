@@ -67,6 +67,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         InputError: the file is not readable or not YAML, or a key is unknown, missing, of the
             wrong type or out of range.
     """
+    if isinstance(overrides, str):
+        raise refuse("overrides", "a list of texts key=value, even for one", overrides)
     raw = read_yaml(path)
     for override in overrides:
         apply(raw, override)

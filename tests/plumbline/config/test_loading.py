@@ -145,6 +145,12 @@ def test_the_key_on_is_a_name_also_where_it_is_not_quoted(tmp_path):
         assert config.notify.on == ["success"]
 
 
+def test_a_text_is_no_list_of_overrides(tmp_path):
+    path = write(tmp_path, with_keys())
+    with pytest.raises(InputError, match="^overrides must be a list of texts key=value"):
+        load_config(path, "training.epochs=5")
+
+
 def test_overrides_replace_and_add_keys_and_the_last_one_wins(tmp_path):
     given = ["training.epochs=5", "data.x=[3, 4]", "training.epochs=7", "prediction.inputs=[2]"]
     config = load_config(
