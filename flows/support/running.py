@@ -13,16 +13,21 @@ from plumbline.config.running import RunsOn
 if TYPE_CHECKING:
     from prefect import Flow
 
+_turn = threading.RLock()  # re-entrant: a flow may call the pipeline
+
 
 @contextlib.contextmanager
 def servers(wanted: RunsOn) -> Iterator[None]:
     """While the body runs, provide a Prefect server and, with `runner: ray`, a Ray cluster.
 
+    Threads take turns: the environment names one server, and a process has one lease at a time.
+
     Raises:
         InputError: the cluster cannot be used.
         OSError: a server or the cluster does not answer.
     """
-    with cluster(wanted) as found, prefect_server(import_the_slow_parts), connected_to(found):
+    server = prefect_server(import_the_slow_parts)
+    with _turn, cluster(wanted) as found, server, connected_to(found):
         yield
 
 

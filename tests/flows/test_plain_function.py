@@ -30,6 +30,20 @@ async def main() -> str:
 print(asyncio.run(main()))
 """
 
+IN_THREADS = """
+from threading import Thread
+
+from flows.pipeline import pipeline
+from plumbline.config.loading import load_config
+
+config = load_config("configs/tutorial.yaml", ["experiment=threads", "training.epochs=20"])
+threads = [Thread(target=pipeline, args=(config, name)) for name in ("one", "two")]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
 
 @pytest.mark.slow
 def test_each_call_is_a_whole_run_with_a_server_of_its_own(workspace: Workspace) -> None:
@@ -52,3 +66,15 @@ def test_a_call_beside_an_event_loop_is_silent_and_sends_its_logs(workspace: Wor
     flow_run = run.data.tags["prefect_flow_run_id"]
     logs = workspace.prefect("SELECT message FROM log WHERE flow_run_id = ?", flow_run)
     assert any("Finished in state" in message for (message,) in logs)
+
+
+def test_calls_in_threads_do_not_end_each_others_server(workspace: Workspace) -> None:
+    (workspace.root / "in_threads.py").write_text(IN_THREADS)
+    done = workspace.run("in_threads")
+    assert (done.status, done.err) == (0, "")
+    runs = workspace.runs("threads")
+    assert {run.info.run_name: run.info.status for run in runs} == {
+        "one": "FINISHED", "two": "FINISHED"
+    }  # fmt: skip
+    assert [workspace.flow_state(run) for run in runs] == ["COMPLETED"] * 2
+    assert workspace.processes() == []
