@@ -106,7 +106,8 @@ class RawModel(nn.Module):
         self.register_buffer("scale", standardizer.scale.clone())
         target = [standardizer.target_mean, standardizer.target_scale]
         self.register_buffer("target", torch.tensor(target, dtype=torch.float64))
-        self.precision = next((p.dtype for p in net.parameters()), torch.float64)
+        floating = (p.dtype for p in net.parameters() if p.is_floating_point())
+        self.precision = next(floating, torch.float64)
 
     def forward(self, features: Tensor) -> Tensor:
         standardised = ((features - self.mean) / self.scale).to(self.precision)
@@ -132,7 +133,8 @@ def make_optimizer(
     kind = CLASSES[training.optimizer]
     if training.optimizer == "lbfgs":
         return kind(model.parameters(), lr=rate, line_search_fn="strong_wolfe")
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, each in model.named_parameters():
         decays = each.ndim > 1 and (plain or "weight" in name.rpartition(".")[2])
         (matrices if decays else others).append(each)

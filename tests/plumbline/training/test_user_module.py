@@ -107,6 +107,11 @@ RIGHT = {
     "noise in training": linear(
         "if self.training:\n    x = x + torch.randn_like(x)\nreturn self.last(x)"
     ),
+    "a parameter of integers": own(
+        "self.one = nn.Parameter(torch.arange(1, d + 1), requires_grad=False)\n"
+        "self.last = nn.Linear(d, k)",
+        "return self.last(x * self.one)",
+    ),
     "a constant tensor": own(
         "self.one = torch.ones(d)\nself.last = nn.Linear(d, k)", "return self.last(x + self.one)"
     ),
@@ -226,6 +231,14 @@ WRONG_MODULES = {
         "must be the same for the same rows. Got two different ones in eval mode. Does functional."
         "dropout lack training=self.training, or does forward change its features in place?",
     ),
+    "a mean over rows": (
+        linear("return self.last(x - x.mean(0))"),
+        "must not depend on the other rows. Got [",
+    ),
+    "a softmax over rows": (
+        linear("return self.last(x.softmax(dim=0))"),
+        "alone in eval mode. Does forward compute a mean, a softmax or attention over the rows",
+    ),
     "features changed in place": (linear("x *= 0.5\nreturn self.last(x)"), "features in place?"),
     "float32 made in forward": (
         own(
@@ -246,7 +259,7 @@ WRONG_MODULES = {
     ),
 }
 NO_EXPORT = {
-    "an if on values": "if x.sum() > 0:\n    return self.last(x)\nreturn -self.last(x)",
+    "an if on values": "if x[0].sum() > 0:\n    return self.last(x)\nreturn -self.last(x)",
     "a for over rows": "return torch.stack([self.last(row) for row in x])",
     "an if on the number of rows": "return self.last(x) * (2 if x.shape[0] > 2 else 1)",
 }
