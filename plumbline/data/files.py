@@ -23,7 +23,7 @@ BINARY = {".parquet": "Parquet", ".feather": "Arrow", ".arrow": "Arrow"}
 ENDINGS = (*BINARY, *(end + more for end in (".csv", ".tsv") for more in ("", *COMPRESSIONS)))
 REMOTE = re.compile(r"(\w+://[^/?]*)/?(.*?)(\?\w+=.*)?")  # root, path, query
 FOLDER, NO_VALUE = re.compile(r"([^=]+)=(.+)"), "__HIVE_DEFAULT_PARTITION__"
-LONGEST_NUMBER = 20  # digits: a time in nanoseconds has 19
+NUMBER = re.compile("[0-9]+")
 ASKED_AT_ONCE = 16  # requests for ETags in parallel
 
 
@@ -173,17 +173,14 @@ def _listed(path: str, etags: bool = True) -> list[DataFile]:
 
     bases = _bases(place)
     found = {info.path: info for each in bases for info in _inside(place.filesystem, each)}
-    infos = [found[path] for path in sorted(found, key=_by_number)]
+    # as text, but numbers by value: month=9 before month=10
+    ordered = sorted(found, key=lambda path: (NUMBER.sub(lambda n: n[0].zfill(20), path), path))
+    infos = [found[path] for path in ordered]
     folder, files = PurePosixPath(place.path), {PurePosixPath(path) for path in found}
     while folder in files or (bases != [place.path] and glob.has_magic(str(folder))):
         folder = folder.parent
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         return list((map if local else pool.map)(as_it_is, infos))
-
-
-def _by_number(path: str) -> tuple[str, str]:
-    """A key that sorts paths as text, but the numbers in them by value: month=9 before month=10."""
-    return re.sub("[0-9]+", lambda digits: digits[0].zfill(LONGEST_NUMBER), path), path
 
 
 def _bases(place: "_Place") -> list[str]:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from plumbline.linear.factor import EPS, Factor, triangle
 
-EXACT = 1e-12  # largest 1 - R² of an exact fit: R² is 1 to every digit that is shown
 MOST_TERMS = 6  # shown of a combination of columns
 MOST_EQUAL = 100  # columns in a combination that says nothing, since as many are kept as rows allow
 
@@ -155,29 +154,6 @@ def excess(factor: Factor, intercept: float, weights: Tensor, best: LeastSquares
 def total_squares(factor: Factor) -> float:
     """The sum of squares of the target about its mean; 0 if it is within rounding."""
     return _squares(factor.r[1:, -1], factor.rounding()[-1])
-
-
-def leaks(factor: Factor, best: LeastSquares) -> tuple[str, ...]:
-    """The features that determine the target exactly: the first that does so alone, or all needed.
-
-    Empty if there are none, if the target is constant, or if there are too few rows to tell.
-
-    Args:
-        factor: of the training rows.
-        best: their exact fit.
-    """
-    columns, target = factor.r[1:, 1:-1], factor.r[1:, -1]
-    total = target.square().sum()
-    if best.rows <= best.rank or not total or best.rss > EXACT * float(total):
-        return ()
-    squares = columns.square().sum(dim=0)
-    alone = columns * (target @ columns / squares)  # NaN for a constant column
-    rest = (target[:, None] - alone).square().sum(dim=0)
-    if (single := rest <= EXACT * total).any():
-        return (best.names[int(single.int().argmax())],)
-    effect = best.weights.abs() * squares.sqrt()
-    needed = (effect > EXACT**0.5 * total.sqrt()).tolist()
-    return tuple(name for name, each in zip(best.names, needed, strict=True) if each)
 
 
 def _squares(column: Tensor, noise: Tensor) -> float:

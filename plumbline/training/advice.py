@@ -7,7 +7,8 @@ from plumbline.config.schema import Config
 from plumbline.config.training import Training
 from plumbline.data.encoding import spelling_of
 from plumbline.linear.dataset import Dataset
-from plumbline.linear.least_squares import LeastSquares, format_combination, leaks, least_squares
+from plumbline.linear.factor import Factor
+from plumbline.linear.least_squares import LeastSquares, format_combination, least_squares
 from plumbline.linear.problem import best_momentum, best_rate
 from plumbline.training.plan import Plan, epochs_needed, optimum_of
 from plumbline.training.trained import Status, Trained
@@ -17,6 +18,7 @@ from plumbline.training.trained import Status, Trained
 # which rounding may leave), the gap is held against the variance instead: R² 0.999 or more.
 OF_OPTIMUM, ROUNDING, OF_VARIANCE = 0.02, 1e-10, 1e-3
 MOST_MOMENTUM = 0.999  # more takes tens of thousands of epochs, and seconds to count them
+EXACT = 1e-12  # largest 1 - R² of an exact fit: R² is 1 to every digit that is shown
 MOST_COLUMNS = 25  # that are named as collinear, a line each
 MOST_VALUES = 20  # of a number that may be a name
 
@@ -111,6 +113,29 @@ def _leaks(data: Dataset, bias: bool) -> Iterator[str]:
             f"{what} is determined exactly (R² = 1 to 12 digits) by {' and '.join(found)}: "
             "a leak? data.exclude leaves columns out"
         )
+
+
+def leaks(factor: Factor, best: LeastSquares) -> tuple[str, ...]:
+    """The features that determine the target exactly: the first that does so alone, or all needed.
+
+    Empty if there are none, if the target is constant, or if there are too few rows to tell.
+
+    Args:
+        factor: of the training rows.
+        best: their exact fit.
+    """
+    columns, target = factor.r[1:, 1:-1], factor.r[1:, -1]
+    total = target.square().sum()
+    if best.rows <= best.rank or not total or best.rss > EXACT * float(total):
+        return ()
+    squares = columns.square().sum(dim=0)
+    alone = columns * (target @ columns / squares)  # NaN for a constant column
+    rest = (target[:, None] - alone).square().sum(dim=0)
+    if (single := rest <= EXACT * total).any():
+        return (best.names[int(single.int().argmax())],)
+    effect = best.weights.abs() * squares.sqrt()
+    needed = (effect > EXACT**0.5 * total.sqrt()).tolist()
+    return tuple(name for name, each in zip(best.names, needed, strict=True) if each)
 
 
 def largest_gap(plan: Plan) -> float:

@@ -13,7 +13,6 @@ from plumbline.linear.compress import compress
 from plumbline.linear.least_squares import (
     LeastSquares,
     excess,
-    leaks,
     least_squares,
     squared_error,
 )
@@ -244,36 +243,3 @@ def test_the_excess_keeps_its_digits_where_a_difference_of_losses_has_none():
     )
     there = squared_error(factor, best.intercept, best.weights) / 50
     assert there == pytest.approx(best.mse, rel=1e-12)
-
-
-def leaking(rows: torch.Tensor) -> tuple[str, ...]:
-    factor = compressed(rows).train
-    return leaks(factor, least_squares(factor))
-
-
-@pytest.mark.parametrize("far", [0.0, 1e6])
-def test_a_feature_that_alone_determines_the_target_is_leaking(far: float) -> None:
-    rows = random_rows(500, 4, far=far)
-    rows[:, -1] = 3 * rows[:, 2] - 7
-    assert leaking(rows) == ("x2",)
-
-
-def test_features_that_determine_it_together_are_leaking() -> None:
-    rows = random_rows(500, 5)
-    rows[:, -1] = rows[:, 1] + rows[:, 3]
-    assert leaking(rows) == ("x1", "x3")
-
-
-def test_a_close_fit_is_no_leak() -> None:
-    rows = random_rows(500, 4)
-    rows[:, -1] = rows[:, 2] + 1e-5 * rows[:, -1]
-    assert leaking(rows) == ()
-
-
-def test_too_few_rows_a_constant_target_and_a_constant_feature_are_no_leak() -> None:
-    assert leaking(random_rows(4, 5)) == ()
-    rows = random_rows(50, 3)
-    rows[:, 1] = 2.0
-    assert leaking(rows) == ()
-    rows[:, -1] = 5.0
-    assert leaking(rows) == ()

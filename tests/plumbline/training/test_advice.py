@@ -12,8 +12,8 @@ import yaml
 import plumbline
 from plumbline.config.loading import validated
 from plumbline.config.schema import Training
-from plumbline.linear.least_squares import excess
-from plumbline.training.advice import data_notes, is_far, largest_gap, what_helps
+from plumbline.linear.least_squares import excess, least_squares
+from plumbline.training.advice import data_notes, is_far, largest_gap, leaks, what_helps
 from plumbline.training.loop import train_linear
 from plumbline.training.plan import Plan, make_plan
 from plumbline.training.trained import Status, Trained
@@ -171,3 +171,36 @@ def test_levels_that_differ_in_spelling_alone_are_named(tmp_path: Path) -> None:
     model = plumbline.train(validated({"experiment": "e", "data": data}, "c.yaml"))
     (found,) = (each for each in data_notes(model.data, model.config) if "spelt" in each)
     assert found == "levels of 'g' that may be one, spelt differently: 1, 1.0"
+
+
+def leaking(rows: torch.Tensor) -> tuple[str, ...]:
+    factor = compressed(rows).train
+    return leaks(factor, least_squares(factor))
+
+
+@pytest.mark.parametrize("far", [0.0, 1e6])
+def test_a_feature_that_alone_determines_the_target_is_leaking(far: float) -> None:
+    rows = random_rows(500, 4, far=far)
+    rows[:, -1] = 3 * rows[:, 2] - 7
+    assert leaking(rows) == ("x2",)
+
+
+def test_features_that_determine_it_together_are_leaking() -> None:
+    rows = random_rows(500, 5)
+    rows[:, -1] = rows[:, 1] + rows[:, 3]
+    assert leaking(rows) == ("x1", "x3")
+
+
+def test_a_close_fit_is_no_leak() -> None:
+    rows = random_rows(500, 4)
+    rows[:, -1] = rows[:, 2] + 1e-5 * rows[:, -1]
+    assert leaking(rows) == ()
+
+
+def test_too_few_rows_a_constant_target_and_a_constant_feature_are_no_leak() -> None:
+    assert leaking(random_rows(4, 5)) == ()
+    rows = random_rows(50, 3)
+    rows[:, 1] = 2.0
+    assert leaking(rows) == ()
+    rows[:, -1] = 5.0
+    assert leaking(rows) == ()
