@@ -68,6 +68,7 @@ def test_a_call_beside_an_event_loop_is_silent_and_sends_its_logs(workspace: Wor
     assert any("Finished in state" in message for (message,) in logs)
 
 
+@pytest.mark.slow
 def test_calls_in_threads_do_not_end_each_others_server(workspace: Workspace) -> None:
     (workspace.root / "in_threads.py").write_text(IN_THREADS)
     done = workspace.run("in_threads")
