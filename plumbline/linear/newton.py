@@ -21,7 +21,9 @@ from plumbline.linear.families import Family
 from plumbline.linear.problem import Standardizer
 from plumbline.threads import MapParts, in_threads, one_thread
 
-MOST_UNKNOWNS = 500  # above it the Hessian costs more than the steps that it saves
+# Of the products that the Hessian takes for a row, outputs · unknowns²: 500 unknowns of up to three
+# classes. Above it the Hessian costs much more than the steps that it saves.
+MOST_PRODUCTS = 2 * 500**2
 MOST_STEPS, MOST_HALVINGS = 30, 20
 LBFGS_DECREASE = 1e-6
 ROUNDING = 1e-12  # relative: smaller changes of the loss are rounding
@@ -178,15 +180,16 @@ class LikelihoodProblem:
 
 
 def maximize_likelihood(problem: LikelihoodProblem, on_step: OnStep) -> LikelihoodFit:
-    """Minimise the mean loss by Newton's method, or by L-BFGS above 500 unknowns.
+    """Minimise the mean loss by Newton's method, or by L-BFGS if there are many unknowns.
 
     Returns:
         The fit; its `problem` is set if the loss has no minimum, because some weights grow without
         bound, or if the steps did not suffice.
     """
-    unknowns = problem.family.outputs * (len(problem.names) + 1)
-    solve = fit_by_newton if unknowns <= MOST_UNKNOWNS else fit_by_lbfgs
-    return solve(problem, on_step)
+    outputs = problem.family.outputs
+    unknowns = outputs * (len(problem.names) + 1)
+    many = max(2, outputs) * unknowns**2 > MOST_PRODUCTS
+    return (fit_by_lbfgs if many else fit_by_newton)(problem, on_step)
 
 
 def fit_by_newton(problem: LikelihoodProblem, on_step: OnStep) -> LikelihoodFit:

@@ -144,6 +144,16 @@ def test_lbfgs_comes_to_the_loss_of_newton_without_errors(
     assert lbfgs.errors.isnan().all()
 
 
+@pytest.mark.parametrize(("classes", "features", "exact"), [(10, 20, True), (40, 5, False)])
+def test_the_hessian_of_many_classes_is_not_formed(
+    classes: int, features: int, exact: bool
+) -> None:
+    """A row has unknowns² products for each class: with 64 classes they took minutes."""
+    x = torch.randn(400, features, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    fit = fitted(x, torch.arange(len(x)) % classes)
+    assert bool(fit.errors.isfinite().all()) is exact
+
+
 @pytest.mark.parametrize("solve", [maximize_likelihood, fit_by_lbfgs])
 def test_separated_classes_are_named_with_a_feature(solve) -> None:
     x = torch.arange(20, dtype=torch.float64)[:, None]
