@@ -133,7 +133,7 @@ def _class_scores(outputs: Iterable[Outputs], with_auc: bool) -> dict[str, float
     return {name: float(value) for name, value in found.items()}
 
 
-def baselines(data: Dataset, config: Config) -> dict[str, float]:
+def baselines(data: Dataset, config: Config, trained: Trained) -> dict[str, float]:
     """What a model must beat on the held-out rows: predicting the mean of the target or the shares
     of its classes, and the exact linear model; computed once for all trials on the same rows.
 
@@ -145,7 +145,9 @@ def baselines(data: Dataset, config: Config) -> dict[str, float]:
         numbers also what cross_validation gives.
     """
     if data.encoding.classes:
-        return _class_baselines(data, config.training.memory_mb)
+        same = trained.likelihood and not data.summary.validation.rows  # by newton on these rows
+        fit = trained.module if same else None
+        return _class_baselines(data, config.training.memory_mb, fit)
     return _number_baselines(data, config.training.bias)
 
 
@@ -178,14 +180,14 @@ def _mean_of_rows(data: Dataset) -> float:
 
 
 @lru_cache(2)
-def _class_baselines(data: Dataset, memory_mb: float) -> dict[str, float]:
-    """The baselines of classes; the linear one is the logistic fit."""
+def _class_baselines(data: Dataset, memory_mb: float, fit: nn.Module | None) -> dict[str, float]:
+    """The baselines of classes; the linear one is the logistic fit, which may be known already."""
     if not data.summary.test.rows:
         return {}
     fitted, held_out = data.profiled.train_and_validation, data.profiled.test
     known, tested = (np.array([*data.class_counts(f).values()]) for f in (fitted, held_out))
     log_shares = np.log(known / known.sum())
-    linear = module_of(most_likely(data, memory_mb, validation=True))
+    linear = fit or module_of(most_likely(data, memory_mb, validation=True))
     return {
         "majority_test_log_loss": float(-(tested * log_shares).sum() / tested.sum()),
         "majority_test_accuracy": float(tested[_largest(known)] / tested.sum()),

@@ -222,7 +222,7 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
     if not trained.exact or log_target:
         for share in ("train", "test"):
             metrics |= scores(share, trained.module, data)
-    metrics |= baselines(data, config)
+    metrics |= baselines(data, config, trained)
     judged = "test_log_loss" if data.encoding.classes else "test_rmse"
     if linear := metrics.get(f"linear_{judged}"):
         metrics["gain_over_linear"] = 1 - metrics[judged] / linear

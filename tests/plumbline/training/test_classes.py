@@ -14,6 +14,7 @@ from plumbline.config.loading import validated
 from plumbline.data.split import share_rows
 from plumbline.errors import InputError
 from plumbline.library import Model
+from plumbline.training import newton
 from plumbline.training.advice import few_values
 from tests.plumbline.tools import write
 
@@ -55,6 +56,22 @@ def test_scores_are_scikit_learns_on_the_same_rows(tmp_path: Path, model: dict |
             assert scores[f"{share}_{name}"] == pytest.approx(value, rel=1e-9)
     ranked = metrics.roc_auc_score(observed, p, multi_class="ovr")
     assert scores["test_roc_auc"] == pytest.approx(ranked, rel=1e-9)
+
+
+@pytest.mark.parametrize(("validation", "fits"), [(0.0, 1), (0.2, 2)])
+def test_the_logistic_model_is_fitted_once_if_it_is_the_baseline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validation: float, fits: int
+) -> None:
+    counted = []
+    fit = newton.maximize_likelihood
+    monkeypatch.setattr(
+        newton, "maximize_likelihood", lambda *given: (counted.append(1), fit(*given))[1]
+    )
+    shares = {"test_fraction": 0.3, "validation_fraction": validation}
+    scores = plumbline.evaluate(trained(wine(tmp_path / "a.csv"), **shares))
+    assert len(counted) == fits
+    if not validation:
+        assert scores["linear_test_log_loss"] == scores["test_log_loss"]
 
 
 def test_the_baselines_are_the_shares_and_the_logistic_model(tmp_path: Path) -> None:
