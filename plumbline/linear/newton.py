@@ -21,9 +21,9 @@ from plumbline.linear.families import Family
 from plumbline.linear.problem import Standardizer
 from plumbline.threads import MapParts, in_threads, one_thread
 
-# Of the products that the Hessian takes for a row, outputs · unknowns²: 500 unknowns of up to three
+# Of the products that the Hessian takes for a row, outputs · unknowns²: 500 unknowns of up to five
 # classes. Above it the Hessian costs much more than the steps that it saves.
-MOST_PRODUCTS = 2 * 500**2
+MOST_PRODUCTS = 4 * 500**2
 MOST_STEPS, MOST_HALVINGS = 30, 20
 LBFGS_DECREASE = 1e-6
 ROUNDING = 1e-12  # relative: smaller changes of the loss are rounding
@@ -188,7 +188,7 @@ def maximize_likelihood(problem: LikelihoodProblem, on_step: OnStep) -> Likeliho
     """
     outputs = problem.family.outputs
     unknowns = outputs * (len(problem.names) + 1)
-    many = max(2, outputs) * unknowns**2 > MOST_PRODUCTS
+    many = max(4, outputs) * unknowns**2 > MOST_PRODUCTS
     return (fit_by_lbfgs if many else fit_by_newton)(problem, on_step)
 
 

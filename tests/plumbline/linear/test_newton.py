@@ -144,7 +144,7 @@ def test_lbfgs_comes_to_the_loss_of_newton_without_errors(
     assert lbfgs.errors.isnan().all()
 
 
-@pytest.mark.parametrize(("classes", "features", "exact"), [(10, 20, True), (40, 5, False)])
+@pytest.mark.parametrize(("classes", "features", "exact"), [(10, 30, True), (40, 5, False)])
 def test_the_hessian_of_many_classes_is_not_formed(
     classes: int, features: int, exact: bool
 ) -> None:
