@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+MOST_LISTED = 20  # names in a message
+
 
 class InputError(ValueError):
     """The configuration or the data is wrong: one line with the place, what is allowed and found.
@@ -58,6 +60,18 @@ def refuse(where: str, allowed: str, found: object) -> InputError:
     shown = repr(found)
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
     return must_be(where, allowed, shown)
+
+
+def listed(names: Iterable[str]) -> str:
+    """List names for a message, of many the first 20 and how many more there are.
+
+    Example:
+        >>> listed(["a", "b"]), listed([])
+        ('a, b', 'none')
+    """
+    shown = [*names]
+    more = f" and {len(shown) - MOST_LISTED:,} more" if len(shown) > MOST_LISTED else ""
+    return (", ".join(shown[:MOST_LISTED]) or "none") + more
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:

@@ -22,7 +22,7 @@ from plumbline.data.files import DataFile
 from plumbline.data.inputs import check_inputs
 from plumbline.data.levels import count_levels, with_levels
 from plumbline.data.sources import Synthetic, Table, open_table
-from plumbline.errors import InputError, TooManyLevelsError
+from plumbline.errors import InputError, TooManyLevelsError, listed
 from plumbline.linear.compress import compress
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.summary import Summary, combine, within_levels
@@ -45,7 +45,7 @@ def read(data: TableData) -> Table:
     columns = table.columns
     if columns.left_out:
         named = [f"{name or 'without a name'} ({why})" for name, why in columns.left_out.items()]
-        note(f"columns left out, unless data.features names them: {'; '.join(named)}")
+        note(f"columns left out, unless data.features names them: {listed(named)}")
     if data.limit:
         note(f"at most the first {data.limit:,} rows are read (data.limit)")
     for each in columns.warnings:
@@ -83,7 +83,7 @@ def compress_all(source: Source, data: SyntheticData | TableData, device: str) -
     counts["rows_dropped"] = whole.dropped
     found = Dataset.of(whole, data, source, counts, map_parts)
     if found.encoding.holes:
-        named = ", ".join(found.encoding.holes)
+        named = listed(found.encoding.holes)
         note(f"missing numbers are read as the training rows' mean, with an indicator: {named}")
     return found
 

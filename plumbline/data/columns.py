@@ -21,7 +21,7 @@ from plumbline.data.encoding import parts_of
 from plumbline.data.files import DataFile
 from plumbline.data.folders import first_header
 from plumbline.data.header import Dialect, Header, Kind, configured_dialect
-from plumbline.errors import InputError, nearest, refuse
+from plumbline.errors import InputError, listed, nearest, refuse
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ def _check_used(
     """Raise InputError if there is no feature, or a column is named like the indicator of a level,
     `column=level`, or like a part of a date, `column.year`."""
     if not {*used} - {data.target, data.weight}:
-        reasons = "; ".join(f"{name} ({why})" for name, why in left_out.items())
+        reasons = listed(f"{name} ({why})" for name, why in left_out.items())
         raise InputError(
             f"{header.file.uri}: has no column besides the target '{data.target}' that can be a "
             f"feature. Its columns: {header.named()}.{f' Left out: {reasons}.' if reasons else ''}"
@@ -294,4 +294,4 @@ def _check_numbers(
 def _differences(expected: frozenset[str], found: set[str]) -> str:
     gone = [f"'{n}' is missing" for n in sorted(expected - found)]
     new = [f"'{n}' is new" for n in sorted(found - expected)]
-    return ", ".join([*gone, *new])
+    return listed([*gone, *new])

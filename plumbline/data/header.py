@@ -17,7 +17,7 @@ from pyarrow import types
 
 from plumbline.config.data import TableData
 from plumbline.data.files import DataFile
-from plumbline.errors import InputError
+from plumbline.errors import InputError, listed
 
 ARROW_FILE = b"ARROW1"  # the first bytes of an Arrow file, but not of a stream
 Kind = Literal["number", "boolean", "text", "date", "other", "unknown"]
@@ -126,8 +126,8 @@ class Header:
         return any(name != name.strip() for name in self.columns)
 
     def named(self) -> str:
-        """List all columns for a message; names with a space, comma or quote are quoted."""
-        return ", ".join(repr(n) if re.search(r"[\s,']", n) or not n else n for n in self.kinds)
+        """List the columns for a message; names with a space, comma or quote are quoted."""
+        return listed(repr(n) if re.search(r"[\s,']", n) or not n else n for n in self.kinds)
 
 
 def read_header(file: DataFile, asked: Dialect = AUTO) -> Header:

@@ -7,7 +7,7 @@ from plumbline.config.schema import Config, SyntheticData, TableData
 from plumbline.data.batches import MEMORY
 from plumbline.data.columns import choose_columns
 from plumbline.data.files import choose_files
-from plumbline.errors import InputError, refuse
+from plumbline.errors import InputError, listed, refuse
 
 Row = float | Sequence[float | str] | dict[str, float | str]
 
@@ -51,15 +51,15 @@ def named_values(row: Row, columns: Sequence[str], where: str) -> dict[str, floa
         InputError: a column is missing, or the number of values is wrong.
     """
     if isinstance(row, dict):
-        if not {*columns} <= {*row}:
+        if absent := [name for name in columns if name not in row]:
             raise InputError(
-                f"{where} must have the columns {', '.join(columns)}. Got "
-                f"{', '.join(row) or 'none'} instead."
+                f"{where} must have the columns {listed(columns)}. Got {listed(row)} instead, "
+                f"without {listed(absent)}."
             )
         return {name: row[name] for name in columns}
     values: list[Any] = list(row) if isinstance(row, list | tuple) else [row]
     if len(values) != len(columns):
-        raise refuse(where, f"{len(columns)} value(s): {', '.join(columns)}", row)
+        raise refuse(where, f"{len(columns)} value(s): {listed(columns)}", row)
     return dict(zip(columns, values, strict=True))
 
 

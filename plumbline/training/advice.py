@@ -6,6 +6,7 @@ from dataclasses import replace
 from plumbline.config.schema import Config
 from plumbline.config.training import Training
 from plumbline.data.encoding import spelling_of
+from plumbline.errors import listed
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.factor import Factor
 from plumbline.linear.least_squares import LeastSquares, format_combination, least_squares
@@ -38,8 +39,8 @@ def data_notes(data: Dataset, config: Config) -> Iterator[str]:
                 "all whole: data.target_type: class trains them as classes, number silences this"
             )
         if constants:
-            listed = ", ".join(f"{name} ({value})" for name, value in constants.items())
-            yield f"columns that tell nothing, since they are constant: {listed}"
+            named = listed(f"{name} ({value})" for name, value in constants.items())
+            yield f"columns that tell nothing, since they are constant: {named}"
         yield from _spellings(data)
         yield from _leaks(data, config.training.bias)
     if best.rows <= len(best.names):

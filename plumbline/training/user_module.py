@@ -4,7 +4,7 @@ import inspect
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from functools import partial
@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from plumbline.config.training import Python
-from plumbline.errors import InputError, nearest
+from plumbline.errors import InputError, listed, nearest
 
 SIGNATURE = "build(inputs, outputs, **options)"
 MOST_CHARACTERS = 200  # of an error's first line
@@ -118,14 +118,14 @@ def build_function(model: Python) -> Callable[..., object]:
                 near = nearest(name, options)
                 raise InputError(
                     f"model.options.{name} is no option of build ({place}). "
-                    + (f"Did you mean '{near}'?" if near else f"It takes {_listed(options)}.")
+                    + (f"Did you mean '{near}'?" if near else f"It takes {listed(options)}.")
                 )
     try:
         signature.bind(0, 0, **model.options)
     except TypeError as error:
         raise InputError(
             f"{place}: build{signature} must take inputs, outputs and what model.options gives "
-            f"({_listed(model.options)}): {error}."
+            f"({listed(model.options)}): {error}."
         ) from None
     return build
 
@@ -189,7 +189,3 @@ def kind_of(value: object) -> str:
         return "None"
     name = type(value).__name__
     return f"a {name} of {len(value)}" if isinstance(value, tuple | list | dict) else f"a {name}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"

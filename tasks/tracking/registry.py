@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from plumbline.errors import InputError, refuse
+from plumbline.errors import InputError, listed, refuse
 from plumbline.registry.history import (
     DELETED,
     PREFIX,
@@ -89,7 +89,7 @@ class RegisteredModel:
         Raises:
             InputError: there is no champion or no previous one, or `to` is not another version.
         """
-        known = ", ".join(map(str, self.versions)) or "none"
+        known = listed(map(str, self.versions))
         if self.incumbent is None:
             raise InputError(
                 f"MODEL: '{self.name}' has no champion to roll back (versions: {known}). The next "
@@ -164,7 +164,7 @@ def known_model(name: str) -> str:
             "MODEL must name a registered model, and none is registered here yet. Add "
             "registry: {model: NAME} to a configuration and run it."
         )
-    raise refuse("MODEL", f"a registered model ({', '.join(names)})", name)
+    raise refuse("MODEL", f"a registered model ({listed(names)})", name)
 
 
 def registered_names() -> list[str]:
