@@ -242,7 +242,7 @@ def _check_used(
         reasons = listed(f"{name} ({why})" for name, why in left_out.items())
         raise InputError(
             f"{header.file.uri}: has no column besides the target '{data.target}' that can be a "
-            f"feature. Its columns: {header.named()}.{f' Left out: {reasons}.' if reasons else ''}"
+            f"feature. Its columns: {header.named()}.{f' Left out: {reasons}.' if left_out else ''}"
         )
     imputed = used if data.missing == "impute" else ()  # missing values have indicators, too
     levels = {*names, data.target, *imputed}
