@@ -269,7 +269,7 @@ def _check_metric(search: Search, trials: Sequence[Config], where: str) -> None:
     if all(reasons):
         raise refuse(where, f"another metric while {reasons[0]}", metric)
     if metric in metrics.OF_DATA and not any(k.startswith(DECIDE_FIT) for k in search.parameters):
-        raise refuse(where, "one of the model while no key of data varies", metric)
+        raise refuse(where, "of the model unless a data key varies (all trials share it)", metric)
 
 
 def _check_pruner(sweep: Sweep, trials: Sequence[Config], path: str | Path) -> None:

@@ -23,7 +23,7 @@ from plumbline.data.encoding import (
 )
 from plumbline.data.files import DataFile
 from plumbline.data.split import group_numbers, times_in
-from plumbline.errors import InputError, TooManyLevelsError, must_be
+from plumbline.errors import InputError, TooManyLevelsError, listed, must_be
 
 MAX_CLASSES = 1_000
 
@@ -218,7 +218,7 @@ class Buffer:
         given = self.columns.categorical[name]
         if given and (wrong := [level for level in new if level != MISSING or not self.imputes]):
             place = self.place_of(name, first_row + pc.index(values, wrong[0]).as_py())
-            raise must_be(place, f"one of {', '.join(given)}", f"'{wrong[0]}'")
+            raise must_be(place, f"one of {listed(given)}", f"'{wrong[0]}'")
         levels = len({*known, *new} - {MISSING})
         of_target = name == self.columns.data.target
         if of_target and levels > MAX_CLASSES:

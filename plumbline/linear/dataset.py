@@ -12,7 +12,7 @@ from plumbline.data.blocks import WEIGHT, Source
 from plumbline.data.encoding import MISSING, Encoding, names_of, parts_of
 from plumbline.data.sources import Table
 from plumbline.data.split import share_rows
-from plumbline.errors import InputError
+from plumbline.errors import InputError, listed
 from plumbline.linear.factor import Factor, merge, triangle
 from plumbline.linear.summary import Summary
 from plumbline.threads import MapParts, in_threads
@@ -74,7 +74,7 @@ class Dataset:
         if not encoding.features:
             raise InputError(
                 "data must have a feature that varies in the training rows. Got only "
-                f"{', '.join([*encoding.dates, *encoding.levels])}, with one value each."
+                f"{listed([*encoding.dates, *encoding.levels])}, with one value each."
             )
         if encoding.classes:
             encoding = replace(encoding, classes=_met_classes(whole, encoding.classes))

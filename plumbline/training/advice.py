@@ -49,9 +49,10 @@ def data_notes(data: Dataset, config: Config) -> Iterator[str]:
     if config.model.kind != "linear":  # collinear columns do not harm a net
         return
     if surplus := [name for name, equals in best.equals.items() if equals is None]:
+        ridge = "" if config.training.penalty else "; training.penalty.kind: ridge uses them all"
         yield (
             f"{len(surplus)} features, from {surplus[0]} on, are left out of the exact fit: those "
-            "before them fit every row. A penalty keeps them all (training.penalty.kind: ridge)"
+            f"before them fit every row{ridge}"
         )
     others = {n: e for n, e in best.equals.items() if e is not None and n not in constants}
     for name, equals in list(others.items())[:MOST_COLUMNS]:

@@ -136,6 +136,7 @@ def make_optimizer(
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, each in model.named_parameters():
+        # the biases of our nets have more dimensions, because an ensemble's are stacked
         decays = each.ndim > 1 and (plain or "weight" in name.rpartition(".")[2])
         (matrices if decays else others).append(each)
     groups = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]

@@ -20,6 +20,7 @@ from plumbline.linear.sample import Sample
 from plumbline.training.plan import Plan
 from plumbline.training.trained import Trained
 
+INPUTS = "prediction.inputs"
 AT_ONCE = 4_096  # rows that a module is given
 
 
@@ -48,24 +49,23 @@ def predict(
     trained: Trained,
     encoding: Encoding,
     rows: Sequence[Row],
-    key: str = "prediction.inputs",
     level: float | None = None,
 ) -> list[Prediction]:
-    """Predict for each row, given as a number, a list in the order of the columns, or a mapping.
+    """Predict for each row of prediction.inputs: a number, a list in the order of the columns, or a
+    mapping.
 
     Args:
         trained: the model.
         encoding: from raw columns to its features, with the interval's half width if there is one.
         rows: what to predict.
-        key: what an error calls the rows.
         level: of the interval around each prediction; None: no interval.
 
     Raises:
         InputError: a row has the wrong width, lacks a column, or has an unknown or missing level.
     """
-    predictions, features = [], encoded(encoding, rows, key)
+    predictions, features = [], encoded(encoding, rows)
     for row, x, output in zip(rows, features, outputs_of(trained.module, features), strict=True):
-        label = "_".join(map(str, named_values(row, encoding.columns, key).values()))
+        label = "_".join(map(str, named_values(row, encoding.columns, INPUTS).values()))
         if encoding.classes:
             probabilities = dict(zip(encoding.classes, output.softmax(dim=0).tolist(), strict=True))
             likeliest = encoding.classes[int(output.argmax())]
@@ -82,13 +82,15 @@ def predict(
     return predictions
 
 
-def encoded(
-    encoding: Encoding, rows: Sequence[Row] | pd.DataFrame, key: str = "prediction.inputs"
-) -> Tensor:
-    """Encode rows as features: (n, d) float64. Arguments and errors as for `predict`."""
+def encoded(encoding: Encoding, rows: Sequence[Row] | pd.DataFrame, key: str = INPUTS) -> Tensor:
+    """Encode rows, of which an error says that they are `key`, as features: (n, d) float64.
+
+    Raises:
+        InputError: as for `predict`.
+    """
     columns = encoding.columns
     if isinstance(rows, pd.DataFrame):
-        named_values(dict.fromkeys(rows.columns, 0.0), columns, key)
+        named_values({str(name): 0.0 for name in rows.columns}, columns, key)
     else:
         named = [named_values(row, columns, f"{key}[{i}]") for i, row in enumerate(rows)]
         rows = pd.DataFrame(named, columns=columns)

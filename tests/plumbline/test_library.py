@@ -75,6 +75,8 @@ def test_a_frame_of_new_rows_is_predicted_whatever_else_it_holds(tmp_path) -> No
     with pytest.raises(InputError, match=r"rows must have the columns x, g. Got y, x instead"):
         predict(model, new.drop(columns="g"))
     assert predict(model, new[["x", "g"]].to_numpy()) == pytest.approx(rows["y"])
+    with pytest.raises(InputError, match=r"must have the columns x, g. Got 0, 1 instead"):
+        predict(model, pd.DataFrame([[1.0, "u"]]))
     with pytest.raises(InputError, match=r"must have the columns x, g. Got y instead"):
         predict(model, new[["y"]])
 

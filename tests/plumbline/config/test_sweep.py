@@ -177,7 +177,8 @@ def test_overrides_reach_the_sweep_what_varies_and_the_base(tmp_path: Path) -> N
         ({"parameters": RATES, "metric": "linear_cv_rmse_mean"}, r"while data\.folds is 0"),
         (
             {"parameters": RATES, "metric": "optimal_mse"},
-            r"metric must be one of the model while no key of data varies\. Got 'optimal_mse'",
+            r"metric must be of the model unless a data key varies \(all trials share it\)\. "
+            "Got 'optimal_mse'",
         ),
         (
             {"parameters": RATES, "metric": "test_mse"},

@@ -161,3 +161,22 @@ def test_descent_is_planned_in_the_directions_that_the_data_have():
 )
 def test_a_combination_is_written_as_people_write_it(equals, text):
     assert format_combination("a", equals) == text
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_what_comes_after_as_many_columns_as_rows_has_no_combination(bias):
+    rows = random_rows(150, 200)
+    rows[:, 180] = 4.0
+    fit, most = least_squares(compressed(rows).train, bias), 150 - bias
+    assert [*fit.equals] == [f"x{i}" for i in range(most, 200)]
+    constant = {"x180": {"intercept": 4.0}} if bias else {"x180": None}
+    assert {n: e for n, e in fit.equals.items() if e or n == "x180"} == constant
+    assert fit.rank == 150
+    before = least_squares(compressed(rows[:, [*range(most), 200]]).train, bias)
+    assert fit.weights[:most] == pytest.approx(before.weights, rel=1e-6)
+
+
+def test_few_columns_have_their_combinations_also_if_there_are_no_more_rows():
+    fit = least_squares(compressed(random_rows(4, 5)).train)
+    assert [*fit.equals] == ["x3", "x4"]
+    assert all(len(each) == 4 for each in fit.equals.values())

@@ -173,6 +173,23 @@ def test_levels_that_differ_in_spelling_alone_are_named(tmp_path: Path) -> None:
     assert found == "levels of 'g' that may be one, spelt differently: 1, 1.0"
 
 
+@pytest.mark.parametrize("penalty", [None, {"kind": "lasso", "strength": 0.1}])
+def test_features_beyond_the_rows_are_one_note_that_names_a_penalty_if_there_is_none(
+    tmp_path: Path, penalty: dict | None
+) -> None:
+    rows = random_rows(150, 200)
+    columns = {f"x{i}": rows[:, i].tolist() for i in range(200)} | {"y": rows[:, -1].tolist()}
+    data = {"kind": "table", "path": str(write(tmp_path / "a.csv", columns)), "target": "y"}
+    training = {"optimizer": "exact", "penalty": penalty}
+    model = plumbline.train(validated({"experiment": "e", "data": data, "training": training}, "c"))
+    ridge = "" if penalty else "; training.penalty.kind: ridge uses them all"
+    assert [*data_notes(model.data, model.config)] == [
+        "150 training rows for 200 features: many models fit them alike",
+        "51 features, from x149 on, are left out of the exact fit: those before them fit every row"
+        + ridge,
+    ]
+
+
 def leaking(rows: torch.Tensor) -> tuple[str, ...]:
     factor = compressed(rows).train
     return leaks(factor, least_squares(factor))
