@@ -21,7 +21,7 @@ from tasks.factor_cache import FactorCache
 from tasks.recording import MODEL_FILE_DIGEST
 from tasks.screen import note
 from tasks.tracking.housekeeping import prune, use_of_factors
-from tasks.tracking.models import DamagedModelError, load_stored
+from tasks.tracking.models import DamagedModelError, load_stored, load_version
 from tasks.tracking.registry import (
     ModelVersion,
     RegisteredModel,
@@ -74,8 +74,14 @@ def _rescored(version: ModelVersion | None, result: Result) -> Champion | None:
     number = int(version.version)
     try:
         uri, where = f"models:/{version.name}/{number}", f"the champion of '{version.name}'"
-        stored = load_stored(uri, version.tags.get("target", ""), where)
-        return Champion(number, score(stored, result.data))
+        stored = load_version(uri, where)
+        scores = score(stored, result.data)
+        if changed := stored.other_split(result.config):
+            note(
+                f"version {number} was trained on some of the rows that are held out now "
+                f"({changed}), so its scores flatter it"
+            )
+        return Champion(number, scores)
     except DamagedModelError as error:
         recorded = {name: float(value) for name, value in scores_of(version).items()}
         return Champion(number, recorded, error.reason, damaged=True)

@@ -18,7 +18,7 @@ from plumbline.training.stored import StoredModel
 from plumbline.training.trained import OnEpoch, Status, Trained
 from tasks.parallel_training import train_on_workers, trains_on_workers
 from tasks.screen import bar, note, print_epoch, print_exact, print_fit, print_gain, warn
-from tasks.tracking.models import DamagedModelError, load_start
+from tasks.tracking.models import DamagedModelError, load_version
 from tasks.tracking.registry import incumbent_of
 from tasks.tracking.run import Run
 
@@ -44,13 +44,13 @@ def find_start(run: Run, config: Config, data: Dataset) -> StoredModel | None:
     if config.training.start == "fresh":
         return None
     if known := run.client.get_run(run.id).data.tags.get(STARTED_FROM):
-        return None if known == FRESH else load_start(known)
+        return None if known == FRESH else load_version(known)
     name = config.registry.model
     uri, start, why = "", None, f"'{name}' has no champion"
     if champion := incumbent_of(name):
         uri = f"models:/{name}/{champion.version}"
         try:
-            start = load_start(uri)
+            start = load_version(uri)
             why = start.obstacle(config, data)
         except DamagedModelError as error:
             why = error.reason

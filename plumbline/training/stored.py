@@ -15,12 +15,12 @@ from plumbline.linear.problem import Standardizer
 from plumbline.training.device import Draws
 from plumbline.training.nets import build_net
 
-# What must be as it was: what a weight means, and which rows are held out. A model that was trained
-# on rows which are held out now would hand on what it knows of them.
-SAME = (
-    "model.kind", "training.bias", "data.seed", "data.test_fraction", "data.validation_fraction",
-    "data.split.by", "data.split.column", "data.split.cut",
+# What decides which rows are held out. A model that was trained on rows which are held out now
+# would hand on what it knows of them.
+SPLIT = (
+    "data.seed", "data.split.by", "data.split.column", "data.split.cut", "data.test_fraction",
 )  # fmt: skip
+SAME = ("model.kind", "training.bias", "data.validation_fraction")  # what must be as it was
 SAME_NET = ("model.activation", "training.standardize")  # too, but a line is converted
 NET = "net."  # what the names of a net's own parameters begin with in a RawModel
 
@@ -55,7 +55,9 @@ class StoredModel:
             ("training.loss", self._loss, loss if "poisson" in (loss, self._loss) else self._loss),
         ):
             if then != now:
-                return f"its {what} is {then}, and that of this run {now}"
+                return _difference(what, then, now)
+        if changed := self.other_split(config):
+            return changed
         known, found = _names(mine, self.target), _names(today, data.target)
         if new := [name for name in found if name not in known]:
             return f"it does not know '{new[0]}', which is in the data"
@@ -64,6 +66,25 @@ class StoredModel:
         if known != found:
             return "its columns, levels or classes stand in another order"
         return "" if self._is_linear else self._other_shape(config, today)
+
+    def other_split(self, config: Config) -> str:
+        """A change of the split, by which it was trained on rows that are held out now, as a
+        clause; empty if there is none, or its run was deleted.
+
+        A lower test_fraction holds out some of the same rows, a later cut only newer ones, and
+        another seed of synthetic data draws others.
+        """
+        for key in SPLIT if self.settings else ():
+            then, now = self.settings.get(key, "null"), _setting(config, key)
+            if then == now:
+                continue
+            if key == "data.seed" and config.data.kind == "synthetic":
+                return ""
+            fewer = key == "data.test_fraction" and float(then) > float(now)
+            newer = key == "data.split.cut" and "null" not in (then, now) and _is_later(now, then)
+            if not fewer and not newer:
+                return _difference(key, then, now)
+        return ""
 
     def _other_shape(self, config: Config, encoding: Encoding) -> str:
         """How the shapes of a net's parameters differ from those of the configured net."""
@@ -134,6 +155,17 @@ def _setting(config: Config, key: str) -> str:
     for name in key.split("."):
         value = getattr(value, name, None)
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _difference(what: str, then: object, now: object) -> str:
+    return f"its {what} is {then}, and that of this run {now}"
+
+
+def _is_later(cut: str, other: str) -> bool:
+    try:
+        return float(cut) > float(other)
+    except ValueError:  # dates
+        return cut > other
 
 
 def _names(encoding: Encoding, target: str) -> list[str]:

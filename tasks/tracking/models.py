@@ -118,8 +118,8 @@ def load_stored(uri: str, target: str = "", where: str = "MODEL") -> StoredModel
         return StoredModel(target, encoding, _raw_module(model, encoding))
 
 
-def load_start(uri: str) -> StoredModel:
-    """Load the version models:/NAME/NUMBER as the start of a training.
+def load_version(uri: str, where: str = "training.start") -> StoredModel:
+    """Load the version models:/NAME/NUMBER with the settings that it was trained with.
 
     Raises:
         As load_predictor.
@@ -130,7 +130,7 @@ def load_start(uri: str) -> StoredModel:
         version = if_there(client.get_model_version, name, number)
         run = version and if_there(client.get_run, version.run_id)
     target = version.tags.get("target", "") if version else ""
-    stored = load_stored(uri, target, "training.start")
+    stored = load_stored(uri, target, where)
     return replace(stored, settings=run.data.params if run else {})
 
 

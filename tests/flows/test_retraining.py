@@ -205,3 +205,11 @@ def test_a_run_that_begins_with_the_champion_needs_an_epoch(
     (run,) = workspace.runs("tuned")
     assert run.data.tags["started_from"] == f"models:/ozone/{champion}"
     assert run.data.tags["epochs_run"] == "1"
+
+
+def test_a_champion_that_was_trained_on_rows_held_out_now_is_said_to_be(
+    workspace: Workspace, retrained: tuple[Done, Done]
+) -> None:
+    assert "its scores flatter it" not in retrained[1].out
+    said = "(its data.seed is 42, and that of this run 7), so its scores flatter it"
+    assert said in workspace.pipeline(CONFIG, "data.seed=7").out

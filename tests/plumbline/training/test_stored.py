@@ -146,15 +146,24 @@ def test_what_does_not_fit_is_said_and_training_starts_fresh(told: str, tmp_path
     assert after.losses == library.train(config).trained.losses
 
 
-def test_an_earlier_cut_starts_fresh_because_its_test_rows_were_trained_on(tmp_path: Path) -> None:
-    table(tmp_path / "rows.csv")
+@pytest.mark.parametrize("day", [False, True], ids=["numbers", "dates"])
+def test_only_a_later_cut_leaves_out_of_the_test_rows_what_was_trained_on(
+    day: bool, tmp_path: Path
+) -> None:
+    days = [f"2026-01-{n:02d}" for n in range(1, 31)]
+    write(tmp_path / "rows.csv", {"x": days if day else range(30), "z": range(30), "y": range(30)})
+    later, earlier = ("2026-01-10", "2026-01-09") if day else ("10.0", "9.0")
 
-    def held_out(since: float) -> Config:
-        split = {"by": "time", "column": "x", "cut": since}
+    def held_out(since: str) -> Config:
+        split = {"by": "time", "column": "x", "cut": since if day else float(since)}
         return experiment_of(tmp_path / "rows.csv", "y", LINE, {"epochs": 2}, {"split": split})
 
-    obstacle = gone_on(library.train(held_out(2005.0)), held_out(2004.0))[1]
-    assert obstacle == "its data.split.cut is 2005.0, and that of this run 2004.0"
+    def obstacle(before: str, now: str) -> str:
+        return gone_on(library.train(held_out(before)), held_out(now))[1]
+
+    assert obstacle(earlier, later) == ""
+    said = f"its data.split.cut is {later}, and that of this run {earlier}"
+    assert obstacle(later, earlier) == said
 
 
 def test_a_column_or_a_level_that_is_new_is_said(tmp_path: Path) -> None:
