@@ -80,9 +80,9 @@ class StoredModel:
                 continue
             if key == "data.seed" and config.data.kind == "synthetic":
                 return ""
-            fewer = key == "data.test_fraction" and float(then) > float(now)
-            newer = key == "data.split.cut" and "null" not in (then, now) and _is_later(now, then)
-            if not fewer and not newer:
+            fewer = key == "data.test_fraction" and _is_above(then, now)
+            newer = key == "data.split.cut" and _is_above(now, then)
+            if "null" in (then, now) or not (fewer or newer):
                 return _difference(key, then, now)
         return ""
 
@@ -161,11 +161,11 @@ def _difference(what: str, then: object, now: object) -> str:
     return f"its {what} is {then}, and that of this run {now}"
 
 
-def _is_later(cut: str, other: str) -> bool:
+def _is_above(one: str, other: str) -> bool:
     try:
-        return float(cut) > float(other)
+        return float(one) > float(other)
     except ValueError:  # dates
-        return cut > other
+        return one > other
 
 
 def _names(encoding: Encoding, target: str) -> list[str]:
