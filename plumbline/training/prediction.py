@@ -90,7 +90,8 @@ def encoded(encoding: Encoding, rows: Sequence[Row] | pd.DataFrame, key: str = I
     """
     columns = encoding.columns
     if isinstance(rows, pd.DataFrame):
-        named_values({str(name): 0.0 for name in rows.columns}, columns, key)
+        rows = rows.rename(columns=lambda name: str(name).strip())  # as the headers of files
+        named_values(dict.fromkeys(rows.columns, 0.0), columns, key)
     else:
         named = [named_values(row, columns, f"{key}[{i}]") for i, row in enumerate(rows)]
         rows = pd.DataFrame(named, columns=columns)

@@ -72,6 +72,7 @@ def test_a_frame_of_new_rows_is_predicted_whatever_else_it_holds(tmp_path) -> No
     model = train(validated({"experiment": "e", "data": data, "training": training}, "c.yaml"))
     new = pd.read_csv(path)[["y", "g", "x"]].set_index(pd.Index([7, 5, 3, 1]))
     assert predict(model, new) == pytest.approx(rows["y"])
+    assert predict(model, new.add_prefix(" ")) == pytest.approx(rows["y"])
     with pytest.raises(InputError, match=r"rows must have the columns x, g. Got y, x instead"):
         predict(model, new.drop(columns="g"))
     assert predict(model, new[["x", "g"]].to_numpy()) == pytest.approx(rows["y"])
