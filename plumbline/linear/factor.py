@@ -22,6 +22,7 @@ from torch import Tensor
 
 from plumbline.data.blocks import take_columns
 from plumbline.data.encoding import columns_with_missing, missing_indicator
+from plumbline.threads import threads_for_columns
 
 # S = I + YᵀY is at least I, so its trace bounds its condition number. Up to here Cholesky loses
 # at most two of sixteen digits; above it Householder folds the block. Blocks of one size and one
@@ -181,10 +182,11 @@ def triangle(rows: Tensor) -> Tensor:
     backward error of 5e-12, against 2e-15 in slices).
     """
     step = max(SLICE, 8 * rows.shape[1])
-    while len(rows) > step and not rows.is_cuda:
-        rows = torch.cat([torch.linalg.qr(some, mode="r").R for some in rows.split(step)])
-    r = torch.linalg.qr(rows, mode="r").R
-    r = torch.triu(r) * torch.where(r.diagonal() < 0, -1.0, 1.0).to(r)[:, None]
+    with threads_for_columns(rows.shape[1]):
+        while len(rows) > step and not rows.is_cuda:
+            rows = torch.cat([torch.linalg.qr(some, mode="r").R for some in rows.split(step)])
+        r = torch.linalg.qr(rows, mode="r").R
+    r = r * torch.where(r.diagonal() < 0, -1.0, 1.0).to(r)[:, None]
     missing = rows.shape[1] - r.shape[0]
     return torch.nn.functional.pad(r, (0, 0, 0, missing)) if missing > 0 else r
 

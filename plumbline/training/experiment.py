@@ -13,6 +13,7 @@ from plumbline.errors import InputError
 from plumbline.linear.dataset import Dataset
 from plumbline.linear.problem import Problem, Standardizer
 from plumbline.linear.sample import SAMPLE_ROWS
+from plumbline.threads import threads_for_columns, threads_for_step
 from plumbline.training.checkpoint import Checkpoint
 from plumbline.training.data_parallel import DataParallel, in_a_group
 from plumbline.training.device import Draws
@@ -20,7 +21,7 @@ from plumbline.training.evaluation import baselines, evaluate, scores
 from plumbline.training.exported import Exported, export
 from plumbline.training.loop import train_linear, train_net
 from plumbline.training.model import Exp
-from plumbline.training.nets import build_net, threads_for, with_plain_indicators
+from plumbline.training.nets import build_net, with_plain_indicators
 from plumbline.training.newton import train_by_newton
 from plumbline.training.objectives import FactorObjective, Objective, RowObjective
 from plumbline.training.plan import Plan, make_plan
@@ -134,13 +135,16 @@ def train(
         net, row_objective = _net_and_objective(config, data, device, start)
         mlp = config.model.kind == "mlp"
         weights = sum(each.numel() for each in net.parameters()) if mlp else math.inf
-        with threads_for(weights, batch_size):
+        with threads_for_step(batch_size or data.summary.train.rows, weights):
             trained = train_net(net, config.model, row_objective, on_epoch, checkpoint)
     else:
-        plan = make_plan(data.summary, training, start)
+        columns = len(data.summary.columns)
+        with threads_for_columns(columns):
+            plan = make_plan(data.summary, training, start)
         on_plan(plan)
         objective = objective_of(data, config, plan, device)
-        with threads_for(len(data.encoding.features), batch_size):
+        rows = columns if training.compressible else batch_size or data.summary.train.rows
+        with threads_for_step(rows, columns):
             trained = train_linear(plan, training, device, on_epoch, objective, checkpoint)
     if not data.encoding.log_target:
         return trained

@@ -6,7 +6,6 @@ choice is worth is in docs/benchmarks.md.
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 from plumbline.config.schema import Config
 from plumbline.data.encoding import Encoding
 from plumbline.linear.problem import Standardizer
-from plumbline.threads import one_thread
 from plumbline.training.user_module import build_user_module
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
@@ -26,7 +24,6 @@ AVERAGED_EPOCHS = 4  # whose weights' running mean is judged and kept
 STEPS, LEAST_EPOCHS, MOST_EPOCHS = 3_000, 10, 200
 PATIENT_EPOCHS, PATIENT_STEPS = 16, 500  # at least this many without a better validation loss
 LEAST_BATCH, MOST_BATCH, BATCHES_AN_EPOCH = 32, 256, 20
-SMALL_STEP = 2**25  # rows times weights
 
 
 class MLP(nn.Module):
@@ -182,16 +179,6 @@ def indicators_of(encoding: Encoding) -> list[int]:
     then those of levels."""
     levels = [max(0, len(each) - 1) for each in encoding.levels.values()]
     return [1] * len(encoding.holes) + levels
-
-
-def threads_for(weights: float, batch_size: int | None) -> AbstractContextManager[object]:
-    """The context to train a model of this many weights in: one thread if steps are small.
-
-    Two are no faster there, and many times slower on a busy machine: each product waits until all
-    of its threads have had a core.
-    """
-    small = batch_size is not None and batch_size * weights <= SMALL_STEP
-    return one_thread() if small else nullcontext()
 
 
 def with_budget(config: Config, rows: int) -> Config:

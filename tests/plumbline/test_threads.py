@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from plumbline.errors import InputError
-from plumbline.threads import in_threads, one_ahead, one_thread
+from plumbline.threads import (
+    in_threads,
+    one_ahead,
+    one_thread,
+    threads_for_columns,
+    threads_for_step,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +85,12 @@ def test_parts_come_in_order_and_no_more_than_wait_for_the_caller_are_made() -> 
     next(begun)
     begun.close()
     assert len(made) < len(parts)
+
+
+def test_small_steps_and_few_columns_have_one_thread_and_large_ones_what_there_is() -> None:
+    for one in (threads_for_step(256, 70_000), threads_for_columns(1_000)):
+        with one:
+            assert torch.get_num_threads() == 1
+    for all_of_them in (threads_for_step(1_000, 70_000), threads_for_columns(1_001)):
+        with all_of_them:
+            assert torch.get_num_threads() == 3
