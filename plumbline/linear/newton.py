@@ -19,7 +19,7 @@ from torch.nn import functional
 from plumbline.linear.factor import fold
 from plumbline.linear.families import Family
 from plumbline.linear.problem import Standardizer
-from plumbline.threads import MapParts, in_threads, one_thread
+from plumbline.threads import MapParts, in_threads, one_thread, threads_for_columns
 
 # Of the products that the Hessian takes for a row, outputs · unknowns²: 500 unknowns of up to five
 # classes. Above it the Hessian costs much more than the steps that it saves.
@@ -189,7 +189,8 @@ def maximize_likelihood(problem: LikelihoodProblem, on_step: OnStep) -> Likeliho
     outputs = problem.family.outputs
     unknowns = outputs * (len(problem.names) + 1)
     many = max(4, outputs) * unknowns**2 > MOST_PRODUCTS
-    return (fit_by_lbfgs if many else fit_by_newton)(problem, on_step)
+    with threads_for_columns(unknowns):
+        return (fit_by_lbfgs if many else fit_by_newton)(problem, on_step)
 
 
 def fit_by_newton(problem: LikelihoodProblem, on_step: OnStep) -> LikelihoodFit:
