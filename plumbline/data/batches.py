@@ -141,7 +141,7 @@ def _arrow_batches(header: Header, stored: Mapping[str, Kind]) -> Iterator[pa.Re
 
 
 def _csv_batches(header: Header, stored: Mapping[str, Kind]) -> Iterator[pa.RecordBatch]:
-    dialect, spaces = header.dialect, ("", " ") if header.spaced else ("",)
+    dialect, spaces = header.dialect, ("", " ")
     types = {name: CSV_TYPES[kind] for name, kind in stored.items()}
     convert = pacsv.ConvertOptions(
         include_columns=list(types),
@@ -160,8 +160,7 @@ def _csv_batches(header: Header, stored: Mapping[str, Kind]) -> Iterator[pa.Reco
         for batch in pacsv.open_csv(
             stream, read_options=read, parse_options=parse, convert_options=convert
         ):
-            columns = [_trimmed(each) for each in batch.columns] if header.spaced else batch.columns
-            yield pa.RecordBatch.from_arrays(columns, names=[*stored])
+            yield pa.RecordBatch.from_arrays([*map(_trimmed, batch.columns)], names=[*stored])
 
 
 READERS = {"CSV": _csv_batches, "Parquet": _parquet_batches, "Arrow": _arrow_batches}

@@ -120,11 +120,6 @@ class Header:
         """The name of each column as written in the file."""
         return {name.strip(): name for name in self.columns}
 
-    @property
-    def spaced(self) -> bool:
-        """Whether spaces surround delimiters, so that they are not part of names or values."""
-        return any(name != name.strip() for name in self.columns)
-
     def named(self) -> str:
         """List the columns for a message; names with a space, comma or quote are quoted."""
         return listed(repr(n) if re.search(r"[\s,']", n) or not n else n for n in self.kinds)
@@ -161,9 +156,8 @@ def _csv_header(file: DataFile, asked: Dialect) -> Header:
     text, dialect = _read_head(file, asked)
     rows = _csv_rows(text, dialect.delimiter)
     columns = next(rows)
-    if any(name != name.strip() for name in columns):
-        rows = ([value.strip() for value in row] for row in rows)
-    header = _header(file, columns, csv_kinds(rows, len(columns), dialect))
+    values = ([value.strip() for value in row] for row in rows)
+    header = _header(file, columns, csv_kinds(values, len(columns), dialect))
     return replace(header, dialect=dialect)
 
 

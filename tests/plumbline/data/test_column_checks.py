@@ -129,6 +129,12 @@ def test_spaces_after_the_commas_belong_to_no_name_and_no_value(tmp_path: Path) 
     assert (found.columns, found.dropped) == (("x", "on", "g=a", "g=b", "y"), 1)
 
 
+def test_spaces_in_rows_alone_belong_to_no_value(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,on,g,y\n1, TRUE, a, 2\n NA,FALSE,b, 3\n4,FALSE,a,4\n")
+    found = read(tmp_path, categorical=["g"], missing="drop")
+    assert (found.columns, found.dropped) == (("x", "on", "g=a", "g=b", "y"), 1)
+
+
 def test_names_with_spaces_or_commas_are_quoted(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", {"living area": [1], "a,b": [2], "y": [3]})
     message = refusal(tmp_path, target="living")

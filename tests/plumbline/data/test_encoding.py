@@ -218,6 +218,7 @@ def test_an_unknown_level_is_read_as_the_training_shares_and_a_missing_one_refus
         (("0", "1"), [1.0, "1", "1.0", 1]),
         (("False", "True"), [True, "True", "true", np.True_]),  # CSV
         (("false", "true"), [True, "True", "true", np.True_]),  # Parquet
+        (("b", "a"), [" a", "a "]),  # as CSV may write them, and pandas reads them
         (("1", "1.0"), ["1.0"]),  # two levels, if training had both
     ],
 )
