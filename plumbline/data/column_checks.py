@@ -21,8 +21,10 @@ WRITTEN = re.compile(
 )
 DECIMAL = re.compile(r"[+-]?\d*\.\d+")  # 5.1: as the name of a column, a value
 LONG = re.compile(r"[+-]?\d{16,300}")
-# id, PassengerId, order_id, row index
-IDENTIFIER = re.compile(r"(?i:(?:.*[\W_])?(?:(?:uu)?id|index|rownames))|.*[a-z]I[dD]")
+# id, PassengerId, order_id, pid, caseid, idno, row index; but not paid, bid, grid
+IDENTIFIER = re.compile(
+    r"(?i:(?:.*[\W_])?(?:(?:uu?|p|pat|case|study|sch)?id|id(?:no|num)|index|rownames))|.*[a-z]I[dD]"
+)
 # 2024-01-31, 2024/01/31, after which a time may follow, and 2024-01; 2024 and 20240131 are numbers
 ISO_DATE = r"\d{4}(?:-\d\d(?:-\d\d|$)|/\d\d/\d\d)"
 # 31.1.2024, 1/31/24, Jan 31 2024, 31 January 2024

@@ -24,6 +24,7 @@ def test_every_other_column_that_tells_something_is_a_feature(kind, tmp_path):
         "note": [f"the {i} th time that it rained" for i in range(rows)],
     }
     other = {"order_id": [*range(100, 100 + rows)], "t": [*range(rows)], "paid": [*range(rows)]}
+    other |= {name: [*range(rows)] for name in ("PID", "caseid", "idno")}
     path = write(tmp_path / f"a.{kind}", {**numbers, **text, **other, "y": [1.0, 2.0] * 20})
     columns = opened(path).columns
     assert columns.numeric == ("x", "on", "t", "paid")
@@ -32,7 +33,9 @@ def test_every_other_column_that_tells_something_is_a_feature(kind, tmp_path):
         "code": "an identifier, 40 different values in 40 rows",
         "town": "an identifier, 30 different values in 40 rows",
         "note": "free text, 40 different values in 40 rows",
-        "order_id": "an identifier, 40 different values in 40 rows",
+        **dict.fromkeys(
+            ("order_id", "PID", "caseid", "idno"), "an identifier, 40 different values in 40 rows"
+        ),
     }
     few = opened(path, max_levels=2, exclude=["town"]).columns
     assert few.categorical == {"colour": ()}
