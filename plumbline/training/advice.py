@@ -11,6 +11,7 @@ from plumbline.linear.dataset import Dataset
 from plumbline.linear.factor import Factor
 from plumbline.linear.least_squares import LeastSquares, format_combination, least_squares
 from plumbline.linear.problem import best_momentum, best_rate
+from plumbline.training.importance import features_of_columns
 from plumbline.training.plan import Plan, epochs_needed, optimum_of
 from plumbline.training.trained import Status, Trained
 
@@ -40,7 +41,7 @@ def data_notes(data: Dataset, config: Config) -> Iterator[str]:
             )
         if constants:
             named = listed(f"{name} ({value})" for name, value in constants.items())
-            yield f"columns that tell nothing, since they are constant: {named}"
+            yield f"columns that tell nothing, being constant in the training rows: {named}"
         yield from _spellings(data)
         yield from _leaks(data, config.training.bias)
     if best.rows <= len(best.names):
@@ -96,10 +97,11 @@ def _spellings(data: Dataset) -> Iterator[str]:
 
 
 def _constants(data: Dataset, best: LeastSquares) -> dict[str, str]:
-    """The columns that have one value in all rows to train on, and which."""
+    """The columns that have one value in all rows to train on, and which; of a level that only
+    other rows have, the indicator."""
     levels = {c: found[0] for c, found in data.encoding.levels.items() if len(found) == 1}
-    numbers = {n: e for n in data.encoding.numeric if (e := best.equals.get(n)) is not None}
-    numbers = {n: equals for n, equals in numbers.items() if not equals.keys() - {"intercept"}}
+    known = {n: equals for n, equals in best.equals.items() if equals is not None}
+    numbers = {n: equals for n, equals in known.items() if not equals.keys() - {"intercept"}}
     return {n: f"{e.get('intercept', 0):.6g}" for n, e in numbers.items()} | levels
 
 
@@ -110,9 +112,11 @@ def _leaks(data: Dataset, bias: bool) -> Iterator[str]:
         what = f"class '{data.encoding.classes[1]}' of the target"
         factor = data.profiled.train.select((*data.encoding.features, data.outputs[1]))
         best = least_squares(factor, bias)
-    if found := leaks(factor, best):
+    if found := {*leaks(factor, best)}:
+        of = features_of_columns(data.encoding)
+        columns = listed(name for name, features in of.items() if not found.isdisjoint(features))
         yield (
-            f"{what} is determined exactly (R² = 1 to 12 digits) by {' and '.join(found)}: "
+            f"{what} is determined exactly (R² = 1 to 12 digits) by {columns}: "
             "a leak? data.exclude leaves columns out"
         )
 

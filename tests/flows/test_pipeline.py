@@ -226,7 +226,7 @@ def test_a_table_as_pandas_and_spreadsheets_write_it_is_trained_and_predicted(
     (tmp_path / "people.yaml").write_text(yaml.safe_dump(config))
     done = workspace.pipeline(str(tmp_path / "people.yaml"))
     assert done.status == 0, done.err
-    assert "columns that tell nothing, since they are constant: one (only)" in done.out
+    assert "columns that tell nothing, being constant in the training rows: one (only)" in done.out
     assert "determined exactly (R² = 1 to 12 digits) by seven: a leak?" in done.out
     output = tmp_path / "out.csv"
     done = workspace.run("flows.predict", str(tmp_path / "new.csv.gz"), str(output))

@@ -156,10 +156,24 @@ def test_unusual_columns_are_said_of_every_kind(tmp_path: Path, kind: str, targe
     found = plumbline.train(validated(raw, "t.yaml"))
     what = "class 'yes' of the target" if target == "class" else "the target"
     assert [*data_notes(found.data, found.config)] == [
-        "columns that tell nothing, since they are constant: k (3), one (only)",
+        "columns that tell nothing, being constant in the training rows: k (3), one (only)",
         f"{what} is determined exactly (R² = 1 to 12 digits) by x: a leak? data.exclude leaves "
         "columns out",
         *(["left out of the exact fit: twice = 2·x"] if kind == "linear" else []),
+    ]
+
+
+def test_levels_without_a_row_share_a_line_and_a_leak_is_named_by_its_column(
+    tmp_path: Path,
+) -> None:
+    rows = {"g": [*"abc"] * 20, "x": [i * 7 % 13 for i in range(60)], "y": [1.5, 5.0, 2.0] * 20}
+    data = {"kind": "table", "path": str(write(tmp_path / "a.csv", rows)), "target": "y"}
+    data |= {"categorical": {"g": [*"abcde"]}}
+    model = plumbline.train(validated({"experiment": "e", "data": data}, "c.yaml"))
+    assert [*data_notes(model.data, model.config)] == [
+        "columns that tell nothing, being constant in the training rows: g=d (0), g=e (0)",
+        "the target is determined exactly (R² = 1 to 12 digits) by g: a leak? data.exclude leaves "
+        "columns out",
     ]
 
 
