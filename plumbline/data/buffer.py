@@ -287,7 +287,7 @@ def _refuse_first(buffer: Buffer, wrong: torch.Tensor) -> None:
     value = buffer.array[place, row] if place < len(buffer.array) else np.nan
     nan = bool(np.isnan(value))
     found = "a missing value (empty or NaN)" if nan else str(value)
-    hint = "; data.missing: drop leaves such rows out, impute fills in values" if nan else ""
+    hint = "; data.missing: drop leaves such rows out, impute fills in features" if nan else ""
     allowed = "a finite number" if place < len(buffer.array) else "a level"
     allowed = "a date or time" if names[place] in columns.dates else allowed
     allowed = "a date or a number" if place == len(names) - 1 else allowed

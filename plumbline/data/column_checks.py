@@ -145,7 +145,10 @@ def warnings_of(
         misread: as numbers_as_text returns them.
     """
     uri = header.file.uri
-    text = (f"column '{name}' is left out, because {why}; {uri}" for name, why in misread.items())
+    text = (
+        f"column '{name}' is left out, because {why}; data.categorical takes it as names; {uri}"
+        for name, why in misread.items()
+    )
     digits = (
         f"column '{name}' holds integers beyond 2^53, such as {value}, which lose digits as "
         "float64; list an identifier in data.exclude, and count times from a later start"

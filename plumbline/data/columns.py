@@ -279,7 +279,9 @@ def _check_numbers(
     features = [("features", n) for n in data.features or () if n not in others]
     for key, name in (*numbers, *features):
         if name in misread:
-            why = f"{misread[name][0].upper()}{misread[name][1:]}."
+            names = {"target": "data.target_type: class", "features": "data.categorical"}
+            help_ = f"; {names[key]} takes it as names" if key in names else ""
+            why = f"{misread[name][0].upper()}{misread[name][1:]}{help_}."
         elif header.kinds[name] == "text" and key != "features":
             help_ = ", which is classes: leave data.target_type out, or set class"
             why = f"Got text instead{help_ if key == 'target' else ''}."

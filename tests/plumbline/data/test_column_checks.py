@@ -59,7 +59,11 @@ def test_a_damaged_number_is_named_and_is_a_category_only_if_it_is_asked_for(
     assert (columns.numeric, columns.left_out) == (("z",), {})
     assert "row 1 has '?'" in columns.warnings[0]
     assert "row 1 has '?'" in refusal(path, features=["x", "z"])
+    assert "data.categorical takes it as names" in columns.warnings[0]
     assert opened(path, categorical=["x"], missing="drop").columns.warnings == ()
+    assert "data.categorical takes it as names" in refusal(path, features=["x", "z"])
+    assert "data.target_type: class takes it as names" in refusal(path, target="x")
+    assert opened(path, target="x", target_type="class").columns.has_classes
 
 
 @each_format
