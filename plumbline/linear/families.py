@@ -54,9 +54,11 @@ class Family:
 
     def unbounded(self, output: int, feature: str) -> str:
         """Explain why there is no optimum; `feature` is the one whose weight grows most."""
-        apart = f"class '{self.classes[output + 1]}'" if self.classes else "rows whose target is 0"
+        apart = "rows whose target is 0 from the others"
+        if self.classes:  # some rows are enough, such as those of a level in which it never occurs
+            apart = f"class '{self.classes[output + 1]}' from the others in some or all rows"
         return (
-            f"the features separate {apart} from the others (above all {feature}), so weights grow "
+            f"the features separate {apart} (above all {feature}), so weights grow "
             "without bound; training.weight_decay with another optimizer keeps them finite"
         )
 

@@ -158,7 +158,7 @@ def test_the_hessian_of_many_classes_is_not_formed(
 def test_separated_classes_are_named_with_a_feature(solve) -> None:
     x = torch.arange(20, dtype=torch.float64)[:, None]
     fit = fitted(x, (x[:, 0] >= 10).long(), solve=solve)
-    assert "the features separate class '1' from the others (above all x0)" in fit.problem
+    assert "separate class '1' from the others in some or all rows (above all x0)" in fit.problem
 
 
 def test_a_level_that_has_one_class_only_is_named() -> None:
@@ -166,7 +166,7 @@ def test_a_level_that_has_one_class_only_is_named() -> None:
     x, y = spector()
     level = (torch.arange(len(x)) % 5 == 0).double()[:, None]
     fit = fitted(torch.cat([x, level], dim=1), y.where(level[:, 0] == 0, 0))
-    assert "separate class '1' from the others (above all x3)" in fit.problem
+    assert "separate class '1' from the others in some or all rows (above all x3)" in fit.problem
 
 
 def test_a_level_and_a_column_whose_rows_all_have_0_are_named() -> None:
