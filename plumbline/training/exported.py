@@ -62,7 +62,8 @@ def program_of(module: nn.Module, inputs: int) -> torch.export.ExportedProgram:
     rows = torch.zeros(2, inputs, dtype=input_type(module))  # one would fix their number for good
     shapes = [{0: torch.export.Dim.DYNAMIC}]
     logging.getLogger("torch").setLevel(logging.CRITICAL)  # what goes wrong is raised, too
-    with _exporting(), warnings.catch_warnings():
+    # a no_grad() in forward is then no part of the program: torch cannot store it
+    with _exporting(), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return torch.export.export(module, (rows,), dynamic_shapes=shapes, strict=False)

@@ -149,10 +149,11 @@ def blaming(file: ModuleType, symptom: str, hint: str = "") -> Iterator[None]:
 
 def _hint_of_import(file: ModuleType, error: BaseException) -> str:
     """How to import a file beside the user's, which Python does not find by its bare name."""
-    if not isinstance(error, ModuleNotFoundError):
+    if not isinstance(error, ImportError):
         return ""
-    beside = Path(str(file.__file__)).with_name(f"{error.name}.py")
-    if beside.is_absolute() or not beside.exists():
+    relative = "relative import" in str(error)
+    beside = Path(str(file.__file__)).with_name(f"{'NAME' if relative else error.name}.py")
+    if beside.is_absolute() or not (relative or beside.exists()):
         return ""
     name = ".".join(beside.with_suffix("").parts)
     return f" Imports start at the working directory ({Path.cwd()}): from {name} import ..."

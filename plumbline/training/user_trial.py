@@ -16,8 +16,8 @@ from plumbline.data.split import share_rows
 from plumbline.errors import InputError
 from plumbline.linear.problem import Standardizer
 from plumbline.training.device import Draws, device_of
-from plumbline.training.exported import program_of
-from plumbline.training.model import RawModel, loss_of
+from plumbline.training.exported import Exported, export
+from plumbline.training.model import RawModel, loss_of, make_optimizer
 from plumbline.training.objectives import precision_of
 from plumbline.training.rows import tensor_type
 from plumbline.training.user_module import (
@@ -129,9 +129,13 @@ class _Trial:
         return ((self.rows - standardizer.mean) / standardizer.scale).to(self.device, dtype)
 
     def train(self, features: Tensor) -> None:
-        """One step without an optimizer."""
+        """Predict in training mode, and take one step of the optimizer."""
         self.net.train()
-        found = self._predicted(features)
+        self._predicted(features)
+        before, found = features.clone(), self._predicted(features)
+        if not torch.equal(features, before):
+            hint = "Do not change them in place: kept rows would change in every epoch."
+            raise self._wrong("not overwrite the features", "others after every call", hint)
         if not found.requires_grad:
             hint = "Is there a no_grad(), detach() or item() in forward?"
             raise self._wrong("depend on the parameters", "one that does not", hint)
@@ -139,7 +143,11 @@ class _Trial:
             hint = "Leave out the softmax at the end: the loss and the predictions apply one."
             raise self._wrong("be logits", "probabilities", hint)
         with blaming(self.file, "the gradient of the module's output cannot be computed"):
-            loss_of(self.training)(found, torch.zeros_like(found)).backward()
+            loss = loss_of(self.training)(found, torch.zeros_like(found))
+            loss.backward()
+        with blaming(self.file, f"{self.training.optimizer} cannot train the module's parameters"):
+            optimizer = make_optimizer(self.net, self.training, 1e-9, plain=True)
+            optimizer.step(lambda: float(loss.detach()))
 
     @torch.no_grad()
     def evaluate(self, features: Tensor) -> None:
@@ -167,12 +175,12 @@ class _Trial:
         module = RawModel(self.net.cpu().eval(), standardizer, None)
         hint = (
             " It is stored without this file, so forward must go the same way for any rows and "
-            "number of rows: no if or for that depends on them."
+            "number of rows: no if or for that depends on them. Leave out torch.jit.script."
         )
         with blaming(self.file, "the module cannot be exported", hint):
             with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # torch prints the graph
-                stored = program_of(module, self.rows.shape[1]).module()
-            for rows in (self.rows[:1], self.rows, self.rows[[0, 1, 0]]):
+                stored = Exported(export(module, self.rows.shape[1]))
+            for rows in (self.rows[:1], self.rows, self.rows[[0, 1, 0]], self.rows.repeat(99, 1)):
                 torch.testing.assert_close(stored(rows), module(rows), rtol=1e-3, atol=1e-6)
 
     def _predicted(self, features: Tensor) -> Tensor:

@@ -115,6 +115,13 @@ RIGHT = {
     "a constant tensor": own(
         "self.one = torch.ones(d)\nself.last = nn.Linear(d, k)", "return self.last(x + self.one)"
     ),
+    "a part without gradients": own(
+        "self.last = nn.Linear(d, k)\nself.peek = nn.Linear(d, d)",
+        "with torch.no_grad():\n    scale = self.peek(x).std()\nreturn self.last(x)",
+    ),
+    "an operation in place that can be repeated": built(
+        "nn.Sequential(nn.ReLU(inplace=True), nn.Linear(inputs, outputs))"
+    ),
     "layers in double": built("nn.Linear(inputs, outputs, dtype=torch.float64)"),
     "any option": LINE.format(options=", **options"),
 }
@@ -239,7 +246,10 @@ WRONG_MODULES = {
         linear("return self.last(x.softmax(dim=0))"),
         "alone in eval mode. Does forward compute a mean, a softmax or attention over the rows",
     ),
-    "features changed in place": (linear("x *= 0.5\nreturn self.last(x)"), "features in place?"),
+    "features changed in place": (
+        linear("if self.training:\n    x += torch.randn_like(x)\nreturn self.last(x)"),
+        "must not overwrite the features. Got others after every call in training mode. Do not",
+    ),
     "float32 made in forward": (
         own(
             RECURRENT.format("LSTM"),
@@ -261,6 +271,9 @@ WRONG_MODULES = {
 NO_EXPORT = {
     "an if on values": "if x[0].sum() > 0:\n    return self.last(x)\nreturn -self.last(x)",
     "a for over rows": "return torch.stack([self.last(row) for row in x])",
+    "distances, which torch computes otherwise from 26 rows on": (
+        "return self.last(torch.cdist(x, torch.eye(3, dtype=x.dtype)))"
+    ),
     "an if on the number of rows": "return self.last(x) * (2 if x.shape[0] > 2 else 1)",
 }
 X = [[float(i % 4), i / 2, 1.0 - i] for i in range(12)]
@@ -284,9 +297,9 @@ def experiment(source: str | None, options: dict | None = None, **training: obje
     return validated(raw, "c.yaml")
 
 
-def message(source: str | None, options: dict | None = None) -> str:
+def message(source: str | None, options: dict | None = None, **training: object) -> str:
     """The line with which a module is refused."""
-    config = experiment(source, options)
+    config = experiment(source, options, **training)
     with pytest.raises(InputError) as caught:
         check_model(config)
     assert "\n" not in str(caught.value)
@@ -317,12 +330,28 @@ def test_what_is_wrong_with_the_module_is_said_in_one_line(folder, name):
     assert expected in message(source)
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "table"),
+    [
+        ("adam", "nn.Embedding(9, k, sparse=True)"),
+        (
+            "lbfgs",
+            "nn.Embedding(9, k)\nself.n = nn.Parameter(torch.arange(3), requires_grad=False)",
+        ),
+    ],
+)
+def test_parameters_that_the_optimizer_cannot_train_are_refused(folder, optimizer, table):
+    source = own(f"self.table = {table}", "return self.table(x[:, 0].long())")
+    expected = f": {optimizer} cannot train the module's parameters (RuntimeError: "
+    assert expected in message(source, optimizer=optimizer)
+
+
 @pytest.mark.parametrize("name", NO_EXPORT)
 def test_a_module_that_cannot_be_exported_is_refused(folder, name, capfd):
     found = message(linear(NO_EXPORT[name]))
     assert found.startswith("net.py, line 1")
     assert ": the module cannot be exported (" in found
-    assert found.endswith("no if or for that depends on them.")
+    assert found.endswith("no if or for that depends on them. Leave out torch.jit.script.")
     assert capfd.readouterr() == ("", "")
 
 
@@ -357,12 +386,23 @@ def test_build_cannot_change_the_options(folder):
     assert config.model.options == {"widths": [4]}
 
 
+@pytest.mark.parametrize("text", ["2024-03-01", "{1: a}", ".inf", "!!set {a}", "!!binary aGk="])
+def test_options_that_no_record_keeps_are_refused(folder, text):
+    path = Path("c.yaml")
+    path.write_text(f"model: {{kind: python, file: net.py, options: {{widths: [{text}]}}}}")
+    with pytest.raises(InputError, match=r"model.options.widths must be text .* Got \["):
+        load_config(path, ["experiment=e", "data={kind: synthetic, x: [1, 2]}"])
+
+
 def test_a_file_beside_it_is_imported_from_the_working_directory(folder):
     Path("models").mkdir()
     Path("models/parts.py").write_text("from torch import nn\n\nPart = nn.Linear\n")
     end = "import Part\n\n\ndef build(inputs, outputs):\n    return Part(inputs, outputs)\n"
     Path("models/net.py").write_text(f"from parts {end}")
     with pytest.raises(InputError, match=r"directory \(.*\): from models.parts import \.\.\.$"):
+        load_user_file(Python(kind="python", file="models/net.py"))
+    Path("models/net.py").write_text(f"from .parts {end}")
+    with pytest.raises(InputError, match=r"directory \(.*\): from models.NAME import \.\.\.$"):
         load_user_file(Python(kind="python", file="models/net.py"))
 
 
