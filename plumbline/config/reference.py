@@ -21,7 +21,7 @@ KINDS = {
     "number": "a number",
     "boolean": "true or false",
     "null": "null",
-    None: "any value",
+    None: "text (a date in quotes), a number, true, false, null, a list or a mapping of these",
 }
 SIGNS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
@@ -142,7 +142,8 @@ def _children(node: Node, name: str) -> list[Node]:
     """The nodes of a name in a section or in a mapping with free names; empty if there are none."""
     sections = [option.get("properties", {}) for option in options(node)]
     found = [section[name] for section in sections if name in section]
-    return found or ([node["additionalProperties"]] if node.get("additionalProperties") else [])
+    free = node.get("additionalProperties", False)
+    return found or ([] if free is False else [free])
 
 
 def _kind(node: Node) -> str | None:

@@ -4,12 +4,11 @@ The defaults of training depend on the kind of model. plumbline/config/combinati
 keys can be combined.
 """
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue
 
 from plumbline.config.section import (
     Count,
@@ -22,7 +21,6 @@ from plumbline.config.section import (
     Section,
     Seed,
 )
-from plumbline.errors import refuse
 
 Optimizer = Literal[
     "sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "lbfgs",
@@ -82,22 +80,8 @@ class Python(Net):
     """a Python file, relative to the working directory, with a function
     build(inputs: int, outputs: int, **options) -> torch.nn.Module"""
 
-    options: dict[Name, Any] = Field({})
+    options: dict[Name, JsonValue] = Field({})
     """keyword arguments passed to build"""
-
-    @field_validator("options")
-    @classmethod
-    def _check_options(cls, options: dict[str, Any]) -> dict[str, Any]:
-        """Refuse what is another value once the configuration was recorded as JSON."""
-        for name, value in options.items():
-            try:
-                same = json.loads(json.dumps(value, allow_nan=False)) == value
-            except (TypeError, ValueError):
-                same = False
-            if not same:
-                what = "text (a date in quotes), a finite number, true, false, null, or a list or "
-                raise refuse(f"model.options.{name}", f"{what}mapping of text to these", value)
-        return options
 
     @cached_property
     def content(self) -> bytes:

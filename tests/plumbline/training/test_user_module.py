@@ -390,7 +390,7 @@ def test_build_cannot_change_the_options(folder):
 def test_options_that_no_record_keeps_are_refused(folder, text):
     path = Path("c.yaml")
     path.write_text(f"model: {{kind: python, file: net.py, options: {{widths: [{text}]}}}}")
-    with pytest.raises(InputError, match=r"model.options.widths must be text .* Got \["):
+    with pytest.raises(InputError, match=r"model.options.widths\[0\].* must be text \(a date"):
         load_config(path, ["experiment=e", "data={kind: synthetic, x: [1, 2]}"])
 
 
