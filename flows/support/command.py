@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from multiprocessing import util
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
@@ -156,6 +157,8 @@ def main(function: Callable[..., Any], *arguments: Argument, keys: str = "") -> 
     status = run_command(function, **vars(parser.parse_args()))
     sys.stdout.flush()
     sys.stderr.flush()
+    if "multiprocessing.forkserver" in sys.modules:  # its folder, with a sweep's socket
+        shutil.rmtree(util.get_temp_dir(), ignore_errors=True)
     os._exit(status)
 
 

@@ -1,10 +1,11 @@
 """The file that predictions are written to: checked before anything is read, whole or not there."""
 
+import fcntl
 import glob
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def whole_or_nothing(output: str) -> Iterator[Write]:
     """A writer to a file beside the output, which takes its place at the end.
 
     A link stays a link: the file that it names is replaced. A file that is there keeps its mode.
-    At least one batch must be written.
+    At least one batch must be written. What killed processes left beside the output is deleted.
 
     Raises:
         InputError: the file cannot be opened.
@@ -87,8 +88,14 @@ def whole_or_nothing(output: str) -> Iterator[Write]:
             writer = writer or _writer(output, part, batch.schema)
             writer.write_batch(batch)
 
+    for left in path.parent.glob(".predicted-*.part"):
+        with suppress(OSError), left.open() as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails unless its writer was killed
+            left.unlink()
     with _naming(output, InputError):
-        part.touch()
+        lock = part.open("w")
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(lock, fcntl.LOCK_EX)
     try:
         with _naming(output, InputError):
             if path.exists():
@@ -99,6 +106,7 @@ def whole_or_nothing(output: str) -> Iterator[Write]:
             os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+        lock.close()
 
 
 class _ColumnWriter:

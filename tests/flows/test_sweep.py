@@ -61,8 +61,10 @@ def swept(workspace: Workspace) -> tuple[Done, Run, dict[int, Run]]:
     table = pd.DataFrame({"a": rows[:, 0], "b": rows[:, 1], "y": y, "unused": "text"})
     table.to_csv(workspace.root / "swept.csv", index=False)
     path = write_sweep(workspace, "swept.yaml", BASE, metric="test_rmse", parameters=VARIED)
-    done = workspace.run("flows.sweep", path)
+    (scratch := workspace.root / "scratch").mkdir()
+    done = workspace.run("flows.sweep", path, TMPDIR=str(scratch))
     assert done.status == 0, done.err
+    assert not list(scratch.glob("pymp-*"))
     return done, *split(workspace.runs("swept"))
 
 

@@ -4,6 +4,8 @@ import os
 import resource
 import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -181,3 +183,27 @@ def test_a_name_may_be_as_long_as_the_file_system_allows(folder):
         else:
             with pytest.raises(InputError, match="long"), whole_or_nothing(output):
                 pass
+
+
+KILLED = """
+import os, signal, sys
+import pyarrow as pa
+from plumbline.training.output import whole_or_nothing
+with whole_or_nothing("out/new.csv") as put:
+    put(pa.RecordBatch.from_pydict({"prediction": [1.0]}))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_is_deleted_and_what_another_writes_is_not(folder):
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    killed = subprocess.run([sys.executable, "-c", KILLED], cwd=folder, env=here, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = (folder / "out").iterdir()
+    with whole_or_nothing("out/new.csv") as first:
+        first(BATCH)
+        assert not left.exists()
+        (mine,) = (folder / "out").iterdir()
+        subprocess.run([sys.executable, "-c", KILLED], cwd=folder, env=here, check=False)
+        assert mine.exists()
+    assert "new.csv" in os.listdir("out")
