@@ -132,6 +132,11 @@ def evaluate(trained: Trained, data: Dataset, config: Config) -> dict[str, float
     if table:
         print_fit(metrics, data.counts, largest_class(data))
     print_gain(metrics, data.summary.test.rows)
+    if "mean_test_rmse" in metrics and "test_rmse" not in metrics:
+        warn(
+            "some predictions for held-out rows are infinite, so there is no test_rmse: is a "
+            "feature there far outside its training values? data.exclude leaves it out"
+        )
     if table and trained.exact:
         print_exact(trained, metrics)
     gap = metrics.get("optimality_gap", 0.0)

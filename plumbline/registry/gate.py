@@ -65,9 +65,11 @@ def decide(
     """
     if failed := _beyond_limits(rules, metrics) or blocked:
         return Decision(False, failed)
+    score = next((name for name in BASELINES if name in metrics), None)
+    if baseline and score is None:
+        return Decision(False, "its predictions for held-out rows are infinite")
     if champion is None:
         return Decision(True, "no champion yet; all thresholds are met")
-    score = next((name for name in BASELINES if name in metrics), None)
     if score is None:
         return Decision(False, "no row is held out in today's data, so nothing can be compared")
     if not metrics[score] < baseline[score] or _equal(metrics[score], baseline[score]):

@@ -228,7 +228,7 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
             metrics |= scores(share, trained.module, data)
     metrics |= baselines(data, config, trained)
     judged = "test_log_loss" if data.encoding.classes else "test_rmse"
-    if linear := metrics.get(f"linear_{judged}"):
+    if judged in metrics and (linear := metrics.get(f"linear_{judged}")):
         metrics["gain_over_linear"] = 1 - metrics[judged] / linear
     if level := config.prediction.interval:
         module = next(trained.module.children()) if log_target else trained.module  # before Exp

@@ -64,6 +64,11 @@ def test_a_threshold_on_a_metric_that_is_not_known_is_not_kept():
     assert "best_epoch is not known (this run has none)" in found.reason
 
 
+def test_infinite_predictions_are_no_reason_to_promote_even_the_first_model():
+    found = decide(Registry(model="m"), {"train_rmse": 0.1}, MEAN, None)
+    assert (found.promoted, "infinite" in found.reason) == (False, True)
+
+
 @pytest.mark.parametrize(("rmse", "promoted"), [(1.999, True), (2.0, False), (2.5, False)])
 def test_it_must_beat_predicting_the_mean(rmse, promoted):
     found = ask(rmse, 50.0)

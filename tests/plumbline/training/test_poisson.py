@@ -18,7 +18,7 @@ from plumbline.library import Model
 from plumbline.threads import OfPart
 from plumbline.training.exported import Exported, export
 from plumbline.training.newton import most_likely
-from tests.plumbline.tools import ROOT
+from tests.plumbline.tools import ROOT, write
 
 FEATURES = ["temp", "hum", "windspeed"]
 MLP = {"kind": "mlp", "hidden": [16]}
@@ -65,6 +65,16 @@ def test_a_line_predicts_what_scikit_learns_regression_predicts(
     assert predicted.tolist() == pytest.approx(reference.predict(x), rel=rel)
     stored = Exported(export(found.module, 3))
     assert stored(x)[:, 0].tolist() == pytest.approx(predicted.tolist(), rel=1e-12)
+
+
+def test_infinite_predictions_have_no_score_and_no_gain(tmp_path: Path) -> None:
+    """The expected count is the exponential of the score, which a far feature makes large."""
+    x = [*range(40), *range(90_000, 90_010)]
+    path = write(tmp_path / "a.csv", {"x": x, "y": [i // 4 for i in range(40)] + [9] * 10})
+    data = {"target": "y", "features": ["x"], "split": {"by": "time", "column": "x", "cut": 100}}
+    metrics = plumbline.evaluate(trained(path, data=data, optimizer="newton"))
+    assert {"train_rmse", "linear_test_rmse", "mean_test_rmse"} < {*metrics}
+    assert not {"test_rmse", "gain_over_linear"} & {*metrics}
 
 
 def test_standard_errors_are_of_the_information_with_the_weights_of_rows(bikes: Path) -> None:
