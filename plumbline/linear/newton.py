@@ -9,8 +9,9 @@ Linear Models, 2nd ed., section 2.5; Agresti, Categorical Data Analysis, section
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial, reduce
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -31,6 +32,8 @@ ROUNDING = 1e-12  # relative: smaller changes of the loss are rounding
 # one before; if scores grow without limit, every step changes them by about 1.
 AT_REST, WITHOUT_LIMIT = 1e-5, 0.1
 
+# Features after a 1, (k, p), what the family observes, (k, observations), and weights, (k, 1).
+_Block: TypeAlias = tuple[Tensor, Tensor, Tensor]
 OnStep = Callable[[int, float], None]  # called with each step, from 1, and the loss before it
 
 
@@ -96,9 +99,10 @@ class LikelihoodProblem:
         standardizer: of the features.
         left_out: features that others determine; they get weight 0.
         read: yields blocks of a part's rows, (k, d + observations + 1) float64: the features, what
-            the family observes, and the weight; it is called once per pass.
+            the family observes, and the weight.
         parts: the names of the parts, in order.
         map_parts: applies a function to the parts.
+        keep: whether to keep the rows in memory, not to read them again in every pass.
     """
 
     names: tuple[str, ...]
@@ -108,6 +112,8 @@ class LikelihoodProblem:
     read: Callable[[str], Iterable[Tensor]]
     parts: Sequence[str]
     map_parts: MapParts = in_threads
+    keep: bool = False
+    _blocks: dict[str, list[_Block]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def kept(self) -> list[int]:
@@ -136,20 +142,28 @@ class LikelihoodProblem:
         self, theta: Tensor, step: Tensor | None, curvature: bool, sums: _Pass, part: str
     ) -> _Pass:
         """Add the sums of one part to `sums`."""
-        d = len(self.names)
         with one_thread():
-            for rows in self.read(part):
-                z = (rows[:, :d] - self.standardizer.mean) / self.standardizer.scale
-                z = functional.pad(z[:, self.kept], (1, 0), value=1.0)
+            for z, observed, weights in self._blocks_of(part):
                 moved = 0.0 if step is None else float((z @ step.mT).abs().max())
-                observed, weights = rows[:, d:-1], rows[:, -1:]
                 losses, slopes, roots = self.family.terms(z @ theta.mT, observed)
                 gradient = ((weights * slopes).mT @ z).flatten()
                 total = float((weights * losses).sum())
                 found = _Pass(float(weights.sum()), total, gradient, moved=moved)
-                z = weights.sqrt() * z
-                sums = sums.plus(found, (_rows_of(root, z) for root in roots) if curvature else ())
+                roots = (_rows_of(weights.sqrt() * root, z) for root in roots)
+                sums = sums.plus(found, roots if curvature else ())
         return sums
+
+    def _blocks_of(self, part: str) -> Iterable[_Block]:
+        if part in self._blocks:
+            return self._blocks[part]
+        blocks = map(self._standardized, self.read(part))
+        return self._blocks.setdefault(part, [*blocks]) if self.keep else blocks
+
+    def _standardized(self, rows: Tensor) -> _Block:
+        d, kept = len(self.names), self.kept
+        z = (rows[:, kept] - self.standardizer.mean[kept]) / self.standardizer.scale[kept]
+        others = rows[:, d:].clone()  # a view would keep the features, too
+        return functional.pad(z, (1, 0), value=1.0), others[:, :-1], others[:, -1:]
 
     def moving_most(self, step: Tensor) -> tuple[int, str]:
         """The index of the score and the name of the feature whose weight a step changes most."""

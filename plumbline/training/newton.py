@@ -52,15 +52,10 @@ def most_likely(
             f"data.target: '{data.target}' must hold counts >= 0, some above 0, in the training "
             f"rows with training.optimizer newton. Got a mean of {mean:g}."
         )
-    few = 8 * len(columns) * factor.rows <= memory_mb * 2**20
-    kept: dict[str, list[Tensor]] = {}  # not functools.cache, which Ray cannot send to workers
 
     def read(part: str) -> Iterable[Tensor]:
-        if part in kept:
-            return kept[part]
         rows = data.rows(shares, columns, (part,))
-        rows = rows if classes else _counts(data.target, rows)
-        return kept.setdefault(part, [*rows]) if few else rows
+        return rows if classes else _counts(data.target, rows)
 
     problem = LikelihoodProblem(
         data.encoding.features,
@@ -70,6 +65,7 @@ def most_likely(
         read,
         data.source.parts,
         data.map_parts,
+        keep=8 * len(columns) * factor.rows <= memory_mb * 2**20,
     )
     return maximize_likelihood(problem, on_epoch)
 

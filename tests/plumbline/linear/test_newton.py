@@ -57,6 +57,8 @@ def most_likely(
     parts: int = 1,
     solve=maximize_likelihood,
     left_out: tuple[str, ...] = (),
+    keep: bool = False,
+    on_read=lambda part: None,
 ) -> LikelihoodFit:
     """The fit of rows in so many parts."""
     ones = torch.ones(len(x), 1, dtype=torch.float64)
@@ -66,8 +68,13 @@ def most_likely(
     standardizer = Standardizer.of(
         compressed(torch.cat([x, observed[:, -1:]], dim=1)).train, True, True
     )
-    gone, read = frozenset(left_out), lambda part: [shares[int(part)]]
-    problem = LikelihoodProblem(names, family, standardizer, gone, read, [*map(str, shares)])
+
+    def read(part: str) -> list[Tensor]:
+        on_read(part)
+        return [shares[int(part)]]
+
+    gone, parts = frozenset(left_out), [*map(str, shares)]
+    problem = LikelihoodProblem(names, family, standardizer, gone, read, parts, keep=keep)
     return solve(problem, lambda step, loss: None)
 
 
@@ -92,6 +99,16 @@ def test_spector_and_mazzeos_logit_to_seven_digits() -> None:
     assert fit.parameters[0].tolist() == pytest.approx(values, rel=1e-7)
     assert fit.errors[0].tolist() == pytest.approx(errors, rel=1e-7)
     assert fit.losses[-1] == pytest.approx(12.8896335 / 32, rel=1e-7)
+
+
+def test_kept_rows_are_read_once_and_give_the_same_fit() -> None:
+    read: list[str] = []
+    kept = fitted(*spector(), parts=3, keep=True, on_read=read.append)
+    assert sorted(read) == ["0", "1", "2"]
+    again = fitted(*spector(), parts=3, on_read=read.append)
+    assert len(read) > 3 * len(again.losses)
+    assert torch.equal(kept.parameters, again.parameters)
+    assert torch.equal(kept.errors, again.errors)
 
 
 def test_three_classes_have_scikit_learns_probabilities() -> None:
