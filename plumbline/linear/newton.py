@@ -31,6 +31,9 @@ ROUNDING = 1e-12  # relative: smaller changes of the loss are rounding
 # The largest change of a score in a step. Near an optimum each change is about the square of the
 # one before; if scores grow without limit, every step changes them by about 1.
 AT_REST, WITHOUT_LIMIT = 1e-5, 0.1
+# A step that raises the loss is cut to this change of a score at once: rows that are far on the
+# wrong side have a slope but no curvature, so steps may be too long for any number of halvings.
+LARGE = 8.0
 
 # Features after a 1, (k, p), what the family observes, (k, observations), and weights, (k, 1).
 _Block: TypeAlias = tuple[Tensor, Tensor, Tensor]
@@ -216,8 +219,10 @@ def fit_by_newton(problem: LikelihoodProblem, on_step: OnStep) -> LikelihoodFit:
         on_step(number, found.loss)
         step = _newton_step(found).reshape(theta.shape)
         theta, following = _descend(problem, theta, step, found)
+        stays = following is found  # the next step would be the same
         falls, found = found.loss - following.loss > ROUNDING * abs(found.loss), following
-        if found.loss < problem.family.least_loss or (not falls and found.moved <= AT_REST):
+        at_rest = stays or (not falls and found.moved <= AT_REST)
+        if found.loss < problem.family.least_loss or at_rest:
             break
     if found.moved > WITHOUT_LIMIT:
         missing = problem.family.unbounded(*problem.moving_most(step))
@@ -269,7 +274,7 @@ def _descend(
         found = problem.pass_at(theta + step, step)
         if found.loss <= most:
             return theta + step, found
-        step = step / 2
+        step = step / max(2.0, found.moved / LARGE)
     return theta, before
 
 

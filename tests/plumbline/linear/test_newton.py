@@ -178,6 +178,18 @@ def test_separated_classes_are_named_with_a_feature(solve) -> None:
     assert "separate class '1' from the others in some or all rows (above all x0)" in fit.problem
 
 
+def test_steps_do_not_get_stuck_at_rows_that_are_far_on_the_wrong_side() -> None:
+    """The columns determine the class, so the loss has the limit 0."""
+    random, shares = torch.Generator().manual_seed(1), 0.5 ** torch.arange(7)
+    y = torch.multinomial(shares, 200, True, generator=random)
+    others = torch.multinomial(shares[:4], 400, True, generator=random).reshape(200, 2)
+    level = functional.one_hot(torch.randint(0, 25, (200,), generator=random))[:, 1:]
+    x = torch.cat([(y + others.sum(1))[:, None], others, level], dim=1).double()
+    fit = fitted(x, y)
+    assert "separate class" in fit.problem
+    assert fit.losses[-1] < 1e-6
+
+
 def test_a_level_that_has_one_class_only_is_named() -> None:
     """The other rows keep the loss above 0, and it falls by less with every step."""
     x, y = spector()
