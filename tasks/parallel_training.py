@@ -8,7 +8,7 @@ import math
 import pickle
 import tempfile
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from plumbline.errors import refuse
 from plumbline.linear.dataset import Dataset
 from plumbline.training import experiment
 from plumbline.training.checkpoint import Checkpoint
+from plumbline.training.exported import Exported, export
 from plumbline.training.trained import OnEpoch, Trained
 from plumbline.training.user_module import load_user_file
 from tasks.cluster import begin, clear_errors
@@ -108,7 +109,7 @@ def train_on_workers(
     gpus = device_of_workers(config) == "cuda"
     note(f"{workers} workers train together, each on {'a GPU' if gpus else 'one core'}")
     if config.model.kind == "python":
-        load_user_file(config.model)  # a module that comes back is of a class from there
+        load_user_file(config.model)  # so that its content is sent along
     state = checkpoint.path.read_bytes() if checkpoint and checkpoint.path.exists() else None
     mailbox = ray.remote(num_cpus=0)(Mailbox).remote(state)
     every = checkpoint.every if checkpoint else math.inf
@@ -192,6 +193,9 @@ def _train_here(job: dict[str, Any]) -> None:
         try:
             device = str(get_device())
             found = experiment.train(config, data, device, on_epoch, checkpoint=checkpoint)
+            if config.model.kind == "python":  # torch does not pickle parametrized modules
+                content = export(found.module, len(data.encoding.features))
+                found = replace(found, module=Exported(content))
             ending = pickle.dumps(found)
         except Exception as error:
             if not _tells_of_a_dead_worker(error):

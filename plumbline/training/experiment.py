@@ -231,8 +231,7 @@ def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]
     if judged in metrics and (linear := metrics.get(f"linear_{judged}")):
         metrics["gain_over_linear"] = 1 - metrics[judged] / linear
     if level := config.prediction.interval:
-        module = next(trained.module.children()) if log_target else trained.module  # before Exp
-        width = conformal_half_width(module, data.summary.sample, level)
+        width = conformal_half_width(trained.module, data.summary.sample, level, log_target)
         metrics["interval_half_width"] = width
     known = {"exact_head_kept": trained.head_kept, "best_epoch": trained.best_epoch}
     metrics |= {name: float(value) for name, value in known.items() if value is not None}

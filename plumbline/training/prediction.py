@@ -136,7 +136,9 @@ def with_interval(encoding: Encoding, metrics: Mapping[str, float]) -> Encoding:
 
 
 @torch.no_grad()
-def conformal_half_width(module: nn.Module, held_out: Sample, level: float) -> float:
+def conformal_half_width(
+    module: nn.Module, held_out: Sample, level: float, log_target: bool = False
+) -> float:
     """Half the width of the interval around a prediction that holds a new row's target in a share
     of `level` of all cases, whatever the model: split conformal prediction.
 
@@ -148,9 +150,11 @@ def conformal_half_width(module: nn.Module, held_out: Sample, level: float) -> f
         module: raw features, (n, d), to (n, 1).
         held_out: the held-out rows or a sample, as many as check_interval asks for.
         level: in (0, 1).
+        log_target: whether the rows hold the logarithm of what the module predicts.
     """
     rows, weights = held_out.rows, held_out.weights
-    residuals = (rows[:, -1] - module(rows[:, :-1])[:, 0].double()).abs()
+    predicted = module(rows[:, :-1])[:, 0].double()
+    residuals = (rows[:, -1] - (predicted.log() if log_target else predicted)).abs()
     ascending = residuals.argsort()
     counted = weights[ascending].cumsum(0) / weights.mean()
     return float(residuals[ascending][int((counted >= _place(level, len(rows))).int().argmax())])

@@ -233,7 +233,8 @@ def test_the_logistic_optimum_on_ray_is_that_of_threads(workspace: Workspace) ->
 NET = """from torch import nn
 
 def build(inputs, outputs):
-    net = nn.Sequential(nn.Linear(inputs, 8), nn.LayerNorm(8), nn.Linear(8, outputs))
+    last = nn.utils.parametrizations.weight_norm(nn.Linear(8, outputs))
+    net = nn.Sequential(nn.Linear(inputs, 8), nn.LayerNorm(8), last)
     net[0].unused = nn.Linear(3, 3)
     return net
 """
