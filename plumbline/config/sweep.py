@@ -245,7 +245,7 @@ def _check_values(sweep: Sweep, path: str | Path) -> list[Config]:
     wrong: dict[tuple[str, str], str] = {}
     for combination in itertools.islice(itertools.product(*ends), MOST_CHECKED):
         values = dict(zip(given, combination, strict=True))
-        pairs = [(key, json.dumps(value)) for key, value in values.items()]
+        pairs = [(key, json.dumps(value, default=str)) for key, value in values.items()]
         try:
             right.append(sweep.trial(values))
             seen.update(pairs)

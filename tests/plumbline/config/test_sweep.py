@@ -1,6 +1,7 @@
 """What varies in a sweep, what it is called, and what is refused before the first trial."""
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,10 @@ def test_overrides_reach_the_sweep_what_varies_and_the_base(tmp_path: Path) -> N
         (
             {"parameters": {"training.loss": ["mse", "huber"]}, "pruner": "median"},
             r"sweep\.pruner must be none while training\.loss varies",
+        ),
+        (
+            {"parameters": {"training.optimizer": [date(2024, 3, 1)]}},
+            r"sweep\.parameters\.training\.optimizer: .* Got datetime\.date\(2024, 3, 1\)",
         ),
     ],
 )
