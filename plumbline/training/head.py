@@ -40,15 +40,19 @@ def head_layers(net: nn.Module, rows: Tensor) -> list[Layer]:
     """
     if named := getattr(net, "heads", None):
         return named
-    layers: list[Layer] = [each for each in net.modules() if isinstance(each, nn.Linear)]
+    layers: list[Layer] = [  # none with a parametrization, whose weight cannot be set
+        each
+        for each in net.modules()
+        if isinstance(each, nn.Linear) and isinstance(each.weight, nn.Parameter)
+    ]
     with torch.no_grad(), _watching(layers) as seen:
         output = net.eval()(rows)
     for layer, (_, made) in seen.items():
         if made is output:
             return [layer]
     raise InputError(
-        "model.exact_head needs a module that returns the output of an nn.Linear, its last layer. "
-        "Got one that returns something else: set model.exact_head: false."
+        "model.exact_head needs a module that returns the output of a plain nn.Linear, its last "
+        "layer. Got one that returns something else: set model.exact_head: false."
     )
 
 

@@ -62,7 +62,13 @@ def test_head_that_validation_rows_speak_against_is_left_out() -> None:
     assert all(torch.equal(values, before[name]) for name, values in net.state_dict().items())
 
 
-def test_module_without_a_linear_last_layer_is_refused() -> None:
-    net = nn.Sequential(nn.Linear(3, 1), nn.Tanh())
-    with pytest.raises(InputError, match=r"returns the output of an nn.Linear"):
+@pytest.mark.parametrize(
+    "net",
+    [
+        nn.Sequential(nn.Linear(3, 1), nn.Tanh()),
+        nn.utils.parametrizations.weight_norm(nn.Linear(3, 1)),
+    ],
+)
+def test_module_without_a_linear_last_layer_is_refused(net: nn.Module) -> None:
+    with pytest.raises(InputError, match=r"returns the output of a plain nn.Linear"):
         head_layers(net, torch.zeros(2, 3))
