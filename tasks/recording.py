@@ -35,11 +35,10 @@ from tasks.pictures.shown import describe_sample, is_far_from_optimum, pictures
 from tasks.screen import note
 from tasks.tracking.artifact import ModelToLog, check_stored, log_model
 from tasks.tracking.inputs import log_inputs
-from tasks.tracking.models import PROFILE
+from tasks.tracking.models import PROFILE, TEST_PREDICTIONS
 from tasks.tracking.run import NOTHING, Run
 
 MODEL_FILE_DIGEST = "model_file_digest"  # a tag
-TEST_PREDICTIONS = "test_predictions.parquet"
 MOST_TAGS = 50  # of predictions; MLflow takes 100 tags per call, and predictions.json has them all
 ASSEMBLED = ("year", "month", "day", "hour", "minute")  # the parts that make up a date and time
 OPTIONAL = ("probabilities", "interval", "gaussian")  # further values of a prediction

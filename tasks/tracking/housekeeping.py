@@ -11,7 +11,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from plumbline.registry.history import PREFIX, promotion_of, was_promoted
-from tasks.tracking.models import PROFILE
+from tasks.tracking.models import PROFILE, TEST_PREDICTIONS
 from tasks.tracking.registry import RegisteredModel, read_model
 from tasks.tracking.store import if_there, runs_where
 
@@ -53,7 +53,8 @@ def _delete_version(model: RegisteredModel, version: ModelVersion) -> None:
 
 
 def _delete_files(client: MlflowClient, payload: str) -> None:
-    """Delete a version's model and its run's data profile, unless the run has another version."""
+    """Delete a version's model, and its run's data profile and held-out rows, unless the run has
+    another version."""
     source, run_id = json.loads(payload)["source"], json.loads(payload)["run_id"]
     if client.search_model_versions(f"run_id='{run_id}'"):
         return
@@ -61,8 +62,9 @@ def _delete_files(client: MlflowClient, payload: str) -> None:
         get_artifact_repository(model.artifact_location).delete_artifacts()
         client.delete_logged_model(model.model_id)
     run = if_there(client.get_run, run_id)
-    if run and any(file.path == PROFILE for file in client.list_artifacts(run_id)):
-        get_artifact_repository(run.info.artifact_uri).delete_artifacts(PROFILE)
+    for file in client.list_artifacts(run_id) if run else ():
+        if file.path in (PROFILE, TEST_PREDICTIONS):
+            get_artifact_repository(run.info.artifact_uri).delete_artifacts(file.path)
 
 
 def use_of_factors(model: RegisteredModel, keep: int) -> Callable[[float], bool]:

@@ -33,6 +33,7 @@ from tasks.tracking.run import LEASE_TAG, runs_by_id
 from tasks.tracking.store import StoreError, as_store_error, if_there, is_absent
 
 PROFILE = "data.json"  # an artifact of a registered run: its data's profile
+TEST_PREDICTIONS = "test_predictions.parquet"  # an artifact: held-out rows and their predictions
 NAMED = re.compile(r"runs:/[^/]+/.+|models:/(m-\w+|[^/@]+[/@][^/@]+)")
 
 

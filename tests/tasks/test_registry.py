@@ -24,6 +24,7 @@ from tasks.screen import print_history
 from tasks.tracking.artifact import ModelToLog, log_model
 from tasks.tracking.housekeeping import prune
 from tasks.tracking.models import (
+    TEST_PREDICTIONS,
     DamagedModelError,
     default_model,
     exact_uri,
@@ -489,16 +490,20 @@ def test_old_versions_go_with_their_files_but_never_the_champion_nor_the_previou
     decisions = ["promoted", "kept", "promoted", "kept", "promoted", "kept", "kept", "kept"]
     places = []
     for decision in decisions:
-        version = add(decision)
-        source = client.get_model_version("m", str(version)).source
-        model = client.get_logged_model(source.removeprefix("models:/"))
-        places.append(Path(model.artifact_location))
+        version = client.get_model_version("m", str(add(decision)))
+        model = client.get_logged_model(version.source.removeprefix("models:/"))
+        client.log_text(version.run_id, "rows", TEST_PREDICTIONS)
+        client.log_text(version.run_id, "kept", "config.yaml")
+        rows = Path(client.get_run(version.run_id).info.artifact_uri, TEST_PREDICTIONS)
+        places.append((Path(model.artifact_location), rows))
     with registered_model("m") as model:
         before = model.history
         assert prune(model, 2) == [1, 2, 4, 6]
         assert prune(read_model(client, "m"), 2) == []
     assert list(check_whole(client).versions) == [3, 5, 7, 8]
-    assert [place.exists() for place in places] == [n in (3, 5, 7, 8) for n in range(1, 9)]
+    left = [tuple(map(Path.exists, place)) for place in places]
+    assert left == [2 * (n in (3, 5, 7, 8),) for n in range(1, 9)]
+    assert all(rows.with_name("config.yaml").exists() for _, rows in places)
     assert aliases(client) == (5, 3)
     with registered_model("m") as model:
         assert model.history == [c for c in before if c.since or c.version in (7, 8)]
