@@ -36,6 +36,7 @@ ANCHOR = "2020-01-01T00:00:00Z"  # so that runs of `every` are due at the same t
 ON_CHANGE = "on-change"  # tag of a run for changed files, followed by their fingerprint
 NOTHING_NEW = "skipped: no file was added, changed or removed, or one is still being written"
 LOOK_SECONDS = 3.0
+CLOCK_SKEW = timedelta(minutes=10)  # between machines, at most
 
 
 def deploy(
@@ -195,7 +196,12 @@ def _is_due(
 
     The files of a run that failed are not tried again, because it would fail again.
     """
-    tagged = FlowRunFilter(tags={"all_": [ON_CHANGE]}, deployment_id={"any_": [deployment]})
+    soon = datetime.now(UTC) + CLOCK_SKEW
+    tagged = FlowRunFilter(
+        tags={"all_": [ON_CHANGE]},
+        deployment_id={"any_": [deployment]},
+        expected_start_time={"before_": soon},  # the clock may have been set back since
+    )
     newest_first = FlowRunSort.EXPECTED_START_TIME_DESC
     found = client.read_flow_runs(flow_run_filter=tagged, sort=newest_first, limit=1)
     if not found:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -221,6 +222,9 @@ def test_files_that_arrive_are_trained_on_once_a_batch_and_nothing_new_starts_no
     scheduled.completed(more_than=1)
     time.sleep(10)  # several looks
     assert scheduled.stop() == 0
+    with sqlite3.connect(scheduled.workspace.root / ".prefect" / "prefect.db") as database:
+        hour = "strftime('%Y-%m-%d %H:%M:%f000', 'now', '+1 hour')"  # as if the clock were set back
+        database.execute(f"UPDATE flow_run SET expected_start_time = {hour}")
     write_file(scheduled.folder / "part-05.parquet", seed=5)
     scheduled.start(on_change)  # it knows what it has seen
     scheduled.completed(more_than=2)
