@@ -137,7 +137,9 @@ def _print_decision(
 
 def _origin(run: Run, config: Config, data: Dataset) -> dict[str, str]:
     """Tags of a version: its data, configuration, run and target."""
-    parts = [each.model_dump() for each in (config.data, config.model, config.training)]
+    sections = (config.data, config.model, config.training)
+    # a key that a later version adds leaves the digest as it is
+    parts = [each.model_dump(exclude_defaults=True) for each in sections]
     if config.model.kind == "python":
         parts.append(run.client.get_run(run.id).data.tags.get(MODEL_FILE_DIGEST, ""))
     payload = json.dumps(parts, sort_keys=True, default=str)

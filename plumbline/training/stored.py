@@ -22,6 +22,8 @@ SPLIT = (
 )  # fmt: skip
 SAME = ("model.kind", "training.bias", "data.validation_fraction")  # what must be as it was
 SAME_NET = ("model.activation", "training.standardize")  # too, but a line is converted
+# What runs do whose section lacks a key, or was recorded before there was one.
+WITHOUT = {"model.kind": "linear", "data.split.by": "rows", "data.validation_fraction": "0.0"}
 NET = "net."  # what the names of a net's own parameters begin with in a RawModel
 
 
@@ -49,7 +51,7 @@ class StoredModel:
         keys = SAME if self._is_linear else (*SAME, *SAME_NET)
         mine, today, loss = self.encoding, data.encoding, config.training.loss
         for what, then, now in (
-            *((key, self.settings.get(key, "null"), _setting(config, key)) for key in keys),
+            *((key, self._setting(key), _setting(config, key)) for key in keys),
             ("target", self.target or data.target, data.target),
             ("data.log_target", mine.log_target, today.log_target),
             ("training.loss", self._loss, loss if "poisson" in (loss, self._loss) else self._loss),
@@ -75,7 +77,7 @@ class StoredModel:
         another seed of synthetic data draws others.
         """
         for key in SPLIT if self.settings else ():
-            then, now = self.settings.get(key, "null"), _setting(config, key)
+            then, now = self._setting(key), _setting(config, key)
             if then == now:
                 continue
             if key == "data.seed" and config.data.kind == "synthetic":
@@ -98,9 +100,12 @@ class StoredModel:
         its, ours = (shapes.get(other, "missing") for shapes in (then, now))
         return f"{other} is {its} in it, and {ours} in this run's net"
 
+    def _setting(self, key: str) -> str:
+        return self.settings.get(key, WITHOUT.get(key, "null"))
+
     @property
     def _is_linear(self) -> bool:
-        return self.settings["model.kind"] == "linear"
+        return self._setting("model.kind") == "linear"
 
     @property
     def _loss(self) -> str:
@@ -150,10 +155,10 @@ class StoredModel:
 
 
 def _setting(config: Config, key: str) -> str:
-    """The value at a dotted key as text; null if its section has no such key."""
+    """The value at a dotted key as text."""
     value: Any = config
     for name in key.split("."):
-        value = getattr(value, name, None)
+        value = getattr(value, name, WITHOUT.get(key))
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -1,6 +1,7 @@
 """A training goes on where a stored model's ended, or says why it cannot."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -177,3 +178,20 @@ def test_a_column_or_a_level_that_is_new_is_said(tmp_path: Path) -> None:
     renamed = experiment_of(now, "y", LINE, {}, {})
     obstacle = gone_on(library.train(whole), renamed)[1]
     assert obstacle == "it does not know 'town=d', which is in the data"
+
+
+@pytest.mark.parametrize("path", [None, "then.csv"], ids=["generated", "a table"])
+def test_a_key_that_came_after_the_champion_counts_as_what_it_did(
+    path: str | None, tmp_path: Path
+) -> None:
+    data: dict = {"kind": "synthetic", "x": [1, 2, 3, 4], "test_fraction": 0.5}
+    if path:
+        table(tmp_path / path)
+        data = {"kind": "table", "path": str(tmp_path / path), "target": "y", "test_fraction": 0.5}
+    model = library.train(validated({"experiment": "e", "data": data}, "c.yaml"))
+    champion = stored(model)
+    later = ("model.", "data.split.", "data.validation_fraction", "training.start")
+    known = {key: text for key, text in champion.settings.items() if not key.startswith(later)}
+    champion = replace(champion, settings=known)
+    assert champion.obstacle(model.config, model.data) == ""
+    assert champion.other_split(model.config) == ""
