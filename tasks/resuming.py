@@ -59,7 +59,8 @@ def resumable(run: Run, config: Config, name: str, source: Source) -> Iterator[C
     file, since it may succeed later. Wrong input or code would only fail again.
 
     Raises:
-        InputError: the files or the user's module changed since the run was interrupted.
+        InputError: the files, the user's module or this project changed since the run was
+            interrupted.
         BlockingIOError: another process is resuming it.
     """
     folder, digest = _store() / run.id, _digest(config, source)
@@ -69,8 +70,8 @@ def resumable(run: Run, config: Config, name: str, source: Source) -> Iterator[C
             begun = _read(folder)
             if begun and begun["digest"] != digest:
                 raise InputError(
-                    f"run '{run.name}' cannot be resumed, because its data files or its module "
-                    "changed since it was interrupted. Run the experiment again."
+                    f"run '{run.name}' cannot be resumed, because its data files, its module or "
+                    "Plumbline itself changed since it was interrupted. Run the experiment again."
                 )
             if not begun:
                 asked = config.model_dump(mode="json", exclude_unset=True)

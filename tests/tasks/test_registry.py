@@ -13,13 +13,16 @@ from mlflow.models import Model, get_model_info
 from torch import nn
 
 from flows.support.server import free_port
+from plumbline import library
 from plumbline.config.schema import Config
+from plumbline.config.training import Training
 from plumbline.data.encoding import Encoding
 from plumbline.errors import InputError
 from plumbline.linear.problem import Standardizer
 from plumbline.registry.history import HistoryEntry, blocked
 from plumbline.training.exported import export
 from plumbline.training.model import RawModel
+from tasks.gates import _origin
 from tasks.screen import print_history
 from tasks.tracking.artifact import ModelToLog, log_model
 from tasks.tracking.housekeeping import prune
@@ -316,6 +319,21 @@ def test_what_was_rolled_back_is_blocked_until_somebody_moves_back_to_it(
     roll_back("2")
     with registered_model("m") as model:
         assert set(blocked(model.promotions)) == {"good c"}
+
+
+class LaterTraining(Training):
+    """The section of a later version, which has one key more."""
+
+    added: int = 7
+
+
+def test_a_key_that_a_later_version_adds_lifts_no_block(client: MlflowClient) -> None:
+    later = CONFIG.model_copy(update={"training": LaterTraining(**dict(CONFIG.training))})
+    other = later.model_copy(update={"training": LaterTraining(**dict(CONFIG.training), added=8)})
+    data = library.train(CONFIG).data
+    with tracked_run(CONFIG, "a run", "cpu", "flow", "lease") as run:
+        of = [_origin(run, config, data)["config_digest"] for config in (CONFIG, later, other)]
+    assert of[0] == of[1] != of[2]
 
 
 def test_wrong_rollbacks_are_refused_and_change_nothing(client: MlflowClient) -> None:
