@@ -85,7 +85,7 @@ RULES = (
     Rule("training.weight_decay", (0,), "training.optimizer", STEPPING,
          "they have none; exact has training.penalty"),
     Rule("training.penalty.kind", (None,), "training.optimizer", ("exact",),
-         "other optimizers have training.weight_decay"),
+         "only exact has penalties; others have training.weight_decay"),
     Rule("training.momentum", (0,), "training.optimizer", (*WITH_MOMENTUM, "exact", "newton"),
          "only sgd and rmsprop have momentum"),
     Rule("training.learning_rate", (NUMBER,), "training.optimizer", ("sgd", "exact", "newton"),
