@@ -284,8 +284,8 @@ def _places(column: pd.Series, known: Sequence[str], shared: bool) -> np.ndarray
 
 def spelling_of(level: str) -> str:
     """2 for 2.0, which pandas writes if a value is missing; true for True; a for ' a' of CSV."""
-    whole = level.strip().removesuffix(".0")
-    whole = whole if whole.lstrip("-").isdigit() else level.strip()
+    whole = (level := level.strip()).removesuffix(".0")
+    whole = whole if whole.lstrip("-").isdigit() else level
     return whole.lower() if whole.lower() in ("true", "false") else whole
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from plumbline.linear.factor import EPS, Factor, triangle
+from plumbline.threads import threads_for_columns
 
 MOST_TERMS = 6  # shown of a combination of columns
 MOST_EQUAL = 100  # columns in a combination that says nothing, since as many are kept as rows allow
@@ -105,34 +106,35 @@ def least_squares(factor: Factor, bias: bool = True) -> LeastSquares:
         factor: of at least one row.
         bias: whether the model has an intercept.
     """
-    names, rows, noise = factor.columns[:-1], factor.counted, factor.rounding(bias)
-    r, means = factor.centred(bias), factor.means if bias else torch.zeros_like(noise)
-    left_out = dependences(r[:-1, :-1], noise[:-1], factor.rows - bias)
-    gone = {each.place for each in left_out}
-    kept = [j for j in range(len(names)) if j not in gone]
-    fit = triangle(r[:, [*kept, -1]]) if gone else r
-    rank, rss = len(kept) + bias, float(fit[-1, -1].square())
-    spread = math.sqrt(rss / (rows - rank)) if rows > rank else None
-    solution, error, errors = _solve(fit, means[kept], factor.weight, spread)
-    weights = torch.zeros(len(names), dtype=torch.float64)
-    weights[kept] = solution
-    total = _squares(r[:, -1], noise[-1])
-    of, a_row = dict(zip(kept, errors, strict=True)), noise[:-1] / factor.weight**0.5
-    columns = factor.raw()[:, 0 if bias else 1 : -1]
-    return LeastSquares(
-        names,
-        float(means[-1] - weights @ means[:-1]),
-        weights,
-        error if bias else None,
-        tuple(of.get(j) for j in range(len(names))),
-        rss,
-        rows,
-        factor.weight,
-        rank,
-        1 - rss / total if total > 0 else None,
-        math.inf if gone else float(torch.linalg.cond(columns / columns.norm(dim=0))),
-        {names[each.place]: each.equals(names, means[:-1], a_row) for each in left_out},
-    )
+    with threads_for_columns(len(factor.columns)):
+        names, rows, noise = factor.columns[:-1], factor.counted, factor.rounding(bias)
+        r, means = factor.centred(bias), factor.means if bias else torch.zeros_like(noise)
+        left_out = dependences(r[:-1, :-1], noise[:-1], factor.rows - bias)
+        gone = {each.place for each in left_out}
+        kept = [j for j in range(len(names)) if j not in gone]
+        fit = triangle(r[:, [*kept, -1]]) if gone else r
+        rank, rss = len(kept) + bias, float(fit[-1, -1].square())
+        spread = math.sqrt(rss / (rows - rank)) if rows > rank else None
+        solution, error, errors = _solve(fit, means[kept], factor.weight, spread)
+        weights = torch.zeros(len(names), dtype=torch.float64)
+        weights[kept] = solution
+        total = _squares(r[:, -1], noise[-1])
+        of, a_row = dict(zip(kept, errors, strict=True)), noise[:-1] / factor.weight**0.5
+        columns = factor.raw()[:, 0 if bias else 1 : -1]
+        return LeastSquares(
+            names,
+            float(means[-1] - weights @ means[:-1]),
+            weights,
+            error if bias else None,
+            tuple(of.get(j) for j in range(len(names))),
+            rss,
+            rows,
+            factor.weight,
+            rank,
+            1 - rss / total if total > 0 else None,
+            math.inf if gone else float(torch.linalg.cond(columns / columns.norm(dim=0))),
+            {names[each.place]: each.equals(names, means[:-1], a_row) for each in left_out},
+        )
 
 
 def squared_error(factor: Factor, intercept: float, weights: Tensor) -> float:

@@ -15,7 +15,6 @@ from plumbline.linear.factor import Factor
 from plumbline.linear.least_squares import excess, least_squares, squared_error, total_squares
 from plumbline.linear.sample import Sample
 from plumbline.linear.summary import Summary
-from plumbline.threads import threads_for_columns
 from plumbline.training.model import Exp, LinearModel
 from plumbline.training.newton import module_of, most_likely
 from plumbline.training.trained import Trained
@@ -157,11 +156,10 @@ def _number_baselines(data: Dataset, bias: bool) -> dict[str, float]:
     """The baselines of a number, from R. Of a target that is trained on as its logarithm, from the
     rows, in its own units: the mean, and the exponential of the exact line of the logarithm."""
     summary = data.summary
-    with threads_for_columns(len(summary.columns)):
-        validated = cross_validation(summary, bias)
-        if not summary.test.rows:
-            return validated
-        best = least_squares(summary.train_and_validation, bias)
+    validated = cross_validation(summary, bias)
+    if not summary.test.rows:
+        return validated
+    best = least_squares(summary.train_and_validation, bias)
     mean, line = mean_model(summary), LinearModel(best.intercept, best.weights)
     if data.encoding.log_target:
         models = LinearModel(_mean_of_rows(data), mean.weights), nn.Sequential(line, Exp())

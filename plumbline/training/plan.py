@@ -17,7 +17,6 @@ from plumbline.linear.problem import (
     largest_stable_rate,
 )
 from plumbline.linear.summary import Summary
-from plumbline.threads import threads_for_columns
 from plumbline.training.model import initial_model, parameters
 from plumbline.training.stored import StoredModel
 
@@ -87,8 +86,7 @@ def make_plan(data: Summary, training: Training, start: StoredModel | None = Non
 @lru_cache(2)
 def optimum_of(data: Summary, bias: bool) -> LeastSquares:
     """The exact fit on the training rows, computed once for a summary."""
-    with threads_for_columns(len(data.columns)):
-        return least_squares(data.train, bias)
+    return least_squares(data.train, bias)
 
 
 def epochs_needed(plan: Plan, training: Training, tolerance: float) -> int | None:
