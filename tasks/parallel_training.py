@@ -8,7 +8,7 @@ import math
 import pickle
 import tempfile
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from plumbline.errors import refuse
 from plumbline.linear.dataset import Dataset
 from plumbline.training import experiment
 from plumbline.training.checkpoint import Checkpoint
-from plumbline.training.exported import Exported, export
 from plumbline.training.trained import OnEpoch, Trained
 from plumbline.training.user_module import load_user_file
 from tasks.cluster import begin, clear_errors
@@ -193,10 +192,7 @@ def _train_here(job: dict[str, Any]) -> None:
         try:
             device = str(get_device())
             found = experiment.train(config, data, device, on_epoch, checkpoint=checkpoint)
-            if config.model.kind == "python":  # torch does not pickle parametrized modules
-                content = export(found.module, len(data.encoding.features))
-                found = replace(found, module=Exported(content))
-            ending = pickle.dumps(found)
+            ending = pickle.dumps(experiment.sendable(found, config, data))
         except Exception as error:
             if not _tells_of_a_dead_worker(error):
                 ray.get(mailbox.end.remote(_pickled(error)))

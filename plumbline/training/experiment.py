@@ -213,6 +213,14 @@ def _row_objective(
     return kind(rows, draws if model.kind == "mlp" and model.dropout else None)
 
 
+def sendable(trained: Trained, config: Config, data: Dataset) -> Trained:
+    """The same for another process, which cannot import the class of a user's module and would not
+    unpickle a parametrized one: the module as its pt2 file."""
+    if config.model.kind != "python":
+        return trained
+    return replace(trained, module=Exported(export(trained.module, len(data.encoding.features))))
+
+
 def measure(trained: Trained, data: Dataset, config: Config) -> dict[str, float]:
     """All metrics of a trained model: on the training rows and the held-out ones, and counts.
 
@@ -264,9 +272,7 @@ def attempt(
         trained = train(config, data, device, record)
         metrics = measure(trained, data, config)
         predictions = predict_inputs(trained, data, config, metrics)
-        if config.model.kind == "python":  # no other process can import its class
-            content = export(trained.module, len(data.encoding.features))
-            trained = replace(trained, module=Exported(content))
+        trained = sendable(trained, config, data)
         return Outcome(trained.status, curves.by_name, trained, metrics, predictions)
     except _PrunedError as poor:
         return Outcome(Status.PRUNED, curves.by_name, error=str(poor))
