@@ -79,7 +79,7 @@ def _rescored(version: ModelVersion | None, result: Result) -> Champion | None:
         if changed := stored.other_split(result.config):
             note(
                 f"version {number} was trained on some of the rows that are held out now "
-                f"({changed}), so its scores flatter it"
+                f"({changed}), so its scores flatter it; run with its split for a fair comparison"
             )
         return Champion(number, scores)
     except DamagedModelError as error:
